@@ -1,0 +1,3 @@
+//! podrun's command line: parse, dispatch, print the error once, choose the exit code.
+//! Keeps no state of its own.
+fn main() {}

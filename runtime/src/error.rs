@@ -1,0 +1,141 @@
+//! The library's one error: a kind for machines, a sentence for people, a hint for what to do.
+//!
+//! Invariant: an error is rendered once, by whoever handles it. Context is added in front as the
+//! error travels up, so that the message reads from the object to the cause:
+//! ``pod `web`: container `main`: mount 3 of 9: move_mount("/proc" -> "proc"): EPERM``.
+
+use std::fmt;
+
+use crate::sys;
+
+/// `Result` with podrun's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, as far as a caller can act on it. The command line maps each to an exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The work was tried and failed (exit 1).
+    Failed,
+    /// The call itself makes no sense (exit 2).
+    Usage,
+    /// The manifest is wrong (exit 3).
+    Manifest,
+    /// The pod, container or image does not exist (exit 4).
+    NotFound,
+    /// The name is taken (exit 5).
+    Exists,
+    /// The image cannot be had, or is not what it says (exit 6).
+    Image,
+    /// The host lacks a kernel option or a capability (exit 7).
+    Unsupported,
+    /// The deadline passed (exit 8).
+    Timeout,
+    /// The user gave up (exit 130).
+    Interrupted,
+    /// The program named does not exist in the container (exit 127 where a child's code is passed on).
+    CommandNotFound,
+    /// The program exists and cannot be executed (exit 126 where a child's code is passed on).
+    CommandNotExecutable,
+}
+
+/// An error of podrun's library.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Error {
+    /// An error of `kind`; `message` is lower case, without a full stop, and names its object.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner { kind, message: message.into(), hint: None }))
+    }
+
+    /// An error of kind [`ErrorKind::Failed`].
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Failed, message)
+    }
+
+    /// Puts `what` in front of the message: `what: message`.
+    #[must_use]
+    pub fn context(mut self, what: impl fmt::Display) -> Self {
+        self.0.message = format!("{what}: {}", self.0.message);
+        self
+    }
+
+    /// Says what the reader can do; a hint that is already there stays.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint.get_or_insert_with(|| hint.into());
+        self
+    }
+
+    /// The same error under another kind.
+    #[must_use]
+    pub fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    /// What a machine may decide by.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The sentence, without the hint.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// What the reader can do, if anything.
+    pub fn hint_text(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.0.kind, self.0.message)?;
+        match &self.0.hint {
+            Some(hint) => write!(f, " (hint: {hint})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<sys::Error> for Error {
+    fn from(error: sys::Error) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+/// Context on the way up.
+pub trait Context<T> {
+    /// Puts `what()` in front of the error's message.
+    fn context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T>;
+}
+
+impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
+    fn context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T> {
+        self.map_err(|error| error.into().context(what()))
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(errno) => Self::failed(sys::errno_name(errno)),
+            None => Self::failed(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Where podrun keeps its state on this host: three trees and the name of its cgroup.
+//!
+//! Passed explicitly to whoever needs it, never global. Reading the command line and the config
+//! file is the caller's work.
+
+use std::path::{Path, PathBuf};
+
+/// The places podrun may write to. Every path is absolute.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Host {
+    /// What outlives a reboot: images, layers, snapshots, pod records (`--root`), 0700.
+    pub root: PathBuf,
+    /// What a reboot ends: sockets, locks, leases (`--state-dir`), on a tmpfs, 0711.
+    pub state_dir: PathBuf,
+    /// The containers' logs (`--log-dir`).
+    pub log_dir: PathBuf,
+    /// The cgroup below which each pod gets its own, in every hierarchy: `/podrun` (`--cgroup-parent`).
+    pub cgroup_parent: String,
+    /// The bridge network that pods join by default.
+    pub network: NetworkConfig,
+}
+
+/// The bridge network, as the config file's section `network` gives it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct NetworkConfig {
+    /// The bridge's name, at most 15 bytes (the kernel's IFNAMSIZ).
+    pub bridge: String,
+    /// The pods' IPv4 subnet in CIDR notation; the bridge takes its first address.
+    pub subnet: String,
+    /// The pods' IPv6 subnet in CIDR notation; empty: no IPv6.
+    pub subnet6: String,
+    /// Seconds the bridge stays after its last pod, so that the next one finds it.
+    pub idle_seconds: u64,
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        Self {
+            bridge: "podrun0".into(),
+            subnet: "10.88.0.0/16".into(),
+            subnet6: "fd10:88::/64".into(),
+            idle_seconds: 3,
+        }
+    }
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self {
+            root: "/var/lib/podrun".into(),
+            state_dir: Self::DEFAULT_STATE_DIR.into(),
+            log_dir: "/var/log/pods".into(),
+            cgroup_parent: "/podrun".into(),
+            network: NetworkConfig::default(),
+        }
+    }
+}
+
+impl Host {
+    /// The state dir whose pods are also listed in /run/netns, for `ip netns`.
+    pub const DEFAULT_STATE_DIR: &'static str = "/run/podrun";
+
+    /// The runtime state of one pod: `<state-dir>/pods/<id>`.
+    pub fn pod_state_dir(&self, id: &str) -> PathBuf {
+        self.state_dir.join("pods").join(id)
+    }
+
+    /// The lasting records of one pod: `<root>/pods/<id>`.
+    pub fn pod_root(&self, id: &str) -> PathBuf {
+        self.root.join("pods").join(id)
+    }
+
+    /// Whether the pods' network namespaces are linked in /run/netns.
+    pub fn links_netns(&self) -> bool {
+        self.state_dir == Path::new(Self::DEFAULT_STATE_DIR)
+    }
+}

@@ -1,0 +1,1 @@
+//! The pods' network: bridge, addresses, port maps and name files.

@@ -1,0 +1,1 @@
+//! Pods: manifests, the policy of Kubernetes, the monitor, and the records on disk.

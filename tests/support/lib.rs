@@ -1,0 +1,1 @@
+//! What the tests share: a host of their own, the binary under test, and the leak check.
