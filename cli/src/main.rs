@@ -1,3 +1,25 @@
 //! podrun's command line: parse, dispatch, print the error once, choose the exit code.
-//! Keeps no state of its own.
-fn main() {}
+//!
+//! Keeps no state of its own. A verb is one module with an `Args` struct and a `run`; this file
+//! knows none of them, `args` lists them all.
+
+use std::process::ExitCode;
+
+mod args;
+mod config;
+mod exit;
+mod missing;
+mod output;
+mod pod;
+mod version;
+
+fn main() -> ExitCode {
+    let parsed = match args::parse(std::env::args_os()) {
+        Ok(parsed) => parsed,
+        Err(code) => return code,
+    };
+    match parsed.run() {
+        Ok(code) => code,
+        Err(error) => exit::report(&error),
+    }
+}

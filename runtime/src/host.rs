@@ -57,7 +57,27 @@ impl Default for Host {
     }
 }
 
+/// What podrun cannot work without: namespaces and mounts, links and addresses, other users' files.
+const NEEDED: [caps::Capability; 5] = [
+    caps::Capability::CAP_SYS_ADMIN,
+    caps::Capability::CAP_NET_ADMIN,
+    caps::Capability::CAP_DAC_OVERRIDE,
+    caps::Capability::CAP_CHOWN,
+    caps::Capability::CAP_SETUID,
+];
+
 impl Host {
+    /// The first capability that pods need and this process does not have in effect.
+    pub fn lacking_capability() -> Option<String> {
+        let held = caps::read(None, caps::CapSet::Effective).unwrap_or_default();
+        NEEDED.iter().find(|needed| !held.contains(needed)).map(ToString::to_string)
+    }
+
+    /// Whether this process is root by its user id, whatever it may do.
+    pub fn is_root() -> bool {
+        std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
+    }
+
     /// The state dir whose pods are also listed in /run/netns, for `ip netns`.
     pub const DEFAULT_STATE_DIR: &'static str = "/run/podrun";
 

@@ -1,0 +1,197 @@
+//! The command line's shape: the flags that every verb shares, and the list of verbs.
+//!
+//! Invariant: a verb is named here and in its own module and nowhere else. To add one: a module
+//! with `Args` and `run`, a variant of [`Command`], an arm in [`Parsed::run`], and, if a plain user
+//! may call it, an arm in [`Command::needs_root`].
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind as ClapKind};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use runtime::host::Host;
+use runtime::{Error, ErrorKind, Result};
+
+use crate::config::{self, Config, Overrides};
+use crate::{exit, missing, output, version};
+
+/// Run Kubernetes pods on this host, without a server
+///
+/// A manifest is a Kubernetes v1 Pod: the file that `kubectl create -f` takes works here too.
+#[derive(Debug, Parser)]
+#[command(name = "podrun", version, max_term_width = 100, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+struct Globals {
+    /// The pods' Kubernetes namespace (not a Linux namespace)
+    #[arg(short, long, global = true, value_name = "NAME", env = "PODRUN_NAMESPACE", hide_env = true)]
+    namespace: Option<String>,
+    /// The config file [default: /etc/podrun/config.yaml, if it exists]
+    #[arg(long, global = true, value_name = "FILE", env = "PODRUN_CONFIG", hide_env = true)]
+    config: Option<PathBuf>,
+    /// Where images, snapshots and pod records live [default: /var/lib/podrun]
+    #[arg(long, global = true, value_name = "DIR", env = "PODRUN_ROOT", hide_env = true)]
+    root: Option<PathBuf>,
+    /// Where sockets and locks live, on a tmpfs [default: /run/podrun]
+    #[arg(long, global = true, value_name = "DIR", env = "PODRUN_STATE_DIR", hide_env = true)]
+    state_dir: Option<PathBuf>,
+    /// Where the containers' logs go [default: /var/log/pods]
+    #[arg(long, global = true, value_name = "DIR", env = "PODRUN_LOG_DIR", hide_env = true)]
+    log_dir: Option<PathBuf>,
+    /// The cgroup below which each pod gets its own [default: /podrun]
+    #[arg(long, global = true, value_name = "PATH", env = "PODRUN_CGROUP_PARENT", hide_env = true)]
+    cgroup_parent: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Version(version::Args),
+}
+
+impl Command {
+    /// Whether the verb touches what only root may: all do, but those listed.
+    fn needs_root(&self) -> bool {
+        !matches!(self, Self::Version(_))
+    }
+}
+
+/// What a verb is given beside its own arguments.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// Where podrun's state is.
+    pub(crate) host: Host,
+    /// The config file's other settings.
+    pub(crate) config: Config,
+    /// The value of `-n`, if given: verbs that read a manifest must find the same there.
+    pub(crate) given_namespace: Option<String>,
+}
+
+impl Context {
+    /// The namespace that the verb looks in.
+    pub(crate) fn namespace(&self) -> &str {
+        self.given_namespace.as_deref().unwrap_or("default")
+    }
+}
+
+/// A command line that makes sense.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    verb: String,
+    line: Vec<OsString>,
+    cli: Cli,
+}
+
+/// Parses `args` (with the program's name in front). What clap answers itself (help, version, a
+/// usage error) is printed, and the exit code given.
+pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> std::result::Result<Parsed, ExitCode> {
+    let line: Vec<OsString> = args.collect();
+    let matches = Cli::command().try_get_matches_from(&line).map_err(|error| answer(&error))?;
+    let verb = matches.subcommand_name().unwrap_or_default().to_owned();
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| answer(&error))?;
+    Ok(Parsed { verb, line, cli })
+}
+
+impl Parsed {
+    /// Runs the verb.
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        if self.cli.command.needs_root() {
+            self.check_rights()?;
+        }
+        let globals = self.cli.globals;
+        let (host, config) = config::load(Overrides {
+            config: globals.config,
+            root: globals.root,
+            state_dir: globals.state_dir,
+            log_dir: globals.log_dir,
+            cgroup_parent: globals.cgroup_parent,
+        })?;
+        let _context = Context { host, config, given_namespace: globals.namespace };
+        match self.cli.command {
+            Command::Version(args) => version::run(&args),
+        }
+    }
+
+    /// Refuses a caller without the capabilities that pods take, before anything is touched.
+    fn check_rights(&self) -> Result<()> {
+        let Some(lacking) = Host::lacking_capability() else { return Ok(()) };
+        let verb = &self.verb;
+        if Host::is_root() {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("{verb} needs {lacking}, and this root does not have it"),
+            )
+            .hint("see `podrun doctor`; in a container, give it more privileges"));
+        }
+        let line: Vec<String> = self.line.iter().map(|word| quoted(&word.to_string_lossy())).collect();
+        Err(Error::failed(format!("{verb} needs root; run it with sudo"))
+            .hint(format!("sudo {}", line.join(" "))))
+    }
+}
+
+/// `word` as a shell would have to be given it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./-_".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+/// Prints what clap has to say in podrun's form, and gives the exit code.
+fn answer(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ClapKind::DisplayHelp | ClapKind::DisplayVersion => {
+            return match output::text(error.render()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => exit::report(&error),
+            };
+        }
+        ClapKind::InvalidSubcommand => {
+            if let Some(ContextValue::String(verb)) = error.get(ContextKind::InvalidSubcommand)
+                && let Some(hint) = missing::verb(verb)
+            {
+                let message = format!("there is no command {verb:?}");
+                return exit::report(&Error::new(ErrorKind::Usage, message).hint(hint));
+            }
+        }
+        ClapKind::UnknownArgument => {
+            if let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
+                && let Some(hint) = missing::flag(flag)
+            {
+                let message = format!("there is no flag {flag}");
+                return exit::report(&Error::new(ErrorKind::Usage, message).hint(hint));
+            }
+        }
+        _ => {}
+    }
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").map_or(text.clone(), |rest| format!("podrun: {rest}"));
+    output::note(text.trim_end());
+    ExitCode::from(exit::code(ErrorKind::Usage))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn words_are_quoted_only_where_a_shell_would_split_them() {
+        assert_eq!(quoted("pod.json"), "pod.json");
+        assert_eq!(quoted("a b"), "'a b'");
+        assert_eq!(quoted("it's"), "'it'\\''s'");
+        assert_eq!(quoted(""), "''");
+    }
+}

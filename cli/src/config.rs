@@ -1,0 +1,133 @@
+//! Where podrun's settings come from: flags above `PODRUN_*` variables above the config file above
+//! the defaults.
+//!
+//! Invariant: a config file that is named and missing, or has a key that nobody knows, is an error
+//! and never half a configuration.
+
+use std::path::{Path, PathBuf};
+
+use runtime::host::{Host, NetworkConfig};
+use runtime::{Error, ErrorKind, Result};
+use serde::Deserialize;
+
+/// The config file that is read when none is named.
+const DEFAULT_PATH: &str = "/etc/podrun/config.yaml";
+
+/// The config file: what a host fixes once.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(crate) struct Config {
+    /// As `--root`.
+    pub(crate) root: Option<PathBuf>,
+    /// As `--state-dir`.
+    pub(crate) state_dir: Option<PathBuf>,
+    /// As `--log-dir`.
+    pub(crate) log_dir: Option<PathBuf>,
+    /// As `--cgroup-parent`.
+    pub(crate) cgroup_parent: Option<String>,
+    /// The bridge network.
+    pub(crate) network: NetworkConfig,
+}
+
+/// What the command line and the environment say about the host.
+#[derive(Debug, Default)]
+pub(crate) struct Overrides {
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) root: Option<PathBuf>,
+    pub(crate) state_dir: Option<PathBuf>,
+    pub(crate) log_dir: Option<PathBuf>,
+    pub(crate) cgroup_parent: Option<String>,
+}
+
+/// Reads the config file and puts `overrides` above it.
+pub(crate) fn load(overrides: Overrides) -> Result<(Host, Config)> {
+    let config = match &overrides.config {
+        Some(path) => read(path)?.ok_or_else(|| {
+            Error::new(ErrorKind::Usage, format!("config file {}: no such file", path.display()))
+        })?,
+        None => read(Path::new(DEFAULT_PATH))?.unwrap_or_default(),
+    };
+    let host = resolve(overrides, &config)?;
+    Ok((host, config))
+}
+
+fn resolve(overrides: Overrides, config: &Config) -> Result<Host> {
+    let defaults = Host::default();
+    let dir = |flag: Option<PathBuf>, file: &Option<PathBuf>, default: PathBuf| {
+        std::path::absolute(flag.or_else(|| file.clone()).unwrap_or(default)).map_err(Error::from)
+    };
+    let parent = overrides.cgroup_parent.or_else(|| config.cgroup_parent.clone());
+    Ok(Host {
+        root: dir(overrides.root, &config.root, defaults.root)?,
+        state_dir: dir(overrides.state_dir, &config.state_dir, defaults.state_dir)?,
+        log_dir: dir(overrides.log_dir, &config.log_dir, defaults.log_dir)?,
+        cgroup_parent: match parent {
+            Some(parent) => cgroup_parent(&parent)?,
+            None => defaults.cgroup_parent,
+        },
+        network: config.network.clone(),
+    })
+}
+
+/// A cgroup path as `Host` wants it: absolute, no empty, `.` or `..` component.
+fn cgroup_parent(given: &str) -> Result<String> {
+    let mut path = String::new();
+    for component in given.split('/').filter(|component| !component.is_empty()) {
+        if component == "." || component == ".." {
+            return Err(Error::new(ErrorKind::Usage, format!("cgroup parent {given:?}: no . or .. allowed")));
+        }
+        path.push('/');
+        path.push_str(component);
+    }
+    if path.is_empty() {
+        return Err(Error::new(ErrorKind::Usage, format!("cgroup parent {given:?}: names no cgroup")));
+    }
+    Ok(path)
+}
+
+fn read(path: &Path) -> Result<Option<Config>> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            return Err(Error::from(error).context(format_args!("config file {}", path.display())));
+        }
+    };
+    if text.trim().is_empty() {
+        return Ok(Some(Config::default()));
+    }
+    serde_saphyr::from_str(&text).map(Some).map_err(|error| {
+        Error::new(ErrorKind::Usage, format!("config file {}: {error}", path.display()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_stand_above_the_file_above_the_defaults() {
+        let config: Config =
+            serde_saphyr::from_str("root: /file/root\nlogDir: /file/log\nnetwork: {bridge: br9}\n").unwrap();
+        let overrides = Overrides { root: Some("/flag/root".into()), ..Overrides::default() };
+        let host = resolve(overrides, &config).unwrap();
+        assert_eq!(host.root, Path::new("/flag/root"));
+        assert_eq!(host.log_dir, Path::new("/file/log"));
+        assert_eq!(host.state_dir, Path::new("/run/podrun"));
+        assert_eq!(host.network.bridge, "br9");
+        assert_eq!(host.network.subnet, NetworkConfig::default().subnet);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused() {
+        assert!(serde_saphyr::from_str::<Config>("rot: /x\n").is_err());
+        assert!(serde_saphyr::from_str::<Config>("network: {brigde: x}\n").is_err());
+    }
+
+    #[test]
+    fn cgroup_parents_are_made_absolute_and_never_climb() {
+        assert_eq!(cgroup_parent("a//b/").unwrap(), "/a/b");
+        assert!(cgroup_parent("/a/../b").is_err());
+        assert!(cgroup_parent("/").is_err());
+    }
+}

@@ -1,0 +1,18 @@
+//! `podrun version`: what this binary is.
+
+use std::process::ExitCode;
+
+use runtime::Result;
+
+use crate::output;
+
+/// Print podrun's version
+///
+/// Example: podrun version
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+pub(crate) fn run(_: &Args) -> Result<ExitCode> {
+    output::line(format_args!("podrun {}", env!("CARGO_PKG_VERSION")))?;
+    Ok(ExitCode::SUCCESS)
+}
