@@ -96,9 +96,9 @@ fn read(path: &Path) -> Result<Option<Config>> {
     if text.trim().is_empty() {
         return Ok(Some(Config::default()));
     }
-    serde_saphyr::from_str(&text).map(Some).map_err(|error| {
-        Error::new(ErrorKind::Usage, format!("config file {}: {error}", path.display()))
-    })
+    serde_saphyr::from_str(&text)
+        .map(Some)
+        .map_err(|error| Error::new(ErrorKind::Usage, format!("config file {}: {error}", path.display())))
 }
 
 #[cfg(test)]

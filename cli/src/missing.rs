@@ -8,12 +8,16 @@ pub(crate) fn verb(verb: &str) -> Option<&'static str> {
         "ps" => "pods are listed by `podrun get pods`",
         "stop" | "kill" => "a pod is ended and removed by `podrun delete NAME`",
         "rm" => "a pod is removed by `podrun delete NAME`, an image by `podrun rmi IMAGE`",
-        "inspect" => "all of a pod is in `podrun get pod NAME -o json`, an image's in `podrun images -o json`",
+        "inspect" => {
+            "all of a pod is in `podrun get pod NAME -o json`, an image's in `podrun images -o json`"
+        }
         "start" | "restart" => "`podrun create` starts what it creates; restartPolicy restarts it",
         "edit" | "patch" | "replace" | "set" | "label" | "annotate" | "scale" | "rollout" => {
             "a pod is not changed in place: delete it and create it again; more load means more pods"
         }
-        "build" | "push" | "tag" => "podrun builds no images: build them elsewhere, then `podrun pull` or `podrun load`",
+        "build" | "push" | "tag" => {
+            "podrun builds no images: build them elsewhere, then `podrun pull` or `podrun load`"
+        }
         "play" | "kube" => "a manifest is run by `podrun create FILE`",
         "port-forward" => "not here yet: declare a hostPort, or connect to the pod's IP from this host",
         "cp" => "not here yet: `podrun exec POD -- tar c PATH | tar x` copies out of a container",
