@@ -5,6 +5,8 @@
 //! its error carries the call as strace would print it.
 #![allow(unsafe_code)]
 
+pub mod socket;
+
 use std::fmt;
 
 /// A syscall that failed: the call with its arguments as strace prints it, and the errno.

@@ -1,0 +1,331 @@
+//! The client's side of a monitor's socket: one method for each request of [`super::protocol`].
+//!
+//! Blocking, single-threaded, for the command line and for the daemon's own thread per call. Events that arrive
+//! while a reply is awaited are kept, in order, for [`Monitor::next`].
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use super::protocol::{
+    DESCRIPTORS_MAX, Event, Exec, Exit, FRAME_MAX, Message, Op, Policy, Reply, Request, SandboxSpec, Snapshot,
+    Streams, VERSION,
+};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::host::Host;
+use crate::sys::socket;
+
+/// The name of the monitor's socket in the pod's state dir.
+pub const SOCKET: &str = "monitor.sock";
+
+/// A connection to a pod's monitor.
+#[derive(Debug)]
+pub struct Monitor {
+    socket: OwnedFd,
+    next_id: u64,
+    received: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
+    kept: VecDeque<Notice>,
+}
+
+/// What a monitor says unasked.
+#[derive(Debug)]
+pub enum Notice {
+    /// Something changed (after [`Monitor::watch`]).
+    Event(Event),
+    /// The process of [`ExecSession::id`] ended.
+    Exited {
+        /// The session.
+        id: u64,
+        /// How.
+        exit: Exit,
+    },
+}
+
+/// A process that runs in a container on this connection's behalf, and this side's ends of its streams. With a
+/// terminal only that is set: it is output, input and window at once.
+#[derive(Debug)]
+pub struct ExecSession {
+    /// What [`Notice::Exited`] will name.
+    pub id: u64,
+    /// The ends.
+    pub streams: Ends,
+}
+
+/// This side's ends of a process's streams.
+#[derive(Debug, Default)]
+pub struct Ends {
+    /// The terminal's master.
+    pub terminal: Option<OwnedFd>,
+    /// Write end of standard input.
+    pub stdin: Option<OwnedFd>,
+    /// Read end of standard output.
+    pub stdout: Option<OwnedFd>,
+    /// Read end of standard error.
+    pub stderr: Option<OwnedFd>,
+}
+
+impl Monitor {
+    /// Starts the pod's monitor and owns the pod until [`Monitor::commit`]: if this connection closes before, the
+    /// monitor undoes everything and exits.
+    pub fn spawn(host: &Host, id: &str, host_pid: bool) -> Result<Self> {
+        let socket = super::monitor::spawn(host, id, host_pid).context(|| "start the pod's monitor")?;
+        let mut monitor = Self::new(socket);
+        let hello = Op::Hello { version: VERSION, host: Some(Box::new(host.clone())) };
+        monitor.call(hello)?;
+        Ok(monitor)
+    }
+
+    /// Connects to the monitor of pod `id`; [`ErrorKind::NotFound`] when none runs.
+    pub fn connect(host: &Host, id: &str) -> Result<Self> {
+        let socket = socket::connect(&host.pod_state_dir(id), SOCKET).map_err(|error| {
+            Error::from(error).with_kind(ErrorKind::NotFound).context("the pod's monitor does not run")
+        })?;
+        let mut monitor = Self::new(socket);
+        match monitor.call(Op::Hello { version: VERSION, host: None })? {
+            (Reply::Hello { version, .. }, _) if version == VERSION => Ok(monitor),
+            (Reply::Hello { version, .. }, _) => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("the pod's monitor speaks protocol {version}, this podrun {VERSION}"),
+            )
+            .hint("it was started by another version of podrun; delete the pod with that one, or kill it")),
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+
+    fn new(socket: OwnedFd) -> Self {
+        Self { socket, next_id: 1, received: Vec::new(), descriptors: Vec::new(), kept: VecDeque::new() }
+    }
+
+    /// Makes the sandbox.
+    pub fn create_sandbox(&mut self, spec: &SandboxSpec) -> Result<()> {
+        self.done(Op::CreateSandbox(Box::new(spec.clone())))
+    }
+
+    /// Hands the pod to the monitor's policy, which starts its containers.
+    pub fn policy(&mut self, policy: Policy) -> Result<()> {
+        self.done(Op::Policy(Box::new(policy)))
+    }
+
+    /// The pod stays when this connection closes.
+    pub fn commit(&mut self) -> Result<()> {
+        self.done(Op::Commit)
+    }
+
+    /// What is now; what changes later comes by [`Monitor::next`]. `from`: the last sequence number already seen.
+    pub fn watch(&mut self, from: u64) -> Result<Snapshot> {
+        match self.call(Op::Watch { from })? {
+            (Reply::Snapshot(snapshot), _) => Ok(*snapshot),
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+
+    /// The next notice; `None` when `deadline` passes or a signal is caught first. An error of kind
+    /// [`ErrorKind::NotFound`] when the monitor has gone.
+    pub fn next(&mut self, deadline: Option<Instant>) -> Result<Option<Notice>> {
+        loop {
+            if let Some(notice) = self.kept.pop_front() {
+                return Ok(Some(notice));
+            }
+            match self.message(deadline)? {
+                None => return Ok(None),
+                Some(Message::Event(event)) => return Ok(Some(Notice::Event(event))),
+                Some(Message::Exited { id, exit }) => return Ok(Some(Notice::Exited { id, exit })),
+                // The reply of a request whose wait was given up.
+                Some(Message::Reply { .. }) => {}
+            }
+        }
+    }
+
+    /// Whether a notice waits that needs no reading of the socket: ask before polling [`Monitor::as_fd`].
+    pub fn has_notice(&self) -> bool {
+        !self.kept.is_empty() || self.whole_frame().is_some()
+    }
+
+    /// Takes in a container from its records.
+    pub fn create(&mut self, container: &str) -> Result<()> {
+        self.done(Op::Create { container: container.into() })
+    }
+
+    /// Starts a created container; returns when its program runs.
+    pub fn start(&mut self, container: &str) -> Result<()> {
+        self.done(Op::Start { container: container.into() })
+    }
+
+    /// Stops a container; returns when it has ended.
+    pub fn stop(&mut self, container: &str, grace: Duration) -> Result<()> {
+        self.done(Op::Stop { container: container.into(), grace: milliseconds(grace) })
+    }
+
+    /// Sends a signal to a container's first process, or SIGKILL to all of them.
+    pub fn kill(&mut self, container: &str, signal: i32, all: bool) -> Result<()> {
+        self.done(Op::Kill { container: container.into(), signal, all })
+    }
+
+    /// Kills and forgets a container; its records and snapshot are the caller's to delete.
+    pub fn remove(&mut self, container: &str) -> Result<()> {
+        self.done(Op::Remove { container: container.into() })
+    }
+
+    /// Changes a container's limits.
+    pub fn update(&mut self, container: &str, resources: oci_spec::runtime::LinuxResources) -> Result<()> {
+        self.done(Op::Update { container: container.into(), resources: Box::new(resources) })
+    }
+
+    /// Runs a process in a container. [`ErrorKind::CommandNotFound`] and [`ErrorKind::CommandNotExecutable`] say
+    /// what exit code a caller passes on. The process is hung up when this connection closes.
+    pub fn exec(&mut self, exec: Exec) -> Result<ExecSession> {
+        let id = self.next_id;
+        match self.call(Op::Exec(Box::new(exec)))? {
+            (Reply::Streams(streams), descriptors) => {
+                Ok(ExecSession { id, streams: ends(streams, descriptors)? })
+            }
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+
+    /// Joins a container's streams; with a terminal they are one, as standard output.
+    pub fn attach(&mut self, container: &str, stdin: bool) -> Result<Ends> {
+        match self.call(Op::Attach { container: container.into(), stdin })? {
+            (Reply::Streams(streams), descriptors) => ends(streams, descriptors),
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+
+    /// Sets the window of a container's terminal. An exec's is set on its own descriptor.
+    pub fn resize(&mut self, container: &str, rows: u16, columns: u16) -> Result<()> {
+        self.done(Op::Resize { container: container.into(), rows, columns })
+    }
+
+    /// Closes a container's standard input.
+    pub fn close_stdin(&mut self, container: &str) -> Result<()> {
+        self.done(Op::CloseStdin { container: container.into() })
+    }
+
+    /// Opens a container's log anew after a rename.
+    pub fn reopen_log(&mut self, container: &str) -> Result<()> {
+        self.done(Op::ReopenLog { container: container.into() })
+    }
+
+    /// An unconnected stream socket of the pod's network.
+    pub fn socket(&mut self, ipv6: bool) -> Result<OwnedFd> {
+        let (_, mut descriptors) = self.call(Op::Socket { ipv6 })?;
+        descriptors.pop().ok_or_else(|| Error::failed("the monitor's reply carries no socket"))
+    }
+
+    /// Ends the pod and its monitor; the records stay. `grace` absent: as the pod says.
+    pub fn stop_sandbox(&mut self, grace: Option<Duration>) -> Result<()> {
+        self.done(Op::StopSandbox { grace: grace.map(milliseconds) })
+    }
+
+    /// Ends the pod and its monitor at once; the caller deletes the records afterwards.
+    pub fn remove_sandbox(&mut self) -> Result<()> {
+        self.done(Op::RemoveSandbox)
+    }
+
+    /// Sends a request without waiting: for a caller that goes on reading [`Monitor::next`] meanwhile.
+    pub fn send(&mut self, op: Op) -> Result<u64> {
+        let id = self.next_id;
+        self.next_id += 1;
+        let body = serde_json::to_vec(&Request { id, op }).expect("requests have string keys only");
+        let length = u32::try_from(body.len()).ok().filter(|length| *length as usize <= FRAME_MAX);
+        let length = length.ok_or_else(|| {
+            Error::failed(format!("a request of {} bytes to the monitor (the limit is {FRAME_MAX})", body.len()))
+        })?;
+        let mut frame = Vec::with_capacity(4 + body.len());
+        frame.extend_from_slice(&length.to_le_bytes());
+        frame.extend_from_slice(&body);
+        let mut sent = 0;
+        while sent < frame.len() {
+            match socket::send(self.socket.as_fd(), &frame[sent..], &[]) {
+                Ok(count) => sent += count.expect("the client's socket blocks"),
+                Err(_) => return Err(gone()),
+            }
+        }
+        Ok(id)
+    }
+
+    fn done(&mut self, op: Op) -> Result<()> {
+        match self.call(op)? {
+            (Reply::Done, _) => Ok(()),
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+
+    fn call(&mut self, op: Op) -> Result<(Reply, Vec<OwnedFd>)> {
+        let asked = self.send(op)?;
+        loop {
+            match self.message(None)? {
+                Some(Message::Reply { id, result }) if id == asked => {
+                    return Ok((result.map_err(Error::from)?, std::mem::take(&mut self.descriptors)));
+                }
+                Some(Message::Event(event)) => self.kept.push_back(Notice::Event(event)),
+                Some(Message::Exited { id, exit }) => self.kept.push_back(Notice::Exited { id, exit }),
+                // A signal was caught, or this is the reply of a request whose wait was given up.
+                None | Some(Message::Reply { .. }) => {}
+            }
+        }
+    }
+
+    /// The length of the first frame in `received`, without its header, when it is there whole.
+    fn whole_frame(&self) -> Option<usize> {
+        let header: [u8; 4] = self.received.get(..4)?.try_into().ok()?;
+        let length = u32::from_le_bytes(header) as usize;
+        (self.received.len() >= 4 + length).then_some(length)
+    }
+
+    fn message(&mut self, deadline: Option<Instant>) -> Result<Option<Message>> {
+        loop {
+            if let Some(length) = self.whole_frame() {
+                let message = serde_json::from_slice(&self.received[4..4 + length])
+                    .map_err(|error| Error::failed(format!("the monitor's message: {error}")))?;
+                self.received.drain(..4 + length);
+                return Ok(Some(message));
+            }
+            let left = deadline.map(|deadline| milliseconds(deadline.saturating_duration_since(Instant::now())));
+            if !socket::wait_readable(self.socket.as_fd(), left)? {
+                return Ok(None);
+            }
+            let start = self.received.len();
+            self.received.resize(start + 16384, 0);
+            let count =
+                socket::receive(self.socket.as_fd(), &mut self.received[start..], &mut self.descriptors);
+            self.received.truncate(start + count.as_ref().map_or(0, |count| count.unwrap_or(0)));
+            if count?.is_none_or(|count| count == 0) {
+                return Err(gone());
+            }
+        }
+    }
+}
+
+impl AsFd for Monitor {
+    /// Readable when the monitor has something to say, or is gone.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn ends(streams: Streams, descriptors: Vec<OwnedFd>) -> Result<Ends> {
+    let wanted = [streams.terminal, streams.stdin, streams.stdout, streams.stderr];
+    let count = wanted.iter().filter(|is| **is).count();
+    if count != descriptors.len() || count > DESCRIPTORS_MAX {
+        return Err(Error::failed(format!("the monitor sent {} of {count} streams", descriptors.len())));
+    }
+    let mut descriptors = descriptors.into_iter();
+    let [terminal, stdin, stdout, stderr] =
+        wanted.map(|is| if is { descriptors.next() } else { None });
+    Ok(Ends { terminal, stdin, stdout, stderr })
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    // Rounded up: a deadline must not be polled for with 0 until it passes.
+    u64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
+}
+
+fn gone() -> Error {
+    Error::new(ErrorKind::NotFound, "the pod's monitor has gone")
+}
+
+fn unexpected(reply: &Reply) -> Error {
+    Error::failed(format!("the monitor answered something else: {reply:?}"))
+}

@@ -1,0 +1,469 @@
+//! The monitor's protocol, version 1: what a client may ask, what it is answered, what it is told.
+//!
+//! ```text
+//! frame    = length (u32, little endian) · JSON of that length; a frame's descriptors travel with its first byte
+//! client   -> Request { id, op }                      ids are the client's own, replies come in any order
+//! monitor  -> Message::Reply  { id, result }          one for each request
+//!          -> Message::Event  { sequence, change }    after a `watch`; sent once the change is on disk
+//!          -> Message::Exited { id, .. }              the process of this connection's `exec` number `id` ended
+//! ```
+//!
+//! Invariant: the connection that spawned the monitor owns the pod until it says `commit`; if it
+//! closes before, everything is undone. A closed connection cancels nothing after that.
+
+use std::collections::BTreeMap;
+
+use oci_spec::runtime::LinuxResources;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind};
+use crate::host::Host;
+
+/// The version this build speaks. A monitor outlives the binary that started it, so both sides say theirs.
+pub const VERSION: u32 = 1;
+
+/// The longest frame either side accepts: whole manifests pass, nothing that fills memory does.
+pub const FRAME_MAX: usize = 4 << 20;
+
+/// The most descriptors one frame carries.
+pub const DESCRIPTORS_MAX: usize = 4;
+
+/// A client's frame.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// Drawn by the client, echoed in the reply.
+    pub id: u64,
+    /// What is asked.
+    pub op: Op,
+}
+
+/// What a client may ask. `container` is always a container id (64 hex digits).
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Op {
+    /// The first request of a connection. The one that spawns the monitor says where the host's trees are.
+    Hello {
+        /// The client's [`VERSION`].
+        version: u32,
+        /// Set by the spawning client only.
+        host: Option<Box<Host>>,
+    },
+    /// A snapshot now, then each later change as an event. `from` is the last sequence number already seen: changes
+    /// up to it are left out of what follows (0: none seen).
+    Watch {
+        /// The last sequence number seen.
+        from: u64,
+    },
+    /// Makes the namespaces, the network, the cgroup, the shared mounts and the /etc files.
+    CreateSandbox(Box<SandboxSpec>),
+    /// Hands the pod to the policy half, which runs the manifest's containers from here on.
+    Policy(Box<Policy>),
+    /// The pod is to stay when this connection closes.
+    Commit,
+    /// Takes in a container whose `container.json` and `config.json` lie in the pod's records: a record, no process.
+    Create {
+        /// The container.
+        container: String,
+    },
+    /// Starts a created container; answered when its program is executed.
+    Start {
+        /// The container.
+        container: String,
+    },
+    /// Sends the stop signal, and SIGKILL when the grace is over; answered when it has ended. A second one may only
+    /// shorten the grace.
+    Stop {
+        /// The container.
+        container: String,
+        /// Milliseconds until SIGKILL.
+        grace: u64,
+    },
+    /// Sends a signal to the container's first process, or to all of them.
+    Kill {
+        /// The container.
+        container: String,
+        /// The signal's number.
+        signal: i32,
+        /// Every process of the container; only SIGKILL is possible here.
+        all: bool,
+    },
+    /// Kills what still runs and forgets the container. Its records and its snapshot are the client's to delete.
+    Remove {
+        /// The container.
+        container: String,
+    },
+    /// Changes a running container's limits.
+    Update {
+        /// The container.
+        container: String,
+        /// What to write; absent fields stay.
+        resources: Box<LinuxResources>,
+    },
+    /// Runs another process in a container. The reply carries the client's ends, see [`Streams`];
+    /// [`Message::Exited`] follows. The process is hung up when the connection closes.
+    Exec(Box<Exec>),
+    /// Joins a running container's streams. The reply carries the client's ends, see [`Streams`].
+    Attach {
+        /// The container.
+        container: String,
+        /// Whether the client will write to its standard input.
+        stdin: bool,
+    },
+    /// Sets the window of a container's terminal.
+    Resize {
+        /// The container.
+        container: String,
+        /// Rows.
+        rows: u16,
+        /// Columns.
+        columns: u16,
+    },
+    /// Closes a container's standard input.
+    CloseStdin {
+        /// The container.
+        container: String,
+    },
+    /// Opens the container's log file anew, after somebody else has renamed it.
+    ReopenLog {
+        /// The container.
+        container: String,
+    },
+    /// An unconnected stream socket of the pod's network; the reply carries it.
+    Socket {
+        /// IPv6 instead of IPv4.
+        ipv6: bool,
+    },
+    /// Ends the pod: its containers with `grace` (absent: each its own), then its network and cgroups. Answered when
+    /// that is done; the records stay and the monitor exits. A second one may only shorten the grace.
+    StopSandbox {
+        /// Milliseconds until SIGKILL; absent: as the pod says.
+        grace: Option<u64>,
+    },
+    /// Ends the pod at once, writes nothing any more, and exits: the client deletes the records after the reply.
+    RemoveSandbox,
+}
+
+/// A monitor's frame.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Message {
+    /// The answer to a request.
+    Reply {
+        /// The request's id.
+        id: u64,
+        /// What came of it.
+        result: Result<Reply, Failure>,
+    },
+    /// Something changed, and its record is on disk.
+    Event(Event),
+    /// The process of an `exec` ended, and its output has been written whole.
+    Exited {
+        /// The id of the `exec` request.
+        id: u64,
+        /// How it ended.
+        exit: Exit,
+    },
+}
+
+/// A request's result when it went well.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// It is done.
+    Done,
+    /// Answers `hello`.
+    Hello {
+        /// The monitor's [`VERSION`].
+        version: u32,
+        /// The monitor's process id as the host sees it.
+        pid: i32,
+    },
+    /// Answers `watch`.
+    Snapshot(Box<Snapshot>),
+    /// Answers `exec`, `attach` and `socket`: which descriptors came with the frame, in this order.
+    Streams(Streams),
+}
+
+/// The descriptors beside an `exec` or `attach` reply, in the order of the fields.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Streams {
+    /// A terminal's master: reads are its output, writes its input, TIOCSWINSZ its window. Then nothing else is set.
+    pub terminal: bool,
+    /// A pipe's write end: standard input.
+    pub stdin: bool,
+    /// A pipe's read end: standard output.
+    pub stdout: bool,
+    /// A pipe's read end: standard error.
+    pub stderr: bool,
+}
+
+/// An error as it crosses the socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The kind's name.
+    pub kind: String,
+    /// The sentence.
+    pub message: String,
+    /// What the reader can do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// Each kind and its name on the wire.
+const KINDS: [(ErrorKind, &str); 11] = [
+    (ErrorKind::Failed, "failed"),
+    (ErrorKind::Usage, "usage"),
+    (ErrorKind::Manifest, "manifest"),
+    (ErrorKind::NotFound, "not-found"),
+    (ErrorKind::Exists, "exists"),
+    (ErrorKind::Image, "image"),
+    (ErrorKind::Unsupported, "unsupported"),
+    (ErrorKind::Timeout, "timeout"),
+    (ErrorKind::Interrupted, "interrupted"),
+    (ErrorKind::CommandNotFound, "command-not-found"),
+    (ErrorKind::CommandNotExecutable, "command-not-executable"),
+];
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        let kind = KINDS.iter().find(|(kind, _)| *kind == error.kind()).map_or("failed", |(_, name)| name);
+        Self { kind: kind.into(), message: error.message().into(), hint: error.hint_text().map(Into::into) }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        let kind =
+            KINDS.iter().find(|(_, name)| *name == failure.kind).map_or(ErrorKind::Failed, |(kind, _)| *kind);
+        let error = Self::new(kind, failure.message);
+        match failure.hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
+/// Which of a kind of namespace a pod or container gets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NamespaceMode {
+    /// One of its own.
+    #[default]
+    Own,
+    /// One that the pod's containers share (process ids only; the others always are).
+    Pod,
+    /// The host's.
+    Host,
+}
+
+/// The pod's network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// The host's own.
+    Host,
+    /// A namespace with nothing but `lo`.
+    None,
+    /// The bridge network.
+    Bridge {
+        /// Ports of the host that lead to the pod.
+        ports: Vec<PortMap>,
+    },
+}
+
+/// A port of the host that leads to the pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortMap {
+    /// The host's address; absent: all of them.
+    pub host_ip: Option<std::net::IpAddr>,
+    /// The host's port.
+    pub host_port: u16,
+    /// The pod's port.
+    pub container_port: u16,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: String,
+}
+
+/// What a sandbox is made of. Nothing here names a front: the pod front and a kubelet fill it alike.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SandboxSpec {
+    /// The UTS namespace's host name.
+    pub hostname: String,
+    /// The network; `Host` keeps the host's host name too.
+    pub network: Network,
+    /// System V IPC and POSIX queues: `Own` is the pod's own, `Host` the host's.
+    pub ipc: NamespaceMode,
+    /// Process ids.
+    pub pid: NamespaceMode,
+    /// Sysctls of the pod's namespaces, in Kubernetes' dotted form.
+    pub sysctls: BTreeMap<String, String>,
+    /// The pod's cgroup below the host's parent (`/podrun/<id>`).
+    pub cgroup: String,
+    /// Limits of the pod's cgroup.
+    pub resources: Option<LinuxResources>,
+    /// Bytes of /dev/shm.
+    pub shm_size: u64,
+    /// emptyDirs of medium Memory: volume name to size limit in bytes (absent: half the memory, the kernel's own default).
+    pub memory_volumes: BTreeMap<String, Option<u64>>,
+    /// The fully qualified name, where a subdomain gives one.
+    pub domain: Option<String>,
+    /// hostAliases: lines of /etc/hosts.
+    pub host_aliases: Vec<HostAlias>,
+    /// The text of /etc/resolv.conf.
+    pub resolv_conf: String,
+    /// The link `/run/netns/<name>` that is made when the state dir is the default one.
+    pub netns_link: Option<String>,
+    /// Milliseconds that `stop-sandbox` gives when neither it nor a policy says more.
+    pub grace: u64,
+}
+
+/// A line of /etc/hosts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostAlias {
+    /// The address.
+    pub ip: String,
+    /// Its names.
+    pub hostnames: Vec<String>,
+}
+
+/// What the policy half runs.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Policy {
+    /// The manifest with its defaults filled in.
+    pub pod: serde_json::Value,
+    /// Each container's name and its resolved image.
+    pub images: BTreeMap<String, serde_json::Value>,
+}
+
+/// A process to run in a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exec {
+    /// The container.
+    pub container: String,
+    /// The command; looked up in the container's PATH.
+    pub args: Vec<String>,
+    /// Whether it gets a terminal.
+    pub tty: bool,
+    /// Whether it gets standard input.
+    pub stdin: bool,
+    /// Variables beside the container's own, as `NAME=value`.
+    pub env: Vec<String>,
+    /// The terminal's rows and columns.
+    pub size: Option<(u16, u16)>,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// The exit code; 128 + signal when a signal ended it.
+    pub code: i32,
+    /// The signal that ended it, or 0.
+    pub signal: i32,
+}
+
+/// All that is known of the pod at one moment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The sequence number of the last change in it.
+    pub sequence: u64,
+    /// The sandbox.
+    pub sandbox: SandboxStatus,
+    /// Every container that is not removed, oldest first.
+    pub containers: Vec<ContainerStatus>,
+    /// The pod's status in Kubernetes' words, when there is a policy.
+    pub pod: Option<serde_json::Value>,
+}
+
+/// One change, whole: a reader needs no earlier one to understand it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Event {
+    /// Grows by one with each change of this pod.
+    pub sequence: u64,
+    /// What is now true.
+    pub change: Change,
+}
+
+/// What changed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// The sandbox.
+    Sandbox(Box<SandboxStatus>),
+    /// A container.
+    Container(Box<ContainerStatus>),
+    /// A container is forgotten.
+    Removed {
+        /// The container.
+        container: String,
+    },
+    /// The pod's status in Kubernetes' words.
+    Pod(Box<serde_json::Value>),
+}
+
+/// What a sandbox does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SandboxState {
+    /// Not made yet.
+    #[default]
+    Pending,
+    /// Namespaces, network and cgroup are there.
+    Ready,
+    /// Nothing of it is left but the records.
+    Stopped,
+}
+
+/// The sandbox as it is now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxStatus {
+    /// What it does.
+    pub state: SandboxState,
+    /// The pod's addresses, the first being its main one.
+    pub ips: Vec<String>,
+    /// When it became ready, in nanoseconds since 1970.
+    pub ready_at: u64,
+}
+
+/// What a container does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ContainerState {
+    /// A record without a process.
+    #[default]
+    Created,
+    /// Its program runs.
+    Running,
+    /// It has ended, or could not be started.
+    Exited,
+}
+
+/// A container as it is now: the record that lies in its `status.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerStatus {
+    /// The container's id.
+    pub id: String,
+    /// Its name in the pod.
+    pub name: String,
+    /// Its attempt, from 0.
+    pub attempt: u32,
+    /// What it does.
+    pub state: ContainerState,
+    /// The first process as the host sees it, while it runs.
+    pub pid: Option<i32>,
+    /// Nanoseconds since 1970.
+    pub created_at: u64,
+    /// Nanoseconds since 1970; 0 before.
+    pub started_at: u64,
+    /// Nanoseconds since 1970; 0 before.
+    pub finished_at: u64,
+    /// How it ended.
+    pub exit: Option<Exit>,
+    /// Kubernetes' word for how it ended: `Completed`, `Error`, `OOMKilled`, `StartError`.
+    pub reason: String,
+    /// The termination message, or why it could not be started.
+    pub message: String,
+    /// Why it could not be started, for whoever passes exit codes on.
+    pub failure: Option<Failure>,
+    /// Bytes of output that were lost because the log could not be written.
+    pub log_bytes_lost: u64,
+}

@@ -1,0 +1,171 @@
+//! Local stream sockets that carry descriptors: pairs, listeners in long directories, peers' credentials.
+//!
+//! Every descriptor made or received here is close-on-exec.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+};
+
+use super::{Error, Result};
+
+/// The most descriptors one message may carry; more are dropped by the kernel.
+pub const DESCRIPTORS_MAX: usize = 4;
+
+fn error(call: impl Into<String>) -> impl FnOnce(Errno) -> Error {
+    let call = call.into();
+    move |errno| Error::new(call, errno.raw_os_error())
+}
+
+/// A connected pair of stream sockets.
+pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+        .map_err(error("socketpair(AF_UNIX, SOCK_STREAM)"))
+}
+
+/// The address of `name` in `directory`, through the directory's descriptor: `sun_path` holds 108 bytes, a state
+/// dir may be longer.
+fn address(directory: BorrowedFd<'_>, name: &str) -> Result<SocketAddrUnix> {
+    let path = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
+    SocketAddrUnix::new(path.as_str()).map_err(error(format!("sockaddr({path:?})")))
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd> {
+    rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(error(format!("open({path:?}, O_PATH|O_DIRECTORY)")))
+}
+
+/// A listening, non-blocking stream socket `name` in `directory`, mode 0600. One that a dead listener left is
+/// replaced: the caller holds the lock that says nobody listens.
+pub fn listen(directory: &Path, name: &str) -> Result<OwnedFd> {
+    let at = open_directory(directory)?;
+    let address = address(at.as_fd(), name)?;
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )
+    .map_err(error("socket(AF_UNIX, SOCK_STREAM)"))?;
+    // The mode of the socket's inode is that of the descriptor's, less the umask.
+    rustix::fs::fchmod(&socket, Mode::from_raw_mode(0o600)).map_err(error("fchmod(socket, 0600)"))?;
+    match rustix::net::bind(&socket, &address) {
+        Err(Errno::ADDRINUSE) => {
+            rustix::fs::unlinkat(&at, name, rustix::fs::AtFlags::empty())
+                .map_err(error(format!("unlinkat({directory:?}, {name:?})")))?;
+            rustix::net::bind(&socket, &address)
+        }
+        other => other,
+    }
+    .map_err(error(format!("bind({:?})", directory.join(name))))?;
+    rustix::net::listen(&socket, 64).map_err(error("listen(socket)"))?;
+    Ok(socket)
+}
+
+/// A stream connected to the socket `name` in `directory`.
+pub fn connect(directory: &Path, name: &str) -> Result<OwnedFd> {
+    let at = open_directory(directory)?;
+    let address = address(at.as_fd(), name)?;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+        .map_err(error("socket(AF_UNIX, SOCK_STREAM)"))?;
+    rustix::net::connect(&socket, &address)
+        .map_err(error(format!("connect({:?})", directory.join(name))))?;
+    Ok(socket)
+}
+
+/// The next connection, non-blocking, if one waits.
+pub fn accept(listener: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
+    match rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => Ok(None),
+        Err(errno) => Err(error("accept4(listener)")(errno)),
+    }
+}
+
+/// The user id of the process at the other end, as it was when it connected.
+pub fn peer_uid(socket: BorrowedFd<'_>) -> Result<u32> {
+    rustix::net::sockopt::socket_peercred(socket)
+        .map(|credentials| credentials.uid.as_raw())
+        .map_err(error("getsockopt(SO_PEERCRED)"))
+}
+
+/// An unconnected stream socket of the network namespace this process is in.
+pub fn inet_stream(ipv6: bool) -> Result<OwnedFd> {
+    let family = if ipv6 { AddressFamily::INET6 } else { AddressFamily::INET };
+    rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+        .map_err(error(format!("socket({family:?}, SOCK_STREAM)")))
+}
+
+/// Sends what fits of `bytes`, with `descriptors` beside the first of them. `None`: it would block.
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<Option<usize>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(error(format!("sendmsg({} descriptors)", descriptors.len()))(Errno::TOOMANYREFS));
+    }
+    loop {
+        let sent =
+            rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL);
+        return match sent {
+            Ok(count) => Ok(Some(count)),
+            Err(Errno::INTR) => continue,
+            Err(Errno::AGAIN) => Ok(None),
+            Err(errno) => Err(error("sendmsg(socket)")(errno)),
+        };
+    }
+}
+
+/// Receives into `bytes` and adds what descriptors came to `descriptors`. `None`: it would block; 0: the other
+/// side has closed.
+pub fn receive(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+    descriptors: &mut Vec<OwnedFd>,
+) -> Result<Option<usize>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    loop {
+        let received = rustix::net::recvmsg(
+            socket,
+            &mut [IoSliceMut::new(bytes)],
+            &mut ancillary,
+            RecvFlags::CMSG_CLOEXEC,
+        );
+        match received {
+            Ok(message) => {
+                for part in ancillary.drain() {
+                    if let RecvAncillaryMessage::ScmRights(rights) = part {
+                        descriptors.extend(rights);
+                    }
+                }
+                return Ok(Some(message.bytes));
+            }
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(Errno::CONNRESET) => return Ok(Some(0)),
+            Err(errno) => return Err(error("recvmsg(socket)")(errno)),
+        }
+    }
+}
+
+/// Waits until `socket` can be read, at most `milliseconds` (absent: without end). False: the time is over, or a
+/// signal came first.
+pub fn wait_readable(socket: BorrowedFd<'_>, milliseconds: Option<u64>) -> Result<bool> {
+    let mut polled = [rustix::event::PollFd::new(&socket, rustix::event::PollFlags::IN)];
+    let timeout = milliseconds.map(|ms| rustix::event::Timespec {
+        tv_sec: i64::try_from(ms / 1000).unwrap_or(i64::MAX),
+        tv_nsec: i64::try_from(ms % 1000).expect("below 1000") * 1_000_000,
+    });
+    match rustix::event::poll(&mut polled, timeout.as_ref()) {
+        Ok(count) => Ok(count > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(errno) => Err(error("poll(socket)")(errno)),
+    }
+}
