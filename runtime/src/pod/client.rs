@@ -8,8 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::protocol::{
-    DESCRIPTORS_MAX, Event, Exec, Exit, FRAME_MAX, Message, Op, Policy, Reply, Request, SandboxSpec, Snapshot,
-    Streams, VERSION,
+    DESCRIPTORS_MAX, Event, Exec, Exit, FRAME_MAX, Message, Op, Policy, Reply, Request, SandboxSpec,
+    Snapshot, Streams, VERSION,
 };
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
@@ -230,7 +230,10 @@ impl Monitor {
         let body = serde_json::to_vec(&Request { id, op }).expect("requests have string keys only");
         let length = u32::try_from(body.len()).ok().filter(|length| *length as usize <= FRAME_MAX);
         let length = length.ok_or_else(|| {
-            Error::failed(format!("a request of {} bytes to the monitor (the limit is {FRAME_MAX})", body.len()))
+            Error::failed(format!(
+                "a request of {} bytes to the monitor (the limit is {FRAME_MAX})",
+                body.len()
+            ))
         })?;
         let mut frame = Vec::with_capacity(4 + body.len());
         frame.extend_from_slice(&length.to_le_bytes());
@@ -282,7 +285,8 @@ impl Monitor {
                 self.received.drain(..4 + length);
                 return Ok(Some(message));
             }
-            let left = deadline.map(|deadline| milliseconds(deadline.saturating_duration_since(Instant::now())));
+            let left =
+                deadline.map(|deadline| milliseconds(deadline.saturating_duration_since(Instant::now())));
             if !socket::wait_readable(self.socket.as_fd(), left)? {
                 return Ok(None);
             }
@@ -312,8 +316,7 @@ fn ends(streams: Streams, descriptors: Vec<OwnedFd>) -> Result<Ends> {
         return Err(Error::failed(format!("the monitor sent {} of {count} streams", descriptors.len())));
     }
     let mut descriptors = descriptors.into_iter();
-    let [terminal, stdin, stdout, stderr] =
-        wanted.map(|is| if is { descriptors.next() } else { None });
+    let [terminal, stdin, stdout, stderr] = wanted.map(|is| if is { descriptors.next() } else { None });
     Ok(Ends { terminal, stdin, stdout, stderr })
 }
 

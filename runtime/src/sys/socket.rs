@@ -73,10 +73,10 @@ pub fn listen(directory: &Path, name: &str) -> Result<OwnedFd> {
 pub fn connect(directory: &Path, name: &str) -> Result<OwnedFd> {
     let at = open_directory(directory)?;
     let address = address(at.as_fd(), name)?;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-        .map_err(error("socket(AF_UNIX, SOCK_STREAM)"))?;
-    rustix::net::connect(&socket, &address)
-        .map_err(error(format!("connect({:?})", directory.join(name))))?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .map_err(error("socket(AF_UNIX, SOCK_STREAM)"))?;
+    rustix::net::connect(&socket, &address).map_err(error(format!("connect({:?})", directory.join(name))))?;
     Ok(socket)
 }
 
@@ -111,8 +111,7 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]
         return Err(error(format!("sendmsg({} descriptors)", descriptors.len()))(Errno::TOOMANYREFS));
     }
     loop {
-        let sent =
-            rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL);
+        let sent = rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL);
         return match sent {
             Ok(count) => Ok(Some(count)),
             Err(Errno::INTR) => continue,
