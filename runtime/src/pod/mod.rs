@@ -3,3 +3,5 @@
 pub mod client;
 pub mod monitor;
 pub mod protocol;
+
+pub mod policy;
