@@ -5,3 +5,4 @@ pub mod monitor;
 pub mod protocol;
 
 pub mod policy;
+pub mod record;

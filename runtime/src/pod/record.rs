@@ -1,0 +1,424 @@
+//! The records of a pod on disk: what was asked for, and what became of it.
+//!
+//! Invariants: a record is replaced whole (temporary file, rename) and read without a lock; each
+//! file has one writer; a record that cannot be read is an answer ([`Loaded::Unreadable`]) and
+//! never a silent gap. Pod records are not fsynced: after a power cut a missing one is Unknown.
+//!
+//! ```text
+//! <root>/pods/<id>/sandbox.json                    Sandbox          immutable
+//!                  status.json                     SandboxStatus    written by who holds the lock
+//!                  containers/<cid>/container.json ContainerRecord  immutable
+//!                                   config.json    the OCI Spec     immutable
+//!                                   status.json    ContainerStatusRecord
+//! <state>/pods/<id>/live.json                      Live             gone with a reboot
+//! ```
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind as IoKind, Read};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::error::{Context, Result};
+use crate::host::Host;
+
+/// The version that this podrun writes into every record.
+const VERSION: u32 = 1;
+
+/// A record larger than this is not ours: a manifest is limited to 1 MiB, a spec to a few.
+const LIMIT: u64 = 16 << 20;
+
+/// The format of a record; one from a newer podrun is refused rather than misread.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Version;
+
+impl Serialize for Version {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_u32(VERSION)
+    }
+}
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        match u32::deserialize(deserializer)? {
+            version if version <= VERSION => Ok(Self),
+            version => Err(serde::de::Error::custom(format_args!(
+                "written by a newer podrun (record version {version}, this one knows {VERSION})"
+            ))),
+        }
+    }
+}
+
+/// Which front a pod belongs to; each lists only its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Front {
+    /// `podrun create`: `asked` is a v1 Pod.
+    Pod,
+    /// `podrun cri serve`: `asked` is a PodSandboxConfig.
+    Cri,
+}
+
+/// Which of the host's namespaces a pod uses, and whether its containers share their PID namespace.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(clippy::struct_excessive_bools, reason = "four independent switches of the manifest, under its names")]
+pub struct Sharing {
+    /// The host's network and hostname.
+    pub host_network: bool,
+    /// The host's PID namespace.
+    #[serde(rename = "hostPID")]
+    pub host_pid: bool,
+    /// The host's IPC namespace and /dev/shm.
+    #[serde(rename = "hostIPC")]
+    pub host_ipc: bool,
+    /// One PID namespace for all containers of the pod.
+    pub share_process_namespace: bool,
+}
+
+/// `sandbox.json`: who the pod is and what was asked for. Never changes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sandbox {
+    /// The record's format.
+    pub version: Version,
+    /// 64 hex digits that we drew.
+    pub id: String,
+    /// Whose pod it is.
+    pub front: Front,
+    /// metadata.name, unique in its namespace for the pod front.
+    pub name: String,
+    /// metadata.namespace.
+    pub namespace: String,
+    /// metadata.uid; any string under CRI.
+    pub uid: String,
+    /// The attempt of this uid's sandbox, for CRI; 0 else.
+    #[serde(default)]
+    pub attempt: u32,
+    /// metadata.labels, for selectors.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// When the pod was asked for, in nanoseconds since 1970.
+    pub created_at: u64,
+    /// The host's boot in which it was made.
+    pub boot_id: String,
+    /// The hostname that the containers see; `None` with the host's network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// The namespaces that it does not have of its own.
+    #[serde(default)]
+    pub sharing: Sharing,
+    /// The pod's cgroup, in every hierarchy: the containers' are made below it.
+    pub cgroup: String,
+    /// Whether we made that cgroup and limit and remove it (under CRI the kubelet does).
+    pub cgroup_owned: bool,
+    /// The folder of the containers' logs.
+    pub log_dir: PathBuf,
+    /// What was asked for, verbatim: the v1 Pod with its defaults, or the PodSandboxConfig.
+    pub asked: Box<RawValue>,
+}
+
+/// How far a sandbox is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SandboxState {
+    /// Being made; nobody has committed to it.
+    #[default]
+    Creating,
+    /// Its namespaces and network are there.
+    Ready,
+    /// It has ended; only records, volumes and snapshots are left.
+    Ended,
+    /// Its status cannot be read.
+    Unknown,
+}
+
+/// `status.json` of a pod: what became of it, and all that its teardown needs without a monitor.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SandboxStatus {
+    /// The record's format.
+    pub version: Version,
+    /// How far it is.
+    pub state: SandboxState,
+    /// Whether its maker said that the pod stands: one that is not committed is undone when found dead.
+    #[serde(default)]
+    pub committed: bool,
+    /// When it became ready, in nanoseconds since 1970; 0 before.
+    #[serde(default)]
+    pub ready_at: u64,
+    /// The pod's addresses, IPv4 first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ips: Vec<IpAddr>,
+    /// The network's own record of what it attached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Box<RawValue>>,
+    /// When its end was asked for, in nanoseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_at: Option<u64>,
+    /// The grace that the end was given, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_grace: Option<u64>,
+    /// The pod front's v1 PodStatus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Box<RawValue>>,
+}
+
+/// Which part a container plays in its pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Runs to its end before the next one starts.
+    Init,
+    /// An init container that keeps running beside the others.
+    Sidecar,
+    /// One of spec.containers.
+    App,
+}
+
+/// `container.json`: one attempt of one container. Never changes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerRecord {
+    /// The record's format.
+    pub version: Version,
+    /// 64 hex digits that we drew.
+    pub id: String,
+    /// The container's name in the pod.
+    pub name: String,
+    /// 0 for the first, one more for each restart.
+    pub attempt: u32,
+    /// Its part in the pod.
+    pub role: Role,
+    /// The image as it was named.
+    pub image: String,
+    /// The image's id: the digest of its config.
+    pub image_id: String,
+    /// When the record was made, in nanoseconds since 1970.
+    pub created_at: u64,
+    /// The log file.
+    pub log_path: PathBuf,
+    /// What was asked for, verbatim, if it is not in the sandbox's `asked` already (CRI).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Box<RawValue>>,
+}
+
+/// How far a container's attempt is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContainerState {
+    /// A record, and no process yet.
+    #[default]
+    Created,
+    /// Its first process runs.
+    Running,
+    /// Its first process has ended, or could not be started.
+    Exited,
+    /// Its status cannot be read.
+    Unknown,
+}
+
+/// `status.json` of a container's attempt.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerStatusRecord {
+    /// The record's format.
+    pub version: Version,
+    /// How far it is.
+    pub state: ContainerState,
+    /// Its first process on the host, while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
+    /// In nanoseconds since 1970; 0 before.
+    pub started_at: u64,
+    /// In nanoseconds since 1970; 0 before.
+    pub finished_at: u64,
+    /// The exit code; 128 + n for a signal, as Kubernetes has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// The signal that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// Whether the kernel killed something in it for want of memory.
+    pub oom_killed: bool,
+    /// `Completed`, `Error`, `OOMKilled`, `StartError`, `ContainerStatusUnknown`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// The termination message, or why it could not start.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// A process of the host that a reused pid cannot be taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProcessId {
+    /// The pid in the host's PID namespace.
+    pub pid: i32,
+    /// Field 22 of /proc/PID/stat: clock ticks since the boot.
+    pub start_time: u64,
+}
+
+/// `live.json`: the processes of a running pod.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Live {
+    /// The record's format.
+    pub version: Version,
+    /// The pod's monitor.
+    pub monitor: ProcessId,
+    /// The init of a shared PID namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<ProcessId>,
+    /// The containers' first processes, by container id.
+    #[serde(default)]
+    pub containers: BTreeMap<String, ProcessId>,
+    /// The link in /run/netns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns_link: Option<PathBuf>,
+}
+
+/// What reading a record gives: never an error, because a list must go on.
+#[derive(Debug, Clone)]
+pub enum Loaded<T> {
+    /// The record.
+    Present(T),
+    /// There is none.
+    Missing,
+    /// There is one, and why it cannot be used.
+    Unreadable(String),
+}
+
+impl<T> Loaded<T> {
+    /// The record, if it could be read.
+    pub fn present(self) -> Option<T> {
+        match self {
+            Self::Present(record) => Some(record),
+            Self::Missing | Self::Unreadable(_) => None,
+        }
+    }
+}
+
+/// Replaces the record at `path` whole.
+pub fn write<T: Serialize>(path: &Path, record: &T) -> Result<()> {
+    let bytes = serde_json::to_vec(record)
+        .map_err(|error| crate::Error::failed(error.to_string()))
+        .context(|| format!("record {}", path.display()))?;
+    write_bytes(path, &bytes)
+}
+
+/// Replaces the file at `path` whole by `bytes`, readable by root only.
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
+    std::fs::write(&temporary, bytes)
+        .and_then(|()| std::fs::rename(&temporary, path))
+        .inspect_err(|_| drop(std::fs::remove_file(&temporary)))
+        .context(|| format!("record {}", path.display()))
+}
+
+/// Writes a record that is not there yet and that nobody reads before its folder is published: no
+/// temporary file.
+pub fn write_new<T: Serialize>(path: &Path, record: &T) -> Result<()> {
+    let bytes = serde_json::to_vec(record)
+        .map_err(|error| crate::Error::failed(error.to_string()))
+        .context(|| format!("record {}", path.display()))?;
+    std::fs::write(path, bytes).context(|| format!("record {}", path.display()))
+}
+
+/// Reads the record at `path`.
+pub fn load<T: DeserializeOwned>(path: &Path) -> Loaded<T> {
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes));
+    match read {
+        Ok(_) => {}
+        Err(error) if error.kind() == IoKind::NotFound => return Loaded::Missing,
+        Err(error) => return Loaded::Unreadable(crate::Error::from(error).to_string()),
+    }
+    match serde_json::from_slice(&bytes) {
+        Ok(record) => Loaded::Present(record),
+        Err(error) => Loaded::Unreadable(error.to_string()),
+    }
+}
+
+/// `<root>/pods/<id>/sandbox.json`.
+pub fn sandbox_path(host: &Host, pod: &str) -> PathBuf {
+    host.pod_root(pod).join("sandbox.json")
+}
+
+/// `<root>/pods/<id>/status.json`.
+pub fn sandbox_status_path(host: &Host, pod: &str) -> PathBuf {
+    host.pod_root(pod).join("status.json")
+}
+
+/// `<root>/pods/<id>/containers/<cid>`: the folder of `container.json`, `config.json` and `status.json`.
+pub fn container_dir(host: &Host, pod: &str, container: &str) -> PathBuf {
+    host.pod_root(pod).join("containers").join(container)
+}
+
+/// `<state>/pods/<id>/live.json`.
+pub fn live_path(host: &Host, pod: &str) -> PathBuf {
+    host.pod_state_dir(pod).join("live.json")
+}
+
+/// `<state>/pods/<id>/lock`: held by flock for the monitor's life.
+pub fn lock_path(host: &Host, pod: &str) -> PathBuf {
+    host.pod_state_dir(pod).join("lock")
+}
+
+/// Now, as records have it: nanoseconds since 1970.
+pub fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status() -> SandboxStatus {
+        SandboxStatus {
+            state: SandboxState::Ready,
+            committed: true,
+            ips: vec!["10.88.0.2".parse().unwrap()],
+            pod: Some(RawValue::from_string(r#"{"phase": "Running"}"#.into()).unwrap()),
+            ..SandboxStatus::default()
+        }
+    }
+
+    #[test]
+    fn a_record_comes_back_as_it_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("status.json");
+        write(&path, &status()).unwrap();
+        let Loaded::Present(back) = load::<SandboxStatus>(&path) else { panic!("not present") };
+        assert_eq!(back.state, SandboxState::Ready);
+        assert_eq!(back.pod.unwrap().get(), r#"{"phase": "Running"}"#, "asked and status stay verbatim");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file stays");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said_and_never_skipped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("status.json");
+        assert!(matches!(load::<SandboxStatus>(&path), Loaded::Missing));
+        for torn in ["", "{", "null", r#"{"version": 1}"#, r#"{"version": 2, "state": "ready"}"#] {
+            std::fs::write(&path, torn).unwrap();
+            assert!(matches!(load::<SandboxStatus>(&path), Loaded::Unreadable(_)), "{torn:?}");
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("status.json");
+        std::fs::write(&path, r#"{"version": 2, "state": "ready"}"#).unwrap();
+        let Loaded::Unreadable(why) = load::<SandboxStatus>(&path) else { panic!("readable") };
+        assert!(why.contains("newer podrun"), "{why}");
+    }
+}
