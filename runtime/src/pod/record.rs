@@ -66,7 +66,10 @@ pub enum Front {
 /// Which of the host's namespaces a pod uses, and whether its containers share their PID namespace.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[expect(clippy::struct_excessive_bools, reason = "four independent switches of the manifest, under its names")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four independent switches of the manifest, under its names"
+)]
 pub struct Sharing {
     /// The host's network and hostname.
     pub host_network: bool,
