@@ -6,3 +6,4 @@ pub mod protocol;
 
 pub mod policy;
 pub mod record;
+pub mod manifest;
