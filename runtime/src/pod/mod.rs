@@ -4,6 +4,6 @@ pub mod client;
 pub mod monitor;
 pub mod protocol;
 
+pub mod manifest;
 pub mod policy;
 pub mod record;
-pub mod manifest;
