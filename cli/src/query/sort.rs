@@ -1,0 +1,68 @@
+//! The order of JSON values, for `--sort-by` and for comparisons in filters.
+
+use std::cmp::Ordering;
+
+use serde_json::Value;
+
+use super::jsonpath::Template;
+
+/// How two values stand to each other; `None` where they are of kinds that have no order.
+pub(crate) fn compare(left: &Value, right: &Value) -> Option<Ordering> {
+    match (left, right) {
+        (Value::Number(left), Value::Number(right)) => left.as_f64()?.partial_cmp(&right.as_f64()?),
+        (Value::String(left), Value::String(right)) => Some(left.cmp(right)),
+        (Value::Bool(left), Value::Bool(right)) => Some(left.cmp(right)),
+        _ => None,
+    }
+}
+
+/// Sorts `items` by the first value that `path` selects in each; items without one come first, and
+/// items that compare equal keep their order.
+pub(crate) fn sort_by<T>(items: &mut [T], path: &Template, json: impl Fn(&T) -> Value) {
+    items.sort_by_cached_key(|item| Key(path.select(&json(item)).first().map(|value| (*value).clone())));
+}
+
+/// A sort key with a total order.
+struct Key(Option<Value>);
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Key {}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (&self.0, &other.0) {
+            (None, None) => Ordering::Equal,
+            (None, Some(_)) => Ordering::Less,
+            (Some(_), None) => Ordering::Greater,
+            (Some(left), Some(right)) => compare(left, right).unwrap_or(Ordering::Equal),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn items_sort_by_number_and_text_and_absent_values_come_first() {
+        let mut items = vec![json!({"n": 10, "s": "b"}), json!({"n": 9, "s": "a"}), json!({"s": "c"})];
+        sort_by(&mut items, &Template::parse_path("n").expect("a path"), Value::clone);
+        let order: Vec<_> = items.iter().map(|item| item["s"].clone()).collect();
+        assert_eq!(order, ["c", "a", "b"]);
+        sort_by(&mut items, &Template::parse_path("{.s}").expect("a path"), Value::clone);
+        assert_eq!(items[0]["s"], "a");
+    }
+}
