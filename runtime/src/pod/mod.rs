@@ -3,6 +3,7 @@
 pub mod client;
 pub mod monitor;
 pub mod protocol;
+pub mod session;
 
 pub mod manifest;
 pub mod policy;

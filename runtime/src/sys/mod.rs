@@ -5,7 +5,11 @@
 //! its error carries the call as strace would print it.
 #![allow(unsafe_code)]
 
+pub mod interrupt;
+pub mod poll;
 pub mod socket;
+pub mod stream;
+pub mod tty;
 
 use std::fmt;
 
