@@ -10,8 +10,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use super::client::{Ends, Monitor, Notice};
 use super::protocol::Exit;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::poll::{self, Interest, Ready};
 use crate::sys::interrupt::{self, Caught, Signals};
+use crate::sys::poll::{self, Interest, Ready};
 use crate::sys::{stream, tty};
 
 /// What one read or write moves at the most: a pipe's whole capacity.
@@ -192,7 +192,8 @@ impl<'a> Session<'a> {
         let mut outputs = Vec::new();
         let mut far_input = ends.stdin;
         if let Some(terminal) = &ends.terminal {
-            outputs.push(Direction::new(Source::Far(stream::duplicate(terminal.as_fd())?), Sink::CallerStdout));
+            outputs
+                .push(Direction::new(Source::Far(stream::duplicate(terminal.as_fd())?), Sink::CallerStdout));
             far_input = Some(stream::duplicate(terminal.as_fd())?);
         }
         outputs.extend(ends.stdout.map(|end| Direction::new(Source::Far(end), Sink::CallerStdout)));

@@ -45,7 +45,8 @@ impl Signals {
 
     /// The next caught signal, if one waits.
     pub fn next(&self) -> Result<Option<Caught>> {
-        let read = self.descriptor.read_signal().map_err(|errno| Error::new("read(signalfd)", errno as i32))?;
+        let read =
+            self.descriptor.read_signal().map_err(|errno| Error::new("read(signalfd)", errno as i32))?;
         let window = |number: u32| i32::try_from(number) == Ok(Signal::SIGWINCH as i32);
         Ok(read.map(|info| if window(info.ssi_signo) { Caught::Window } else { Caught::End }))
     }
