@@ -1,0 +1,2 @@
+//! What a container's program sees and does, for podrun's tests.
+fn main() {}
