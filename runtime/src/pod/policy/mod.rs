@@ -1,25 +1,34 @@
 //! Kubernetes' rules for a pod, as one pure function: an event in, a list of actions out.
 //!
 //! ```text
-//! let mut state = PodState::new(&pod, &images, now);
+//! let mut state = PodState::new(&pod, &images, Moment::now());
 //! loop {
-//!     let actions = step(&pod, &mut state, event, now);   // perform them in order
+//!     let actions = step(&pod, &mut state, event, Moment::now());   // perform them in order
 //!     // arm one timer for state.wake_at(); when it fires the next event is Event::Tick
 //! }
 //! ```
 //!
-//! Invariant: nothing here reads a clock, a file or a descriptor, waits, or panics; the same history
-//! gives the same actions. Any event may come at any moment: one that no longer fits changes nothing.
+//! Invariant: `step` and the views of a state read no clock, file or descriptor, do not wait and do not
+//! panic; the same history gives the same actions. Any event may come at any moment: one that no longer
+//! fits changes nothing.
 
+mod back_off;
+mod conditions;
 mod event;
 mod journal;
 mod moment;
+mod narrate;
 mod state;
+mod status;
+mod step;
+mod stop;
 
 pub use event::{Action, Event, Exit, StartFailure};
 pub use journal::{Journal, JournalEntry, Severity};
 pub use moment::Moment;
 pub use state::{
-    BackOff, ContainerPhase, ContainerRun, Deletion, Ended, ImageFact, PodState, Role, Sandbox, Stopping,
-    Transition, Verdict,
+    BackOff, ContainerPhase, ContainerRun, Deletion, Ended, ImageFact, PodState, Role, Sandbox, Sent,
+    Stopping, Transition, Verdict,
 };
+pub use status::{observed, status};
+pub use step::step;

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Moment;
-use super::journal::Journal;
+use super::{conditions, Journal, Moment, StartFailure};
+use crate::pod::manifest::{Container, Pod};
 
 /// What the policy knows of a pod.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +16,9 @@ use super::journal::Journal;
 pub struct PodState {
     /// When the pod was accepted; the active deadline counts from here.
     pub started_at: Moment,
+    /// When the active deadline has passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline_at: Option<Moment>,
     /// How far the pod's namespaces and network are.
     pub sandbox: Sandbox,
     /// The host's addresses.
@@ -37,6 +40,53 @@ pub struct PodState {
     pub conditions: BTreeMap<String, Transition>,
     /// What `describe` tells.
     pub events: Journal,
+}
+
+impl PodState {
+    /// A pod that was just accepted. `images` has a fact for each container, by the container's name.
+    pub fn new(pod: &Pod, images: &BTreeMap<String, ImageFact>, now: Moment) -> Self {
+        let run = |role: Role, container: &Container| ContainerRun {
+            name: container.name.clone(),
+            role,
+            image: images.get(&container.name).cloned().unwrap_or_default(),
+            ..ContainerRun::default()
+        };
+        let init_role = |c: &Container| if c.restarts_always() { Role::Sidecar } else { Role::Init };
+        let inits = pod.spec.init_containers.iter().map(|container| run(init_role(container), container));
+        let apps = pod.spec.containers.iter().map(|container| run(Role::App, container));
+        let deadline = pod.spec.active_deadline_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+        let mut state = Self {
+            started_at: now,
+            deadline_at: deadline.map(|seconds| now.plus_seconds(seconds)),
+            containers: inits.chain(apps).collect(),
+            ..Self::default()
+        };
+        conditions::note_transitions(&mut state, pod, now);
+        state
+    }
+
+    /// When the pod next needs an [`super::Event::Tick`], whatever else happens; `None`: never, as it is.
+    pub fn wake_at(&self) -> Option<Moment> {
+        if matches!(self.sandbox, Sandbox::Stopping | Sandbox::Stopped) {
+            return None;
+        }
+        if let Some(stopping) = self.stopping {
+            return (!stopping.killed).then_some(stopping.kill_at);
+        }
+        let starting = self.containers.iter().any(|run| run.phase == ContainerPhase::Starting);
+        let restarts = self.containers.iter().filter(|_| !starting && self.sandbox == Sandbox::Ready);
+        restarts.filter_map(|run| run.phase.due_at()).chain(self.deadline_at).min()
+    }
+
+    /// Whether the pod's life is over: nothing of it runs and nothing will.
+    pub fn is_finished(&self) -> bool {
+        self.sandbox == Sandbox::Stopped
+    }
+
+    /// The container of this name.
+    pub fn container(&self, name: &str) -> Option<&ContainerRun> {
+        self.containers.iter().find(|run| run.name == name)
+    }
 }
 
 /// How far the pod's namespaces and network are.
@@ -88,8 +138,20 @@ pub struct ContainerRun {
     pub last: Option<Ended>,
     /// How long it is kept from restarting.
     pub back_off: BackOff,
-    /// Whether the current attempt was sent its stop signal.
-    pub stop_sent: bool,
+    /// What the current attempt was sent to make it end.
+    pub sent: Sent,
+}
+
+/// What an attempt was sent to make it end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Sent {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Its stop signal.
+    Stop,
+    /// SIGKILL.
+    Kill,
 }
 
 /// What a container does now.
@@ -118,12 +180,49 @@ pub enum ContainerPhase {
     /// It could not even be made; it is tried again without an attempt being counted.
     Unmade {
         /// Why.
-        failure: super::StartFailure,
+        failure: StartFailure,
         /// The whole story.
         message: String,
-        /// When it is tried again.
+        /// When it is tried again, unless the pod ends before.
         retry_at: Moment,
     },
+}
+
+impl ContainerRun {
+    /// Whether something of it runs or may be about to.
+    pub fn is_alive(&self) -> bool {
+        matches!(self.phase, ContainerPhase::Starting | ContainerPhase::Running { .. })
+    }
+
+    /// How often it was started again.
+    pub fn restart_count(&self) -> u32 {
+        self.attempts.saturating_sub(1)
+    }
+
+    /// Whether it is over for good with this exit code.
+    pub(super) fn is_over_with(&self, verdict: impl Fn(i32) -> bool) -> bool {
+        matches!(&self.phase, ContainerPhase::Exited { ended, restart_at: None, .. } if verdict(ended.exit_code))
+    }
+
+    /// Whether the containers after it may have their turn.
+    pub(super) fn lets_next_begin(&self) -> bool {
+        match self.role {
+            Role::Init => self.is_over_with(|code| code == 0),
+            Role::Sidecar => self.ever_started,
+            Role::App => true,
+        }
+    }
+}
+
+impl ContainerPhase {
+    /// When the next attempt is due, if one is.
+    pub(super) fn due_at(&self) -> Option<Moment> {
+        match self {
+            Self::Idle | Self::Starting | Self::Running { .. } => None,
+            Self::Exited { restart_at, .. } => *restart_at,
+            Self::Unmade { retry_at, .. } => Some(*retry_at),
+        }
+    }
 }
 
 /// The end of one attempt.
@@ -149,7 +248,14 @@ pub struct Ended {
     pub finished_at: Moment,
     /// How far the start came, where that is what failed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub start_failure: Option<super::StartFailure>,
+    pub start_failure: Option<StartFailure>,
+}
+
+impl Ended {
+    /// The exit code of a container whose program could not be run.
+    pub const START_ERROR: i32 = 128;
+    /// The exit code of a container that was killed with its pod, or whose end nobody saw.
+    pub const LOST: i32 = 137;
 }
 
 /// How long a container is kept from restarting.
@@ -194,6 +300,16 @@ pub struct Verdict {
     pub reason: String,
     /// The whole sentence.
     pub message: String,
+}
+
+impl Verdict {
+    pub(super) fn deadline_exceeded() -> Self {
+        Self {
+            unknown: false,
+            reason: "DeadlineExceeded".into(),
+            message: "Pod was active on the node longer than the specified deadline".into(),
+        }
+    }
 }
 
 /// Since when a condition has had its value.

@@ -1,0 +1,94 @@
+//! The end of a pod: who is asked to stop when, and what happens to those who do not.
+//!
+//! Invariant: apps are asked first and all at once; a sidecar is asked when every app and every later
+//! sidecar has ended; one grace period covers it all, and when it is spent whatever is left is killed.
+
+use super::{
+    Action, ContainerPhase, ContainerRun, Deletion, Moment, PodState, Role, Sandbox, Sent, Stopping, narrate,
+};
+use crate::pod::manifest::Pod;
+
+/// The grace that the manifest gives.
+pub(super) fn grace_of(pod: &Pod) -> u64 {
+    u64::try_from(pod.spec.termination_grace_period_seconds).unwrap_or(0)
+}
+
+/// A deletion was asked for, perhaps not for the first time: it can only come sooner by that.
+pub(super) fn request_deletion(pod: &Pod, state: &mut PodState, grace: Option<u64>, now: Moment) {
+    let grace_seconds = grace.unwrap_or_else(|| grace_of(pod));
+    let due_at = now.plus_seconds(grace_seconds);
+    if state.deletion.is_none_or(|deletion| due_at < deletion.due_at) {
+        state.deletion = Some(Deletion { due_at, grace_seconds });
+    }
+    begin(state, grace_seconds, now);
+}
+
+/// Begins to end the pod, or shortens the grace if that has begun.
+pub(super) fn begin(state: &mut PodState, grace_seconds: u64, now: Moment) {
+    let kill_at = now.plus_seconds(grace_seconds);
+    if let Some(stopping) = &mut state.stopping {
+        stopping.kill_at = stopping.kill_at.min(kill_at);
+        return;
+    }
+    state.stopping = Some(Stopping { since: now, kill_at, killed: false });
+    for run in &mut state.containers {
+        if let ContainerPhase::Exited { restart_at, held_seconds, .. } = &mut run.phase {
+            (*restart_at, *held_seconds) = (None, None);
+        }
+    }
+}
+
+/// Asks, kills, or finds that nothing is left.
+pub(super) fn go_on(state: &mut PodState, now: Moment, actions: &mut Vec<Action>) {
+    let Some(stopping) = &mut state.stopping else { return };
+    stopping.killed |= stopping.kill_at <= now;
+    let (whom, with) = match stopping.killed {
+        true => (everyone_alive(state), Sent::Kill),
+        false => (whose_turn(state), Sent::Stop),
+    };
+    for index in whom {
+        send(state, index, with, now, actions);
+    }
+    if !state.containers.iter().any(ContainerRun::is_alive) {
+        state.sandbox = Sandbox::Stopping;
+    }
+}
+
+fn everyone_alive(state: &PodState) -> Vec<usize> {
+    indices(state, ContainerRun::is_alive)
+}
+
+/// Apps and init containers at once, then the sidecars from the last to the first.
+fn whose_turn(state: &PodState) -> Vec<usize> {
+    let others = indices(state, |run| run.role != Role::Sidecar && run.is_alive());
+    if state.containers.iter().any(|run| run.role == Role::App && run.is_alive()) {
+        return others;
+    }
+    let last_sidecar = state.containers.iter().rposition(|run| run.role == Role::Sidecar && run.is_alive());
+    others.into_iter().chain(last_sidecar).collect()
+}
+
+fn indices(state: &PodState, which: impl Fn(&ContainerRun) -> bool) -> Vec<usize> {
+    let runs = state.containers.iter().enumerate();
+    runs.filter(|(_, run)| which(run)).map(|(index, _)| index).collect()
+}
+
+/// Sends `what` unless that, or worse, was sent before. A process that is not known to be there can be
+/// killed with its cgroup; there is nobody to ask yet.
+fn send(state: &mut PodState, index: usize, what: Sent, now: Moment, actions: &mut Vec<Action>) {
+    let run = &mut state.containers[index];
+    let Some(attempt) = run.attempts.checked_sub(1) else { return };
+    let asked_too_early = what == Sent::Stop && run.phase == ContainerPhase::Starting;
+    if run.sent >= what || asked_too_early {
+        return;
+    }
+    if run.sent == Sent::Nothing {
+        narrate::killing(&mut state.events, &run.name, now);
+    }
+    run.sent = what;
+    let container = run.name.clone();
+    actions.push(match what {
+        Sent::Kill => Action::Kill { container, attempt },
+        Sent::Stop | Sent::Nothing => Action::Stop { container, attempt },
+    });
+}
