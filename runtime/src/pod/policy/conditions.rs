@@ -33,7 +33,11 @@ impl Finding {
         if names.is_empty() {
             return Self::plain(true);
         }
-        Self { holds: false, reason, message: format!("containers with {what} status: [{}]", names.join(" ")) }
+        Self {
+            holds: false,
+            reason,
+            message: format!("containers with {what} status: [{}]", names.join(" ")),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{conditions, Journal, Moment, StartFailure};
+use super::{Journal, Moment, StartFailure, conditions};
 use crate::pod::manifest::{Container, Pod};
 
 /// What the policy knows of a pod.

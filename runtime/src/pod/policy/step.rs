@@ -112,14 +112,7 @@ fn unmade(
 }
 
 /// The attempt was made and its program did not run.
-fn never_ran(
-    pod: &Pod,
-    state: &mut PodState,
-    container: &str,
-    attempt: u32,
-    ended: Ended,
-    now: Moment,
-) {
+fn never_ran(pod: &Pod, state: &mut PodState, container: &str, attempt: u32, ended: Ended, now: Moment) {
     let Some(index) = starting(state, container, attempt) else { return };
     narrate::created(&mut state.events, container, now);
     narrate::failed(&mut state.events, container, &ended.message, now);
