@@ -1,1 +1,28 @@
 //! Images: references, registries, the content store, unpacking and snapshots.
+//!
+//! Invariant: what a registry or an archive sends is checked before it is believed (its size, its
+//! digest, its type), and is on disk under its final name only when all of it is there. This module
+//! knows no pods: whoever runs a container holds a lease on its image.
+
+pub mod config;
+pub mod digest;
+pub mod platform;
+pub mod progress;
+pub mod reference;
+pub mod snapshot;
+
+mod content;
+mod layers;
+mod load;
+mod pull;
+mod record;
+mod store;
+
+pub use config::ImageConfig;
+pub use digest::{ChainId, Digest};
+pub use reference::Reference;
+pub use platform::Platform;
+pub use progress::{Event, Phase, Progress, Silent};
+pub use pull::PullOptions;
+pub use record::Image;
+pub use store::{ImageStore, Removal};

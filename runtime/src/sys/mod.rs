@@ -5,11 +5,14 @@
 //! its error carries the call as strace would print it.
 #![allow(unsafe_code)]
 
+pub mod dir;
 pub mod interrupt;
+pub mod overlay;
 pub mod poll;
 pub mod socket;
 pub mod stream;
 pub mod tty;
+pub mod xattr;
 
 use std::fmt;
 

@@ -1,0 +1,151 @@
+//! The content store: blobs under their digests, `content/sha256/<hex>`.
+//!
+//! Invariant: a blob has a name only when its size and its digest were checked and its bytes are on
+//! the disk. Until then it is a file without a name, which a crash takes with it.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
+use std::path::PathBuf;
+
+use super::digest::{Algorithm, Digest, Hasher};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::host::Host;
+use crate::sys;
+
+fn dir(host: &Host, algorithm: Algorithm) -> PathBuf {
+    host.root.join("content").join(algorithm.name())
+}
+
+fn path(host: &Host, digest: &Digest) -> PathBuf {
+    dir(host, digest.algorithm()).join(digest.hex())
+}
+
+/// Opens a blob that is there with the size it should have.
+pub(super) fn open(host: &Host, digest: &Digest, size: u64) -> Result<Option<File>> {
+    let path = path(host, digest);
+    match File::open(&path) {
+        Ok(file) => {
+            let len = file.metadata().context(|| path.display())?.len();
+            Ok((len == size).then_some(file))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::from(error).context(path.display())),
+    }
+}
+
+/// A blob while it arrives: counted and hashed as it is written.
+#[derive(Debug)]
+pub(super) struct BlobWriter {
+    file: File,
+    digest: Digest,
+    size: u64,
+    written: u64,
+    hasher: Hasher,
+}
+
+impl BlobWriter {
+    /// A blob that is to have this digest and this size.
+    pub(super) fn new(host: &Host, digest: &Digest, size: u64) -> Result<Self> {
+        let dir = sys::dir::open(&dir(host, digest.algorithm()))?;
+        let file = File::from(sys::dir::create_unnamed(&dir)?);
+        let hasher = Hasher::new(digest.algorithm());
+        Ok(Self { file, digest: digest.clone(), size, written: 0, hasher })
+    }
+
+    /// Takes the next bytes; more than were promised are refused at once.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.written += bytes.len() as u64;
+        if self.written > self.size {
+            return Err(wrong(&self.digest, format!("is longer than the {} bytes it should have", self.size)));
+        }
+        self.hasher.update(bytes);
+        self.file.write_all(bytes).context(|| format!("write blob {}", self.digest))
+    }
+
+    /// The blob, if it is what was promised.
+    pub(super) fn finish(self) -> Result<Blob> {
+        let Self { mut file, digest, size, written, hasher } = self;
+        if written < size {
+            return Err(wrong(&digest, format!("is truncated: {written} of {size} bytes")));
+        }
+        let found = hasher.finish();
+        if found != digest {
+            return Err(wrong(&digest, format!("has the wrong digest: its content is {found}")));
+        }
+        file.rewind().context(|| format!("blob {digest}"))?;
+        Ok(Blob { digest, file })
+    }
+}
+
+fn wrong(digest: &Digest, what: String) -> Error {
+    Error::new(ErrorKind::Image, format!("blob {digest} {what}"))
+}
+
+/// A blob that was checked and has no name yet.
+#[derive(Debug)]
+pub(super) struct Blob {
+    digest: Digest,
+    file: File,
+}
+
+impl Blob {
+    /// Copies a blob out of `source`.
+    pub(super) fn copy(host: &Host, digest: &Digest, size: u64, source: &mut dyn Read) -> Result<Self> {
+        let mut writer = BlobWriter::new(host, digest, size)?;
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            match source.read(&mut buffer).context(|| format!("read blob {digest}"))? {
+                0 => return writer.finish(),
+                len => writer.write(&buffer[..len])?,
+            }
+        }
+    }
+
+    /// The blob's content, from its first byte.
+    pub(super) fn reader(&self) -> Result<File> {
+        let mut file = self.file.try_clone().context(|| format!("blob {}", self.digest))?;
+        file.rewind().context(|| format!("blob {}", self.digest))?;
+        Ok(file)
+    }
+
+    /// Gives the blob its name. The caller has synced the file system.
+    pub(super) fn publish(&self, host: &Host) -> Result<()> {
+        let dir = sys::dir::open(&dir(host, self.digest.algorithm()))?;
+        match sys::dir::publish(&self.file, &dir, self.digest.hex().as_bytes()) {
+            Err(error) if error.is_taken() => self.replace(host, &dir),
+            result => result.context(|| format!("publish blob {}", self.digest)),
+        }
+    }
+
+    /// The name is taken: by the same content, or by what a failing disk made of it.
+    fn replace(&self, host: &Host, dir: &std::os::fd::OwnedFd) -> Result<()> {
+        let size = self.file.metadata().context(|| format!("blob {}", self.digest))?.len();
+        if open(host, &self.digest, size)?.is_some() {
+            return Ok(());
+        }
+        let name = self.digest.hex().as_bytes();
+        sys::dir::remove_file(dir, name)?;
+        sys::dir::publish(&self.file, dir, name).context(|| format!("publish blob {}", self.digest))
+    }
+}
+
+/// Removes every blob that is not in `needed`.
+pub(super) fn retain(host: &Host, needed: &BTreeSet<Digest>) -> Result<()> {
+    for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+        for hex in super::record::names_in(&dir(host, algorithm))? {
+            let digest = format!("{}:{hex}", algorithm.name()).parse::<Digest>();
+            if digest.is_ok_and(|digest| needed.contains(&digest)) {
+                continue;
+            }
+            let path = dir(host, algorithm).join(&hex);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::from(error).context(format!("remove {}", path.display())));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,249 @@
+//! The records of the images on disk: `images/<image id>.json`.
+//!
+//! Invariant: a record is replaced by one rename, and a reader takes no lock. A name belongs to the
+//! record that got it last, so moving a name between two images is safe at every point.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::config::ImageConfig;
+use super::digest::{ChainId, Digest};
+use crate::error::{Context, Error, ErrorKind, Result};
+
+const VERSION: u32 = 1;
+
+/// An image as callers see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Image {
+    /// The digest of its config: what makes two images the same.
+    pub id: Digest,
+    /// Its names, normalised and sorted: `docker.io/library/busybox:latest`.
+    pub names: Vec<String>,
+    /// Where its manifest is known under a digest: `docker.io/library/busybox@sha256:…`.
+    pub digests: Vec<String>,
+    /// The bytes in the files of its layers.
+    pub size: u64,
+    /// When it was built, in RFC 3339, if it says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// Its layers, the lowest first.
+    pub layers: Vec<ChainId>,
+    /// What it says about how to run it.
+    pub config: ImageConfig,
+    /// Why its record cannot be read; then only the id is true.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub damage: Option<String>,
+}
+
+impl Image {
+    /// The name to show for this image: its first, else its id.
+    pub fn display_name(&self) -> String {
+        self.names.first().cloned().unwrap_or_else(|| self.id.to_string())
+    }
+}
+
+/// An image as it lies on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Record {
+    pub(super) version: u32,
+    pub(super) id: Digest,
+    /// Each name with the time it was given, in nanoseconds: the youngest claim counts.
+    pub(super) names: BTreeMap<String, u64>,
+    pub(super) digests: Vec<String>,
+    pub(super) size: u64,
+    pub(super) created: Option<String>,
+    pub(super) layers: Vec<ChainId>,
+    /// Everything of it in the content store: manifests, config, layers.
+    pub(super) blobs: Vec<Digest>,
+    pub(super) config: ImageConfig,
+}
+
+impl Record {
+    pub(super) fn new(id: Digest, config: ImageConfig) -> Self {
+        Self {
+            version: VERSION,
+            id,
+            names: BTreeMap::new(),
+            digests: Vec::new(),
+            size: 0,
+            created: None,
+            layers: Vec::new(),
+            blobs: Vec::new(),
+            config,
+        }
+    }
+
+    fn image(self, damage: Option<String>) -> Image {
+        Image {
+            id: self.id,
+            names: self.names.into_keys().collect(),
+            digests: self.digests,
+            size: self.size,
+            created: self.created,
+            layers: self.layers,
+            config: self.config,
+            damage,
+        }
+    }
+}
+
+/// One file of the records' directory.
+#[derive(Debug)]
+pub(super) enum Loaded {
+    /// A record as it should be.
+    Whole(Box<Record>),
+    /// A file named as a record that is none, and why.
+    Damaged(Digest, String),
+}
+
+impl Loaded {
+    pub(super) fn id(&self) -> &Digest {
+        match self {
+            Self::Whole(record) => &record.id,
+            Self::Damaged(id, _) => id,
+        }
+    }
+
+    pub(super) fn into_image(self) -> Image {
+        match self {
+            Self::Whole(record) => record.image(None),
+            Self::Damaged(id, why) => Record::new(id, ImageConfig::default()).image(Some(why)),
+        }
+    }
+}
+
+fn record_path(dir: &Path, id: &Digest) -> PathBuf {
+    dir.join(format!("{}.json", id.hex()))
+}
+
+/// The records in `dir`, each name with the youngest claim only, sorted by their names.
+pub(super) fn load_all(dir: &Path) -> Result<Vec<Loaded>> {
+    let mut all = Vec::new();
+    for name in names_in(dir)? {
+        let Some(hex) = name.strip_suffix(".json") else { continue };
+        let Ok(id) = format!("sha256:{hex}").parse::<Digest>() else { continue };
+        if let Some(loaded) = load(dir, &id)? {
+            all.push(loaded);
+        }
+    }
+    keep_youngest_claims(&mut all);
+    all.sort_by_cached_key(|loaded| match loaded {
+        Loaded::Whole(record) => (record.names.is_empty(), record.names.keys().cloned().collect(), record.id.clone()),
+        Loaded::Damaged(id, _) => (true, Vec::new(), id.clone()),
+    });
+    Ok(all)
+}
+
+fn keep_youngest_claims(all: &mut [Loaded]) {
+    let mut youngest: BTreeMap<String, u64> = BTreeMap::new();
+    for loaded in all.iter() {
+        let Loaded::Whole(record) = loaded else { continue };
+        for (name, time) in &record.names {
+            let entry = youngest.entry(name.clone()).or_default();
+            *entry = (*entry).max(*time);
+        }
+    }
+    for loaded in all {
+        let Loaded::Whole(record) = loaded else { continue };
+        record.names.retain(|name, time| youngest.get(name) == Some(time));
+    }
+}
+
+fn load(dir: &Path, id: &Digest) -> Result<Option<Loaded>> {
+    let path = record_path(dir, id);
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Ok(Some(Loaded::Damaged(id.clone(), Error::from(error).message().to_owned()))),
+    };
+    let damaged = |why: String| Ok(Some(Loaded::Damaged(id.clone(), why)));
+    match serde_json::from_slice::<Record>(&text) {
+        Ok(record) if record.version > VERSION => {
+            damaged(format!("written by a newer podrun (version {})", record.version))
+        }
+        Ok(record) if record.id == *id => Ok(Some(Loaded::Whole(Box::new(record)))),
+        Ok(record) => damaged(format!("it is the record of {}", record.id)),
+        Err(error) => damaged(error.to_string()),
+    }
+}
+
+/// Replaces the record of an image; it is on the disk when this returns.
+pub(super) fn save(dir: &Path, record: &Record) -> Result<()> {
+    let text = serde_json::to_vec_pretty(record).expect("a record is plain data");
+    replace_file(&record_path(dir, &record.id), &text, Durability::Disk)
+}
+
+/// Forgets an image.
+pub(super) fn delete(dir: &Path, id: &Digest) -> Result<()> {
+    let path = record_path(dir, id);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::from(error).context(format!("remove {}", path.display())))
+        }
+        _ => sync_dir(dir),
+    }
+}
+
+/// How long a small file must last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// It outlives a power cut.
+    Disk,
+    /// It outlives this process: a power cut ends what it stands for, too.
+    Memory,
+}
+
+/// Replaces a small file whole: written beside it, then renamed.
+pub(super) fn replace_file(path: &Path, text: &[u8], durability: Durability) -> Result<()> {
+    let dir = path.parent().expect("a state file lies in a directory");
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().expect("a state file has a name"));
+    name.push(format!(".{}", std::process::id()));
+    let temp = dir.join(name);
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&temp)?;
+        file.write_all(text)?;
+        if durability == Durability::Disk {
+            file.sync_all()?;
+        }
+        fs::rename(&temp, path)
+    };
+    if let Err(error) = write() {
+        // The half-written file is of no use to anybody; the error that matters is the first.
+        let _ = fs::remove_file(&temp);
+        return Err(Error::from(error).context(format!("write {}", path.display())));
+    }
+    if durability == Durability::Disk { sync_dir(dir) } else { Ok(()) }
+}
+
+/// Makes the names in `dir` last.
+pub(super) fn sync_dir(dir: &Path) -> Result<()> {
+    File::open(dir).and_then(|dir| dir.sync_all()).context(|| format!("fsync {}", dir.display()))
+}
+
+/// The names in a directory of our own; those that begin with a dot are not for readers.
+pub(super) fn names_in(dir: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => {
+            return Err(Error::from(error)
+                .context(format!("read {}", dir.display()))
+                .with_kind(ErrorKind::Failed));
+        }
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.context(|| format!("read {}", dir.display()))?;
+        if let Some(name) = entry.file_name().to_str().filter(|name| !name.starts_with('.')) {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}

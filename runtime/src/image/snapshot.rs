@@ -1,0 +1,101 @@
+//! A container's root file system: an image's layers, read only, under a directory of its own.
+//!
+//! Invariant: the overlay is a detached mount held by a descriptor; the host's mount table never
+//! shows it. Its directories are found by our own ids, never by a string that an image chose.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use super::digest::ChainId;
+use super::layers::layer_dir;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::host::Host;
+use crate::sys;
+
+/// How many layers an overlay takes: the kernel's own limit.
+const LAYERS_MAX: usize = 500;
+
+/// A container's upper and work directory, with the layers below them.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Where the container's changes go: `<root>/snapshots/<cid>/upper`.
+    pub upper: PathBuf,
+    /// Overlayfs' own scratch directory beside it.
+    pub work: PathBuf,
+    lower: Vec<PathBuf>,
+}
+
+fn snapshot_dir(host: &Host, cid: &str) -> PathBuf {
+    host.root.join("snapshots").join(cid)
+}
+
+/// Makes the directories of the container `cid` on top of `layers`, the lowest first. What an
+/// earlier attempt of the same id wrote is gone afterwards.
+pub fn prepare(host: &Host, cid: &str, layers: &[ChainId]) -> Result<Snapshot> {
+    if layers.len() > LAYERS_MAX {
+        return Err(Error::new(
+            ErrorKind::Image,
+            format!("the image has {} layers, overlayfs takes {LAYERS_MAX}", layers.len()),
+        ));
+    }
+    let dir = snapshot_dir(host, cid);
+    make_fresh(host, cid).context(|| format!("snapshot {}", dir.display()))?;
+    let lower = if layers.is_empty() {
+        // An image without layers still needs something below: an empty directory.
+        let empty = dir.join("empty");
+        fs::create_dir(&empty).context(|| format!("mkdir {}", empty.display()))?;
+        vec![empty]
+    } else {
+        layers.iter().rev().map(|layer| layer_dir(host, layer)).collect()
+    };
+    Ok(Snapshot { upper: dir.join("upper"), work: dir.join("work"), lower })
+}
+
+fn make_fresh(host: &Host, cid: &str) -> Result<()> {
+    use std::io::ErrorKind::{AlreadyExists, NotFound};
+    let dir = snapshot_dir(host, cid);
+    let made = match fs::create_dir(&dir) {
+        Err(error) if error.kind() == NotFound => fs::create_dir_all(&dir),
+        Err(error) if error.kind() == AlreadyExists => {
+            remove(host, cid)?;
+            fs::create_dir(&dir)
+        }
+        result => result,
+    };
+    made?;
+    fs::create_dir(dir.join("upper"))?;
+    fs::create_dir(dir.join("work"))?;
+    Ok(())
+}
+
+impl Snapshot {
+    /// Mounts the snapshot, attached nowhere. The upper directory takes the mode, owner and label of
+    /// the topmost layer's root first, since the merged root shows the upper's.
+    pub fn mount(&self) -> Result<OwnedFd> {
+        let lower = self
+            .lower
+            .iter()
+            .map(|layer| sys::dir::open(layer))
+            .collect::<sys::Result<Vec<_>>>()
+            .map_err(|error| Error::from(error).context("image layer").with_kind(ErrorKind::Image))?;
+        let upper = sys::dir::open(&self.upper)?;
+        let work = sys::dir::open(&self.work)?;
+        let root = sys::dir::stat(&lower[0])?;
+        sys::dir::set_owner(&upper, root.uid, root.gid)?;
+        sys::dir::set_mode(&upper, root.mode)?;
+        let lower: Vec<_> = lower.iter().map(AsFd::as_fd).collect();
+        sys::overlay::mount(&lower, upper.as_fd(), work.as_fd())
+            .context(|| format!("snapshot {}", self.upper.display()))
+    }
+}
+
+/// Removes the snapshot of the container `cid`; one that is not there is fine.
+pub fn remove(host: &Host, cid: &str) -> Result<()> {
+    let all = match sys::dir::open(&host.root.join("snapshots")) {
+        Ok(all) => all,
+        Err(error) if error.is_not_found() => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    sys::dir::remove_tree(&all, cid.as_bytes()).context(|| format!("snapshot of container {cid}"))
+}
