@@ -57,7 +57,10 @@ impl BlobWriter {
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.written += bytes.len() as u64;
         if self.written > self.size {
-            return Err(wrong(&self.digest, format!("is longer than the {} bytes it should have", self.size)));
+            return Err(wrong(
+                &self.digest,
+                format!("is longer than the {} bytes it should have", self.size),
+            ));
         }
         self.hasher.update(bytes);
         self.file.write_all(bytes).context(|| format!("write blob {}", self.digest))

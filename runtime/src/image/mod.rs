@@ -20,9 +20,9 @@ mod store;
 
 pub use config::ImageConfig;
 pub use digest::{ChainId, Digest};
-pub use reference::Reference;
 pub use platform::Platform;
 pub use progress::{Event, Phase, Progress, Silent};
 pub use pull::PullOptions;
 pub use record::Image;
+pub use reference::Reference;
 pub use store::{ImageStore, Removal};

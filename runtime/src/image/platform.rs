@@ -86,7 +86,10 @@ impl FromStr for Platform {
             {
                 Ok(Self { os, architecture, variant })
             }
-            _ => Err(Error::new(ErrorKind::Usage, format!("platform {text:?} is not os/architecture[/variant]"))),
+            _ => Err(Error::new(
+                ErrorKind::Usage,
+                format!("platform {text:?} is not os/architecture[/variant]"),
+            )),
         }
     }
 }

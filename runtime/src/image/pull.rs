@@ -23,7 +23,12 @@ pub struct PullOptions {
 
 impl ImageStore {
     /// Pulls `reference`; what is here already is not fetched again.
-    pub fn pull(&self, reference: &Reference, options: &PullOptions, progress: &dyn Progress) -> Result<Image> {
+    pub fn pull(
+        &self,
+        reference: &Reference,
+        options: &PullOptions,
+        progress: &dyn Progress,
+    ) -> Result<Image> {
         let _ = (options, progress);
         Err(Error::new(ErrorKind::Image, format!("{reference}: pull is not here yet")))
     }

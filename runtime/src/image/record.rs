@@ -134,7 +134,9 @@ pub(super) fn load_all(dir: &Path) -> Result<Vec<Loaded>> {
     }
     keep_youngest_claims(&mut all);
     all.sort_by_cached_key(|loaded| match loaded {
-        Loaded::Whole(record) => (record.names.is_empty(), record.names.keys().cloned().collect(), record.id.clone()),
+        Loaded::Whole(record) => {
+            (record.names.is_empty(), record.names.keys().cloned().collect(), record.id.clone())
+        }
         Loaded::Damaged(id, _) => (true, Vec::new(), id.clone()),
     });
     Ok(all)

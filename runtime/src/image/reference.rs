@@ -229,8 +229,8 @@ fn is_path_component(bytes: &[u8]) -> bool {
     let ends_in_word = bytes.last().is_some_and(|b| alnum(*b));
     let well_formed = runs.all(|run| {
         let word = alnum(run[0]);
-        let ok =
-            word == expect_word && (word || matches!(run, b"." | b"_" | b"__") || run.iter().all(|b| *b == b'-'));
+        let ok = word == expect_word
+            && (word || matches!(run, b"." | b"_" | b"__") || run.iter().all(|b| *b == b'-'));
         expect_word = !word;
         ok
     });

@@ -53,7 +53,17 @@ impl ImageStore {
         let this = Self { host: host.clone() };
         if !this.images_dir().is_dir() {
             make_private(&host.root)?;
-            for name in ["content", "content/sha256", "content/sha512", "layers", "leases", "tmp", "trash", "snapshots", "images"] {
+            for name in [
+                "content",
+                "content/sha256",
+                "content/sha512",
+                "layers",
+                "leases",
+                "tmp",
+                "trash",
+                "snapshots",
+                "images",
+            ] {
                 make_private(&host.root.join(name))?;
             }
         }
@@ -106,9 +116,10 @@ impl ImageStore {
         let Some(prefix) = id_prefix(text) else { return reference.map(|_| None) };
         let mut matching = all.into_iter().filter(|image| image.id.hex().starts_with(prefix));
         match (matching.next(), matching.next()) {
-            (Some(_), Some(_)) => {
-                Err(Error::new(ErrorKind::Usage, format!("image {text:?}: several ids begin so; give more digits")))
-            }
+            (Some(_), Some(_)) => Err(Error::new(
+                ErrorKind::Usage,
+                format!("image {text:?}: several ids begin so; give more digits"),
+            )),
             (found, _) => Ok(found),
         }
     }
@@ -118,11 +129,12 @@ impl ImageStore {
     /// stay as long as somebody holds a lease on them.
     pub fn remove(&self, text: &str, force: bool) -> Result<Removal> {
         let removal = self.locked(|| {
-            let image = self.find(text)?.ok_or_else(|| {
-                Error::new(ErrorKind::NotFound, format!("image {text:?} not found"))
-            })?;
+            let image = self
+                .find(text)?
+                .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("image {text:?} not found")))?;
             let named = text.parse::<Reference>().ok().filter(|reference| is_named(&image, reference));
-            let tag = named.filter(|reference| reference.digest().is_none()).map(|reference| reference.to_string());
+            let tag =
+                named.filter(|reference| reference.digest().is_none()).map(|reference| reference.to_string());
             let untagged: Vec<String> = match &tag {
                 Some(tag) => vec![tag.clone()],
                 None => image.names.clone(),
@@ -145,13 +157,21 @@ impl ImageStore {
         if force {
             return Ok(());
         }
-        let holders: Vec<String> =
-            self.leases()?.into_iter().filter(|(_, lease)| lease.images.contains(&image.id)).map(|(o, _)| o).collect();
+        let holders: Vec<String> = self
+            .leases()?
+            .into_iter()
+            .filter(|(_, lease)| lease.images.contains(&image.id))
+            .map(|(o, _)| o)
+            .collect();
         if let Some(first) = holders.first() {
-            let others = if holders.len() > 1 { format!(" and {} more", holders.len() - 1) } else { String::new() };
+            let others =
+                if holders.len() > 1 { format!(" and {} more", holders.len() - 1) } else { String::new() };
             let short = first.get(..12).unwrap_or(first);
-            return Err(Error::failed(format!("image {} is in use by {short}{others}", image.display_name()))
-                .hint("delete the pods that run it, or give --force to remove the image under them"));
+            return Err(Error::failed(format!(
+                "image {} is in use by {short}{others}",
+                image.display_name()
+            ))
+            .hint("delete the pods that run it, or give --force to remove the image under them"));
         }
         if !by_name && image.names.len() > 1 {
             return Err(Error::failed(format!(

@@ -7,7 +7,10 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{self, AtFlags, CWD, FileType, Gid, Mode, OFlags, RawDir, RenameFlags, ResolveFlags, Timespec, Timestamps, Uid};
+use rustix::fs::{
+    self, AtFlags, CWD, FileType, Gid, Mode, OFlags, RawDir, RenameFlags, ResolveFlags, Timespec, Timestamps,
+    Uid,
+};
 
 use super::{Error, Result};
 
@@ -134,8 +137,11 @@ pub fn create_file(dir: impl AsFd, name: &[u8], mode: u32) -> Result<OwnedFd> {
 /// Opens a file without a name in `dir`, for writing and reading; [`publish`] gives it one.
 pub fn create_unnamed(dir: impl AsFd) -> Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-    fs::openat(&dir, b".".as_slice(), flags, Mode::from_raw_mode(0o600))
-        .map_err(failed("openat(O_TMPFILE)", &dir, b"."))
+    fs::openat(&dir, b".".as_slice(), flags, Mode::from_raw_mode(0o600)).map_err(failed(
+        "openat(O_TMPFILE)",
+        &dir,
+        b".",
+    ))
 }
 
 /// Gives the file `fd`, perhaps without a name until now, the name `name` in `dir`.
@@ -199,7 +205,11 @@ pub fn set_times(fd: impl AsFd, mtime: (i64, i64)) -> Result<()> {
 
 /// Sets access and modification time of the inode `name`, a link's own.
 pub fn set_times_at(dir: impl AsFd, name: &[u8], mtime: (i64, i64)) -> Result<()> {
-    fs::utimensat(&dir, name, &both(mtime), AtFlags::SYMLINK_NOFOLLOW).map_err(failed("utimensat", &dir, name))
+    fs::utimensat(&dir, name, &both(mtime), AtFlags::SYMLINK_NOFOLLOW).map_err(failed(
+        "utimensat",
+        &dir,
+        name,
+    ))
 }
 
 /// Removes the name of anything but a directory.
@@ -214,9 +224,11 @@ pub fn rename(from: impl AsFd, old: &[u8], to: impl AsFd, new: &[u8]) -> Result<
 
 /// What a symbolic link says.
 pub fn read_link(dir: impl AsFd, name: &[u8]) -> Result<Vec<u8>> {
-    fs::readlinkat(&dir, name, Vec::new())
-        .map(std::ffi::CString::into_bytes)
-        .map_err(failed("readlinkat", &dir, name))
+    fs::readlinkat(&dir, name, Vec::new()).map(std::ffi::CString::into_bytes).map_err(failed(
+        "readlinkat",
+        &dir,
+        name,
+    ))
 }
 
 /// What a link's `O_PATH` handle says.
@@ -231,9 +243,11 @@ pub fn stat(fd: impl AsFd) -> Result<Stat> {
 
 /// The metadata of the inode `name`, a link's own.
 pub fn stat_at(dir: impl AsFd, name: &[u8]) -> Result<Stat> {
-    fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)
-        .map(|stat| convert(&stat))
-        .map_err(failed("newfstatat", &dir, name))
+    fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| convert(&stat)).map_err(failed(
+        "newfstatat",
+        &dir,
+        name,
+    ))
 }
 
 fn convert(stat: &fs::Stat) -> Stat {
@@ -307,8 +321,11 @@ fn empty(dir: &OwnedFd, top: &OwnedFd, device: u64, depth: usize, flattened: &mu
             ));
         }
         done &= empty(&child, top, device, depth + 1, flattened)?;
-        fs::unlinkat(dir, name.as_slice(), AtFlags::REMOVEDIR)
-            .map_err(failed("unlinkat(AT_REMOVEDIR)", dir, &name))?;
+        fs::unlinkat(dir, name.as_slice(), AtFlags::REMOVEDIR).map_err(failed(
+            "unlinkat(AT_REMOVEDIR)",
+            dir,
+            &name,
+        ))?;
     }
     Ok(done)
 }
