@@ -5,10 +5,14 @@
 //! its error carries the call as strace would print it.
 #![allow(unsafe_code)]
 
+pub mod daemon;
 pub mod dir;
+pub mod epoll;
 pub mod interrupt;
 pub mod overlay;
 pub mod poll;
+pub mod pty;
+pub mod signal;
 pub mod socket;
 pub mod stream;
 pub mod tty;

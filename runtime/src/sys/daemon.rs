@@ -1,0 +1,153 @@
+//! A process of this binary's own that outlives the one that starts it, and what it does first.
+//!
+//! Invariant: it keeps one descriptor of its maker, number 3, and nothing else: no other descriptor, no standard
+//! stream, session, working directory, environment or umask.
+
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
+
+use super::{Error, Result};
+
+/// The descriptor that a daemon keeps of its maker.
+pub const INHERITED: i32 = 3;
+
+/// The kernel's flag; `libc` declares it in a type too narrow for it.
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
+
+/// How many files a daemon and its children may open, as far as the hard limit goes.
+const OPEN_FILES: u64 = 1 << 20;
+
+fn failed(call: &'static str) -> impl FnOnce(Errno) -> Error {
+    move |errno| Error::new(call, errno.raw_os_error())
+}
+
+/// Runs this binary again with `arguments` (the program's name first) and `inherited` as its descriptor
+/// [`INHERITED`]: born in `cgroup` where one is given, and as process 1 of a pid namespace of its own where
+/// `pid_namespace` says so. The caller's process has one thread.
+pub fn launch(
+    arguments: &[&str],
+    inherited: BorrowedFd<'_>,
+    cgroup: Option<BorrowedFd<'_>>,
+    pid_namespace: bool,
+) -> Result<i32> {
+    let arguments: Vec<CString> =
+        arguments.iter().map(|text| CString::new(*text).expect("ids and verbs hold no NUL")).collect();
+    let mut argv: Vec<*const libc::c_char> = arguments.iter().map(|text| text.as_ptr()).collect();
+    argv.push(std::ptr::null());
+    let envp = [std::ptr::null::<libc::c_char>()];
+
+    // SAFETY: all-zero is the kernel's own default for this plain structure.
+    let mut clone: libc::clone_args = unsafe { std::mem::zeroed() };
+    clone.exit_signal = libc::SIGCHLD.unsigned_abs().into();
+    // The parent sleeps until the exec: it would only fault on every page that it writes meanwhile.
+    clone.flags = libc::CLONE_VFORK.unsigned_abs().into();
+    if pid_namespace {
+        clone.flags |= u64::from(libc::CLONE_NEWPID.unsigned_abs());
+    }
+    if let Some(cgroup) = cgroup {
+        clone.flags |= CLONE_INTO_CGROUP;
+        clone.cgroup = u64::from(cgroup.as_raw_fd().unsigned_abs());
+    }
+    let inherited = inherited.as_raw_fd();
+    // SAFETY: without CLONE_VM this is a fork: the child has a copy of this memory. The process has one thread, so
+    // the copy is whole. The child makes three system calls and never returns.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut clone, size_of_val(&clone)) };
+    if pid == 0 {
+        // SAFETY: the arrays end with null and outlive the call; `_exit` runs nothing of the parent's.
+        unsafe {
+            if inherited == INHERITED {
+                libc::fcntl(inherited, libc::F_SETFD, 0);
+            } else {
+                libc::dup2(inherited, INHERITED);
+            }
+            libc::execve(c"/proc/self/exe".as_ptr(), argv.as_ptr(), envp.as_ptr());
+            libc::_exit(127)
+        }
+    }
+    match i32::try_from(pid) {
+        Ok(pid) if pid > 0 => Ok(pid),
+        _ => {
+            let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
+            Err(Error::new(format!("clone3({:#x})", clone.flags), errno))
+        }
+    }
+}
+
+/// What a daemon does before anything else: nobody may trace it, and it lets go of its maker. Returns descriptor
+/// [`INHERITED`].
+pub fn detach() -> Result<OwnedFd> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(failed("prctl(PR_SET_DUMPABLE, 0)"))?;
+    // SAFETY: the call closes numbers above 3, which nothing in this fresh process owns yet.
+    unsafe { libc::syscall(libc::SYS_close_range, INHERITED + 1, u32::MAX, 0) };
+    // SAFETY: `launch` made this number ours, and nothing else in this process has taken it.
+    let inherited = unsafe { OwnedFd::from_raw_fd(INHERITED) };
+    rustix::io::fcntl_setfd(&inherited, rustix::io::FdFlags::CLOEXEC)
+        .map_err(failed("fcntl(3, F_SETFD, FD_CLOEXEC)"))?;
+    let null = super::pty::null()?;
+    for standard in 0..INHERITED {
+        // SAFETY: the call replaces a standard stream, which nothing in this process owns.
+        if unsafe { libc::dup2(null.as_raw_fd(), standard) } < 0 {
+            return Err(Error::new("dup2(null, 0..2)", std::io::Error::last_os_error().raw_os_error().unwrap_or(0)));
+        }
+    }
+    // It fails only for a process that leads a group already; a freshly cloned one does not.
+    rustix::process::setsid().map_err(failed("setsid()"))?;
+    rustix::process::chdir("/").map_err(failed("chdir(\"/\")"))?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    // SAFETY: SIG_IGN installs no code. A write to a closed pipe is an error to handle, not an end.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    let hard = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let limit = hard.map_or(OPEN_FILES, |hard| hard.min(OPEN_FILES));
+    // Its children inherit this one: the same whichever shell or unit made the pod.
+    let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum: hard });
+    Ok(inherited)
+}
+
+/// Makes this process the parent of its descendants' orphans, where it is not process 1 of a namespace anyway.
+pub fn adopt_orphans() -> Result<()> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(failed("prctl(PR_SET_CHILD_SUBREAPER)"))
+}
+
+/// Moves this process into new namespaces of the kinds asked for. It has one thread.
+pub fn unshare(net: bool, ipc: bool, uts: bool) -> Result<()> {
+    use rustix::thread::UnshareFlags;
+    let mut flags = UnshareFlags::empty();
+    flags.set(UnshareFlags::NEWNET, net);
+    flags.set(UnshareFlags::NEWIPC, ipc);
+    flags.set(UnshareFlags::NEWUTS, uts);
+    if flags.is_empty() {
+        return Ok(());
+    }
+    // SAFETY: none of these flags splits the descriptor table or the file system view of other threads.
+    unsafe { rustix::thread::unshare_unsafe(flags) }
+        .map_err(|errno| Error::new(format!("unshare({flags:?})"), errno.raw_os_error()))
+}
+
+/// Moves this process into the namespace behind `fd`.
+pub fn enter(fd: BorrowedFd<'_>) -> Result<()> {
+    rustix::thread::move_into_link_name_space(fd, None).map_err(failed("setns()"))
+}
+
+/// Sets the host name of this process's UTS namespace.
+pub fn set_hostname(name: &str) -> Result<()> {
+    rustix::system::sethostname(name.as_bytes())
+        .map_err(|errno| Error::new(format!("sethostname({name:?})"), errno.raw_os_error()))
+}
+
+/// Opens and takes the lock file at `path`; `None`: another process holds it. It is held as long as the descriptor.
+pub fn lock(path: &std::path::Path) -> Result<Option<OwnedFd>> {
+    use rustix::fs::{FlockOperation, Mode, OFlags};
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = rustix::fs::open(path, flags, Mode::from_raw_mode(0o600))
+        .map_err(|errno| Error::new(format!("open({path:?}, O_CREAT)"), errno.raw_os_error()))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(Errno::AGAIN) => Ok(None),
+        Err(errno) => Err(Error::new(format!("flock({path:?})"), errno.raw_os_error())),
+    }
+}
