@@ -8,8 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::protocol::{
-    DESCRIPTORS_MAX, Event, Exec, Exit, FRAME_MAX, Message, Op, Policy, Reply, Request, SandboxSpec,
-    Snapshot, Streams, VERSION,
+    ContainerSpec, DESCRIPTORS_MAX, Event, Exec, Exit, FRAME_MAX, Message, Op, Policy, Reply, Request,
+    SandboxSpec, Snapshot, Streams, VERSION,
 };
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
@@ -142,9 +142,9 @@ impl Monitor {
         !self.kept.is_empty() || self.whole_frame().is_some()
     }
 
-    /// Takes in a container from its records.
-    pub fn create(&mut self, container: &str) -> Result<()> {
-        self.done(Op::Create { container: container.into() })
+    /// Takes in a container whose runtime spec lies in its records as `config.json`.
+    pub fn create(&mut self, container: &ContainerSpec) -> Result<()> {
+        self.done(Op::Create(Box::new(container.clone())))
     }
 
     /// Starts a created container; returns when its program runs.

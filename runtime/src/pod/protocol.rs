@@ -12,12 +12,17 @@
 //! closes before, everything is undone. A closed connection cancels nothing after that.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
 
+use super::manifest::Pod;
+use super::policy::ImageFact;
+use super::record::{ContainerStatusRecord, SandboxStatus};
 use crate::error::{Error, ErrorKind};
 use crate::host::Host;
+use crate::net::PortMap;
 
 /// The version this build speaks. A monitor outlives the binary that started it, so both sides say theirs.
 pub const VERSION: u32 = 1;
@@ -60,11 +65,8 @@ pub enum Op {
     Policy(Box<Policy>),
     /// The pod is to stay when this connection closes.
     Commit,
-    /// Takes in a container whose `container.json` and `config.json` lie in the pod's records: a record, no process.
-    Create {
-        /// The container.
-        container: String,
-    },
+    /// Takes in a container whose `config.json` (the runtime spec) lies in the pod's records: no process yet.
+    Create(Box<ContainerSpec>),
     /// Starts a created container; answered when its program is executed.
     Start {
         /// The container.
@@ -271,19 +273,6 @@ pub enum Network {
     },
 }
 
-/// A port of the host that leads to the pod.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PortMap {
-    /// The host's address; absent: all of them.
-    pub host_ip: Option<std::net::IpAddr>,
-    /// The host's port.
-    pub host_port: u16,
-    /// The pod's port.
-    pub container_port: u16,
-    /// `TCP`, `UDP` or `SCTP`.
-    pub protocol: String,
-}
-
 /// What a sandbox is made of. Nothing here names a front: the pod front and a kubelet fill it alike.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SandboxSpec {
@@ -305,8 +294,10 @@ pub struct SandboxSpec {
     pub shm_size: u64,
     /// emptyDirs of medium Memory: volume name to size limit in bytes (absent: half the memory, the kernel's own default).
     pub memory_volumes: BTreeMap<String, Option<u64>>,
-    /// The fully qualified name, where a subdomain gives one.
-    pub domain: Option<String>,
+    /// The pod's namespace and its subdomain, which make its full name in /etc/hosts.
+    pub namespace: String,
+    /// See `namespace`.
+    pub subdomain: Option<String>,
     /// hostAliases: lines of /etc/hosts.
     pub host_aliases: Vec<HostAlias>,
     /// The text of /etc/resolv.conf.
@@ -321,18 +312,92 @@ pub struct SandboxSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostAlias {
     /// The address.
-    pub ip: String,
+    pub ip: IpAddr,
     /// Its names.
     pub hostnames: Vec<String>,
+}
+
+/// One attempt of one container, as far as the monitor needs to know it beside its runtime spec.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ContainerSpec {
+    /// 64 hex digits that its maker drew.
+    pub id: String,
+    /// Its name in the pod.
+    pub name: String,
+    /// 0 for the first, one more for each restart.
+    pub attempt: u32,
+    /// The image's layers by chain id, the lowest first; they become the root, below an upper layer of its own.
+    /// Empty: the root is the spec's `root.path`.
+    pub layers: Vec<String>,
+    /// Mounts of the spec whose tree the monitor holds.
+    pub held_mounts: Vec<HeldMount>,
+    /// The log file; absent: the output is read and dropped.
+    pub log: Option<LogSpec>,
+    /// Whether standard input stays open for whoever attaches.
+    pub stdin: bool,
+    /// Whether it is closed when the first who attached closes it.
+    pub stdin_once: bool,
+    /// The signal that asks it to end; 0: SIGTERM.
+    pub stop_signal: i32,
+    /// The process ids it sees.
+    pub pid: NamespaceMode,
+    /// Where its termination message comes from.
+    pub termination_message: Option<TerminationMessage>,
+}
+
+/// A mount of a container's spec whose tree the monitor holds: /dev/shm or a memory volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldMount {
+    /// The `destination` of the spec's mount.
+    pub destination: String,
+    /// Which tree: a name of [`SandboxSpec::memory_volumes`], or [`HeldMount::SHM`].
+    pub tree: String,
+    /// A folder in it, made when it is missing; absent: the whole.
+    pub sub_path: Option<String>,
+}
+
+impl HeldMount {
+    /// The tree that all containers have at /dev/shm; no volume can be called so.
+    pub const SHM: &'static str = "/dev/shm";
+}
+
+/// A container's log file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogSpec {
+    /// Its path below the host's log dir; folders are made. No part of it is `..` or a symbolic link.
+    pub path: String,
+    /// The size in bytes at which it is rotated; 0: somebody else does that and says `reopen-log`.
+    pub max_size: u64,
+    /// How many files there are at the most, the current one included. The older ones end in `.1`, `.2` and so on.
+    pub max_files: u32,
+}
+
+/// Where a container's termination message comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TerminationMessage {
+    /// The host's file that the container sees at its terminationMessagePath.
+    pub file: String,
+    /// Whether the log's end serves when that is empty and the container failed.
+    pub fallback_to_logs: bool,
 }
 
 /// What the policy half runs.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Policy {
     /// The manifest with its defaults filled in.
-    pub pod: serde_json::Value,
-    /// Each container's name and its resolved image.
-    pub images: BTreeMap<String, serde_json::Value>,
+    pub pod: Box<Pod>,
+    /// Each container's name and what it runs from.
+    pub images: BTreeMap<String, PolicyImage>,
+}
+
+/// The image of one container of a [`Policy`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PolicyImage {
+    /// What the status and the events say of it.
+    pub fact: ImageFact,
+    /// The image itself.
+    pub image: serde_json::Value,
 }
 
 /// A process to run in a container.
@@ -362,32 +427,32 @@ pub struct Exit {
 }
 
 /// All that is known of the pod at one moment.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The sequence number of the last change in it.
     pub sequence: u64,
-    /// The sandbox.
-    pub sandbox: SandboxStatus,
-    /// Every container that is not removed, oldest first.
+    /// The sandbox, and with it the pod front's status.
+    pub sandbox: Box<SandboxStatus>,
+    /// The containers that are not removed, oldest first, but only those that changed after `from`.
     pub containers: Vec<ContainerStatus>,
-    /// The pod's status in Kubernetes' words, when there is a policy.
-    pub pod: Option<serde_json::Value>,
+    /// The ids of all that are not removed.
+    pub present: Vec<String>,
 }
 
 /// One change, whole: a reader needs no earlier one to understand it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Event {
-    /// Grows by one with each change of this pod.
+    /// Grows with each change of this pod.
     pub sequence: u64,
     /// What is now true.
     pub change: Change,
 }
 
-/// What changed.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// What changed: the record as it lies on disk.
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Change {
-    /// The sandbox.
+    /// The sandbox, or the pod front's status in it.
     Sandbox(Box<SandboxStatus>),
     /// A container.
     Container(Box<ContainerStatus>),
@@ -396,49 +461,10 @@ pub enum Change {
         /// The container.
         container: String,
     },
-    /// The pod's status in Kubernetes' words.
-    Pod(Box<serde_json::Value>),
 }
 
-/// What a sandbox does.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SandboxState {
-    /// Not made yet.
-    #[default]
-    Pending,
-    /// Namespaces, network and cgroup are there.
-    Ready,
-    /// Nothing of it is left but the records.
-    Stopped,
-}
-
-/// The sandbox as it is now.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SandboxStatus {
-    /// What it does.
-    pub state: SandboxState,
-    /// The pod's addresses, the first being its main one.
-    pub ips: Vec<String>,
-    /// When it became ready, in nanoseconds since 1970.
-    pub ready_at: u64,
-}
-
-/// What a container does.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ContainerState {
-    /// A record without a process.
-    #[default]
-    Created,
-    /// Its program runs.
-    Running,
-    /// It has ended, or could not be started.
-    Exited,
-}
-
-/// A container as it is now: the record that lies in its `status.json`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// A container as it is now.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ContainerStatus {
     /// The container's id.
     pub id: String,
@@ -446,24 +472,9 @@ pub struct ContainerStatus {
     pub name: String,
     /// Its attempt, from 0.
     pub attempt: u32,
-    /// What it does.
-    pub state: ContainerState,
-    /// The first process as the host sees it, while it runs.
-    pub pid: Option<i32>,
-    /// Nanoseconds since 1970.
-    pub created_at: u64,
-    /// Nanoseconds since 1970; 0 before.
-    pub started_at: u64,
-    /// Nanoseconds since 1970; 0 before.
-    pub finished_at: u64,
-    /// How it ended.
-    pub exit: Option<Exit>,
-    /// Kubernetes' word for how it ended: `Completed`, `Error`, `OOMKilled`, `StartError`.
-    pub reason: String,
-    /// The termination message, or why it could not be started.
-    pub message: String,
+    /// Its `status.json`.
+    pub record: ContainerStatusRecord,
     /// Why it could not be started, for whoever passes exit codes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
-    /// Bytes of output that were lost because the log could not be written.
-    pub log_bytes_lost: u64,
 }

@@ -91,7 +91,10 @@ pub fn detach() -> Result<OwnedFd> {
     for standard in 0..INHERITED {
         // SAFETY: the call replaces a standard stream, which nothing in this process owns.
         if unsafe { libc::dup2(null.as_raw_fd(), standard) } < 0 {
-            return Err(Error::new("dup2(null, 0..2)", std::io::Error::last_os_error().raw_os_error().unwrap_or(0)));
+            return Err(Error::new(
+                "dup2(null, 0..2)",
+                std::io::Error::last_os_error().raw_os_error().unwrap_or(0),
+            ));
         }
     }
     // It fails only for a process that leads a group already; a freshly cloned one does not.
