@@ -16,6 +16,7 @@ pub mod signal;
 pub mod socket;
 pub mod stream;
 pub mod tty;
+pub mod watch;
 pub mod xattr;
 
 use std::fmt;
