@@ -13,11 +13,14 @@
 //! fits changes nothing.
 
 mod back_off;
+pub mod columns;
 mod conditions;
 mod event;
 mod journal;
+mod loss;
 mod moment;
 mod narrate;
+mod progress;
 mod state;
 mod status;
 mod step;
@@ -25,7 +28,9 @@ mod stop;
 
 pub use event::{Action, Event, Exit, StartFailure};
 pub use journal::{Journal, JournalEntry, Severity};
+pub use loss::{Loss, lose};
 pub use moment::Moment;
+pub use progress::{Progress, WaitFor, create_progress};
 pub use state::{
     BackOff, ContainerPhase, ContainerRun, Deletion, Ended, ImageFact, PodState, Role, Sandbox, Sent,
     Stopping, Transition, Verdict,

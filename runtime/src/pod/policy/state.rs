@@ -199,7 +199,15 @@ impl ContainerRun {
         self.attempts.saturating_sub(1)
     }
 
-    /// Whether it is over for good with this exit code.
+    /// How it last ended, if it ever did.
+    pub fn latest_end(&self) -> Option<&Ended> {
+        match &self.phase {
+            ContainerPhase::Exited { ended, .. } => Some(ended),
+            _ => self.last.as_ref(),
+        }
+    }
+
+    /// Whether it is over for good with an exit code of which `verdict` is true.
     pub(super) fn is_over_with(&self, verdict: impl Fn(i32) -> bool) -> bool {
         matches!(&self.phase, ContainerPhase::Exited { ended, restart_at: None, .. } if verdict(ended.exit_code))
     }

@@ -76,7 +76,7 @@ impl Tally {
     }
 
     fn count_init(&mut self, run: &ContainerRun) {
-        match (&run.phase, latest_end(run)) {
+        match (&run.phase, run.latest_end()) {
             (ContainerPhase::Running { .. }, _) | (_, None) => self.pending += 1,
             (_, Some(ended)) => self.init_failed += usize::from(ended.exit_code != 0),
         }
@@ -84,11 +84,11 @@ impl Tally {
 
     fn count_sidecar(&mut self, run: &ContainerRun) {
         self.running += usize::from(counts_as_running(run));
-        self.pending += usize::from(!run.ever_started && latest_end(run).is_none());
+        self.pending += usize::from(!run.ever_started && run.latest_end().is_none());
     }
 
     fn count_app(&mut self, run: &ContainerRun) {
-        match latest_end(run) {
+        match run.latest_end() {
             _ if counts_as_running(run) => self.running += 1,
             None => self.waiting += 1,
             Some(ended) => {
@@ -105,14 +105,6 @@ fn counts_as_running(run: &ContainerRun) -> bool {
         ContainerPhase::Running { .. } => true,
         ContainerPhase::Starting => run.last.is_some(),
         _ => false,
-    }
-}
-
-/// How the container last ended, if it ever did.
-fn latest_end(run: &ContainerRun) -> Option<&Ended> {
-    match &run.phase {
-        ContainerPhase::Exited { ended, .. } => Some(ended),
-        _ => run.last.as_ref(),
     }
 }
 
