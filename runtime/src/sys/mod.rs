@@ -19,7 +19,19 @@ pub mod tty;
 pub mod watch;
 pub mod xattr;
 
+pub mod bpf;
+pub mod clone;
+pub mod creds;
+pub mod errno;
+pub mod exec;
+pub mod fs;
+pub mod mount;
+pub mod ns;
+pub mod pidfd;
+
 use std::fmt;
+
+pub use errno::Errno;
 
 /// A syscall that failed: the call with its arguments as strace prints it, and the errno.
 #[derive(Clone, PartialEq, Eq)]

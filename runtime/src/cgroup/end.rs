@@ -1,0 +1,228 @@
+//! A cgroup's life and end: who is in it, freeze, kill, count, remove.
+//!
+//! Invariant: each act is idempotent, and none of them moves a process elsewhere. Removal waits for
+//! the kernel's word that the last process has left, never for a while.
+
+use std::io::{ErrorKind as Io, Read as _, Seek as _};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::layout::Controller;
+use super::{Cgroup, write_file};
+use crate::error::{Context as _, Error, Result};
+use crate::sys;
+
+/// How long a removal waits for processes that are dying. Dead ones leave within a millisecond.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+impl Cgroup {
+    /// Sends SIGKILL to everything inside, below included; no error when it is gone.
+    pub fn kill(&self) -> Result<()> {
+        if let Some(unified) = &self.unified {
+            match write_if_there(&unified.join("cgroup.kill"), "1") {
+                Ok(true) => return Ok(()),
+                // Before 5.14 there is no such file.
+                Ok(false) => {}
+                Err(error) => return Err(error.context(format!("cgroup {}", self.path))),
+            }
+        }
+        // A task that the v1 freezer holds ignores SIGKILL until it is let go.
+        self.thaw()?;
+        const ROUNDS: u32 = 64;
+        for _ in 0..ROUNDS {
+            let pids = self.pids()?;
+            if pids.is_empty() {
+                return Ok(());
+            }
+            for pid in pids {
+                if let Ok(pidfd) = sys::pidfd::pidfd_open(pid) {
+                    // It may be dead by now, which is what was wanted.
+                    let _ = sys::pidfd::pidfd_send_signal(pidfd.as_fd(), sys::pidfd::SIGKILL);
+                    sys::pidfd::wait_readable(pidfd.as_fd(), Duration::from_millis(100));
+                }
+            }
+        }
+        Err(Error::failed(format!("cgroup {}: its processes fork faster than they are killed", self.path)))
+    }
+
+    /// Stops everything inside.
+    pub fn freeze(&self) -> Result<()> {
+        self.set_frozen("1", "FROZEN")
+    }
+
+    /// Undoes [`Cgroup::freeze`].
+    pub fn thaw(&self) -> Result<()> {
+        self.set_frozen("0", "THAWED")
+    }
+
+    fn set_frozen(&self, unified: &str, v1: &str) -> Result<()> {
+        let written = match (&self.unified, self.directory(Controller::Freezer)) {
+            (Some(directory), _) => write_if_there(&directory.join("cgroup.freeze"), unified),
+            (None, Some(directory)) => write_if_there(&directory.join("freezer.state"), v1),
+            (None, None) => Ok(true),
+        };
+        written.map(drop).map_err(|error| error.context(format!("cgroup {}", self.path)))
+    }
+
+    /// How many processes of this very cgroup the kernel killed for want of memory; 0 when it is gone.
+    pub fn oom_kills(&self) -> u64 {
+        let file = match (self.directory(Controller::Memory), &self.unified) {
+            (Some(directory), _) => directory.join("memory.oom_control"),
+            (None, Some(directory)) => directory.join("memory.events.local"),
+            (None, None) => return 0,
+        };
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        field(&text, "oom_kill").unwrap_or(0)
+    }
+
+    /// The processes inside, below included, in the caller's pid namespace.
+    pub fn pids(&self) -> Result<Vec<i32>> {
+        let joined = self.v1.iter().find(|place| place.joined).map(|place| &place.directory);
+        let mut pids = Vec::new();
+        if let Some(directory) = self.unified.as_ref().or(joined) {
+            collect_pids(directory, &mut pids).context(|| format!("cgroup {}", self.path))?;
+        }
+        Ok(pids)
+    }
+
+    /// Removes it and all below, in every hierarchy; no error when it is gone. Its processes must
+    /// be dead or dying: it waits a bounded time for the last one to leave.
+    pub fn remove(&self) -> Result<()> {
+        let deadline = Instant::now() + DEADLINE;
+        // The unified one first: it alone says when the last process has left all of them.
+        let mut failed = None;
+        for directory in self.directories() {
+            if let Err(error) = remove_tree(directory, deadline) {
+                failed.get_or_insert(error);
+            }
+        }
+        failed.map_or(Ok(()), |error| Err(error.context(format!("cgroup {}", self.path))))
+    }
+
+    /// Removes it where nothing is below it and nobody in it; for a parent that the last pod leaves.
+    pub fn remove_if_empty(&self) {
+        for directory in self.directories() {
+            // In use by another pod, or gone: both are fine.
+            let _ = std::fs::remove_dir(directory);
+        }
+    }
+
+    fn directories(&self) -> impl Iterator<Item = &PathBuf> {
+        self.unified.iter().chain(self.v1.iter().map(|place| &place.directory))
+    }
+}
+
+/// Writes into a file of a cgroup that may be gone: whether it was there.
+fn write_if_there(file: &Path, value: &str) -> Result<bool> {
+    match file.try_exists() {
+        Ok(true) => {}
+        _ => return Ok(false),
+    }
+    match write_file(file, value) {
+        Err(_) if !file.exists() => Ok(false),
+        other => other.map(|()| true),
+    }
+}
+
+/// The number after `name` in a file of `name number` lines.
+fn field(text: &str, name: &str) -> Option<u64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    value.trim().parse().ok()
+}
+
+fn collect_pids(directory: &Path, pids: &mut Vec<i32>) -> Result<()> {
+    let text = match std::fs::read_to_string(directory.join("cgroup.procs")) {
+        Ok(text) => text,
+        Err(error) if is_gone(&error) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    // 0 stands for a process that the reader's pid namespace cannot name.
+    pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid != 0));
+    for below in subdirectories(directory) {
+        collect_pids(&below, pids)?;
+    }
+    Ok(())
+}
+
+/// ENOENT before, ENODEV while a cgroup is being removed.
+fn is_gone(error: &std::io::Error) -> bool {
+    error.kind() == Io::NotFound || error.raw_os_error() == Some(sys::Errno::ENODEV.0)
+}
+
+fn subdirectories(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+fn remove_tree(directory: &Path, deadline: Instant) -> Result<()> {
+    loop {
+        let error = match std::fs::remove_dir(directory) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == Io::NotFound => return Ok(()),
+            Err(error) => error,
+        };
+        if error.raw_os_error() != Some(sys::Errno::EBUSY.0) {
+            return Err(Error::from(error).context(format!("rmdir({directory:?})")));
+        }
+        let below = subdirectories(directory);
+        let leaf = below.is_empty();
+        for directory in below {
+            remove_tree(&directory, deadline)?;
+        }
+        if leaf && !wait_until_left(directory, deadline) {
+            return Err(Error::from(error).context(format!("rmdir({directory:?})")));
+        }
+    }
+}
+
+/// Waits until nobody is in a cgroup; false at the deadline.
+fn wait_until_left(directory: &Path, deadline: Instant) -> bool {
+    let left = || deadline.saturating_duration_since(Instant::now());
+    let Ok(mut events) = std::fs::File::open(directory.join("cgroup.events")) else {
+        // v1 has no events: the processes themselves tell.
+        let mut pids = Vec::new();
+        if collect_pids(directory, &mut pids).is_err() {
+            return true;
+        }
+        for pidfd in pids.into_iter().filter_map(|pid| sys::pidfd::pidfd_open(pid).ok()) {
+            sys::pidfd::wait_readable(pidfd.as_fd(), left());
+        }
+        return !left().is_zero();
+    };
+    let mut waited = false;
+    loop {
+        let mut text = String::new();
+        if events.rewind().is_err() || events.read_to_string(&mut text).is_err() {
+            return true; // the cgroup is gone
+        }
+        if field(&text, "populated") == Some(0) {
+            if !waited {
+                // From 6.19 on rmdir may say EBUSY a moment longer than this file does.
+                sys::pidfd::wait_exceptional(events.as_fd(), left().min(Duration::from_millis(1)));
+            }
+            return !left().is_zero();
+        }
+        if left().is_zero() {
+            return false;
+        }
+        waited = sys::pidfd::wait_exceptional(events.as_fd(), left());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_found_by_its_whole_name() {
+        let text = "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n";
+        assert_eq!(field(text, "oom_kill"), Some(3));
+        assert_eq!(field("low 0\noom 1\noom_kill 2\noom_group_kill 9\n", "oom_kill"), Some(2));
+        assert_eq!(field("populated 0\n", "frozen"), None);
+    }
+}

@@ -1,0 +1,159 @@
+//! Which cgroup hierarchies this host mounts, and which controller lives where: v1, hybrid or v2.
+//!
+//! Invariant: read from /proc/self/mountinfo, never guessed from the names below /sys/fs/cgroup.
+
+use std::path::PathBuf;
+
+use crate::error::{Context as _, Result};
+
+/// The controllers that podrun sets or reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Controller {
+    Cpu,
+    Cpuset,
+    Devices,
+    Freezer,
+    Memory,
+    Pids,
+}
+
+impl Controller {
+    const ALL: [Self; 6] = [Self::Cpu, Self::Cpuset, Self::Devices, Self::Freezer, Self::Memory, Self::Pids];
+
+    /// The kernel's name.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cpuset => "cpuset",
+            Self::Devices => "devices",
+            Self::Freezer => "freezer",
+            Self::Memory => "memory",
+            Self::Pids => "pids",
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|controller| controller.name() == name)
+    }
+}
+
+/// A v1 hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Hierarchy {
+    /// Where it is mounted.
+    pub(super) mount: PathBuf,
+    /// Which of our controllers it carries.
+    pub(super) controllers: Vec<Controller>,
+    /// It is systemd's own, `name=systemd`.
+    pub(super) systemd: bool,
+}
+
+/// The unified hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unified {
+    /// Where it is mounted.
+    pub(super) mount: PathBuf,
+    /// Which of our controllers it carries; none on a hybrid host.
+    pub(super) controllers: Vec<Controller>,
+}
+
+/// Which hierarchies this host mounts; read once per process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    pub(super) v1: Vec<Hierarchy>,
+    pub(super) unified: Option<Unified>,
+}
+
+impl Layout {
+    /// Reads the mounted hierarchies of the caller's mount namespace.
+    pub fn detect() -> Result<Self> {
+        let table = std::fs::read_to_string("/proc/self/mountinfo")
+            .context(|| "cgroup: read /proc/self/mountinfo")?;
+        let mut layout = Self::parse(&table);
+        if let Some(unified) = &mut layout.unified {
+            let file = unified.mount.join("cgroup.controllers");
+            let names =
+                std::fs::read_to_string(&file).context(|| format!("cgroup: read {}", file.display()))?;
+            unified.controllers = names.split_whitespace().filter_map(Controller::parse).collect();
+        }
+        Ok(layout)
+    }
+
+    /// Whether nothing but the unified hierarchy is mounted: the cgroup namespace of a child born in
+    /// its cgroup can be made by the same clone3.
+    pub fn is_unified_only(&self) -> bool {
+        self.v1.is_empty() && self.unified.is_some()
+    }
+
+    /// The hierarchies of a mountinfo table. Of several mounts of one hierarchy the first counts.
+    fn parse(table: &str) -> Self {
+        let mut layout = Self { v1: Vec::new(), unified: None };
+        for line in table.lines() {
+            let Some((place, kind)) = line.split_once(" - ") else { continue };
+            let Some(mount) = place.split(' ').nth(4).map(unescape) else { continue };
+            let mut kind = kind.split(' ');
+            match (kind.next(), kind.nth(1)) {
+                (Some("cgroup2"), _) if layout.unified.is_none() => {
+                    layout.unified = Some(Unified { mount, controllers: Vec::new() });
+                }
+                (Some("cgroup"), Some(options)) => {
+                    let hierarchy = Hierarchy {
+                        mount,
+                        controllers: options.split(',').filter_map(Controller::parse).collect(),
+                        systemd: options.split(',').any(|option| option == "name=systemd"),
+                    };
+                    let seen = layout.v1.iter().any(|known| {
+                        known.controllers == hierarchy.controllers && known.systemd == hierarchy.systemd
+                    });
+                    let ours = hierarchy.systemd || !hierarchy.controllers.is_empty();
+                    if ours && !seen {
+                        layout.v1.push(hierarchy);
+                    }
+                }
+                _ => {}
+            }
+        }
+        layout
+    }
+}
+
+/// mountinfo writes space, tab, newline and backslash as three octal digits.
+fn unescape(field: &str) -> PathBuf {
+    let plain =
+        field.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\");
+    PathBuf::from(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hybrid_hosts_have_both() {
+        let layout = Layout::parse(
+            "31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n\
+             32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct\n\
+             35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
+             38 31 0:35 / /sys/fs/cgroup/blkio rw,relatime - cgroup cgroup rw,blkio\n\
+             40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,xattr,name=systemd\n\
+             41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n",
+        );
+        let mounts: Vec<_> = layout.v1.iter().map(|h| h.mount.to_str().unwrap()).collect();
+        assert_eq!(mounts, ["/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/systemd"]);
+        assert_eq!(layout.v1[0].controllers, [Controller::Cpu]);
+        assert!(layout.v1[2].systemd);
+        assert_eq!(layout.unified.unwrap().mount, PathBuf::from("/sys/fs/cgroup/unified"));
+    }
+
+    #[test]
+    fn a_unified_host_has_one() {
+        let layout = Layout::parse("24 22 0:22 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n");
+        assert!(layout.is_unified_only());
+    }
+
+    #[test]
+    fn odd_mount_points_are_read_as_the_kernel_writes_them() {
+        let layout = Layout::parse("1 0 0:22 / /a\\040b rw - cgroup2 none rw\n");
+        assert_eq!(layout.unified.unwrap().mount, PathBuf::from("/a b"));
+    }
+}

@@ -1,0 +1,329 @@
+//! A runtime-spec `LinuxResources` as the list of files to write, for v1 and for v2.
+//!
+//! Invariant: pure. What cannot be set is refused by name, never left out; the writes stand in an
+//! order in which the kernel takes them.
+
+use std::collections::BTreeSet;
+
+use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
+
+use super::layout::Controller;
+use crate::error::{Error, ErrorKind, Result};
+
+/// One value for one file of one controller's directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Write {
+    pub(super) controller: Controller,
+    pub(super) file: String,
+    pub(super) value: String,
+}
+
+fn write(controller: Controller, file: &str, value: impl ToString) -> Write {
+    Write { controller, file: file.to_owned(), value: value.to_string() }
+}
+
+/// Refuses what no file is written for.
+pub(super) fn check(resources: &LinuxResources) -> Result<()> {
+    let refused = |field: &str| {
+        Err(Error::new(ErrorKind::Unsupported, format!("linux.resources.{field}: not supported yet")))
+    };
+    if resources.block_io().is_some() {
+        return refused("blockIO");
+    }
+    if resources.hugepage_limits().as_ref().is_some_and(|limits| !limits.is_empty()) {
+        return refused("hugepageLimits");
+    }
+    if resources.network().is_some() {
+        return refused("network");
+    }
+    if resources.rdma().as_ref().is_some_and(|limits| !limits.is_empty()) {
+        return refused("rdma");
+    }
+    if let Some(memory) = resources.memory() {
+        if memory.kernel().is_some() || memory.kernel_tcp().is_some() {
+            return refused("memory.kernel");
+        }
+        if memory.disable_oom_killer() == Some(true) {
+            return refused("memory.disableOOMKiller");
+        }
+    }
+    if let Some(cpu) = resources.cpu()
+        && (cpu.realtime_runtime().is_some() || cpu.realtime_period().is_some())
+    {
+        return refused("cpu.realtimeRuntime");
+    }
+    for file in resources.unified().iter().flat_map(|files| files.keys()) {
+        // A file name, not a path: `../` here has reached other cgroups elsewhere (GHSA-5g49-rx9x-qfc6).
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if !file.contains('.') || file.starts_with('.') || !file.bytes().all(plain) {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("linux.resources.unified: `{file}` is not the name of a cgroup file"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The controllers that a cgroup with these resources must have.
+pub(super) fn controllers(resources: Option<&LinuxResources>) -> BTreeSet<&'static str> {
+    // The memory controller is read at each exit: was it the kernel's OOM killer?
+    let mut names = BTreeSet::from([Controller::Memory.name()]);
+    if let Some(resources) = resources {
+        names.extend(v1(resources, None).iter().map(|write| write.controller.name()));
+        if resources.devices().as_ref().is_some_and(|rules| !rules.is_empty()) {
+            names.insert(Controller::Devices.name());
+        }
+    }
+    names
+}
+
+/// The writes for v1. `memsw` is the present limit of memory and swap together, where one is known
+/// to be set: the kernel refuses any moment at which memory's own would be above it.
+pub(super) fn v1(resources: &LinuxResources, memsw: Option<i64>) -> Vec<Write> {
+    let mut writes = Vec::new();
+    if let Some(cpu) = resources.cpu() {
+        writes.extend(cpuset(cpu));
+        if let Some(shares) = cpu.shares().filter(|shares| *shares != 0) {
+            writes.push(write(Controller::Cpu, "cpu.shares", shares));
+        }
+        if let Some(period) = cpu.period().filter(|period| *period != 0) {
+            writes.push(write(Controller::Cpu, "cpu.cfs_period_us", period));
+        }
+        if let Some(quota) = cpu.quota().filter(|quota| *quota != 0) {
+            writes.push(write(Controller::Cpu, "cpu.cfs_quota_us", quota));
+        }
+        if let Some(burst) = cpu.burst() {
+            writes.push(write(Controller::Cpu, "cpu.cfs_burst_us", burst));
+        }
+        if let Some(idle) = cpu.idle() {
+            writes.push(write(Controller::Cpu, "cpu.idle", idle));
+        }
+    }
+    if let Some(memory) = resources.memory() {
+        writes.extend(memory_v1(memory, memsw));
+    }
+    if let Some(pids) = resources.pids() {
+        writes.push(write(Controller::Pids, "pids.max", pids_max(pids.limit())));
+    }
+    writes
+}
+
+fn cpuset(cpu: &LinuxCpu) -> Vec<Write> {
+    let set = |file, value: &Option<String>| {
+        let value = value.as_ref().filter(|list| !list.is_empty())?;
+        Some(write(Controller::Cpuset, file, value))
+    };
+    set("cpuset.cpus", cpu.cpus()).into_iter().chain(set("cpuset.mems", cpu.mems())).collect()
+}
+
+fn memory_v1(memory: &LinuxMemory, memsw: Option<i64>) -> Vec<Write> {
+    let limit = memory.limit().filter(|limit| *limit != 0);
+    let swap = memory.swap().filter(|swap| *swap != 0);
+    let limit = limit.map(|limit| write(Controller::Memory, "memory.limit_in_bytes", limit));
+    let mut both: Vec<Write> = limit.into_iter().collect();
+    if let Some(swap) = swap {
+        let raised = swap == -1 || memsw.is_some_and(|present| swap > present);
+        let swap = write(Controller::Memory, "memory.memsw.limit_in_bytes", swap);
+        if raised && memsw.is_some() {
+            both.insert(0, swap);
+        } else {
+            both.push(swap);
+        }
+    }
+    if let Some(reservation) = memory.reservation().filter(|bytes| *bytes != 0) {
+        both.push(write(Controller::Memory, "memory.soft_limit_in_bytes", reservation));
+    }
+    if let Some(swappiness) = memory.swappiness() {
+        both.push(write(Controller::Memory, "memory.swappiness", swappiness));
+    }
+    both
+}
+
+/// The writes for v2.
+pub(super) fn v2(resources: &LinuxResources) -> Result<Vec<Write>> {
+    let mut writes = Vec::new();
+    if let Some(cpu) = resources.cpu() {
+        writes.extend(cpuset(cpu));
+        if let Some(idle) = cpu.idle() {
+            writes.push(write(Controller::Cpu, "cpu.idle", idle));
+        }
+        if let Some(shares) = cpu.shares().filter(|shares| *shares != 0) {
+            writes.push(write(Controller::Cpu, "cpu.weight", cpu_weight(shares)));
+        }
+        if cpu.quota().is_some() || cpu.period().is_some() {
+            let quota = cpu.quota().filter(|quota| *quota > 0);
+            let quota = quota.map_or_else(|| "max".to_owned(), |quota| quota.to_string());
+            let period = cpu.period().filter(|period| *period != 0).unwrap_or(100_000);
+            writes.push(write(Controller::Cpu, "cpu.max", format!("{quota} {period}")));
+        }
+        if let Some(burst) = cpu.burst() {
+            writes.push(write(Controller::Cpu, "cpu.max.burst", burst));
+        }
+    }
+    if let Some(memory) = resources.memory() {
+        writes.extend(memory_v2(memory)?);
+    }
+    if let Some(pids) = resources.pids() {
+        writes.push(write(Controller::Pids, "pids.max", pids_max(pids.limit())));
+    }
+    Ok(writes)
+}
+
+/// The files of `unified`, as given, in the order of their names.
+pub(super) fn unified(resources: &LinuxResources) -> Vec<(String, String)> {
+    let mut files: Vec<_> =
+        resources.unified().iter().flatten().map(|(file, value)| (file.clone(), value.clone())).collect();
+    files.sort();
+    files
+}
+
+fn memory_v2(memory: &LinuxMemory) -> Result<Vec<Write>> {
+    let bytes = |bytes: i64| if bytes < 0 { "max".to_owned() } else { bytes.to_string() };
+    let mut writes = Vec::new();
+    let limit = memory.limit().filter(|limit| *limit != 0);
+    if let Some(swap) = memory.swap().filter(|swap| *swap != 0) {
+        // The spec's swap counts memory and swap together; v2 counts swap alone.
+        let alone = match (swap, limit) {
+            (..0, _) => "max".to_owned(),
+            (swap, Some(limit)) if limit > 0 && swap >= limit => (swap - limit).to_string(),
+            (swap, limit) => {
+                return Err(Error::new(
+                    ErrorKind::Usage,
+                    format!(
+                        "linux.resources.memory.swap: {swap} must be at least memory.limit ({})",
+                        limit.map_or_else(|| "not set".to_owned(), |limit| limit.to_string())
+                    ),
+                ));
+            }
+        };
+        writes.push(write(Controller::Memory, "memory.swap.max", alone));
+    }
+    if let Some(limit) = limit {
+        writes.push(write(Controller::Memory, "memory.max", bytes(limit)));
+    }
+    if let Some(reservation) = memory.reservation().filter(|bytes| *bytes != 0) {
+        writes.push(write(Controller::Memory, "memory.low", bytes(reservation)));
+    }
+    if memory.swappiness().is_some() {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "linux.resources.memory.swappiness: cgroup v2 has no such setting",
+        ));
+    }
+    Ok(writes)
+}
+
+/// oci-spec cannot tell an absent limit from 0; nobody can mean that nothing may run.
+fn pids_max(limit: i64) -> String {
+    if limit <= 0 { "max".to_owned() } else { limit.to_string() }
+}
+
+/// v1 shares (2 to 262144, 1024 is usual) as a v2 weight (1 to 10000, 100 is usual): the curve through
+/// those three points that runc and crun use, 10^((l^2 + 125 l) / 612 - 7/34) with l = log2(shares).
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "shares are at most 262144 here and the result lies between 1 and 10000"
+)]
+fn cpu_weight(shares: u64) -> u64 {
+    if shares <= 2 {
+        return 1;
+    }
+    if shares >= 262_144 {
+        return 10_000;
+    }
+    let log = (shares as f64).log2();
+    let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
+    10_f64.powf(exponent).ceil() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resources(json: &str) -> LinuxResources {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn lines(writes: &[Write]) -> Vec<String> {
+        writes.iter().map(|write| format!("{}={}", write.file, write.value)).collect()
+    }
+
+    const FULL: &str = r#"{"memory":{"limit":1048576,"swap":2097152,"reservation":4096},
+        "cpu":{"shares":512,"quota":50000,"period":100000,"cpus":"0-1"},"pids":{"limit":7}}"#;
+
+    #[test]
+    fn v1_writes_are_in_an_order_the_kernel_takes() {
+        assert_eq!(
+            lines(&v1(&resources(FULL), None)),
+            [
+                "cpuset.cpus=0-1",
+                "cpu.shares=512",
+                "cpu.cfs_period_us=100000",
+                "cpu.cfs_quota_us=50000",
+                "memory.limit_in_bytes=1048576",
+                "memory.memsw.limit_in_bytes=2097152",
+                "memory.soft_limit_in_bytes=4096",
+                "pids.max=7",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_raised_swap_limit_is_written_first_and_a_lowered_one_last() {
+        let raised = lines(&v1(&resources(FULL), Some(1_048_576)));
+        assert_eq!(raised[4], "memory.memsw.limit_in_bytes=2097152");
+        let lowered = lines(&v1(&resources(FULL), Some(4_194_304)));
+        assert_eq!(lowered[4], "memory.limit_in_bytes=1048576");
+    }
+
+    #[test]
+    fn v2_writes_count_swap_alone_and_weigh_shares() {
+        assert_eq!(
+            lines(&v2(&resources(FULL)).unwrap()),
+            [
+                "cpuset.cpus=0-1",
+                "cpu.weight=59",
+                "cpu.max=50000 100000",
+                "memory.swap.max=1048576",
+                "memory.max=1048576",
+                "memory.low=4096",
+                "pids.max=7",
+            ]
+        );
+    }
+
+    #[test]
+    fn weights_meet_the_three_points() {
+        assert_eq!([2, 1024, 262_144].map(cpu_weight), [1, 100, 10_000]);
+    }
+
+    #[test]
+    fn only_needed_controllers_are_named() {
+        let names = |json| controllers(Some(&resources(json))).into_iter().collect::<Vec<_>>();
+        assert_eq!(names("{}"), ["memory"]);
+        assert_eq!(names(r#"{"pids":{"limit":1},"cpu":{"shares":2}}"#), ["cpu", "memory", "pids"]);
+        assert_eq!(names(r#"{"devices":[{"allow":false}]}"#), ["devices", "memory"]);
+    }
+
+    #[test]
+    fn what_is_not_done_is_refused_by_name() {
+        for (json, name) in [
+            (r#"{"blockIO":{"weight":10}}"#, "blockIO"),
+            (r#"{"memory":{"kernel":1}}"#, "memory.kernel"),
+            (r#"{"unified":{"../memory.max":"1"}}"#, "unified"),
+            (r#"{"unified":{"..":"1"}}"#, "unified"),
+        ] {
+            let error = check(&resources(json)).unwrap_err();
+            assert!(error.message().contains(name), "{error}");
+        }
+        check(&resources(r#"{"unified":{"memory.high":"1"}}"#)).unwrap();
+    }
+
+    #[test]
+    fn swap_below_memory_is_refused_on_v2() {
+        assert!(v2(&resources(r#"{"memory":{"limit":10,"swap":5}}"#)).is_err());
+    }
+}

@@ -1,0 +1,174 @@
+//! The last steps before another program: argv and envp, sessions, limits, signals, execve.
+//!
+//! Invariant: only [`Strings::new`], which runs before clone, allocates.
+
+use std::convert::Infallible;
+use std::ffi::{CStr, CString, c_char};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::errno::{Errno, Result};
+
+/// An argv or envp, ready for execve.
+#[derive(Debug)]
+pub struct Strings {
+    strings: Vec<CString>,
+    pointers: Vec<*const c_char>,
+}
+
+impl Strings {
+    /// Lays out the pointers, the last one null.
+    pub fn new(strings: Vec<CString>) -> Self {
+        let pointers =
+            strings.iter().map(|string| string.as_ptr()).chain(std::iter::once(std::ptr::null())).collect();
+        Self { strings, pointers }
+    }
+
+    /// The strings themselves.
+    pub fn as_slice(&self) -> &[CString] {
+        &self.strings
+    }
+}
+
+/// Becomes the program at `path`; returns only why it could not.
+pub fn execve(path: &CStr, argv: &Strings, envp: &Strings) -> Result<Infallible> {
+    // SAFETY: `Strings` keeps each pointer's string alive and unmoved, and ends both arrays with null.
+    unsafe { libc::execve(path.as_ptr(), argv.pointers.as_ptr(), envp.pointers.as_ptr()) };
+    Err(Errno::last())
+}
+
+/// Whether there is a file at `path`, links followed.
+pub fn exists(path: &CStr) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::EXISTS).is_ok()
+}
+
+/// Starts a session of which the caller is the leader, without a terminal.
+pub fn setsid() -> Result<()> {
+    Ok(rustix::process::setsid().map(drop)?)
+}
+
+/// Makes the terminal `tty` the controlling one of the caller's session.
+pub fn set_controlling_terminal(tty: BorrowedFd<'_>) -> Result<()> {
+    Ok(rustix::process::ioctl_tiocsctty(tty)?)
+}
+
+/// Sets the host name of the caller's uts namespace.
+pub fn sethostname(name: &CStr) -> Result<()> {
+    Ok(rustix::system::sethostname(name.to_bytes())?)
+}
+
+/// Sets the NIS domain name of the caller's uts namespace.
+pub fn setdomainname(name: &CStr) -> Result<()> {
+    let bytes = name.to_bytes();
+    // SAFETY: pointer and length are of one living string.
+    Errno::result(unsafe { libc::syscall(libc::SYS_setdomainname, bytes.as_ptr(), bytes.len()) }).map(drop)
+}
+
+/// Sets the file mode creation mask.
+pub fn umask(mask: u32) {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
+}
+
+/// A limit, as the kernel numbers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rlimit {
+    /// RLIMIT_*.
+    pub resource: u32,
+    /// What holds.
+    pub soft: u64,
+    /// Up to where it can be raised.
+    pub hard: u64,
+}
+
+/// The number of the limit that the runtime-spec calls `RLIMIT_…`.
+pub fn rlimit_number(name: &str) -> Option<u32> {
+    Some(match name {
+        "RLIMIT_AS" => libc::RLIMIT_AS,
+        "RLIMIT_CORE" => libc::RLIMIT_CORE,
+        "RLIMIT_CPU" => libc::RLIMIT_CPU,
+        "RLIMIT_DATA" => libc::RLIMIT_DATA,
+        "RLIMIT_FSIZE" => libc::RLIMIT_FSIZE,
+        "RLIMIT_LOCKS" => libc::RLIMIT_LOCKS,
+        "RLIMIT_MEMLOCK" => libc::RLIMIT_MEMLOCK,
+        "RLIMIT_MSGQUEUE" => libc::RLIMIT_MSGQUEUE,
+        "RLIMIT_NICE" => libc::RLIMIT_NICE,
+        "RLIMIT_NOFILE" => libc::RLIMIT_NOFILE,
+        "RLIMIT_NPROC" => libc::RLIMIT_NPROC,
+        "RLIMIT_RSS" => libc::RLIMIT_RSS,
+        "RLIMIT_RTPRIO" => libc::RLIMIT_RTPRIO,
+        "RLIMIT_RTTIME" => libc::RLIMIT_RTTIME,
+        "RLIMIT_SIGPENDING" => libc::RLIMIT_SIGPENDING,
+        "RLIMIT_STACK" => libc::RLIMIT_STACK,
+        _ => return None,
+    })
+}
+
+/// The caller's own hard limit.
+pub fn hard_limit(resource: u32) -> Result<u64> {
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is writable for the call; no new limit is given.
+    Errno::result(unsafe {
+        libc::syscall(libc::SYS_prlimit64, 0, resource, std::ptr::null::<libc::rlimit64>(), &raw mut limit)
+    })?;
+    Ok(limit.rlim_max)
+}
+
+/// Sets a limit of the caller.
+pub fn set_rlimit(limit: Rlimit) -> Result<()> {
+    let new = libc::rlimit64 { rlim_cur: limit.soft, rlim_max: limit.hard };
+    // SAFETY: `new` is readable for the call; no old limit is asked for.
+    Errno::result(unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            0,
+            limit.resource,
+            &raw const new,
+            std::ptr::null_mut::<libc::rlimit64>(),
+        )
+    })
+    .map(drop)
+}
+
+/// Gives every signal its default action and blocks none: a program must not inherit what its
+/// supervisor ignores or blocks for itself.
+pub fn reset_signals() -> Result<()> {
+    #[repr(C)]
+    struct KernelAction {
+        handler: usize,
+        flags: usize,
+        restorer: usize,
+        mask: u64,
+    }
+    let default = KernelAction { handler: libc::SIG_DFL, flags: 0, restorer: 0, mask: 0 };
+    for signal in (1..=64).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal)) {
+        // SAFETY: `default` has the kernel's layout of sigaction; libc's own refuses the two signals it reserves.
+        Errno::result(unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                &raw const default,
+                std::ptr::null_mut::<KernelAction>(),
+                size_of::<u64>(),
+            )
+        })?;
+    }
+    let none = 0_u64;
+    // SAFETY: `none` is a whole kernel sigset of the size given.
+    Errno::result(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const none,
+            std::ptr::null_mut::<u64>(),
+            size_of::<u64>(),
+        )
+    })
+    .map(drop)
+}
+
+/// Whether the other end of a pipe is closed; never waits.
+pub fn is_hung_up(pipe: BorrowedFd<'_>) -> bool {
+    let mut poll = libc::pollfd { fd: pipe.as_raw_fd(), events: 0, revents: 0 };
+    // SAFETY: one pollfd, alive during the call, which returns at once.
+    let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
+    ready > 0 && poll.revents & (libc::POLLERR | libc::POLLHUP) != 0
+}

@@ -1,0 +1,210 @@
+//! Files by descriptor: looked up inside a root, made component by component, verified once open.
+//!
+//! Invariant: a name that a container could have chosen is only ever resolved by openat2, confined
+//! to the descriptor given. Nothing here allocates.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
+
+use super::errno::{Errno, Result};
+
+/// What a lookup must find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// A file of any type.
+    Any,
+    /// A directory.
+    Directory,
+}
+
+/// openat2 gives up with EAGAIN when something was renamed meanwhile; after this many the lookup fails closed.
+const LOOKUPS: u32 = 128;
+
+fn openat2(
+    dir: BorrowedFd<'_>,
+    path: &CStr,
+    flags: OFlags,
+    mode: Mode,
+    resolve: ResolveFlags,
+) -> Result<OwnedFd> {
+    let mut left = LOOKUPS;
+    loop {
+        match rustix::fs::openat2(dir, path, flags | OFlags::CLOEXEC, mode, resolve) {
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) if left > 0 => left -= 1,
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// An O_PATH descriptor for `path` with `root` as its root: links lead where they would inside a
+/// chroot, and never out of it.
+pub fn open_in_root(root: BorrowedFd<'_>, path: &CStr, want: Want) -> Result<OwnedFd> {
+    let flags = match want {
+        Want::Any => OFlags::PATH,
+        Want::Directory => OFlags::PATH | OFlags::DIRECTORY,
+    };
+    openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+}
+
+/// An O_PATH descriptor for the entry `name` of `dir` itself: a link is an error.
+pub fn open_entry(dir: BorrowedFd<'_>, name: &CStr, want: Want) -> Result<OwnedFd> {
+    let flags = match want {
+        Want::Any => OFlags::PATH,
+        Want::Directory => OFlags::PATH | OFlags::DIRECTORY,
+    };
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    openat2(dir, name, flags, Mode::empty(), resolve)
+}
+
+/// Writes all of `text` into a file of a kernel file system below `dir`, by one write(2) and on that very mount.
+pub fn write_kernel_file(dir: BorrowedFd<'_>, path: &CStr, text: &[u8]) -> Result<()> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+    let file = openat2(dir, path, OFlags::WRONLY | OFlags::NOFOLLOW, Mode::empty(), resolve)?;
+    write_whole(file.as_fd(), text)
+}
+
+/// Writes all of `text` by one write(2).
+pub fn write_whole(file: BorrowedFd<'_>, text: &[u8]) -> Result<()> {
+    match rustix::io::write(file, text)? {
+        written if written == text.len() => Ok(()),
+        _ => Err(Errno::EIO),
+    }
+}
+
+/// Opens a directory of the host's, O_PATH.
+pub fn open_host_directory(path: &CStr) -> Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Opens a path of the host's for reading.
+pub fn open_host_file(path: &CStr) -> Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Opens a path of the host's, O_PATH, whatever it is.
+pub fn open_host_path(path: &CStr) -> Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Opens a kernel file of the host's for writing.
+pub fn open_host_for_writing(path: &CStr) -> Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Makes the directory `name` in `dir`.
+pub fn mkdirat(dir: BorrowedFd<'_>, name: &CStr, mode: u32) -> Result<()> {
+    Ok(rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(mode))?)
+}
+
+/// Makes the empty file `name` in `dir`; EEXIST when there is anything of this name.
+pub fn create_file(dir: BorrowedFd<'_>, name: &CStr, mode: u32) -> Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    openat2(dir, name, flags, Mode::from_raw_mode(mode), resolve)
+}
+
+/// Makes the symbolic link `name` in `dir`.
+pub fn symlinkat(target: &CStr, dir: BorrowedFd<'_>, name: &CStr) -> Result<()> {
+    Ok(rustix::fs::symlinkat(target, dir, name)?)
+}
+
+/// The types of special file that a container can be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Node {
+    /// A character device: major, minor.
+    Character(u32, u32),
+    /// A block device: major, minor.
+    Block(u32, u32),
+    /// A named pipe.
+    Fifo,
+}
+
+/// Makes the special file `name` in `dir`.
+pub fn mknodat(dir: BorrowedFd<'_>, name: &CStr, node: Node, mode: u32) -> Result<()> {
+    let (kind, device) = match node {
+        Node::Character(major, minor) => (FileType::CharacterDevice, rustix::fs::makedev(major, minor)),
+        Node::Block(major, minor) => (FileType::BlockDevice, rustix::fs::makedev(major, minor)),
+        Node::Fifo => (FileType::Fifo, 0),
+    };
+    Ok(rustix::fs::mknodat(dir, name, kind, Mode::from_raw_mode(mode), device)?)
+}
+
+/// Gives the entry `name` of `dir` to an owner; a link itself, not what it points to.
+pub fn chown_entry(dir: BorrowedFd<'_>, name: &CStr, uid: u32, gid: u32) -> Result<()> {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    Ok(rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// Gives an open file to a user; its group stays.
+pub fn fchown_user(file: BorrowedFd<'_>, uid: u32) -> Result<()> {
+    Ok(rustix::fs::fchown(file, Some(Uid::from_raw(uid)), None)?)
+}
+
+/// Whether an open file is a directory.
+pub fn is_directory(file: BorrowedFd<'_>) -> Result<bool> {
+    Ok(FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode) == FileType::Directory)
+}
+
+/// Whether two open files are the same file of the same file system.
+pub fn is_same_file(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Result<bool> {
+    let (one, other) = (rustix::fs::fstat(one)?, rustix::fs::fstat(other)?);
+    Ok(one.st_dev == other.st_dev && one.st_ino == other.st_ino)
+}
+
+/// The device number of an open character device; `None` when it is none.
+pub fn character_device(file: BorrowedFd<'_>) -> Result<Option<(u32, u32)>> {
+    let stat = rustix::fs::fstat(file)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice {
+        return Ok(None);
+    }
+    Ok(Some((rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev))))
+}
+
+/// Whether an open file is on a procfs.
+pub fn is_on_procfs(file: BorrowedFd<'_>) -> Result<bool> {
+    Ok(rustix::fs::fstatfs(file)?.f_type == rustix::fs::PROC_SUPER_MAGIC)
+}
+
+/// Makes an open directory the working directory.
+pub fn fchdir(dir: BorrowedFd<'_>) -> Result<()> {
+    Ok(rustix::process::fchdir(dir)?)
+}
+
+/// ENOENT when the working directory is not below the root: the kernel names such a one
+/// `(unreachable)/…`, and a process in it stands outside its container (CVE-2024-21626).
+pub fn check_cwd_reachable() -> Result<()> {
+    let mut buffer = [0_u8; libc::PATH_MAX as usize];
+    // SAFETY: the buffer is as long as said and outlives the call.
+    Errno::result(unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) })?;
+    if buffer.first() == Some(&b'/') { Ok(()) } else { Err(Errno::ENOENT) }
+}
+
+/// Makes `number` a copy of `fd` that survives execve.
+pub fn install_at(fd: BorrowedFd<'_>, number: RawFd) -> Result<()> {
+    // SAFETY: dup3 and fcntl take any numbers; the caller is a child half, whose descriptors below
+    // 4 belong to nobody else by the time it fills them.
+    let returned = unsafe {
+        if fd.as_raw_fd() == number {
+            libc::fcntl(number, libc::F_SETFD, 0)
+        } else {
+            libc::dup3(fd.as_raw_fd(), number, 0)
+        }
+    };
+    Errno::result(returned.into()).map(drop)
+}
+
+/// A copy of `fd`, CLOEXEC, with a number of at least `minimum`.
+pub fn dup_above(fd: BorrowedFd<'_>, minimum: RawFd) -> Result<OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(fd, minimum)?)
+}
+
+/// Closes every descriptor from `first` on. For a child half that is about to execve.
+pub fn close_from(first: RawFd) -> Result<()> {
+    // SAFETY: whatever owns these descriptors never runs again in this process: execve or _exit follows.
+    Errno::result(unsafe {
+        libc::syscall(libc::SYS_close_range, first.cast_unsigned(), libc::c_uint::MAX, 0)
+    })
+    .map(drop)
+}
