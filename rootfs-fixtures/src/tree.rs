@@ -24,7 +24,8 @@ pub(crate) enum Content {
         minor: u32,
     },
     Fifo,
-    /// A file with holes: its size, and what stands between them. `pax` picks the encoding.
+    /// A file with holes: its size, and what stands between them (pieces of whole 512-byte blocks, the
+    /// last one aside, as tar reads them). `pax` picks the encoding.
     Sparse {
         size: u64,
         data: Vec<(u64, Vec<u8>)>,
@@ -210,13 +211,13 @@ fn append(builder: &mut tar::Builder<Vec<u8>>, path: &str, node: &Node) -> Resul
             header.set_entry_type(tar::EntryType::Fifo);
             builder.append_data(&mut header, path, std::io::empty())?;
         }
-        Content::Sparse { size, data, pax: true } => append_pax_sparse(builder, header, path, *size, data)?,
+        Content::Sparse { size, data, pax: true } => append_pax_sparse(builder, &header, path, *size, data)?,
         Content::Sparse { size, data, pax: false } => append_gnu_sparse(builder, header, path, *size, data)?,
     }
     Ok(())
 }
 
-/// GNU's old format: at most four pieces, their map in the header itself.
+/// GNU's old format: at most three pieces and the end, their map in the header itself.
 fn append_gnu_sparse(
     builder: &mut tar::Builder<Vec<u8>>,
     mut header: tar::Header,
@@ -228,13 +229,15 @@ fn append_gnu_sparse(
     header.set_path(path)?;
     header.set_size(data.iter().map(|(_, bytes)| bytes.len() as u64).sum());
     let gnu = header.as_gnu_mut().context("not a GNU header")?;
-    if data.len() > gnu.sparse.len() {
+    if data.len() >= gnu.sparse.len() {
         bail!("more pieces than a header of GNU's holds");
     }
     for (slot, (offset, bytes)) in gnu.sparse.iter_mut().zip(data) {
         octal(&mut slot.offset, *offset);
         octal(&mut slot.numbytes, bytes.len() as u64);
     }
+    octal(&mut gnu.sparse[data.len()].offset, size);
+    octal(&mut gnu.sparse[data.len()].numbytes, 0);
     octal(&mut gnu.realsize, size);
     header.set_cksum();
     let bytes: Vec<u8> = data.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect();
@@ -245,11 +248,17 @@ fn append_gnu_sparse(
 /// The PAX format 1.0: the map stands in front of the data.
 fn append_pax_sparse(
     builder: &mut tar::Builder<Vec<u8>>,
-    mut header: tar::Header,
+    gnu: &tar::Header,
     path: &str,
     size: u64,
     data: &[(u64, Vec<u8>)],
 ) -> Result<()> {
+    // In a header with GNU's magic, tar would look for the old format's map.
+    let mut header = tar::Header::new_ustar();
+    header.set_mode(gnu.mode()?);
+    header.set_uid(gnu.uid()?);
+    header.set_gid(gnu.gid()?);
+    header.set_mtime(MADE_AT);
     let real = size.to_string();
     builder.append_pax_extensions([
         ("GNU.sparse.major", b"1".as_slice()),
@@ -258,10 +267,12 @@ fn append_pax_sparse(
         ("GNU.sparse.realsize", real.as_bytes()),
     ])?;
     let mut body = Vec::new();
-    writeln!(body, "{}", data.len())?;
+    // As GNU tar does, an empty piece at the end stands for the hole there.
+    writeln!(body, "{}", data.len() + 1)?;
     for (offset, bytes) in data {
         writeln!(body, "{offset}\n{}", bytes.len())?;
     }
+    writeln!(body, "{size}\n0")?;
     body.resize(body.len().next_multiple_of(512), 0);
     data.iter().for_each(|(_, bytes)| body.extend_from_slice(bytes));
     header.set_entry_type(tar::EntryType::Regular);
@@ -305,7 +316,7 @@ mod tests {
     #[test]
     fn both_sparse_formats_are_read_back_by_gnu_tar() {
         let mut tree = Tree::default();
-        let data = vec![(0, b"head".to_vec()), (8192, b"middle".to_vec())];
+        let data = vec![(0, b"head".repeat(128)), (8192, b"middle".to_vec())];
         tree.put("old", 0o644, Content::Sparse { size: 16384, data: data.clone(), pax: false });
         tree.put("pax", 0o644, Content::Sparse { size: 16384, data, pax: true });
         let directory = tempfile::tempdir().unwrap();
@@ -322,7 +333,7 @@ mod tests {
                 (b"head".as_slice(), b"middle".as_slice()),
                 "{name}"
             );
-            assert!(bytes[4..8192].iter().all(|byte| *byte == 0), "{name}");
+            assert!(bytes[512..8192].iter().all(|byte| *byte == 0), "{name}");
         }
     }
 }

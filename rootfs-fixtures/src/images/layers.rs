@@ -38,7 +38,7 @@ fn trees() -> Result<Vec<Tree>> {
         .program("capable", "has a capability")
         .xattrs
         .push(("security.capability".into(), capable.to_vec()));
-    let holes = vec![(0, b"head".to_vec()), (1 << 20, b"middle".to_vec())];
+    let holes = vec![(0, b"head".repeat(128)), (1 << 20, b"middle".to_vec())];
     first.put("sparse-old", 0o644, Content::Sparse { size: 4 << 20, data: holes.clone(), pax: false });
     first.put("sparse-pax", 0o644, Content::Sparse { size: 4 << 20, data: holes, pax: true });
     first.put("fifo", 0o600, Content::Fifo);
