@@ -1,1 +1,13 @@
-//! What the tests share: a host of their own, the binary under test, and the leak check.
+//! What the tests share: a host of their own, the binary under test, and the leak check around each test.
+//!
+//! Invariant: a test that cannot run on this machine shows as ignored, with the reason; it never
+//! passes without having run.
+
+pub mod deadline;
+pub mod fixtures;
+pub mod footprint;
+pub mod host;
+pub mod namespaces;
+pub mod registry;
+pub mod run;
+pub mod suite;

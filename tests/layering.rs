@@ -1,0 +1,228 @@
+//! The rules that hold for the sources themselves: which module may use which, who may touch the
+//! kernel, how long a file may be.
+//!
+//! The table is ARCHITECTURE.md's; what it does not list is an error.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Each module of `runtime` with the ones it may use. `error` and `host` are everybody's, `sys`'s aside.
+const TABLE: [(&str, &[&str]); 7] = [
+    ("sys", &[]),
+    ("cgroup", &["sys"]),
+    ("engine", &["cgroup", "sys"]),
+    ("image", &["sys"]),
+    ("net", &["sys"]),
+    ("pod", &["engine", "image", "net", "cgroup", "sys"]),
+    ("cri", &["pod", "image"]),
+];
+
+const LONGEST_FILE: usize = 600;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the workspace").to_owned()
+}
+
+/// Every Rust file below `folder` (from the workspace's root), with its text.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut open = vec![root().join(folder)];
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let name = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+            found.push((name, std::fs::read_to_string(&path).unwrap()));
+        }
+    }
+    assert!(!found.is_empty(), "no sources in {folder}");
+    found.sort();
+    found
+}
+
+/// The text without comments, string literals and test modules: what the rules speak about.
+fn code(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        // A test module is the last thing in its file.
+        if line.trim_start().starts_with("#[cfg(test)]") {
+            break;
+        }
+        out.push_str(&without_literals(line));
+        out.push('\n');
+    }
+    out
+}
+
+fn without_literals(line: &str) -> String {
+    let mut out = String::new();
+    let mut in_string = false;
+    let mut characters = line.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' if in_string => drop(characters.next()),
+            '"' => in_string = !in_string,
+            '/' if !in_string && characters.peek() == Some(&'/') => break,
+            _ if in_string => {}
+            _ => out.push(character),
+        }
+    }
+    out
+}
+
+/// Whether `word` stands in `code` as a path's first segment or alone, not as a part of another name.
+fn names(code: &str, word: &str) -> bool {
+    let is_name = |character: char| character.is_alphanumeric() || character == '_';
+    code.match_indices(word).any(|(at, _)| {
+        let before = code[..at].chars().next_back();
+        let after = &code[at + word.len()..];
+        before.is_none_or(|before| !is_name(before)) && after.starts_with("::") && !code[..at].ends_with("::")
+    })
+}
+
+/// The modules that `code` reaches by `crate::x` or `use crate::{x, y::z}`.
+fn edges(code: &str) -> BTreeSet<String> {
+    let mut edges = BTreeSet::new();
+    for (at, found) in code.match_indices("crate::") {
+        if code[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_') {
+            continue;
+        }
+        let rest = &code[at + found.len()..];
+        match rest.strip_prefix('{') {
+            Some(group) => {
+                let mut depth = 0;
+                let mut entry = String::new();
+                for character in group.chars() {
+                    match character {
+                        '{' => depth += 1,
+                        '}' if depth == 0 => break,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => edges.extend(first_segment(&std::mem::take(&mut entry))),
+                        other if depth == 0 => entry.push(other),
+                        _ => {}
+                    }
+                }
+                edges.extend(first_segment(&entry));
+            }
+            None => edges.extend(first_segment(rest)),
+        }
+    }
+    edges
+}
+
+fn first_segment(path: &str) -> Option<String> {
+    let end = |character: char| !(character.is_alphanumeric() || character == '_');
+    path.trim().split(end).next().filter(|segment| !segment.is_empty()).map(str::to_owned)
+}
+
+/// `runtime/src/net/ipam.rs` and `runtime/src/net.rs` belong to `net`.
+fn module_of(file: &str) -> &str {
+    let below = file.trim_start_matches("runtime/src/");
+    below.split('/').next().unwrap_or(below).trim_end_matches(".rs")
+}
+
+#[test]
+fn a_module_uses_only_what_the_table_allows() {
+    let mut wrong = Vec::new();
+    for (file, text) in sources("runtime/src") {
+        let module = module_of(&file);
+        let Some((_, allowed)) = TABLE.iter().find(|(name, _)| *name == module) else { continue };
+        for edge in edges(&code(&text)) {
+            let is_module = TABLE.iter().any(|(name, _)| *name == edge);
+            let is_shared = ["error", "host", "Error", "ErrorKind", "Result"].contains(&edge.as_str());
+            let fine = edge == module
+                || allowed.contains(&edge.as_str())
+                || (is_shared && module != "sys")
+                || (!is_module && !is_shared);
+            if !fine {
+                wrong.push(format!("{file}: `{module}` may not use `{edge}`"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_module_of_the_library_stands_in_the_table() {
+    let known = ["error", "host", "lib"];
+    for (file, _) in sources("runtime/src") {
+        let module = module_of(&file);
+        let listed = TABLE.iter().any(|(name, _)| *name == module) || known.contains(&module);
+        assert!(listed, "{file}: `{module}` is not in the table");
+    }
+}
+
+#[test]
+fn only_sys_names_libc_nix_and_rustix() {
+    let mut wrong = Vec::new();
+    for folder in ["runtime/src", "cli/src"] {
+        for (file, text) in sources(folder) {
+            if module_of(&file) == "sys" {
+                continue;
+            }
+            let code = code(&text);
+            for name in ["libc", "nix", "rustix"].iter().filter(|name| names(&code, name)) {
+                wrong.push(format!("{file}: names `{name}`"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn only_sys_has_unsafe_code() {
+    let mut wrong = Vec::new();
+    for folder in ["runtime/src", "cli/src", "rootfs-fixtures", "tests"] {
+        for (file, text) in sources(folder) {
+            let is_sys = file.starts_with("runtime/src/sys/");
+            let code = code(&text);
+            let words = code.split(|character: char| !(character.is_alphanumeric() || character == '_'));
+            if !is_sys && words.into_iter().any(|word| word == "unsafe") {
+                wrong.push(file);
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "unsafe outside sys: {wrong:?}");
+}
+
+#[test]
+fn the_command_line_never_sees_sys() {
+    for (file, text) in sources("cli/src") {
+        assert!(!code(&text).contains("runtime::sys"), "{file}: uses runtime::sys");
+    }
+}
+
+#[test]
+fn no_file_is_longer_than_600_lines_without_its_tests() {
+    let mut wrong = Vec::new();
+    for folder in ["runtime/src", "cli/src", "rootfs-fixtures", "tests"] {
+        for (file, text) in sources(folder) {
+            let is_tests =
+                file.ends_with("/tests.rs") || file.contains("/tests/") || file.starts_with("tests/");
+            let lines = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count();
+            if !is_tests && lines > LONGEST_FILE {
+                wrong.push(format!("{file}: {lines} lines"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_file_opens_by_saying_what_it_is() {
+    for folder in ["runtime/src", "cli/src", "rootfs-fixtures", "tests"] {
+        for (file, text) in sources(folder) {
+            assert!(text.starts_with("//!"), "{file} does not open with //!");
+        }
+    }
+}
+
+#[test]
+fn a_broken_rule_is_seen() {
+    let code = code("use crate::{error::Result, net::{Bridge, ipam}, pod};\nlet x = crate::image::get();\n");
+    let expected = ["error", "image", "net", "pod"].map(str::to_owned);
+    assert_eq!(edges(&code), BTreeSet::from(expected));
+    assert!(names("use nix::unistd;", "nix") && !names("use std::os::unix::fs;", "nix"));
+    assert!(!names("std::os::fd::nix_like::x", "nix"));
+    assert_eq!(without_literals(r#"let a = "un\"safe"; // unsafe"#), "let a = ; ");
+}

@@ -1,0 +1,107 @@
+//! A registry on the test host's loopback: Debian's docker-registry, unpacked by `make fixtures`, with
+//! images put straight into its storage.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::deadline::wait_for;
+use crate::fixtures;
+use crate::host::Host;
+use crate::run::Running;
+
+/// A registry that runs on `127.0.0.1:5000` of a host, until the host goes.
+#[derive(Debug)]
+pub struct Registry {
+    storage: PathBuf,
+    running: Running,
+}
+
+impl Registry {
+    /// Starts a registry and waits until it listens.
+    pub fn start(host: &Host) -> Result<Self> {
+        let program =
+            fixtures::target_folder().join("fixtures/tools/docker-registry/usr/bin/docker-registry");
+        ensure!(program.exists(), "`{}` does not exist\nhint: `make fixtures`", program.display());
+        let program = std::fs::canonicalize(program)?;
+        let storage = host.file("registry");
+        std::fs::create_dir_all(&storage)?;
+        let config = format!(
+            "version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\nhttp: {{addr: '127.0.0.1:5000'}}\n",
+            storage.display()
+        );
+        let config = host.write("registry.yaml", &config)?;
+        let command = host.command(&program, &["serve", &config.to_string_lossy()]);
+        let mut running = Running::start(command, "docker-registry serve".into(), None)?;
+        wait_for("docker-registry listens", || {
+            ensure!(running.is_running()?, "it ended");
+            let listening = host.run("ss", &["-Hltn", "sport = 5000"])?.ok()?;
+            ensure!(!listening.is_empty(), "not yet");
+            Ok(())
+        })?;
+        Ok(Self { storage, running })
+    }
+
+    /// Publishes the fixture `image` as `127.0.0.1:5000/<repository>:<tag>` and gives that name.
+    pub fn publish(&self, image: &str, repository: &str, tag: &str) -> Result<String> {
+        let layout = fixtures::path(image)?;
+        let index: Value = serde_json::from_slice(&std::fs::read(layout.join("index.json"))?)?;
+        let digest = index["manifests"][0]["digest"].as_str().context("an index has manifests")?;
+        self.store_manifest(&layout, repository, digest)?;
+        let tags = self.repository(repository).join("_manifests/tags").join(tag);
+        link(&tags.join("current/link"), digest)?;
+        link(&tags.join("index").join(digest.replace(':', "/")).join("link"), digest)?;
+        Ok(format!("127.0.0.1:5000/{repository}:{tag}"))
+    }
+
+    /// Where a blob lies in the registry, for tests that spoil it.
+    pub fn blob(&self, digest: &str) -> PathBuf {
+        let hex = digest.trim_start_matches("sha256:");
+        self.storage.join("docker/registry/v2/blobs/sha256").join(&hex[..2]).join(hex).join("data")
+    }
+
+    /// Ends it.
+    pub fn stop(self) -> Result<()> {
+        self.running.signal(nix::sys::signal::SIGTERM)?;
+        self.running.wait()?;
+        Ok(())
+    }
+
+    fn repository(&self, name: &str) -> PathBuf {
+        self.storage.join("docker/registry/v2/repositories").join(name)
+    }
+
+    /// Stores a manifest or an index, with everything that it names.
+    fn store_manifest(&self, layout: &Path, repository: &str, digest: &str) -> Result<()> {
+        let bytes = self.store_blob(layout, digest)?;
+        let revisions = self.repository(repository).join("_manifests/revisions");
+        link(&revisions.join(digest.replace(':', "/")).join("link"), digest)?;
+        let manifest: Value = serde_json::from_slice(&bytes)?;
+        for below in manifest["manifests"].as_array().into_iter().flatten() {
+            self.store_manifest(layout, repository, below["digest"].as_str().context("digest")?)?;
+        }
+        let layers = manifest["layers"].as_array().into_iter().flatten();
+        for blob in layers.chain(manifest.get("config")) {
+            let digest = blob["digest"].as_str().context("digest")?;
+            self.store_blob(layout, digest)?;
+            let layers = self.repository(repository).join("_layers");
+            link(&layers.join(digest.replace(':', "/")).join("link"), digest)?;
+        }
+        Ok(())
+    }
+
+    fn store_blob(&self, layout: &Path, digest: &str) -> Result<Vec<u8>> {
+        let bytes = std::fs::read(layout.join("blobs").join(digest.replace(':', "/")))?;
+        let path = self.blob(digest);
+        std::fs::create_dir_all(path.parent().context("a blob has a folder")?)?;
+        std::fs::write(path, &bytes)?;
+        Ok(bytes)
+    }
+}
+
+fn link(path: &Path, digest: &str) -> Result<()> {
+    std::fs::create_dir_all(path.parent().context("a link has a folder")?)?;
+    std::fs::write(path, digest)?;
+    Ok(())
+}

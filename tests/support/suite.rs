@@ -1,0 +1,70 @@
+//! The list of tests, and what happens around each: a host of its own before, the leak check after.
+
+use anyhow::{Context, Result};
+use libtest_mimic::{Arguments, Completion, Conclusion, Failed, Trial};
+
+use crate::fixtures;
+use crate::footprint::Footprint;
+use crate::host::Host;
+
+/// The tests of this program. Their names are sentences.
+#[derive(Default)]
+pub struct Suite(Vec<Trial>);
+
+impl std::fmt::Debug for Suite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Suite of {} tests", self.0.len())
+    }
+}
+
+impl Suite {
+    /// A test that needs neither root nor a host.
+    pub fn plain(&mut self, name: &str, test: impl FnOnce() -> Result<()> + Send + 'static) {
+        self.0.push(Trial::test(name.replace(' ', "_"), move || test().map_err(failed)));
+    }
+
+    /// A test on a host of its own, whose store holds `images`. After it the host must be as before.
+    pub fn on_host(
+        &mut self,
+        name: &str,
+        images: &'static [&'static str],
+        test: impl FnOnce(&Host) -> Result<()> + Send + 'static,
+    ) {
+        let run = move || -> Result<Completion> {
+            if let Some(reason) = reason_not_to_run() {
+                return Ok(Completion::ignored_with(reason));
+            }
+            let host = Host::with_images(images)?;
+            let before = Footprint::of(&host).context("before the test")?;
+            test(&host)?;
+            before.wait_until_restored(&host)?;
+            Ok(Completion::Completed)
+        };
+        self.0.push(Trial::ignorable_test(name.replace(' ', "_"), move || run().map_err(failed)));
+    }
+
+    /// Runs what the command line asks for.
+    pub fn run(self) -> Conclusion {
+        let conclusion = libtest_mimic::run(&Arguments::from_args(), self.0);
+        fixtures::remove_stores();
+        conclusion
+    }
+}
+
+/// Why no host can be made here, if so.
+fn reason_not_to_run() -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some("needs root".into());
+    }
+    for program in ["ip", "nft", "nsenter", "ss"] {
+        let path = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+        if !path.iter().any(|folder| std::path::Path::new(folder).join(program).exists()) {
+            return Some(format!("needs `{program}`"));
+        }
+    }
+    None
+}
+
+fn failed(error: anyhow::Error) -> Failed {
+    format!("{error:#}").into()
+}
