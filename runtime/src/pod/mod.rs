@@ -8,4 +8,11 @@ pub mod session;
 
 pub mod manifest;
 pub mod policy;
+
+pub mod attempt;
+pub mod bundle;
+pub mod names;
 pub mod record;
+pub mod resources;
+pub mod sandbox;
+pub mod volume;

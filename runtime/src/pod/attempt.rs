@@ -1,0 +1,270 @@
+//! One attempt of a container made ready: its id, its records, its runtime spec, and the trees it mounts.
+//!
+//! Invariant: after an error nothing of the attempt is left on disk. The spec in memory names its
+//! volumes by descriptors of this process, so that what was checked is what is mounted; the
+//! `config.json` beside the records names their paths, for people.
+
+use std::fs::{DirBuilder, File, Permissions};
+use std::io::Read;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{Mount, MountBuilder, Spec};
+
+use super::bundle::{self, Facts, SHM};
+use super::manifest::{Container, Pod, TerminationMessagePolicy};
+use super::protocol::{ContainerSpec, HeldMount, LogSpec, NamespaceMode, TerminationMessage};
+use super::record::{self, ContainerRecord, Role, Sandbox, Version};
+use super::sandbox;
+use super::volume::{self, Source};
+use crate::error::{Context, Error, Result};
+use crate::host::Host;
+use crate::image::Image;
+use crate::sys::inside;
+
+/// Bytes of a log file before it is rotated: a kubelet's containerLogMaxSize.
+const LOG_MAX_SIZE: u64 = 10 << 20;
+/// How many log files there are: a kubelet's containerLogMaxFiles.
+const LOG_MAX_FILES: u32 = 5;
+
+/// Which attempt, of what.
+#[derive(Debug)]
+pub struct Inputs<'a> {
+    /// Where the records go.
+    pub host: &'a Host,
+    /// The pod's record.
+    pub sandbox: &'a Sandbox,
+    /// The pod's manifest, with its defaults.
+    pub pod: &'a Pod,
+    /// The container in it.
+    pub container: &'a Container,
+    /// 0 for the first.
+    pub attempt: u32,
+    /// What it runs from.
+    pub image: &'a Image,
+    /// The host; read once per monitor.
+    pub facts: &'a Facts,
+}
+
+/// An attempt that can be created and started.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What the monitor needs to know of it.
+    pub container: ContainerSpec,
+    /// Its runtime spec; good for [`crate::engine::compile`] as long as `sources` are open.
+    pub spec: Spec,
+    /// The opened volumes that the spec names by `/proc/self/fd/<n>`.
+    pub sources: Vec<Source>,
+}
+
+/// Draws the id of a pod or a container: 64 hex digits.
+pub fn draw_id() -> Result<String> {
+    let mut bytes = [0; 32];
+    random(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Draws the uid of a pod: a UUID of version 4.
+pub fn draw_uid() -> Result<String> {
+    let mut bytes = [0; 16];
+    random(&mut bytes)?;
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
+}
+
+/// The end of a name from `generateName`: five characters that spell no word, as Kubernetes draws them.
+pub fn draw_suffix() -> Result<String> {
+    const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+    let mut bytes = [0; 5];
+    random(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()])).collect())
+}
+
+fn random(bytes: &mut [u8]) -> Result<()> {
+    File::open("/dev/urandom").and_then(|mut source| source.read_exact(bytes)).context(|| "/dev/urandom")
+}
+
+/// Makes the attempt `id` ready, whose root file system is `rootfs`.
+pub fn prepare(id: &str, inputs: &Inputs<'_>, rootfs: BorrowedFd<'_>) -> Result<Prepared> {
+    let folder = record::container_dir(inputs.host, &inputs.sandbox.id, id);
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&folder)
+        .context(|| format!("mkdir {}", folder.display()))?;
+    fill(id, inputs, rootfs, &folder).inspect_err(|_| {
+        // Only files of ours are in it so far. The error that led here is the one to tell.
+        let _ = std::fs::remove_dir_all(&folder);
+    })
+}
+
+fn fill(id: &str, inputs: &Inputs<'_>, rootfs: BorrowedFd<'_>, folder: &Path) -> Result<Prepared> {
+    let Inputs { host, sandbox, pod, container, image, .. } = inputs;
+    let user = bundle::resolve(pod, container, &image.config.user, rootfs)?;
+    let termination_log = termination_log(container, folder)?;
+    let (opened, held) = open_volumes(inputs)?;
+    let descriptors: Vec<PathBuf> =
+        opened.iter().map(|volume| volume.as_ref().map_or_else(PathBuf::new, descriptor)).collect();
+    let mut spec = bundle::spec(&bundle::Inputs {
+        pod,
+        container,
+        image: &image.config,
+        user: &user,
+        hostname: &sandbox::hostname(pod),
+        cgroup: &format!("{}/{id}", sandbox.cgroup),
+        etc: &host.pod_state_dir(&sandbox.id).join("etc"),
+        termination_log: &termination_log,
+        volume_sources: &descriptors.iter().map(PathBuf::as_path).collect::<Vec<_>>(),
+        facts: inputs.facts,
+    })?;
+    let mut sources: Vec<Source> = opened.into_iter().flatten().collect();
+    sources.extend(image_volumes(inputs, rootfs, &mut spec)?);
+    write_records(id, inputs, folder, &spec, &sources)?;
+    let container = ContainerSpec {
+        id: id.to_owned(),
+        name: container.name.clone(),
+        attempt: inputs.attempt,
+        layers: image.layers.iter().map(ToString::to_string).collect(),
+        held_mounts: held,
+        log: Some(LogSpec { path: log_path(inputs), max_size: LOG_MAX_SIZE, max_files: LOG_MAX_FILES }),
+        stdin: container.stdin,
+        stdin_once: container.stdin_once,
+        stop_signal: bundle::stop_signal(image.config.stop_signal.as_deref()),
+        pid: pid_mode(pod),
+        termination_message: (!container.termination_message_path.is_empty()).then(|| TerminationMessage {
+            file: termination_log.display().to_string(),
+            fallback_to_logs: container.termination_message_policy
+                == TerminationMessagePolicy::FallbackToLogsOnError,
+        }),
+    };
+    Ok(Prepared { container, spec, sources })
+}
+
+/// Opens each of the container's volumeMounts; those in memory, and /dev/shm, are the monitor's.
+fn open_volumes(inputs: &Inputs<'_>) -> Result<(Vec<Option<Source>>, Vec<HeldMount>)> {
+    let Inputs { host, sandbox, pod, container, .. } = inputs;
+    let mut opened = Vec::with_capacity(container.volume_mounts.len());
+    let mut held = Vec::new();
+    for mount in &container.volume_mounts {
+        let volume = pod.spec.volumes.iter().find(|volume| volume.name == mount.name).ok_or_else(|| {
+            Error::failed(format!("volumeMount {:?}: the pod has no such volume", mount.name))
+        })?;
+        let source = volume::open(host, &sandbox.id, volume, mount)?;
+        if source.is_none() {
+            held.push(HeldMount {
+                destination: bundle::mount_point(&mount.mount_path)?.display().to_string(),
+                tree: mount.name.clone(),
+                sub_path: Some(mount.sub_path.clone()).filter(|sub_path| !sub_path.is_empty()),
+            });
+        }
+        opened.push(source);
+    }
+    let replaced = container.volume_mounts.iter().any(|mount| mount.mount_path.trim_end_matches('/') == SHM);
+    if !pod.spec.host_ipc && !replaced {
+        held.push(HeldMount { destination: SHM.into(), tree: HeldMount::SHM.into(), sub_path: None });
+    }
+    Ok((opened, held))
+}
+
+/// The directories that the image calls volumes: made where they are missing, and writable even
+/// where the root is not. They lie in the container's own layer, so what the image has in them is there.
+fn image_volumes(inputs: &Inputs<'_>, rootfs: BorrowedFd<'_>, spec: &mut Spec) -> Result<Vec<Source>> {
+    let mut sources = Vec::new();
+    let read_only_root = inputs.container.security_context.read_only_root_filesystem == Some(true);
+    for path in &inputs.image.config.volumes {
+        let Ok(destination) = bundle::mount_point(path) else { continue };
+        let mounts = spec.mounts_mut().get_or_insert_default();
+        if mounts.iter().any(|mount| destination.starts_with(mount.destination())) {
+            continue;
+        }
+        let relative = destination.strip_prefix("/").unwrap_or(&destination);
+        let tree =
+            inside::make_dirs(rootfs, relative, 0o755).context(|| format!("the image's volume {path:?}"))?;
+        if read_only_root {
+            let source = Source { tree, path: destination.clone() };
+            let options = ["bind", "rprivate", "rw"].map(str::to_owned).to_vec();
+            mounts.push(bind(&destination, &descriptor(&source), options));
+            sources.push(source);
+        }
+    }
+    Ok(sources)
+}
+
+fn bind(destination: &Path, source: &Path, options: Vec<String>) -> Mount {
+    let mount = MountBuilder::default().destination(destination).typ("bind").source(source).options(options);
+    mount.build().expect("destination is given")
+}
+
+/// A path that means the opened tree to whoever looks it up in this process.
+fn descriptor(source: &Source) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", source.tree.as_raw_fd()))
+}
+
+/// Makes the file that the container sees at its terminationMessagePath; every user may write to it.
+fn termination_log(container: &Container, folder: &Path) -> Result<PathBuf> {
+    let path = folder.join("termination-log");
+    if !container.termination_message_path.is_empty() {
+        let made = File::create_new(&path);
+        made.and_then(|file| file.set_permissions(Permissions::from_mode(0o666)))
+            .context(|| format!("create {}", path.display()))?;
+    }
+    Ok(path)
+}
+
+fn write_records(
+    id: &str,
+    inputs: &Inputs<'_>,
+    folder: &Path,
+    spec: &Spec,
+    sources: &[Source],
+) -> Result<()> {
+    let record = ContainerRecord {
+        version: Version,
+        id: id.to_owned(),
+        name: inputs.container.name.clone(),
+        attempt: inputs.attempt,
+        role: role(inputs.pod, inputs.container),
+        image: inputs.container.image.clone(),
+        image_id: inputs.image.id.to_string(),
+        created_at: record::now(),
+        log_path: inputs.host.log_dir.join(log_path(inputs)),
+        asked: None,
+    };
+    record::write_new(&folder.join("container.json"), &record)?;
+    let mut shown = spec.clone();
+    for mount in shown.mounts_mut().iter_mut().flatten() {
+        let named = sources.iter().find(|source| mount.source().as_ref() == Some(&descriptor(source)));
+        if let Some(source) = named {
+            mount.set_source(Some(source.path.clone()));
+        }
+    }
+    record::write_new(&folder.join("config.json"), &shown)
+}
+
+/// The log file below the host's log dir: `<pod>/<container>/<attempt>.log`.
+fn log_path(inputs: &Inputs<'_>) -> String {
+    let Sandbox { namespace, name, uid, .. } = inputs.sandbox;
+    format!("{}/{}/{}.log", sandbox::log_folder(namespace, name, uid), inputs.container.name, inputs.attempt)
+}
+
+fn role(pod: &Pod, container: &Container) -> Role {
+    match pod.spec.init_containers.iter().find(|init| init.name == container.name) {
+        Some(init) if init.restarts_always() => Role::Sidecar,
+        Some(_) => Role::Init,
+        None => Role::App,
+    }
+}
+
+fn pid_mode(pod: &Pod) -> NamespaceMode {
+    match (pod.spec.host_pid, pod.spec.share_process_namespace) {
+        (true, _) => NamespaceMode::Host,
+        (false, Some(true)) => NamespaceMode::Pod,
+        (false, _) => NamespaceMode::Own,
+    }
+}
+
+#[cfg(test)]
+mod tests;

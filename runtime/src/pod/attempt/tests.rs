@@ -1,0 +1,144 @@
+use std::os::fd::AsFd;
+
+use serde_json::json;
+
+use super::*;
+use crate::image::ImageConfig;
+use crate::pod::record::Front;
+
+fn sandbox(pod: &Pod) -> Sandbox {
+    Sandbox {
+        version: Version,
+        id: "a".repeat(64),
+        front: Front::Pod,
+        name: pod.metadata.name.clone(),
+        namespace: "default".into(),
+        uid: "u".into(),
+        attempt: 0,
+        labels: Default::default(),
+        created_at: 1,
+        boot_id: String::new(),
+        hostname: None,
+        sharing: sandbox::sharing(&pod.spec),
+        cgroup: "/podrun/a".into(),
+        cgroup_owned: true,
+        log_dir: "/logs".into(),
+        asked: serde_json::value::RawValue::from_string("{}".into()).unwrap(),
+    }
+}
+
+struct Case {
+    _dir: tempfile::TempDir,
+    host: Host,
+    rootfs: PathBuf,
+}
+
+impl Case {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let host =
+            Host { root: dir.path().join("root"), state_dir: dir.path().join("state"), ..Host::default() };
+        let rootfs = dir.path().join("rootfs");
+        std::fs::create_dir(&rootfs).unwrap();
+        Self { _dir: dir, host, rootfs }
+    }
+
+    fn prepare(&self, spec: serde_json::Value, config: ImageConfig) -> Result<Prepared> {
+        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "web"}, "spec": spec})).unwrap();
+        let sandbox = sandbox(&pod);
+        volume::prepare(&self.host, &sandbox.id, &pod).unwrap();
+        let image = Image {
+            id: crate::image::Digest::of(b"config"),
+            names: vec![],
+            digests: vec![],
+            size: 0,
+            created: None,
+            layers: vec![],
+            config,
+            damage: None,
+        };
+        let facts = Facts::default();
+        let inputs = Inputs {
+            host: &self.host,
+            sandbox: &sandbox,
+            pod: &pod,
+            container: &pod.spec.containers[0],
+            attempt: 0,
+            image: &image,
+            facts: &facts,
+        };
+        let rootfs = inside::open_host(&self.rootfs).unwrap();
+        prepare("c1", &inputs, rootfs.as_fd())
+    }
+}
+
+fn image() -> ImageConfig {
+    ImageConfig {
+        cmd: vec!["/run".into()],
+        stop_signal: Some("SIGQUIT".into()),
+        volumes: vec!["/data".into()],
+        ..ImageConfig::default()
+    }
+}
+
+#[test]
+fn volumes_are_descriptors_in_memory_and_paths_on_disk() {
+    let case = Case::new();
+    let spec = json!({
+        "volumes": [{"name": "v", "emptyDir": {}}, {"name": "m", "emptyDir": {"medium": "Memory"}}],
+        "containers": [{"name": "c", "image": "i", "volumeMounts": [
+            {"name": "v", "mountPath": "/v/", "readOnly": true}, {"name": "m", "mountPath": "/m", "subPath": "s"}]}],
+    });
+    let prepared = case.prepare(spec, image()).unwrap();
+    let source = |spec: &Spec, at: &str| {
+        let mounts = spec.mounts().as_ref().unwrap();
+        mounts.iter().find(|mount| mount.destination() == Path::new(at)).unwrap().source().clone().unwrap()
+    };
+    assert_eq!(source(&prepared.spec, "/v"), descriptor(&prepared.sources[0]));
+    let folder = case.host.root.join("pods").join("a".repeat(64)).join("containers/c1");
+    let on_disk = Spec::load(folder.join("config.json")).unwrap();
+    assert!(source(&on_disk, "/v").ends_with("volumes/v"));
+    let held: Vec<_> = prepared
+        .container
+        .held_mounts
+        .iter()
+        .map(|held| (held.destination.as_str(), held.tree.as_str()))
+        .collect();
+    assert_eq!(held, [("/m", "m"), (SHM, HeldMount::SHM)]);
+    assert_eq!(prepared.container.stop_signal, 3);
+    assert!(case.rootfs.join("data").is_dir(), "the image's volume is made");
+    let mode = std::fs::metadata(folder.join("termination-log")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o666);
+}
+
+#[test]
+fn an_image_volume_is_writable_below_a_read_only_root() {
+    let case = Case::new();
+    let security = json!({"readOnlyRootFilesystem": true});
+    let spec = json!({"containers": [{"name": "c", "image": "i", "securityContext": security}]});
+    let prepared = case.prepare(spec, image()).unwrap();
+    let mounts = prepared.spec.mounts().as_ref().unwrap();
+    assert!(mounts.iter().any(|mount| mount.destination() == Path::new("/data")));
+}
+
+#[test]
+fn a_refused_attempt_leaves_nothing() {
+    let case = Case::new();
+    let spec =
+        json!({"containers": [{"name": "c", "image": "i", "securityContext": {"runAsNonRoot": true}}]});
+    let refused = case.prepare(spec, image()).unwrap_err();
+    assert!(refused.message().contains("runAsNonRoot"), "{refused}");
+    let containers = case.host.root.join("pods").join("a".repeat(64)).join("containers");
+    assert_eq!(std::fs::read_dir(containers).unwrap().count(), 0);
+}
+
+#[test]
+fn ids_are_drawn_in_their_forms() {
+    let id = draw_id().unwrap();
+    assert!(id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    assert_ne!(id, draw_id().unwrap());
+    let uid = draw_uid().unwrap();
+    assert_eq!(uid.len(), 36);
+    assert_eq!(&uid[14..15], "4");
+    assert_eq!(draw_suffix().unwrap().len(), 5);
+}

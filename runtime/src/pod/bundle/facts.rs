@@ -1,0 +1,120 @@
+//! What specs depend on beside the manifest and the image: this host's memory, the rights that
+//! podrun itself has, and, for privileged containers, the host's devices.
+
+use std::collections::HashSet;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use oci_spec::runtime::{Capability, LinuxDevice, LinuxDeviceBuilder, LinuxDeviceType};
+
+/// Folders of /dev that a container has of its own.
+const OWN_FOLDERS: [&str; 5] = ["pts", "shm", "mqueue", "fd", ".udev"];
+
+/// What specs need to know of the host.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// Bytes of memory.
+    pub memory: u64,
+    /// The capabilities that podrun can hand on.
+    pub capabilities: HashSet<Capability>,
+    /// Each CPU's thermal_throttle folder, which tells a neighbour's load.
+    pub throttles: Vec<String>,
+    /// The host's devices; read only for a pod with a privileged container.
+    pub devices: Vec<LinuxDevice>,
+}
+
+impl Facts {
+    /// Reads them; `privileged`: whether a container of the pod is.
+    pub fn read(privileged: bool) -> Self {
+        Self {
+            memory: memory(),
+            capabilities: capabilities(),
+            throttles: throttles(),
+            devices: if privileged { devices(Path::new("/dev")) } else { Vec::new() },
+        }
+    }
+}
+
+fn memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok());
+    kib.map_or(0, |kib: u64| kib.saturating_mul(1024))
+}
+
+fn capabilities() -> HashSet<Capability> {
+    let held = caps::read(None, caps::CapSet::Permitted).unwrap_or_default();
+    let named = |capability: &caps::Capability| capability.to_string().strip_prefix("CAP_")?.parse().ok();
+    held.iter().filter_map(named).collect()
+}
+
+fn throttles() -> Vec<String> {
+    let base = Path::new("/sys/devices/system/cpu");
+    if !base.join("cpu0/thermal_throttle").exists() {
+        return Vec::new();
+    }
+    let names = std::fs::read_dir(base).into_iter().flatten().flatten();
+    let folders = names.map(|entry| entry.path().join("thermal_throttle")).filter(|folder| folder.exists());
+    folders.filter_map(|folder| folder.into_os_string().into_string().ok()).collect()
+}
+
+/// Every device node below `folder`, as a privileged container gets them.
+fn devices(folder: &Path) -> Vec<LinuxDevice> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let Ok(metadata) = entry.metadata() else { continue };
+        let kind = metadata.file_type();
+        if kind.is_dir() {
+            if !OWN_FOLDERS.iter().any(|own| entry.file_name() == *own) {
+                found.extend(devices(&entry.path()));
+            }
+            continue;
+        }
+        let kind = match (kind.is_char_device(), kind.is_block_device()) {
+            (true, _) => LinuxDeviceType::C,
+            (_, true) => LinuxDeviceType::B,
+            _ => continue,
+        };
+        if entry.path() == Path::new("/dev/console") {
+            continue;
+        }
+        let (major, minor) = numbers(metadata.rdev());
+        let device = LinuxDeviceBuilder::default()
+            .path(entry.path())
+            .typ(kind)
+            .major(major)
+            .minor(minor)
+            .file_mode(metadata.mode() & 0o7777)
+            .uid(metadata.uid())
+            .gid(metadata.gid())
+            .build();
+        found.extend(device);
+    }
+    found
+}
+
+/// The kernel's 64-bit device number taken apart, as glibc's major() and minor() do.
+fn numbers(rdev: u64) -> (i64, i64) {
+    let major = ((rdev >> 8) & 0xfff) | ((rdev >> 32) & 0xffff_f000);
+    let minor = (rdev & 0xff) | ((rdev >> 12) & 0xffff_ff00);
+    (i64::try_from(major).unwrap_or_default(), i64::try_from(minor).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_numbers_come_apart() {
+        assert_eq!(numbers(0x0103), (1, 3));
+        assert_eq!(numbers(0x0010_0812), (8, 0x112));
+    }
+
+    #[test]
+    fn this_host_has_memory_and_a_null_device() {
+        let facts = Facts::read(true);
+        assert!(facts.memory > 1 << 20);
+        assert!(facts.devices.iter().any(|device| device.path() == Path::new("/dev/null")));
+    }
+}

@@ -1,0 +1,146 @@
+//! From one container of a v1 Pod to the OCI spec that Kubernetes and containerd would run it by.
+//!
+//! Invariant: [`spec`] is pure. All it needs to know of the host is in [`Facts`], all it needs of the
+//! image's files is in [`User`]; what it says is the whole truth about the container.
+
+use std::path::Path;
+
+use oci_spec::runtime::{
+    LinuxBuilder, LinuxDeviceCgroupBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType,
+    LinuxResources, PosixRlimitBuilder, PosixRlimitType, Process, ProcessBuilder, RootBuilder, Spec,
+    SpecBuilder, UserBuilder,
+};
+
+use super::manifest::{Container, Pod};
+use super::resources;
+use crate::error::{Error, Result};
+use crate::image::ImageConfig;
+
+mod facts;
+mod mounts;
+mod process;
+mod rights;
+mod signal;
+mod user;
+
+pub use facts::Facts;
+pub use mounts::mount_point;
+pub use signal::stop_signal;
+pub use user::{User, resolve};
+
+/// Where the pod's shared memory is mounted; its tree is the monitor's, or the host's own.
+pub const SHM: &str = "/dev/shm";
+
+/// Open files of a container: what programs expect softly, and what those that know better may take.
+const OPEN_FILES: (u64, u64) = (1024, 524_288);
+
+/// All that a spec is made of.
+#[derive(Debug)]
+pub struct Inputs<'a> {
+    /// The pod, with its defaults.
+    pub pod: &'a Pod,
+    /// The container in it.
+    pub container: &'a Container,
+    /// What its image says.
+    pub image: &'a ImageConfig,
+    /// Who it runs as, see [`resolve`].
+    pub user: &'a User,
+    /// The pod's hostname, for the variable.
+    pub hostname: &'a str,
+    /// The container's cgroup: `<the pod's>/<container id>`.
+    pub cgroup: &'a str,
+    /// The folder of the pod's hosts, hostname and resolv.conf.
+    pub etc: &'a Path,
+    /// The file that is the container's termination message.
+    pub termination_log: &'a Path,
+    /// Where each of the container's volumeMounts comes from, in their order.
+    pub volume_sources: &'a [&'a Path],
+    /// The host.
+    pub facts: &'a Facts,
+}
+
+/// The spec of one attempt of a container.
+pub fn spec(inputs: &Inputs<'_>) -> Result<Spec> {
+    let container = inputs.container;
+    let (masked, read_only) = rights::hidden(container, inputs.facts);
+    let privileged = rights::is_privileged(container);
+    let mut linux = LinuxBuilder::default()
+        .namespaces(namespaces(inputs.pod, privileged))
+        .cgroups_path(inputs.cgroup)
+        .resources(limits(container, privileged))
+        .masked_paths(masked)
+        .readonly_paths(read_only);
+    if privileged {
+        linux = linux.devices(inputs.facts.devices.clone());
+    }
+    let read_only_root = container.security_context.read_only_root_filesystem == Some(true);
+    let root = RootBuilder::default().path("rootfs").readonly(read_only_root).build().map_err(unbuilt)?;
+    let mut spec = SpecBuilder::default()
+        .root(root)
+        .mounts(mounts::mounts(inputs)?)
+        .process(process(inputs)?)
+        .linux(linux.build().map_err(unbuilt)?)
+        .build()
+        .map_err(unbuilt)?;
+    // The namespace of the hostname is the monitor's: a spec without one may not set it.
+    spec.set_hostname(None);
+    Ok(spec)
+}
+
+fn process(inputs: &Inputs<'_>) -> Result<Process> {
+    let Inputs { pod, container, image, user, .. } = inputs;
+    let oci_user = UserBuilder::default()
+        .uid(user.uid)
+        .gid(user.gid)
+        .additional_gids(user.groups.clone())
+        .build()
+        .map_err(unbuilt)?;
+    let open_files = PosixRlimitBuilder::default()
+        .typ(PosixRlimitType::RlimitNofile)
+        .soft(OPEN_FILES.0)
+        .hard(OPEN_FILES.1)
+        .build()
+        .map_err(unbuilt)?;
+    ProcessBuilder::default()
+        .terminal(container.tty)
+        .user(oci_user)
+        .args(process::args(container, image)?)
+        .env(process::env(container, image, inputs.hostname, user.home.as_deref()))
+        .cwd(process::cwd(container, image))
+        .capabilities(rights::capabilities(container, inputs.facts)?)
+        .no_new_privileges(rights::no_new_privileges(container))
+        .oom_score_adj(resources::oom_score_adj(&pod.spec, container, inputs.facts.memory))
+        .rlimits(vec![open_files])
+        .build()
+        .map_err(unbuilt)
+}
+
+/// What the container has of its own. Network, IPC and hostname are the monitor's, which every
+/// container inherits; a shared PID namespace is joined by the monitor's descriptor.
+fn namespaces(pod: &Pod, privileged: bool) -> Vec<LinuxNamespace> {
+    let mut kinds = vec![LinuxNamespaceType::Mount];
+    if !pod.spec.host_pid {
+        kinds.push(LinuxNamespaceType::Pid);
+    }
+    if !privileged {
+        kinds.push(LinuxNamespaceType::Cgroup);
+    }
+    let named = |kind| LinuxNamespaceBuilder::default().typ(kind).build().expect("the type is given");
+    kinds.into_iter().map(named).collect()
+}
+
+/// The cgroup's limits with its device rule: nothing but what the engine gives to everyone, or all.
+fn limits(container: &Container, privileged: bool) -> LinuxResources {
+    let mut limits = resources::container(container);
+    let rule = LinuxDeviceCgroupBuilder::default().allow(privileged).access("rwm").build();
+    limits.set_devices(Some(vec![rule.expect("every field is optional")]));
+    limits
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+fn unbuilt(error: oci_spec::OciSpecError) -> Error {
+    Error::failed(format!("OCI spec: {error}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! What a container finds mounted, in the order in which it is mounted.
+//!
+//! Invariants: a destination appears once, and what the manifest mounts there replaces our own; a
+//! destination comes after every one that it lies below.
+
+use std::path::{Component, Path, PathBuf};
+
+use oci_spec::runtime::{Mount, MountBuilder};
+
+use super::rights::is_privileged;
+use super::{Inputs, SHM};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Every mount of the container.
+pub(super) fn mounts(inputs: &Inputs<'_>) -> Result<Vec<Mount>> {
+    let mut mounts = system(inputs);
+    for (mount, source) in inputs.container.volume_mounts.iter().zip(inputs.volume_sources) {
+        let destination = mount_point(&mount.mount_path)?;
+        mounts.retain(|own| own.destination() != &destination);
+        let write = if mount.read_only { "ro" } else { "rw" };
+        mounts.push(bind(&destination, source, &["rbind", "rprivate", write]));
+    }
+    // Stable: among equals the order is Kubernetes'.
+    mounts.sort_by_key(|mount| mount.destination().components().count());
+    Ok(mounts)
+}
+
+/// What every container has: the kernel's file systems, the pod's shared memory, its files in /etc.
+fn system(inputs: &Inputs<'_>) -> Vec<Mount> {
+    let privileged = is_privileged(inputs.container);
+    let read_only_root = inputs.container.security_context.read_only_root_filesystem == Some(true);
+    let sys = if privileged { "rw" } else { "ro" };
+    let etc_write = if read_only_root { "ro" } else { "rw" };
+    let mut mounts = vec![
+        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", sys]),
+        mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", sys]),
+        bind(Path::new(SHM), Path::new(SHM), &["rbind", "rprivate", "nosuid", "noexec", "nodev", "rw"]),
+    ];
+    for name in ["hosts", "hostname", "resolv.conf"] {
+        let options = ["rbind", "rprivate", "nosuid", "noexec", "nodev", etc_write];
+        mounts.push(bind(&Path::new("/etc").join(name), &inputs.etc.join(name), &options));
+    }
+    if !inputs.container.termination_message_path.is_empty() {
+        let destination = Path::new(&inputs.container.termination_message_path);
+        mounts.push(bind(destination, inputs.termination_log, &["rbind", "rprivate", "rw"]));
+    }
+    mounts
+}
+
+/// A mountPath with its dots and double slashes gone: the destination in the spec.
+pub fn mount_point(path: &str) -> Result<PathBuf> {
+    let mut clean = PathBuf::from("/");
+    for component in Path::new(path).components() {
+        match component {
+            Component::Normal(name) => clean.push(name),
+            Component::RootDir | Component::CurDir => {}
+            Component::ParentDir | Component::Prefix(_) => {
+                return Err(Error::new(
+                    ErrorKind::Manifest,
+                    format!("mountPath {path:?}: must not contain '..'"),
+                ));
+            }
+        }
+    }
+    if clean == Path::new("/") {
+        return Err(Error::new(
+            ErrorKind::Manifest,
+            format!("mountPath {path:?}: nothing is mounted over /"),
+        ));
+    }
+    Ok(clean)
+}
+
+fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount {
+    build(Path::new(destination), kind, Path::new(source), options)
+}
+
+fn bind(destination: &Path, source: &Path, options: &[&str]) -> Mount {
+    build(destination, "bind", source, options)
+}
+
+fn build(destination: &Path, kind: &str, source: &Path, options: &[&str]) -> Mount {
+    MountBuilder::default()
+        .destination(destination)
+        .typ(kind)
+        .source(source)
+        .options(options.iter().map(ToString::to_string).collect::<Vec<_>>())
+        .build()
+        .expect("destination is given")
+}

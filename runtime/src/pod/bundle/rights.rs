@@ -1,0 +1,153 @@
+//! What a container may do: capabilities, and the parts of /proc and /sys it cannot see or write.
+//!
+//! Invariant: a capability that is asked for by name and that this host cannot give is an error by
+//! its name; ambient and inheritable sets stay empty.
+
+use std::collections::HashSet;
+
+use oci_spec::runtime::{Capability, LinuxCapabilities, LinuxCapabilitiesBuilder};
+
+use super::Facts;
+use crate::error::{Error, ErrorKind, Result};
+use crate::pod::manifest::Container;
+
+/// What a container has when the manifest says nothing: CRI-O's nine.
+const DEFAULT: [Capability; 9] = [
+    Capability::Chown,
+    Capability::DacOverride,
+    Capability::Fsetid,
+    Capability::Fowner,
+    Capability::Setgid,
+    Capability::Setuid,
+    Capability::Setpcap,
+    Capability::NetBindService,
+    Capability::Kill,
+];
+
+/// Files and folders that a container sees empty.
+const MASKED: [&str; 13] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+    "/sys/fs/selinux",
+];
+
+/// Folders of /proc that a container cannot write.
+const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// The capabilities of a container.
+pub(super) fn capabilities(container: &Container, facts: &Facts) -> Result<LinuxCapabilities> {
+    let mut set: HashSet<Capability> = if is_privileged(container) {
+        facts.capabilities.clone()
+    } else {
+        DEFAULT.into_iter().filter(|default| facts.capabilities.contains(default)).collect()
+    };
+    if let Some(given) = &container.security_context.capabilities {
+        let all = |names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case("ALL"));
+        if all(&given.add) {
+            set.clone_from(&facts.capabilities);
+        }
+        if all(&given.drop) {
+            set.clear();
+        }
+        for name in given.add.iter().filter(|name| !name.eq_ignore_ascii_case("ALL")) {
+            let capability = parse(name)?;
+            if !facts.capabilities.contains(&capability) {
+                let message = format!("capability {name}: podrun itself does not have it on this host");
+                return Err(Error::new(ErrorKind::Unsupported, message).hint("see `podrun doctor`"));
+            }
+            set.insert(capability);
+        }
+        for name in given.drop.iter().filter(|name| !name.eq_ignore_ascii_case("ALL")) {
+            set.remove(&parse(name)?);
+        }
+    }
+    let capabilities = LinuxCapabilitiesBuilder::default()
+        .bounding(set.clone())
+        .effective(set.clone())
+        .permitted(set)
+        .inheritable(HashSet::new())
+        .ambient(HashSet::new())
+        .build();
+    Ok(capabilities.expect("every set is given"))
+}
+
+/// Whether no process of the container may gain a right that its parent has not.
+pub(super) fn no_new_privileges(container: &Container) -> bool {
+    container.security_context.allow_privilege_escalation == Some(false) && !is_privileged(container)
+}
+
+/// The paths to mask and those to make read-only.
+pub(super) fn hidden(container: &Container, facts: &Facts) -> (Vec<String>, Vec<String>) {
+    if is_privileged(container) {
+        return (Vec::new(), Vec::new());
+    }
+    let masked = MASKED.iter().map(ToString::to_string).chain(facts.throttles.iter().cloned()).collect();
+    (masked, READ_ONLY.iter().map(ToString::to_string).collect())
+}
+
+/// Whether the container is as good as root on the host.
+pub(super) fn is_privileged(container: &Container) -> bool {
+    container.security_context.privileged == Some(true)
+}
+
+fn parse(name: &str) -> Result<Capability> {
+    let upper = name.to_ascii_uppercase();
+    upper.strip_prefix("CAP_").unwrap_or(&upper).parse().map_err(|_| {
+        Error::new(ErrorKind::Manifest, format!("capability {name:?}: the kernel has none of that name"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(security: serde_json::Value) -> Result<Vec<String>> {
+        let facts = Facts {
+            capabilities: [Capability::Chown, Capability::Kill, Capability::NetRaw, Capability::SysAdmin]
+                .into(),
+            ..Facts::default()
+        };
+        let container: Container =
+            serde_json::from_value(serde_json::json!({"name": "c", "securityContext": security})).unwrap();
+        let set = capabilities(&container, &facts)?;
+        assert_eq!(set.bounding(), set.effective());
+        assert_eq!(set.bounding(), set.permitted());
+        assert!(set.inheritable().iter().flatten().chain(set.ambient().iter().flatten()).next().is_none());
+        let mut names: Vec<String> = set.bounding().iter().flatten().map(ToString::to_string).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    #[test]
+    fn all_goes_first_then_names() {
+        use serde_json::json;
+        assert_eq!(names(json!({})).unwrap(), ["CHOWN", "KILL"], "of the nine, what this host has");
+        assert_eq!(
+            names(json!({"capabilities": {"drop": ["ALL"], "add": ["NET_RAW"]}})).unwrap(),
+            ["NET_RAW"]
+        );
+        assert_eq!(names(json!({"capabilities": {"add": ["ALL"], "drop": ["KILL"]}})).unwrap().len(), 3);
+        assert_eq!(names(json!({"capabilities": {"add": ["CAP_NET_RAW"]}})).unwrap().len(), 3);
+        assert_eq!(names(json!({"privileged": true})).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn a_capability_that_is_not_to_be_had_is_named() {
+        use serde_json::json;
+        let missing = names(json!({"capabilities": {"add": ["SYS_RESOURCE"]}})).unwrap_err();
+        assert_eq!(missing.kind(), ErrorKind::Unsupported);
+        assert!(missing.message().contains("SYS_RESOURCE"));
+        let unknown = names(json!({"capabilities": {"add": ["FLY"]}})).unwrap_err();
+        assert_eq!(unknown.kind(), ErrorKind::Manifest);
+    }
+}

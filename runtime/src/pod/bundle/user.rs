@@ -1,0 +1,306 @@
+//! Who a container's processes run as: the image's user, as the image's own passwd and group files
+//! name it, under what the manifest says.
+//!
+//! Invariants: a number is a number and is never looked up as a name; one that does not fit is an
+//! error and never root. The files are an image's, so only regular files are read, up to a bound, and
+//! what comes out of them is ids and one checked path.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::pod::manifest::{Container, Pod};
+use crate::sys::inside;
+
+/// As much of a passwd or group file as is read: containerd's bound.
+const FILE_MAX: u64 = 10 << 20;
+
+/// The largest id: beyond it a signed 32-bit id of the kernel's interfaces would be negative.
+const ID_MAX: u32 = i32::MAX.unsigned_abs();
+
+/// A container's user, resolved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct User {
+    /// The user id.
+    pub uid: u32,
+    /// The primary group.
+    pub gid: u32,
+    /// Every other group, and the primary one too: a file that denies a group must deny all of it.
+    pub groups: Vec<u32>,
+    /// The home directory that passwd gives the user.
+    pub home: Option<String>,
+}
+
+/// One half of `user:group`, decided once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Name {
+    Id(u32),
+    Name(String),
+}
+
+impl Name {
+    fn parse(text: &str) -> Result<Option<Self>> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let wrong = |why: &str| Err(Error::failed(format!("user {text:?}: {why}")));
+        let numeric = text.trim_start_matches(['+', '-']);
+        if !numeric.is_empty() && numeric.bytes().all(|byte| byte.is_ascii_digit()) {
+            return match text.parse::<u32>() {
+                Ok(id) if id <= ID_MAX && numeric == text => Ok(Some(Self::Id(id))),
+                _ => wrong("not an id from 0 to 2147483647"),
+            };
+        }
+        if text.contains(|c: char| c.is_control() || c == ':') {
+            return wrong("not a user name");
+        }
+        Ok(Some(Self::Name(text.to_owned())))
+    }
+}
+
+/// The user of `container`, whose root file system is `rootfs` and whose image asks for `image_user`.
+pub fn resolve(pod: &Pod, container: &Container, image_user: &str, rootfs: BorrowedFd<'_>) -> Result<User> {
+    let (asked_user, asked_group) = image_user.split_once(':').unwrap_or((image_user, ""));
+    let given_user = container.security_context.run_as_user.or(pod.spec.security_context.run_as_user);
+    let given_group = container.security_context.run_as_group.or(pod.spec.security_context.run_as_group);
+    let user = match given_user {
+        Some(uid) => Some(Name::Id(id(uid, "runAsUser")?)),
+        None => Name::parse(asked_user)?,
+    };
+    check_non_root(pod, container, user.as_ref())?;
+
+    let passwd = read(rootfs, "etc/passwd")?;
+    let entry = passwd_entry(&passwd, user.as_ref().unwrap_or(&Name::Id(0)));
+    let uid = match (&user, &entry) {
+        (None, _) => 0,
+        (Some(Name::Id(uid)), _) => *uid,
+        (Some(Name::Name(_)), Some(entry)) => entry.uid,
+        (Some(Name::Name(name)), None) => {
+            return Err(Error::failed(format!("the image's user {name:?} is not in its /etc/passwd")));
+        }
+    };
+    let group = read(rootfs, "etc/group")?;
+    // A user of the manifest's comes with no group of the image's.
+    let asked_group = if given_user.is_some() { None } else { Name::parse(asked_group)? };
+    let gid = match (given_group, asked_group) {
+        (Some(gid), _) => id(gid, "runAsGroup")?,
+        (None, Some(Name::Id(gid))) => gid,
+        (None, Some(Name::Name(name))) => group_entry(&group, &name)
+            .ok_or_else(|| Error::failed(format!("the image's group {name:?} is not in its /etc/group")))?,
+        (None, None) => entry.as_ref().map_or(0, |entry| entry.gid),
+    };
+    let mut groups = vec![gid];
+    if let Some(entry) = &entry {
+        groups.extend(memberships(&group, &entry.name));
+    }
+    for given in &pod.spec.security_context.supplemental_groups {
+        groups.push(id(*given, "supplementalGroups")?);
+    }
+    groups.sort_unstable();
+    groups.dedup();
+    Ok(User { uid, gid, groups, home: entry.and_then(|entry| entry.home) })
+}
+
+fn check_non_root(pod: &Pod, container: &Container, user: Option<&Name>) -> Result<()> {
+    let wanted = container.security_context.run_as_non_root.or(pod.spec.security_context.run_as_non_root);
+    if wanted != Some(true) {
+        return Ok(());
+    }
+    let refused =
+        |message: String| Err(Error::failed(message).hint("set runAsUser to a number other than 0"));
+    match user {
+        Some(Name::Id(0)) | None => refused("container has runAsNonRoot and image will run as root".into()),
+        Some(Name::Id(_)) => Ok(()),
+        Some(Name::Name(name)) => refused(format!(
+            "container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user is non-root"
+        )),
+    }
+}
+
+fn id(given: i64, field: &str) -> Result<u32> {
+    u32::try_from(given).ok().filter(|id| *id <= ID_MAX).ok_or_else(|| {
+        Error::new(ErrorKind::Manifest, format!("{field} {given}: must be from 0 to 2147483647"))
+    })
+}
+
+/// The text of a file of the image; empty when there is none.
+fn read(rootfs: BorrowedFd<'_>, path: &str) -> Result<String> {
+    let file = match inside::open_file(rootfs.as_fd(), Path::new(path)) {
+        Ok(file) => File::from(file),
+        Err(error) if error.is_not_found() => return Ok(String::new()),
+        Err(error) => return Err(Error::from(error).context(format_args!("the image's /{path}"))),
+    };
+    let context = || format!("the image's /{path}");
+    let metadata = file.metadata().context(context)?;
+    if !metadata.is_file() {
+        return Err(Error::failed("not a regular file").context(context()));
+    }
+    if metadata.len() > FILE_MAX {
+        return Err(Error::failed(format!("larger than {FILE_MAX} bytes")).context(context()));
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_MAX).read_to_end(&mut bytes).context(context)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+struct Entry {
+    name: String,
+    uid: u32,
+    gid: u32,
+    home: Option<String>,
+}
+
+fn passwd_entry(passwd: &str, wanted: &Name) -> Option<Entry> {
+    passwd.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [name, _, uid, gid, _, home, ..] = fields[..] else { return None };
+        let (uid, gid) = (number(uid)?, number(gid)?);
+        let found = match wanted {
+            Name::Id(id) => *id == uid,
+            Name::Name(wanted) => wanted == name,
+        };
+        let home = home.starts_with('/') && !home.chars().any(char::is_control);
+        found.then(|| Entry { name: name.to_owned(), uid, gid, home: home.then(|| fields[5].to_owned()) })
+    })
+}
+
+fn group_entry(group: &str, wanted: &str) -> Option<u32> {
+    group.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        if fields.next() != Some(wanted) {
+            return None;
+        }
+        number(fields.nth(1)?)
+    })
+}
+
+fn memberships<'a>(group: &'a str, user: &'a str) -> impl Iterator<Item = u32> + 'a {
+    group.lines().filter_map(move |line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [_, _, gid, members, ..] = fields[..] else { return None };
+        members.split(',').any(|member| member.trim() == user).then(|| number(gid))?
+    })
+}
+
+fn number(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| *id <= ID_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nevil\nwww:x:33:34:www:/var/www:/bin/sh\n\
+                          1000:x:0:0::/root:\nbad:x:5:5::relative:\nhuge:x:4294967295:0::/:\n";
+    const GROUP: &str = "root:x:0:\nwww:x:34:\nstaff:x:50:www,other\nweb:x:51:www\n";
+
+    fn image() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("etc")).unwrap();
+        std::fs::write(dir.path().join("etc/passwd"), PASSWD).unwrap();
+        std::fs::write(dir.path().join("etc/group"), GROUP).unwrap();
+        dir
+    }
+
+    fn resolved(image_user: &str, pod: serde_json::Value, own: serde_json::Value) -> Result<User> {
+        let dir = image();
+        let spec = serde_json::json!({"spec": {"securityContext": pod, "containers": [{"name": "c", "securityContext": own}]}});
+        let pod: Pod = serde_json::from_value(spec).unwrap();
+        let rootfs = inside::open_host(dir.path()).unwrap();
+        resolve(&pod, &pod.spec.containers[0], image_user, rootfs.as_fd())
+    }
+
+    fn ids(image_user: &str) -> Result<(u32, u32, Vec<u32>)> {
+        let none = || serde_json::json!({});
+        resolved(image_user, none(), none()).map(|user| (user.uid, user.gid, user.groups))
+    }
+
+    #[test]
+    fn the_image_names_its_user() {
+        assert_eq!(ids("").unwrap(), (0, 0, vec![0]));
+        assert_eq!(ids("www").unwrap(), (33, 34, vec![34, 50, 51]));
+        assert_eq!(ids("33").unwrap(), (33, 34, vec![34, 50, 51]));
+        assert_eq!(ids("www:staff").unwrap(), (33, 50, vec![50, 51]));
+        assert_eq!(ids("77:88").unwrap(), (77, 88, vec![88]));
+        assert_eq!(ids("77").unwrap(), (77, 0, vec![0]));
+        let none = || serde_json::json!({});
+        assert_eq!(resolved("www", none(), none()).unwrap().home.as_deref(), Some("/var/www"));
+        assert_eq!(resolved("bad", none(), none()).unwrap().home, None);
+    }
+
+    #[test]
+    fn a_number_is_never_a_name_and_never_wraps_to_root() {
+        assert_eq!(ids("1000").unwrap(), (1000, 0, vec![0]), "not the passwd line called 1000");
+        for wrong in [
+            "+1",
+            "-1",
+            "-",
+            "2147483648",
+            "4294967296",
+            "18446744073709551616",
+            "1:-1",
+            "nobody",
+            "www:nope",
+            "huge",
+            "0x0",
+        ] {
+            assert!(ids(wrong).is_err(), "{wrong:?} gave {:?}", ids(wrong));
+        }
+        assert_eq!(ids("007").unwrap().0, 7);
+    }
+
+    #[test]
+    fn the_manifest_stands_above_the_image() {
+        use serde_json::json;
+        let user =
+            resolved("www:staff", json!({"runAsUser": 5, "supplementalGroups": [9, 9]}), json!({})).unwrap();
+        assert_eq!((user.uid, user.gid, user.groups), (5, 5, vec![5, 9]), "passwd line `bad` has gid 5");
+        let user =
+            resolved("www", json!({"runAsUser": 5}), json!({"runAsUser": 6, "runAsGroup": 7})).unwrap();
+        assert_eq!((user.uid, user.gid), (6, 7));
+        assert!(resolved("", json!({"runAsUser": -1}), json!({})).is_err());
+    }
+
+    #[test]
+    fn run_as_non_root_refuses_root_and_names() {
+        use serde_json::json;
+        for (image, own, ok) in [
+            ("", json!({"runAsNonRoot": true}), false),
+            ("0", json!({"runAsNonRoot": true}), false),
+            ("www", json!({"runAsNonRoot": true}), false),
+            ("33", json!({"runAsNonRoot": true}), true),
+            ("www", json!({"runAsNonRoot": true, "runAsUser": 33}), true),
+            ("", json!({"runAsNonRoot": false}), true),
+        ] {
+            assert_eq!(
+                resolved(image, json!({"runAsNonRoot": true}), own.clone()).is_ok(),
+                ok,
+                "{image} {own}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_bounded_regular_files_inside_the_image_are_read() {
+        let dir = image();
+        let pod: Pod = serde_json::from_str(r#"{"spec": {"containers": [{"name": "c"}]}}"#).unwrap();
+        let rootfs = inside::open_host(dir.path()).unwrap();
+        let passwd = dir.path().join("etc/passwd");
+        let outcome = || resolve(&pod, &pod.spec.containers[0], "www", rootfs.as_fd());
+        for target in ["/etc/passwd", "../../../../../etc/passwd"] {
+            std::fs::remove_file(&passwd).unwrap();
+            symlink(target, &passwd).unwrap();
+            assert!(outcome().is_err(), "a link to itself inside the image, not the host's file: {target}");
+        }
+        std::fs::remove_file(&passwd).unwrap();
+        std::fs::create_dir(&passwd).unwrap();
+        assert!(outcome().unwrap_err().message().contains("not a regular file"));
+        std::fs::remove_dir(&passwd).unwrap();
+        std::fs::File::create(&passwd).unwrap().set_len(1 << 30).unwrap();
+        assert!(outcome().unwrap_err().message().contains("larger than"));
+    }
+}

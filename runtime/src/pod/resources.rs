@@ -1,0 +1,249 @@
+//! What a manifest's requests and limits mean to the kernel: cgroup values and oom_score_adj, as a
+//! kubelet computes them.
+//!
+//! Invariant: pure arithmetic; a value that is absent from the result is one the kernel's own
+//! default serves for.
+
+use oci_spec::runtime::{
+    LinuxCpu, LinuxCpuBuilder, LinuxMemory, LinuxMemoryBuilder, LinuxPids, LinuxResources,
+    LinuxResourcesBuilder,
+};
+
+use super::manifest::{Container, Pod, PodSpec, QosClass, ResourceRequirements};
+
+/// The scheduler's period that quotas refer to, in microseconds.
+const CPU_PERIOD: u64 = 100_000;
+/// The smallest quota the kernel takes, in microseconds.
+const MIN_QUOTA: u64 = 1_000;
+/// The smallest and largest cpu.shares the kernel takes.
+const SHARES: (u64, u64) = (2, 262_144);
+/// Processes and threads that a container may have where nothing says otherwise: as podman.
+const PIDS_LIMIT: i64 = 2048;
+
+/// The pod's quality-of-service class.
+pub fn qos_class(spec: &PodSpec) -> QosClass {
+    let mut any = false;
+    let mut guaranteed = true;
+    for container in spec.all_containers() {
+        let resources = &container.resources;
+        for name in ["cpu", "memory"] {
+            let positive = |amount: Option<i128>| amount.filter(|nanos| *nanos > 0);
+            let request = positive(resources.requests.get(name).map(super::manifest::Quantity::nanos));
+            let limit = positive(resources.limits.get(name).map(super::manifest::Quantity::nanos));
+            any |= request.is_some() || limit.is_some();
+            guaranteed &= limit.is_some() && request.is_none_or(|request| Some(request) == limit);
+        }
+    }
+    match (any, guaranteed) {
+        (false, _) => QosClass::BestEffort,
+        (true, true) => QosClass::Guaranteed,
+        (true, false) => QosClass::Burstable,
+    }
+}
+
+/// The limits of one container's cgroup; `devices` are the engine's.
+pub fn container(container: &Container) -> LinuxResources {
+    let requirements = &container.resources;
+    build(
+        cpu(Some(cpu_request(requirements)), requirements.cpu_limit()),
+        requirements.memory_limit().filter(|limit| *limit > 0),
+        Some(PIDS_LIMIT),
+    )
+}
+
+/// The limits of the pod's own cgroup: the sums that a kubelet would give it.
+pub fn pod(pod: &Pod) -> LinuxResources {
+    let spec = &pod.spec;
+    let every = |has: fn(&ResourceRequirements) -> Option<u64>| {
+        spec.all_containers().all(|container| has(&container.resources).is_some_and(|limit| limit > 0))
+    };
+    let cpu_limit = every(ResourceRequirements::cpu_limit)
+        .then(|| peak(spec, |resources| resources.cpu_limit().unwrap_or(0)));
+    let memory_limit = every(ResourceRequirements::memory_limit)
+        .then(|| peak(spec, |resources| resources.memory_limit().unwrap_or(0)));
+    build(cpu(Some(peak(spec, cpu_request)), cpu_limit), memory_limit, None)
+}
+
+/// A memory volume's size: its own limit, and never more than the containers may use together.
+/// `None`: the kernel's default, half of the host's memory.
+pub fn memory_volume_size(spec: &PodSpec, size_limit: Option<u64>) -> Option<u64> {
+    let limits = spec.all_containers().map(|container| container.resources.memory_limit());
+    let together = limits.sum::<Option<u64>>().filter(|sum| *sum > 0);
+    match (size_limit.filter(|limit| *limit > 0), together) {
+        (Some(limit), Some(together)) => Some(limit.min(together)),
+        (limit, together) => limit.or(together),
+    }
+}
+
+/// How readily the kernel kills the container for want of memory, given the host's memory in bytes.
+pub fn oom_score_adj(spec: &PodSpec, container: &Container, host_memory: u64) -> i32 {
+    match qos_class(spec) {
+        QosClass::Guaranteed => return -997,
+        QosClass::BestEffort => return 1000,
+        QosClass::Burstable => {}
+    }
+    let own = burstable_score(container.resources.memory_request().unwrap_or(0), host_memory);
+    if !spec.init_containers.iter().any(|init| init.restarts_always() && init.name == container.name) {
+        return own;
+    }
+    // A sidecar must not die before the containers it serves.
+    let apps = spec.containers.iter().map(|app| app.resources.memory_request().unwrap_or(0));
+    apps.min().map_or(own, |smallest| own.min(burstable_score(smallest, host_memory)))
+}
+
+fn burstable_score(request: u64, host_memory: u64) -> i32 {
+    let share = u128::from(request) * 1000 / u128::from(host_memory.max(1));
+    let score = 1000 - i32::try_from(share).unwrap_or(i32::MAX).min(1000);
+    score.clamp(3, 999)
+}
+
+fn cpu_request(requirements: &ResourceRequirements) -> u64 {
+    requirements.cpu_request().or_else(|| requirements.cpu_limit()).unwrap_or(0)
+}
+
+/// The most of a resource that the pod's containers ask for at any moment: app containers and
+/// sidecars together, or one init container beside the sidecars before it.
+fn peak(spec: &PodSpec, of: impl Fn(&ResourceRequirements) -> u64) -> u64 {
+    let mut sidecars = 0_u64;
+    let mut highest = 0;
+    for init in &spec.init_containers {
+        let own = of(&init.resources);
+        if init.restarts_always() {
+            sidecars = sidecars.saturating_add(own);
+            highest = highest.max(sidecars);
+        } else {
+            highest = highest.max(sidecars.saturating_add(own));
+        }
+    }
+    let running = spec.containers.iter().fold(sidecars, |sum, app| sum.saturating_add(of(&app.resources)));
+    highest.max(running)
+}
+
+fn cpu(request_milli: Option<u64>, limit_milli: Option<u64>) -> LinuxCpu {
+    let mut cpu = LinuxCpuBuilder::default();
+    if let Some(milli) = request_milli {
+        cpu = cpu.shares((milli.saturating_mul(1024) / 1000).clamp(SHARES.0, SHARES.1));
+    }
+    if let Some(milli) = limit_milli.filter(|milli| *milli > 0) {
+        let quota = (milli.saturating_mul(CPU_PERIOD) / 1000).max(MIN_QUOTA);
+        cpu = cpu.quota(i64::try_from(quota).unwrap_or(i64::MAX)).period(CPU_PERIOD);
+    }
+    cpu.build().expect("every field of LinuxCpu is optional")
+}
+
+fn build(cpu: LinuxCpu, memory: Option<u64>, pids: Option<i64>) -> LinuxResources {
+    let mut resources = LinuxResourcesBuilder::default().cpu(cpu);
+    if let Some(limit) = memory {
+        resources = resources.memory(memory_limit(limit));
+    }
+    if let Some(limit) = pids {
+        let mut pids = LinuxPids::default();
+        pids.set_limit(limit);
+        resources = resources.pids(pids);
+    }
+    let mut resources = resources.build().expect("every field of LinuxResources is optional");
+    // The library's default denies every device; the engine makes that rule itself.
+    resources.set_devices(None);
+    resources
+}
+
+fn memory_limit(limit: u64) -> LinuxMemory {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    LinuxMemoryBuilder::default().limit(limit).build().expect("every field of LinuxMemory is optional")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod_of(spec: serde_json::Value) -> Pod {
+        serde_json::from_value(serde_json::json!({"metadata": {"name": "p"}, "spec": spec})).unwrap()
+    }
+
+    fn with(name: &str, requests: serde_json::Value, limits: serde_json::Value) -> serde_json::Value {
+        serde_json::json!({"name": name, "image": "i", "resources": {"requests": requests, "limits": limits}})
+    }
+
+    #[test]
+    fn classes() {
+        use serde_json::json;
+        let both = json!({"cpu": "1", "memory": "1Gi"});
+        let class =
+            |containers: serde_json::Value| qos_class(&pod_of(json!({"containers": containers})).spec);
+        assert_eq!(class(json!([with("a", json!({}), json!({}))])), QosClass::BestEffort);
+        assert_eq!(class(json!([with("a", both.clone(), both.clone())])), QosClass::Guaranteed);
+        assert_eq!(class(json!([with("a", json!({}), both.clone())])), QosClass::Guaranteed);
+        assert_eq!(
+            class(json!([with("a", json!({"cpu": "1000m", "memory": "1024Mi"}), both)])),
+            QosClass::Guaranteed
+        );
+        assert_eq!(class(json!([with("a", json!({"cpu": "1"}), json!({}))])), QosClass::Burstable);
+    }
+
+    #[test]
+    fn shares_quota_and_memory_follow_the_kubelet() {
+        use serde_json::json;
+        let limits = json!({"cpu": "250m", "memory": "64Mi"});
+        let pod_ = pod_of(json!({"containers": [with("a", json!({"cpu": "100m"}), limits)]}));
+        let own = container(&pod_.spec.containers[0]);
+        let cpu = own.cpu().as_ref().unwrap();
+        assert_eq!((cpu.shares(), cpu.quota(), cpu.period()), (Some(102), Some(25_000), Some(100_000)));
+        assert_eq!(own.memory().as_ref().unwrap().limit(), Some(64 << 20));
+        assert_eq!(own.pids().as_ref().unwrap().limit(), PIDS_LIMIT);
+        let tiny = pod_of(json!({"containers": [with("a", json!({}), json!({"cpu": "1m"}))]}));
+        assert_eq!(container(&tiny.spec.containers[0]).cpu().as_ref().unwrap().quota(), Some(1_000));
+        let none = pod_of(json!({"containers": [with("a", json!({}), json!({}))]}));
+        let none = container(&none.spec.containers[0]);
+        assert_eq!(none.cpu().as_ref().unwrap().shares(), Some(2));
+        assert!(none.memory().is_none());
+    }
+
+    #[test]
+    fn a_pod_is_limited_only_when_every_container_is() {
+        use serde_json::json;
+        let limited = with("a", json!({"cpu": "1"}), json!({"cpu": "1", "memory": "64Mi"}));
+        let two = pod_of(json!({"containers": [limited, with("b", json!({}), json!({"cpu": "1"}))]}));
+        let resources = pod(&two);
+        assert!(resources.memory().is_none(), "b may use any memory");
+        assert_eq!(resources.cpu().as_ref().unwrap().quota(), Some(200_000));
+        assert_eq!(resources.cpu().as_ref().unwrap().shares(), Some(2048));
+    }
+
+    #[test]
+    fn the_peak_counts_init_containers_beside_the_sidecars_before_them() {
+        use serde_json::json;
+        let mut sidecar = with("s", json!({"cpu": "100m"}), json!({}));
+        sidecar["restartPolicy"] = json!("Always");
+        let init = with("i", json!({"cpu": "2"}), json!({}));
+        let app = with("a", json!({"cpu": "1"}), json!({}));
+        let spec = json!({"initContainers": [sidecar, init], "containers": [app]});
+        assert_eq!(peak(&pod_of(spec).spec, cpu_request), 2_100);
+    }
+
+    #[test]
+    fn oom_scores() {
+        use serde_json::json;
+        let gib = 1_u64 << 30;
+        let score = |container: serde_json::Value| {
+            let pod = pod_of(json!({"containers": [container]}));
+            oom_score_adj(&pod.spec, &pod.spec.containers[0], 4 * gib)
+        };
+        let both = json!({"cpu": "1", "memory": "1Gi"});
+        assert_eq!(score(with("a", both.clone(), both)), -997);
+        assert_eq!(score(with("a", json!({}), json!({}))), 1000);
+        assert_eq!(score(with("a", json!({"memory": "1Gi"}), json!({}))), 750);
+        assert_eq!(score(with("a", json!({"memory": "8Gi"}), json!({}))), 3);
+        assert_eq!(score(with("a", json!({"cpu": "1"}), json!({}))), 999);
+    }
+
+    #[test]
+    fn a_memory_volume_is_never_larger_than_the_containers_memory() {
+        use serde_json::json;
+        let limited = pod_of(json!({"containers": [with("a", json!({}), json!({"memory": "64Mi"}))]})).spec;
+        let free = pod_of(json!({"containers": [with("a", json!({}), json!({}))]})).spec;
+        assert_eq!(memory_volume_size(&limited, Some(1 << 30)), Some(64 << 20));
+        assert_eq!(memory_volume_size(&limited, Some(1 << 20)), Some(1 << 20));
+        assert_eq!(memory_volume_size(&free, Some(1 << 30)), Some(1 << 30));
+        assert_eq!(memory_volume_size(&free, None), None);
+    }
+}

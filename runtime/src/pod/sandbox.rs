@@ -1,0 +1,149 @@
+//! From a v1 Pod to the sandbox that the monitor makes for it.
+//!
+//! Invariant: pure but for the host's resolv.conf, which is handed in; the monitor sees no manifest.
+
+use std::collections::BTreeMap;
+
+use super::manifest::{DnsPolicy, Pod, PodSpec, Protocol, StorageMedium, VolumeSource};
+use super::protocol::{HostAlias, NamespaceMode, Network, SandboxSpec};
+use super::record::{Sandbox, Sharing};
+use super::resources;
+use crate::error::{Error, ErrorKind, Result};
+use crate::net;
+use crate::net::etc::{self, HostFiles};
+
+/// Bytes of /dev/shm, as every engine gives it.
+const SHM_SIZE: u64 = 64 << 20;
+
+/// The longest hostname the kernel and DNS take.
+const HOSTNAME_MAX: usize = 63;
+
+/// The longest name of a file.
+const FILE_NAME_MAX: usize = 255;
+
+/// What the monitor makes for `pod`, and what its user should know about it.
+pub fn spec(sandbox: &Sandbox, pod: &Pod, files: &HostFiles) -> Result<(SandboxSpec, Vec<String>)> {
+    let spec = &pod.spec;
+    let resolv_conf = resolv_conf(spec, files)?;
+    let mode = |host: bool| if host { NamespaceMode::Host } else { NamespaceMode::Own };
+    let pid = match (spec.host_pid, spec.share_process_namespace) {
+        (true, _) => NamespaceMode::Host,
+        (false, Some(true)) => NamespaceMode::Pod,
+        (false, _) => NamespaceMode::Own,
+    };
+    let host_aliases = spec.host_aliases.iter().map(host_alias).collect::<Result<_>>()?;
+    let grace = u64::try_from(spec.termination_grace_period_seconds).unwrap_or_default();
+    let sandbox_spec = SandboxSpec {
+        hostname: hostname(pod),
+        network: network(spec)?,
+        ipc: mode(spec.host_ipc),
+        pid,
+        sysctls: sysctls(spec),
+        cgroup: sandbox.cgroup.clone(),
+        resources: sandbox.cgroup_owned.then(|| resources::pod(pod)),
+        shm_size: SHM_SIZE,
+        memory_volumes: memory_volumes(spec),
+        namespace: sandbox.namespace.clone(),
+        subdomain: Some(spec.subdomain.clone()).filter(|subdomain| !subdomain.is_empty()),
+        host_aliases,
+        resolv_conf: resolv_conf.text,
+        netns_link: netns_link(&sandbox.namespace, &sandbox.name).filter(|_| !spec.host_network),
+        grace: grace.saturating_mul(1000),
+    };
+    Ok((sandbox_spec, resolv_conf.warnings))
+}
+
+/// The hostname inside: the manifest's, or the pod's name, cut to what a hostname may be.
+pub fn hostname(pod: &Pod) -> String {
+    let full = if pod.spec.hostname.is_empty() { &pod.metadata.name } else { &pod.spec.hostname };
+    let cut = full.get(..HOSTNAME_MAX).unwrap_or(full);
+    cut.trim_end_matches(['-', '.']).to_owned()
+}
+
+/// Which of the host's namespaces the pod uses.
+pub fn sharing(spec: &PodSpec) -> Sharing {
+    Sharing {
+        host_network: spec.host_network,
+        host_pid: spec.host_pid,
+        host_ipc: spec.host_ipc,
+        share_process_namespace: spec.share_process_namespace == Some(true),
+    }
+}
+
+/// The folder of a pod's logs below the host's log dir, as a kubelet names it; a name that is too
+/// long for a file is cut, since the uid alone tells pods apart.
+pub fn log_folder(namespace: &str, name: &str, uid: &str) -> String {
+    let room = FILE_NAME_MAX.saturating_sub(namespace.len() + uid.len() + 2);
+    format!("{namespace}_{}_{uid}", name.get(..room).unwrap_or(name))
+}
+
+/// The link of the pod's network namespace in /run/netns, for `ip netns`.
+fn netns_link(namespace: &str, name: &str) -> Option<String> {
+    let link = format!("{namespace}_{name}");
+    (link.len() <= FILE_NAME_MAX).then_some(link)
+}
+
+fn network(spec: &PodSpec) -> Result<Network> {
+    if spec.host_network {
+        return Ok(Network::Host);
+    }
+    let mut ports = Vec::new();
+    for port in spec.all_containers().flat_map(|container| &container.ports) {
+        if port.host_port == 0 {
+            continue;
+        }
+        let host_ip = match port.host_ip.as_str() {
+            "" | "0.0.0.0" | "::" => None,
+            ip => Some(address(ip, "hostIP")?),
+        };
+        let protocol = match port.protocol {
+            Protocol::Tcp => net::Protocol::Tcp,
+            Protocol::Udp => net::Protocol::Udp,
+            Protocol::Sctp => net::Protocol::Sctp,
+        };
+        let (host_port, container_port) = (port.host_port, port.container_port);
+        ports.push(net::PortMap { host_ip, host_port, container_port, protocol });
+    }
+    Ok(Network::Bridge { ports })
+}
+
+fn sysctls(spec: &PodSpec) -> BTreeMap<String, String> {
+    let given = &spec.security_context.sysctls;
+    given.iter().map(|sysctl| (sysctl.name.replace('/', "."), sysctl.value.clone())).collect()
+}
+
+fn memory_volumes(spec: &PodSpec) -> BTreeMap<String, Option<u64>> {
+    let in_memory = spec.volumes.iter().filter_map(|volume| match &volume.source {
+        VolumeSource::EmptyDir(source) if source.medium == StorageMedium::Memory => {
+            let limit = source.size_limit.as_ref().map(super::manifest::Quantity::value);
+            Some((volume.name.clone(), resources::memory_volume_size(spec, limit)))
+        }
+        _ => None,
+    });
+    in_memory.collect()
+}
+
+fn host_alias(alias: &super::manifest::HostAlias) -> Result<HostAlias> {
+    Ok(HostAlias { ip: address(&alias.ip, "hostAliases")?, hostnames: alias.hostnames.clone() })
+}
+
+fn address(text: &str, field: &str) -> Result<std::net::IpAddr> {
+    let wrong = |_| Error::new(ErrorKind::Manifest, format!("{field} {text:?}: not an IP address"));
+    text.parse().map_err(wrong)
+}
+
+fn resolv_conf(spec: &PodSpec, files: &HostFiles) -> Result<etc::ResolvConf> {
+    let policy = match spec.dns_policy {
+        DnsPolicy::ClusterFirst => etc::DnsPolicy::ClusterFirst,
+        DnsPolicy::ClusterFirstWithHostNet => etc::DnsPolicy::ClusterFirstWithHostNet,
+        DnsPolicy::Default => etc::DnsPolicy::Default,
+        DnsPolicy::None => etc::DnsPolicy::None,
+    };
+    let config = spec.dns_config.as_ref().map(|config| etc::DnsConfig {
+        nameservers: config.nameservers.clone(),
+        searches: config.searches.clone(),
+        options: config.options.iter().map(|option| (option.name.clone(), option.value.clone())).collect(),
+    });
+    let place = if spec.host_network { etc::HostNetwork::Shared } else { etc::HostNetwork::Own };
+    Ok(etc::resolv_conf(policy, &config.unwrap_or_default(), files, place))
+}

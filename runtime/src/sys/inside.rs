@@ -1,0 +1,118 @@
+//! Looking things up inside a directory that a stranger may have filled: a volume, a root file system.
+//!
+//! Invariant: every lookup is one `openat2` with `RESOLVE_IN_ROOT`, so that neither `..` nor a
+//! symbolic link, not even one that changes meanwhile, leads out of the directory; magic links are
+//! refused. What comes back is a descriptor, and the caller works on that and never on the path again.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path};
+
+use rustix::fs::{self, CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use super::{Error, Result};
+
+/// How often a lookup that a rename disturbed is tried again.
+const TRIES: usize = 128;
+
+/// Opens `path` of the host as a handle (`O_PATH`), following symbolic links: for a path that the
+/// manifest's author chose.
+pub fn open_host(path: &Path) -> Result<OwnedFd> {
+    fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| Error::new(format!("open({path:?}, O_PATH)"), errno.raw_os_error()))
+}
+
+/// Opens whatever is at `path` inside `root` as a handle (`O_PATH`).
+pub fn open_handle(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
+    open(root, path, OFlags::PATH)
+}
+
+/// Opens the file at `path` inside `root` for reading, without waiting for a pipe's other end and
+/// without taking a terminal. The caller checks that it is a regular file.
+pub fn open_file(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
+    open(root, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)
+}
+
+/// Opens the directory at `path` inside `root` as a handle, making what is missing of it with `mode`.
+pub fn make_dirs(root: impl AsFd, path: &Path, mode: u32) -> Result<OwnedFd> {
+    let mut reached = std::path::PathBuf::new();
+    let mut handle = open(&root, Path::new("."), OFlags::PATH | OFlags::DIRECTORY)?;
+    for component in path.components() {
+        let Component::Normal(name) = component else { continue };
+        reached.push(name);
+        let looked_up = open(&root, &reached, OFlags::PATH | OFlags::DIRECTORY);
+        handle = match looked_up {
+            Err(error) if error.errno == Errno::NOENT.raw_os_error() => {
+                make_dir(&handle, Path::new(name), mode)?;
+                open(&root, &reached, OFlags::PATH | OFlags::DIRECTORY)?
+            }
+            result => result?,
+        };
+    }
+    Ok(handle)
+}
+
+/// Makes the directory `name` in `dir` with exactly `mode`, whatever the umask; one that has
+/// appeared meanwhile is fine and left as it is.
+fn make_dir(dir: impl AsFd, name: &Path, mode: u32) -> Result<()> {
+    let call = || format!("mkdirat({name:?}, {mode:o})");
+    match fs::mkdirat(&dir, name, Mode::from_raw_mode(mode & 0o777)) {
+        Err(Errno::EXIST) => return Ok(()),
+        result => result.map_err(|errno| Error::new(call(), errno.raw_os_error()))?,
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    fs::openat(&dir, name, flags, Mode::empty())
+        .and_then(|made| fs::fchmod(made, Mode::from_raw_mode(mode)))
+        .map_err(|errno| Error::new(call(), errno.raw_os_error()))
+}
+
+fn open(root: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd> {
+    let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let mut tries = 0;
+    loop {
+        match fs::openat2(&root, path, flags | OFlags::CLOEXEC, Mode::empty(), how) {
+            // The kernel could not tell whether a rename led the lookup out: it asks to try again.
+            Err(Errno::AGAIN) if tries < TRIES => tries += 1,
+            result => {
+                return result
+                    .map_err(|errno| Error::new(format!("openat2(root, {path:?})"), errno.raw_os_error()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn nothing_leads_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = open_host(dir.path()).unwrap();
+        symlink("/etc", dir.path().join("absolute")).unwrap();
+        symlink("../../../../../etc", dir.path().join("climbing")).unwrap();
+        std::fs::create_dir(dir.path().join("etc")).unwrap();
+        std::fs::write(dir.path().join("etc/passwd"), "ours").unwrap();
+        for path in ["absolute/passwd", "climbing/passwd", "/../../etc/passwd", "etc/passwd"] {
+            let file = std::fs::File::from(open_file(&root, Path::new(path)).unwrap());
+            assert_eq!(std::io::read_to_string(file).unwrap(), "ours", "{path}");
+        }
+    }
+
+    #[test]
+    fn missing_directories_are_made_and_links_stay_inside() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = open_host(dir.path()).unwrap();
+        make_dirs(&root, Path::new("a/b/c"), 0o777).unwrap();
+        let made = std::fs::metadata(dir.path().join("a/b/c")).unwrap();
+        assert_eq!(made.permissions().mode() & 0o7777, 0o777, "the umask does not count");
+        symlink("/elsewhere", dir.path().join("link")).unwrap();
+        assert!(make_dirs(&root, Path::new("link/x"), 0o755).is_err(), "a dangling link is not followed");
+        std::fs::create_dir(dir.path().join("elsewhere")).unwrap();
+        let inside = std::fs::File::from(make_dirs(&root, Path::new("link/x"), 0o755).unwrap());
+        let expected = std::fs::metadata(dir.path().join("elsewhere/x")).unwrap().ino();
+        assert_eq!(inside.metadata().unwrap().ino(), expected);
+    }
+}
