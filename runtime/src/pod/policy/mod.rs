@@ -37,3 +37,6 @@ pub use state::{
 };
 pub use status::{observed, status};
 pub use step::step;
+
+#[cfg(test)]
+mod tests;
