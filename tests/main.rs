@@ -1,5 +1,6 @@
 //! podrun's tests through the real binary: one program, so that images are loaded once.
 
+mod harness;
 mod images;
 
 use std::process::ExitCode;
@@ -11,6 +12,7 @@ fn main() -> ExitCode {
         return code;
     }
     let mut suite = Suite::default();
+    harness::add(&mut suite);
     images::add(&mut suite);
     suite.run().exit_code()
 }

@@ -119,26 +119,14 @@ fn network(host: &Host, lines: &mut BTreeSet<String>) -> Result<()> {
     Ok(())
 }
 
-/// The sysctls of the host's namespaces: those of the network, and the ones that a pod may set.
+/// The sysctls of the host's namespaces, read from inside since they show the reader's.
 fn sysctls(host: &Host, lines: &mut BTreeSet<String>) -> Result<()> {
-    let sys = host.path("/proc/sys");
-    // /proc/sys/net shows the network of who reads, so that it is read from inside.
-    let find = host.run(
-        "sh",
-        &["-c", "find /proc/sys/net /proc/sys/fs/mqueue -type f -readable 2>/dev/null | xargs grep -s -H ''"],
-    )?;
-    let changes_by_itself = ["nf_conntrack_count", "tcp_fastopen_key", "/stable_secret", "nf_log"];
-    for line in find.stdout.lines() {
-        if !changes_by_itself.iter().any(|name| line.contains(name)) {
-            lines.insert(format!("sysctl {}", line.trim_start_matches("/proc/sys/")));
-        }
+    const READ: &str = "cd /proc/sys; find net fs/mqueue kernel/shm* kernel/sem kernel/msg* kernel/hostname \
+        kernel/domainname -type f -readable ! -name stable_secret ! -name tcp_fastopen_key \
+        ! -name nf_conntrack_count -print0 | xargs -0 grep -s -H ''; :";
+    for line in host.run("sh", &["-c", READ])?.ok()?.lines() {
+        lines.insert(format!("sysctl {line}"));
     }
-    for name in ["shm_rmid_forced", "shmmax", "shmall", "shmmni", "sem", "msgmax", "msgmnb", "msgmni"] {
-        let inside = std::fs::read_to_string(sys.join("kernel").join(name)).context("kernel sysctl")?;
-        lines.insert(format!("sysctl kernel/{name}:{}", inside.trim_end()));
-    }
-    let hostname = host.run("hostname", &[])?.ok()?;
-    lines.insert(format!("hostname {}", hostname.trim_end()));
     Ok(())
 }
 

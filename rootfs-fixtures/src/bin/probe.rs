@@ -1,2 +1,0 @@
-//! What a container's program sees and does, for podrun's tests.
-fn main() {}
