@@ -25,6 +25,7 @@ use serde_json::value::RawValue;
 
 use crate::error::{Context, Result};
 use crate::host::Host;
+use crate::pod::policy::PodState;
 
 /// The version that this podrun writes into every record.
 const VERSION: u32 = 1;
@@ -166,9 +167,17 @@ pub struct SandboxStatus {
     /// The grace that the end was given, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_grace: Option<u64>,
-    /// The pod front's v1 PodStatus.
+    /// The pod front's [`PodState`] (not the PodStatus, which [`crate::pod::policy::status`] makes of it): all that
+    /// the creating client, `get` and `describe` ask for, and what ends the pod when its monitor is lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<Box<RawValue>>,
+}
+
+impl SandboxStatus {
+    /// What the policy knows of the pod; `None` before it began, and for a pod of another front.
+    pub fn pod_state(&self) -> Option<PodState> {
+        serde_json::from_str(self.pod.as_ref()?.get()).ok()
+    }
 }
 
 /// Which part a container plays in its pod.
