@@ -1,0 +1,92 @@
+# podrun: every way in. `make help` lists them. Nothing here starts a service or changes the host,
+# beyond the Debian packages that `need` installs, each named with its reason.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+# The images that `make fixtures` makes; empty: all of them.
+IMAGES ?=
+# What `make test` hands on to the tests, for example ARGS='--test podrun load'.
+ARGS ?=
+
+SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+NEED := scripts/need.sh
+FOR_BUILD := gcc:links\ podrun libc6-dev:links\ it\ statically
+FOR_RUNNING := iproute2:shows\ links\ and\ addresses nftables:shows\ firewall\ rules procps:shows\ processes
+
+.PHONY: help
+help: ## this list
+	@echo "podrun: make TARGET"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
+
+.PHONY: rust
+rust:
+	@scripts/rust.sh
+
+.PHONY: build
+build: rust ## the static binary, at target/podrun
+	@$(NEED) $(FOR_BUILD)
+	cargo build --release --locked --package podrun
+	@install -m 755 target/$(HOST)/release/podrun target/.podrun.new && mv target/.podrun.new target/podrun
+
+.PHONY: fixtures
+fixtures: rust ## the images of tests and demo, below target/fixtures (IMAGES="busybox nginx" makes only these)
+	@$(NEED) $(FOR_BUILD)
+	cargo build --quiet --locked --package rootfs-fixtures
+	@make_images() { target/$(HOST)/debug/rootfs-fixtures target/fixtures $(IMAGES); }; \
+	make_images || { echo "once more, with fresh package lists"; $(SUDO) apt-get -qq update; make_images; }
+
+# Debian's docker-registry would start a service when installed: it is unpacked here instead.
+target/fixtures/tools/docker-registry:
+	@scripts/unpack.sh docker-registry $@
+
+.PHONY: test
+test: fixtures target/fixtures/tools/docker-registry ## every test; those that make pods run as root (by sudo)
+	@$(NEED) $(FOR_RUNNING)
+	cargo build --quiet --locked --workspace
+	$(if $(SUDO),env CARGO_TARGET_$(shell echo '$(HOST)' | tr a-z- A-Z_)_RUNNER="sudo -E") cargo test --locked --workspace --no-fail-fast $(ARGS)
+
+.PHONY: lint
+lint: rust ## formatting, clippy, licences, layering
+	@$(NEED) $(FOR_BUILD)
+	cargo fmt --all --check
+	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+	cargo test --quiet --locked --package podrun-tests --test layering --test licences
+
+.PHONY: demo
+demo: build ## a pod of two containers from its creation to its end, each command shown
+	@$(NEED) $(FOR_RUNNING)
+	@$(MAKE) fixtures IMAGES="busybox nginx"
+	@scripts/demo.sh
+
+.PHONY: bench
+bench: build ## times beside the kernel's floor and the peers that are there
+	@$(NEED) $(FOR_RUNNING)
+	@$(MAKE) fixtures IMAGES="busybox"
+	@$(SUDO) scripts/bench.sh
+
+.PHONY: peers
+peers: ## a root below target/peers with today's crun, runc, podman and containerd, for make bench
+	@$(NEED) debootstrap:makes\ the\ root
+	@$(SUDO) scripts/peers.sh target/peers
+
+.PHONY: install
+install: build ## binary, podrun-oci link, man pages and completions below DESTDIR and PREFIX
+	install -D -m 755 target/podrun '$(DESTDIR)$(PREFIX)/bin/podrun'
+	ln -sf podrun '$(DESTDIR)$(PREFIX)/bin/podrun-oci'
+	install -d '$(DESTDIR)$(PREFIX)/share/man/man1'
+	target/podrun man '$(DESTDIR)$(PREFIX)/share/man/man1'
+	@complete() { install -d "$$(dirname "$$2")"; target/podrun completion "$$1" >"$$2"; echo "completion $$1 > $$2"; }; \
+	complete bash '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/podrun'; \
+	complete zsh '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_podrun'; \
+	complete fish '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/podrun.fish'
+
+.PHONY: clean
+clean: ## remove target/
+	rm -rf target
