@@ -7,9 +7,18 @@ use super::status::phase;
 use super::{ContainerPhase, ContainerRun, Moment, PodState, Role, Sandbox, Transition};
 use crate::pod::manifest::{ConditionStatus, Pod, PodCondition, PodPhase};
 
-/// The conditions in the order in which Kubernetes lists them.
-const KINDS: [&str; 5] =
-    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+/// What a condition asks of a pod.
+type Question = fn(&Pod, &PodState) -> Finding;
+
+/// The conditions in the order in which Kubernetes lists them. Without readiness gates, which podrun has
+/// none of, a pod is ready when its containers are.
+const CONDITIONS: [(&str, Question); 5] = [
+    ("PodReadyToStartContainers", |_, state| Finding::plain(state.sandbox == Sandbox::Ready)),
+    ("Initialized", initialized),
+    ("Ready", containers_ready),
+    ("ContainersReady", containers_ready),
+    ("PodScheduled", |_, _| Finding::plain(true)),
+];
 
 /// A condition's value and, where there is one, the reason and the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +52,8 @@ impl Finding {
 
 /// Remembers which conditions changed.
 pub(super) fn note_transitions(state: &mut PodState, pod: &Pod, now: Moment) {
-    for kind in KINDS {
-        let holds = find(pod, state, kind).holds;
+    for (kind, find) in CONDITIONS {
+        let holds = find(pod, state).holds;
         let known = state.conditions.get(kind);
         if known.is_none_or(|transition| transition.holds != holds) {
             state.conditions.insert(kind.to_owned(), Transition { holds, at: now });
@@ -54,8 +63,8 @@ pub(super) fn note_transitions(state: &mut PodState, pod: &Pod, now: Moment) {
 
 /// The conditions as Kubernetes writes them.
 pub(super) fn conditions(pod: &Pod, state: &PodState) -> Vec<PodCondition> {
-    let condition = |kind: &str| {
-        let Finding { holds, reason, message } = find(pod, state, kind);
+    let condition = |(kind, find): (&str, Question)| {
+        let Finding { holds, reason, message } = find(pod, state);
         PodCondition {
             kind: kind.to_owned(),
             status: if holds { ConditionStatus::True } else { ConditionStatus::False },
@@ -65,17 +74,7 @@ pub(super) fn conditions(pod: &Pod, state: &PodState) -> Vec<PodCondition> {
             last_transition_time: state.conditions.get(kind).map(|transition| transition.at.into()),
         }
     };
-    KINDS.map(condition).into()
-}
-
-fn find(pod: &Pod, state: &PodState, kind: &str) -> Finding {
-    match kind {
-        "PodReadyToStartContainers" => Finding::plain(state.sandbox == Sandbox::Ready),
-        "Initialized" => initialized(pod, state),
-        "PodScheduled" => Finding::plain(true),
-        // Without readiness gates a pod is ready when its containers are.
-        _ => containers_ready(pod, state),
-    }
+    CONDITIONS.map(condition).into()
 }
 
 fn initialized(pod: &Pod, state: &PodState) -> Finding {

@@ -115,28 +115,29 @@ pub(super) fn phase(pod: &Pod, state: &PodState) -> PodPhase {
     }
     let over = matches!(state.sandbox, Sandbox::Stopping | Sandbox::Stopped);
     match (phase_of_life(pod.spec.restart_policy, &Tally::of(state), over), over) {
-        // Its end came before it ever ran.
-        (PodPhase::Pending | PodPhase::Running, true) => PodPhase::Failed,
+        // Its end came before all of it ever ran.
+        (PodPhase::Pending, true) => PodPhase::Failed,
         (phase, _) => phase,
     }
 }
 
 fn phase_of_life(policy: RestartPolicy, tally: &Tally, over: bool) -> PodPhase {
     let all_well = tally.stopped == tally.succeeded;
+    let restarts = match policy {
+        RestartPolicy::Always => !over,
+        RestartPolicy::OnFailure => !over && !all_well,
+        RestartPolicy::Never => false,
+    };
     if tally.init_failed > 0 && policy == RestartPolicy::Never {
         PodPhase::Failed
     } else if tally.pending > 0 || tally.waiting > 0 {
         PodPhase::Pending
-    } else if tally.running > 0 {
-        PodPhase::Running
-    } else if policy == RestartPolicy::Always && !over {
+    } else if tally.running > 0 || restarts {
         PodPhase::Running
     } else if all_well {
         PodPhase::Succeeded
-    } else if policy == RestartPolicy::Never || over {
-        PodPhase::Failed
     } else {
-        PodPhase::Running
+        PodPhase::Failed
     }
 }
 
