@@ -14,14 +14,14 @@ use runtime::host::Host;
 use runtime::{Error, ErrorKind, Result};
 
 use crate::config::{self, Config, Overrides};
-use crate::{exit, missing, output, version};
+use crate::{completion, exit, missing, output, pod, version};
 
 /// Run Kubernetes pods on this host, without a server
 ///
 /// A manifest is a Kubernetes v1 Pod: the file that `kubectl create -f` takes works here too.
 #[derive(Debug, Parser)]
 #[command(name = "podrun", version, max_term_width = 100, disable_help_subcommand = true)]
-struct Cli {
+pub(crate) struct Cli {
     #[command(flatten)]
     globals: Globals,
     #[command(subcommand)]
@@ -53,13 +53,23 @@ struct Globals {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Get(pod::get::Args),
+    Describe(pod::describe::Args),
+    Logs(pod::logs::Args),
+    Exec(pod::exec::Args),
+    Attach(pod::attach::Args),
+    Wait(pod::wait::Args),
+    Ns(pod::namespaces::Args),
+    Completion(completion::Args),
+    #[command(hide = true)]
+    Man(completion::ManArgs),
     Version(version::Args),
 }
 
 impl Command {
     /// Whether the verb touches what only root may: all do, but those listed.
     fn needs_root(&self) -> bool {
-        !matches!(self, Self::Version(_))
+        !matches!(self, Self::Completion(_) | Self::Man(_) | Self::Version(_))
     }
 }
 
@@ -113,8 +123,17 @@ impl Parsed {
             log_dir: globals.log_dir,
             cgroup_parent: globals.cgroup_parent,
         })?;
-        let _context = Context { host, config, given_namespace: globals.namespace };
+        let context = Context { host, config, given_namespace: globals.namespace };
         match self.cli.command {
+            Command::Get(args) => pod::get::run(&args, &context),
+            Command::Describe(args) => pod::describe::run(&args, &context),
+            Command::Logs(args) => pod::logs::run(&args, &context),
+            Command::Exec(args) => pod::exec::run(&args, &context),
+            Command::Attach(args) => pod::attach::run(&args, &context),
+            Command::Wait(args) => pod::wait::run(&args, &context),
+            Command::Ns(args) => pod::namespaces::run(&args, &context),
+            Command::Completion(args) => completion::run(&args),
+            Command::Man(args) => completion::man(&args),
             Command::Version(args) => version::run(&args),
         }
     }

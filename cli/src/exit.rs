@@ -40,6 +40,11 @@ pub(crate) fn code_beside_a_child(kind: ErrorKind) -> u8 {
     }
 }
 
+/// The exit code that passes on a child's own.
+pub(crate) fn of_child(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(PODRUN_FAILED))
+}
+
 /// Prints `error` and gives its exit code.
 pub(crate) fn report(error: &Error) -> ExitCode {
     if output::is_closed() {

@@ -6,14 +6,21 @@
 use std::process::ExitCode;
 
 mod args;
+mod completion;
 mod config;
+mod duration;
 mod exit;
 mod missing;
 mod output;
 mod pod;
+mod query;
+mod table;
 mod version;
 
 fn main() -> ExitCode {
+    if completion::answer() {
+        return ExitCode::SUCCESS;
+    }
     let parsed = match args::parse(std::env::args_os()) {
         Ok(parsed) => parsed,
         Err(code) => return code,

@@ -28,11 +28,6 @@ impl Table {
         self.rows.push(cells.into_iter().map(|cell| printable(cell.into())).collect());
     }
 
-    /// Whether there is no row.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     /// The text, one line a row; `header` leaves the first line out where false.
     pub(crate) fn render(&self, header: bool) -> String {
         self.render_with(&self.widths(), header)
@@ -40,9 +35,13 @@ impl Table {
 
     /// The widths that the cells ask for, for [`Table::render_with`].
     pub(crate) fn widths(&self) -> Vec<usize> {
-        let cells = |column: usize| std::iter::once(&self.header).chain(&self.rows).filter_map(move |row| row.get(column));
+        let cells = |column: usize| {
+            std::iter::once(&self.header).chain(&self.rows).filter_map(move |row| row.get(column))
+        };
         (0..self.header.len())
-            .map(|column| cells(column).map(|cell| cell.chars().count() + PADDING).max().unwrap_or(0).max(LEAST))
+            .map(|column| {
+                cells(column).map(|cell| cell.chars().count() + PADDING).max().unwrap_or(0).max(LEAST)
+            })
             .collect()
     }
 

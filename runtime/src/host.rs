@@ -78,6 +78,12 @@ impl Host {
         std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
     }
 
+    /// The host's name: what `NODE` shows. Empty where it cannot be read.
+    pub fn node_name() -> String {
+        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        name.trim_end().to_owned()
+    }
+
     /// The state dir whose pods are also listed in /run/netns, for `ip netns`.
     pub const DEFAULT_STATE_DIR: &'static str = "/run/podrun";
 

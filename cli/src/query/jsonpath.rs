@@ -52,10 +52,17 @@ enum Step {
     /// `..name`: every field of that name at any depth; `..*` and `..` every value.
     Recursive(Option<String>),
     Wildcard,
-    Slice { start: Option<i64>, end: Option<i64>, step: i64 },
+    Slice {
+        start: Option<i64>,
+        end: Option<i64>,
+        step: i64,
+    },
     Index(i64),
     Union(Vec<Step>),
-    Filter { left: Operand, op: Option<(Comparison, Operand)> },
+    Filter {
+        left: Operand,
+        op: Option<(Comparison, Operand)>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -156,9 +163,11 @@ impl Step {
                 descend(value, name.as_deref(), &mut found);
                 found
             }
-            Self::Index(index) => {
-                value.as_array().and_then(|items| items.get(position(*index, items.len())?)).into_iter().collect()
-            }
+            Self::Index(index) => value
+                .as_array()
+                .and_then(|items| items.get(position(*index, items.len())?))
+                .into_iter()
+                .collect(),
             Self::Slice { start, end, step } => slice(value, *start, *end, *step),
             Self::Union(steps) => steps.iter().flat_map(|step| step.apply(root, value)).collect(),
             Self::Filter { left, op } => {
@@ -222,7 +231,9 @@ fn holds(left: &Operand, comparison: Comparison, right: &Operand, root: &Value, 
         Comparison::Less => compare(left, right) == Some(Ordering::Less),
         Comparison::LessOrEqual => matches!(compare(left, right), Some(Ordering::Less | Ordering::Equal)),
         Comparison::Greater => compare(left, right) == Some(Ordering::Greater),
-        Comparison::GreaterOrEqual => matches!(compare(left, right), Some(Ordering::Greater | Ordering::Equal)),
+        Comparison::GreaterOrEqual => {
+            matches!(compare(left, right), Some(Ordering::Greater | Ordering::Equal))
+        }
     }
 }
 
@@ -439,8 +450,12 @@ impl Parser<'_> {
     }
 
     fn integer(&mut self) -> Result<Option<i64>, SyntaxError> {
-        let digits: String =
-            self.rest().char_indices().take_while(|(i, c)| c.is_ascii_digit() || (*i == 0 && *c == '-')).map(|(_, c)| c).collect();
+        let digits: String = self
+            .rest()
+            .char_indices()
+            .take_while(|(i, c)| c.is_ascii_digit() || (*i == 0 && *c == '-'))
+            .map(|(_, c)| c)
+            .collect();
         if digits.is_empty() {
             return Ok(None);
         }
@@ -521,7 +536,10 @@ mod tests {
             ("{.items[::2].metadata.name}", "web"),
             ("{.items[9].metadata.name}", ""),
             ("{.absent.field}", ""),
-            ("{.items[*]['metadata.name','status']}", r#"{"restarts":3,"conditions":[{"type":"Ready","status":"True"},{"type":"Initialized","status":"False"}]} {"restarts":0,"conditions":[]}"#),
+            (
+                "{.items[*]['metadata.name','status']}",
+                r#"{"restarts":3,"conditions":[{"type":"Ready","status":"True"},{"type":"Initialized","status":"False"}]} {"restarts":0,"conditions":[]}"#,
+            ),
             (r"{.items[0].metadata.labels.app\.kubernetes\.io/name}", "w"),
             ("{.items[0].metadata.labels['tier']}", "front"),
             (r#"{range .items[*]}{.metadata.name}{"\t"}{.status.restarts}{"\n"}{end}"#, "web\t3\njob\t0\n"),
@@ -541,7 +559,8 @@ mod tests {
 
     #[test]
     fn ranges_nest() {
-        let template = r#"{range .items[*]}{.metadata.name}:{range .status.conditions[*]} {.type}{end};{end}"#;
+        let template =
+            r#"{range .items[*]}{.metadata.name}:{range .status.conditions[*]} {.type}{end};{end}"#;
         assert_eq!(render(template), "web: Ready Initialized;job:;");
     }
 

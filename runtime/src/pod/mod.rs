@@ -1,10 +1,12 @@
 //! Pods: manifests, the policy of Kubernetes, the monitor, and the records on disk.
 
+pub mod changes;
 pub mod client;
 pub mod logs;
 pub mod monitor;
 pub mod protocol;
 pub mod session;
+pub mod store;
 
 pub mod manifest;
 pub mod policy;
@@ -12,6 +14,7 @@ pub mod policy;
 pub mod attempt;
 pub mod bundle;
 pub mod names;
+pub mod namespaces;
 pub mod record;
 pub mod resources;
 pub mod sandbox;

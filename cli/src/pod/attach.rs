@@ -1,0 +1,66 @@
+//! `podrun attach`: the streams of a container that runs already.
+
+use std::process::ExitCode;
+
+use clap_complete::engine::ArgValueCompleter;
+use runtime::Result;
+use runtime::pod::client::Monitor;
+use runtime::pod::session::{self, Ended, Options};
+
+use super::{exec, target};
+use crate::args::Context;
+use crate::completion;
+use crate::output;
+
+/// Join a running container's output, and its input with -i
+///
+/// With a terminal (-it), Ctrl-P Ctrl-Q leaves without ending the container.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  podrun attach web
+  podrun attach -it shell -c main")]
+pub(crate) struct Args {
+    /// The pod
+    #[arg(value_name = "POD", add = ArgValueCompleter::new(completion::pods))]
+    pod: String,
+    /// The container [default: the pod's default or first one]
+    #[arg(short, long, value_name = "NAME", add = ArgValueCompleter::new(completion::containers))]
+    container: Option<String>,
+    /// Pass standard input on
+    #[arg(short = 'i', long)]
+    stdin: bool,
+    /// Standard input is a terminal
+    #[arg(short, long)]
+    tty: bool,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
+    let entry = target::find(context, &args.pod)?;
+    let container = target::container(&entry.pod, args.container.as_deref())?;
+    let id = target::running_id(&entry.pod, &container.name)?;
+    if args.stdin && !container.stdin {
+        output::note(format_args!(
+            "container {:?} has no standard input (stdin: true); attaching to its output",
+            container.name
+        ));
+    }
+    let stdin = args.stdin && container.stdin;
+    if args.tty && !container.tty {
+        output::note(format_args!("Unable to use a TTY - container {} did not allocate one", container.name));
+    }
+    let tty = args.tty && container.tty && exec::terminal_or_warn();
+    let mut monitor = Monitor::connect(&context.host, &entry.id)?;
+    let ends = monitor.attach(id, stdin)?;
+    if stdin && tty {
+        output::note("If you don't see a command prompt, try pressing enter.");
+    }
+    let options =
+        Options { stdin, tty, detach: true, container: container.tty.then_some(id), ..Options::default() };
+    match session::run(&mut monitor, ends, options)? {
+        Ended::Detached => {
+            output::note(format_args!("\r\ndetached from pod/{}; it goes on", entry.pod.metadata.name))
+        }
+        Ended::Closed | Ended::Exited(_) => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}

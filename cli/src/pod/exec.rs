@@ -1,0 +1,79 @@
+//! `podrun exec`: another process in a running container.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap_complete::engine::ArgValueCompleter;
+use runtime::Result;
+use runtime::pod::client::Monitor;
+use runtime::pod::protocol::Exec;
+use runtime::pod::session::{self, Ended, Options};
+
+use super::target;
+use crate::args::Context;
+use crate::completion;
+use crate::{exit, output};
+
+/// Run a command in a container
+///
+/// The command's own exit code is passed on; 127 says that it was not found in the container, 126 that
+/// it cannot be executed, 125 that podrun itself failed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  podrun exec web -- cat /etc/hosts
+  podrun exec -it web -c sidecar -- sh
+  podrun exec web -- tar c /srv | tar t")]
+pub(crate) struct Args {
+    /// The pod
+    #[arg(value_name = "POD", add = ArgValueCompleter::new(completion::pods))]
+    pod: String,
+    /// The container [default: the pod's default or first one]
+    #[arg(short, long, value_name = "NAME", add = ArgValueCompleter::new(completion::containers))]
+    container: Option<String>,
+    /// Pass standard input on
+    #[arg(short = 'i', long)]
+    stdin: bool,
+    /// Give the command a terminal
+    #[arg(short, long)]
+    tty: bool,
+    /// The command and its arguments
+    #[arg(value_name = "COMMAND", last = true, required = true)]
+    command: Vec<String>,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
+    exec(args, context).or_else(|error| {
+        exit::print(&error);
+        Ok(ExitCode::from(exit::code_beside_a_child(error.kind())))
+    })
+}
+
+fn exec(args: &Args, context: &Context) -> Result<ExitCode> {
+    let entry = target::find(context, &args.pod)?;
+    let container = target::container(&entry.pod, args.container.as_deref())?;
+    let id = target::running_id(&entry.pod, &container.name)?;
+    let tty = args.tty && terminal_or_warn();
+    let mut monitor = Monitor::connect(&context.host, &entry.id)?;
+    let started = monitor.exec(Exec {
+        container: id.into(),
+        args: args.command.clone(),
+        tty,
+        stdin: args.stdin,
+        env: Vec::new(),
+        size: session::window().filter(|_| tty),
+    })?;
+    let options = Options { stdin: args.stdin, tty, exec: Some(started.id), ..Options::default() };
+    match session::run(&mut monitor, started.streams, options)? {
+        Ended::Exited(exit) => Ok(exit::of_child(exit.code)),
+        Ended::Closed | Ended::Detached => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Whether standard input is a terminal; where it is none, that is said, and the command goes on without.
+pub(crate) fn terminal_or_warn() -> bool {
+    let is_terminal = std::io::stdin().is_terminal();
+    if !is_terminal {
+        output::note("Unable to use a TTY - input is not a terminal or the right kind of file");
+    }
+    is_terminal
+}

@@ -1,0 +1,115 @@
+//! Objects on standard output: JSON, YAML, names and jsonpath, as `-o` asks.
+//!
+//! Invariant: what is printed is the v1 Pod itself, or a v1 List of them, and nothing else.
+
+use std::str::FromStr;
+
+use runtime::pod::manifest::Pod;
+use runtime::{Error, Result};
+use serde_json::{Value, json};
+
+use crate::output;
+use crate::query::jsonpath::Template;
+
+/// What `-o` asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Format {
+    /// The table with more columns.
+    Wide,
+    /// The objects.
+    Object(ObjectFormat),
+}
+
+/// How objects are written.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum ObjectFormat {
+    Json,
+    Yaml,
+    /// `pod/web`, a line each.
+    Name,
+    JsonPath(Template),
+}
+
+impl FromStr for ObjectFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "json" => Ok(Self::Json),
+            "yaml" => Ok(Self::Yaml),
+            "name" => Ok(Self::Name),
+            _ => match text.strip_prefix("jsonpath=") {
+                Some(template) => {
+                    Template::parse(template).map(Self::JsonPath).map_err(|error| error.to_string())
+                }
+                None => Err("one of json, yaml, name, jsonpath=TEMPLATE is wanted".into()),
+            },
+        }
+    }
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        if text == "wide" {
+            return Ok(Self::Wide);
+        }
+        text.parse().map(Self::Object).map_err(|why: String| match why.strip_prefix("one of ") {
+            Some(rest) => format!("one of wide, {rest}"),
+            None => why,
+        })
+    }
+}
+
+/// Prints one object.
+pub(crate) fn object(format: &ObjectFormat, pod: &Pod) -> Result<()> {
+    match format {
+        ObjectFormat::Name => output::line(format_args!("pod/{}", pod.metadata.name)),
+        _ => value(format, &json_of(pod)),
+    }
+}
+
+/// Prints several objects: a v1 List.
+pub(crate) fn list(format: &ObjectFormat, pods: &[&Pod]) -> Result<()> {
+    if *format == ObjectFormat::Name {
+        return pods.iter().try_for_each(|pod| object(format, pod));
+    }
+    let items: Vec<Value> = pods.iter().map(|pod| json_of(pod)).collect();
+    value(
+        format,
+        &json!({"apiVersion": "v1", "items": items, "kind": "List", "metadata": {"resourceVersion": ""}}),
+    )
+}
+
+/// The pod as JSON.
+pub(crate) fn json_of(pod: &Pod) -> Value {
+    serde_json::to_value(pod).expect("a pod's keys are strings")
+}
+
+fn value(format: &ObjectFormat, value: &Value) -> Result<()> {
+    match format {
+        ObjectFormat::Json => output::line(format_args!("{value:#}")),
+        ObjectFormat::Yaml => {
+            let text = serde_saphyr::to_string(value).map_err(|error| Error::failed(error.to_string()))?;
+            output::text(text)
+        }
+        ObjectFormat::JsonPath(template) => output::text(template.render(value)),
+        ObjectFormat::Name => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_kubectls_and_others_are_refused_by_name() {
+        assert_eq!("json".parse(), Ok(Format::Object(ObjectFormat::Json)));
+        assert_eq!("wide".parse(), Ok(Format::Wide));
+        assert!(matches!("jsonpath={.kind}".parse(), Ok(Format::Object(ObjectFormat::JsonPath(_)))));
+        assert!("custom-columns=x".parse::<Format>().unwrap_err().contains("wide, json"));
+        assert!("jsonpath={.a".parse::<Format>().unwrap_err().contains("expected"));
+        "wide".parse::<ObjectFormat>().unwrap_err();
+    }
+}

@@ -1,0 +1,193 @@
+//! `podrun wait`: until a condition holds, a field has a value, or the pod is gone.
+
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use clap_complete::engine::ArgValueCompleter;
+use runtime::pod::changes::Changes;
+use runtime::pod::manifest::Pod;
+use runtime::pod::store::{self, PodEntry};
+use runtime::{Error, ErrorKind, Result};
+use serde_json::Value;
+
+use super::{print, target};
+use crate::args::Context;
+use crate::completion;
+use crate::query::jsonpath::{Template, plain};
+use crate::query::selector::Selector;
+use crate::{duration, output};
+
+/// Wait until pods are as asked
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  podrun wait pod/web --for=condition=Ready --timeout 60s
+  podrun wait job --for=jsonpath='{.status.phase}'=Succeeded
+  podrun wait web --for=delete")]
+pub(crate) struct Args {
+    /// The pods
+    #[arg(value_name = "[pod] NAME", add = ArgValueCompleter::new(completion::pods))]
+    words: Vec<String>,
+    /// condition=NAME[=VALUE], jsonpath=PATH[=VALUE] or delete
+    #[arg(long = "for", value_name = "WHAT")]
+    goal: Goal,
+    /// Give up after this time; 0 asks once
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "30s")]
+    timeout: Duration,
+    /// The pods with these labels
+    #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with = "words")]
+    selector: Option<Selector>,
+    /// All pods of the namespace
+    #[arg(long, conflicts_with_all = ["words", "selector"])]
+    all: bool,
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, PartialEq)]
+enum Goal {
+    Delete,
+    Condition {
+        name: String,
+        value: String,
+    },
+    /// A field has a value, or any.
+    Field {
+        path: Template,
+        value: Option<String>,
+    },
+}
+
+impl FromStr for Goal {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        if text == "delete" {
+            return Ok(Self::Delete);
+        }
+        if let Some(condition) = text.strip_prefix("condition=") {
+            let (name, value) = condition.split_once('=').unwrap_or((condition, "True"));
+            return Ok(Self::Condition { name: name.into(), value: value.into() });
+        }
+        let Some(rest) = text.strip_prefix("jsonpath=") else {
+            return Err("expected condition=NAME[=VALUE], jsonpath='{PATH}'[=VALUE] or delete".into());
+        };
+        // The value follows the closing brace: a filter inside has `==` of its own.
+        let (path, value) = match rest.rfind('}') {
+            Some(end) => (&rest[..=end], rest[end + 1..].strip_prefix('=')),
+            None => rest.split_once('=').map_or((rest, None), |(path, value)| (path, Some(value))),
+        };
+        let path = Template::parse_path(path).map_err(|error| error.to_string())?;
+        Ok(Self::Field { path, value: value.map(str::to_owned) })
+    }
+}
+
+impl Goal {
+    fn is_met(&self, pod: &Pod) -> bool {
+        match self {
+            Self::Delete => false,
+            Self::Condition { name, value } => pod.status.conditions.iter().any(|condition| {
+                condition.kind.eq_ignore_ascii_case(name)
+                    && format!("{:?}", condition.status).eq_ignore_ascii_case(value)
+            }),
+            Self::Field { path, value } => {
+                let object = print::json_of(pod);
+                let found = path.select(&object);
+                match value {
+                    Some(value) => found.iter().any(|one| plain(one) == *value),
+                    None => found.iter().any(|one| !matches!(one, Value::Null)),
+                }
+            }
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
+    let deadline = Instant::now() + args.timeout;
+    let mut changes = Changes::new(&context.host)?;
+    for entry in pods(args, context)? {
+        wait(args, context, &mut changes, &entry, deadline)?;
+        output::line(format_args!("pod/{} condition met", entry.name))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn pods(args: &Args, context: &Context) -> Result<Vec<PodEntry>> {
+    let names = target::names(&args.words)?;
+    if names.is_empty() && args.selector.is_none() && !args.all {
+        return Err(Error::new(ErrorKind::Usage, "name a pod, or choose pods by -l or --all"));
+    }
+    if names.is_empty() {
+        let all = store::list(&context.host)?.into_iter();
+        let chosen: Vec<PodEntry> = all
+            .filter(|entry| entry.namespace == context.namespace())
+            .filter(|entry| {
+                args.selector.as_ref().is_none_or(|chosen| chosen.matches(&entry.pod.metadata.labels))
+            })
+            .collect();
+        return if chosen.is_empty() && args.goal != Goal::Delete {
+            Err(Error::new(ErrorKind::NotFound, "no matching pods found"))
+        } else {
+            Ok(chosen)
+        };
+    }
+    let mut found = Vec::new();
+    for name in &names {
+        match target::find(context, name) {
+            Ok(entry) => found.push(entry),
+            // What is gone already is what was waited for.
+            Err(error) if error.kind() == ErrorKind::NotFound && args.goal == Goal::Delete => {
+                output::line(format_args!("pod/{} condition met", target::name(name)?))?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+fn wait(
+    args: &Args,
+    context: &Context,
+    changes: &mut Changes,
+    entry: &PodEntry,
+    deadline: Instant,
+) -> Result<()> {
+    changes.follow(&entry.id)?;
+    loop {
+        match store::find(&context.host, &entry.namespace, &entry.id) {
+            Ok(now) if args.goal.is_met(&now.pod) => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound && args.goal == Goal::Delete => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        if !changes.wait(Some(deadline))? {
+            return Err(Error::new(
+                ErrorKind::Timeout,
+                format!("timed out waiting for the condition on pods/{}", entry.name),
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn goals_are_read_as_kubectl_reads_them() {
+        assert_eq!("delete".parse(), Ok(Goal::Delete));
+        let ready = |value: &str| Goal::Condition { name: "Ready".into(), value: value.into() };
+        assert_eq!("condition=Ready".parse(), Ok(ready("True")));
+        assert_eq!("condition=Ready=false".parse(), Ok(ready("false")));
+        for (text, wanted) in [
+            ("jsonpath={.status.phase}=Running", Some("Running")),
+            (".status.phase", None),
+            (r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}=True"#, Some("True")),
+            ("jsonpath=.status.podIP", None),
+        ] {
+            match text.parse::<Goal>() {
+                Ok(Goal::Field { value, .. }) => assert_eq!(value.as_deref(), wanted, "{text}"),
+                other => assert!(wanted.is_none() && other.is_err(), "{text}: {other:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Waiting for pods to change, without a monitor's help: their records and logs are watched on disk.
+//!
+//! Invariant: a monitor writes before it tells, so whoever reads the records again after a wake-up
+//! sees the change. A monitor that is killed writes nothing; its closed socket wakes the reader instead.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Instant;
+
+use super::client::Monitor;
+use crate::error::{Context, Result};
+use crate::host::Host;
+use crate::sys::poll::{self, Interest};
+use crate::sys::watch::Watch;
+
+/// What wakes a client that waits for pods.
+#[derive(Debug)]
+pub struct Changes {
+    host: Host,
+    watch: Watch,
+    /// A connection to each followed pod's monitor, `None` where it runs no more.
+    monitors: BTreeMap<String, Option<Monitor>>,
+}
+
+impl Changes {
+    /// Wakes when a pod is made or removed.
+    pub fn new(host: &Host) -> Result<Self> {
+        let pods = host.root.join("pods");
+        std::fs::create_dir_all(&pods).context(|| format!("pod records {}", pods.display()))?;
+        let watch = Watch::new()?;
+        watch.directory(&pods)?;
+        Ok(Self { host: host.clone(), watch, monitors: BTreeMap::new() })
+    }
+
+    /// Wakes also when pod `id` changes, or its monitor ends. A pod that has gone meanwhile is no error.
+    pub fn follow(&mut self, id: &str) -> Result<()> {
+        if !self.monitors.contains_key(id) {
+            self.directory(&self.host.pod_root(id))?;
+            self.monitors.insert(id.into(), Monitor::connect(&self.host, id).ok());
+        }
+        Ok(())
+    }
+
+    /// Wakes also when a file in `directory` is written; false where there is none yet.
+    pub fn directory(&self, directory: &Path) -> Result<bool> {
+        let exists = directory.is_dir();
+        if exists {
+            self.watch.directory(directory)?;
+        }
+        Ok(exists)
+    }
+
+    /// Waits until something changed; false when `deadline` came first.
+    pub fn wait(&mut self, deadline: Option<Instant>) -> Result<bool> {
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let millis = left.map(|left| u32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u32::MAX));
+            let mut polled = vec![(self.watch.as_fd(), Interest::Read)];
+            polled.extend(self.monitors.values().flatten().map(|monitor| (monitor.as_fd(), Interest::Read)));
+            let ready = poll::poll(&polled, millis)?;
+            if ready.iter().any(|one| one.readable) {
+                self.watch.changes()?;
+                // Nothing was asked of a monitor, so that it speaks only by closing.
+                let mut ended = ready.iter().skip(1).map(|one| one.readable);
+                for monitor in self.monitors.values_mut().filter(|monitor| monitor.is_some()) {
+                    if ended.next().unwrap_or(false) {
+                        *monitor = None;
+                    }
+                }
+                return Ok(true);
+            }
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(false);
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Who is in which namespace: the host, a pod's monitor and its containers, read from /proc.
+//!
+//! Invariant: a process is looked at only while it is the one the pod's record means (its start time
+//! is compared), so that a reused pid never shows a stranger's namespaces. See namespaces(7).
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::record::{self, Live, ProcessId};
+use super::store::PodEntry;
+use crate::error::{Context, Result};
+use crate::host::Host;
+
+/// The eight kinds, as /proc names them, in the order of the table: what a pod shares first.
+pub const KINDS: [&str; 8] = ["net", "ipc", "uts", "user", "cgroup", "time", "mnt", "pid"];
+
+/// What a process is to its pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The host's own first process.
+    Host,
+    /// The pod's monitor.
+    Monitor,
+    /// The init of a shared PID namespace.
+    Init,
+    /// A container's first process.
+    Container,
+}
+
+/// One process and its namespaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// What it is to its pod.
+    pub part: Part,
+    /// The container's name; empty for the others.
+    pub container: String,
+    /// Its pid on the host: what nsenter(1) takes.
+    pub pid: i32,
+    /// Its pid as its own PID namespace sees it.
+    pub pid_inside: i32,
+    /// The inode of each namespace, in the order of [`KINDS`]; `None` where the kernel has no such kind.
+    pub inodes: [Option<u64>; 8],
+}
+
+/// The host's row.
+pub fn of_host() -> Result<Row> {
+    read(1, Part::Host, String::new()).context(|| "the host's namespaces")
+}
+
+/// The rows of a pod that runs: the monitor, the shared init if there is one, and each running container.
+pub fn of_pod(host: &Host, entry: &PodEntry) -> Result<Vec<Row>> {
+    let Some(live) = record::load::<Live>(&record::live_path(host, &entry.id)).present() else {
+        return Ok(Vec::new());
+    };
+    let mut rows = Vec::new();
+    let mut add = |process: ProcessId, part, name: String| {
+        if is_same(process) {
+            // It may end while it is looked at.
+            rows.extend(read(process.pid, part, name).ok());
+        }
+    };
+    add(live.monitor, Part::Monitor, String::new());
+    if let Some(init) = live.init {
+        add(init, Part::Init, String::new());
+    }
+    let statuses =
+        entry.pod.status.init_container_statuses.iter().chain(&entry.pod.status.container_statuses);
+    for status in statuses {
+        let id = status.container_id.strip_prefix("podrun://").unwrap_or_default();
+        if let Some(process) = live.containers.get(id) {
+            add(*process, Part::Container, status.name.clone());
+        }
+    }
+    Ok(rows)
+}
+
+/// Whether the process still is the one that was recorded: field 22 of /proc/PID/stat.
+fn is_same(process: ProcessId) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", process.pid)).unwrap_or_default();
+    // The second field is the program's name in parentheses, which may hold anything.
+    let started = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(19)?.parse().ok());
+    started == Some(process.start_time)
+}
+
+fn read(pid: i32, part: Part, container: String) -> std::io::Result<Row> {
+    let proc = PathBuf::from(format!("/proc/{pid}"));
+    let mut inodes = [None; 8];
+    for (kind, inode) in KINDS.iter().zip(&mut inodes) {
+        *inode = match fs::read_link(proc.join("ns").join(kind)) {
+            Ok(link) => link.to_str().and_then(inode_of),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && proc.exists() => None,
+            Err(error) => return Err(error),
+        };
+    }
+    let status = fs::read_to_string(proc.join("status"))?;
+    Ok(Row { part, container, pid, pid_inside: innermost_pid(&status).unwrap_or(pid), inodes })
+}
+
+/// The number in `net:[4026531840]`.
+fn inode_of(link: &str) -> Option<u64> {
+    link.split_once('[')?.1.strip_suffix(']')?.parse().ok()
+}
+
+/// The last number of `NSpid:`, which names the process in each PID namespace from the reader's inwards.
+fn innermost_pid(status: &str) -> Option<i32> {
+    status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().last()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_and_statuses_are_read() {
+        assert_eq!(inode_of("net:[4026531840]"), Some(4_026_531_840));
+        assert_eq!(inode_of("nonsense"), None);
+        assert_eq!(innermost_pid("Name:\tx\nNSpid:\t4713\t2\t1\n"), Some(1));
+    }
+
+    #[test]
+    fn this_process_is_itself_and_no_other() {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        assert!(!is_same(ProcessId { pid, start_time: 1 }));
+        let row = read(pid, Part::Container, "x".into()).unwrap();
+        assert!(row.inodes[0].is_some());
+    }
+}
