@@ -1,12 +1,152 @@
 //! Manifests: the v1 Pod, how it is read, checked and completed.
 //!
-//! Invariant: a [`Pod`](types::Pod) that left this module by `parse` is one that Kubernetes would
-//! accept and that podrun can run as it says: no field of it was ignored in silence.
+//! Invariant: a [`Pod`] that left this module by [`parse`] is one that Kubernetes would accept and
+//! that podrun can run as it says: no field of it was ignored in silence.
 
-pub mod quantity;
-pub mod time;
+mod check;
+mod defaults;
+pub mod expand;
+pub mod fields;
+mod hostname;
+mod json;
+mod kind;
+pub mod path;
+mod qos;
+mod quantity;
+mod report;
+mod suggest;
+mod time;
+mod tree;
 pub mod types;
+mod validate;
+mod yaml;
 
-pub use quantity::Quantity;
-pub use time::Time;
+pub use defaults::{DEFAULT_NAMESPACE, default, place};
+pub use expand::{Expanded, expand, expand_container};
+pub use hostname::{domain, hostname};
+pub use path::{Path, Problem};
+pub use qos::qos_class;
+pub use quantity::{NotAQuantity, Quantity};
+pub use time::{NotATime, Time};
 pub use types::*;
+pub use validate::{lint, names, validate};
+
+use report::Report;
+use tree::{Node, SyntaxError, Value};
+
+use crate::{Error, ErrorKind, Result};
+
+/// One pod out of a manifest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document {
+    /// The pod, checked and completed. Its namespace is empty where the manifest has none ([`place`]
+    /// fills it); its name is empty where there is only a `generateName`.
+    pub pod: Pod,
+    /// What its author should know though nothing is wrong, each with the file's name.
+    pub warnings: Vec<String>,
+}
+
+/// Reads every pod of a manifest, JSON or YAML, one document or several. All that is wrong is in the
+/// error, each problem with `source_name`, line, column, the line itself and a caret.
+pub fn parse(source_name: &str, bytes: &[u8]) -> Result<Vec<Document>> {
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
+        Err(error) => {
+            let line = bytes[..error.valid_up_to()].split(|byte| *byte == b'\n').count();
+            return Err(refused(format!("{source_name}:{line}: not UTF-8 text")));
+        }
+    };
+    let mut report = Report::new(source_name, text);
+    let trees = read(text).unwrap_or_else(|error| {
+        report.add(error.at, error.message);
+        Vec::new()
+    });
+    if trees.is_empty() && report.is_empty() {
+        return Err(refused(format!("{source_name}: no manifest in it")));
+    }
+    let mut documents: Vec<(&Node, Document)> = Vec::new();
+    for tree in &trees {
+        let Some(document) = decode(source_name, tree, &mut report) else { continue };
+        refuse_repeated(&documents, tree, &document.pod, &mut report);
+        documents.push((tree, document));
+    }
+    if !report.is_empty() {
+        return Err(refused(report.render()));
+    }
+    Ok(documents.into_iter().map(|(_, document)| document).collect())
+}
+
+fn refused(message: String) -> Error {
+    Error::new(ErrorKind::Manifest, message)
+}
+
+/// JSON when it begins with a brace, as kubectl decides, else YAML.
+fn read(text: &str) -> Result<Vec<Node>, SyntaxError> {
+    if text.trim_start().starts_with('{') { json::read(text) } else { yaml::read(text) }
+}
+
+/// The pod of one document; what is wrong with it goes into the report.
+fn decode(source_name: &str, tree: &Node, report: &mut Report<'_>) -> Option<Document> {
+    if let Err((at, message)) = kind::identify(tree) {
+        report.add(at, message);
+        return None;
+    }
+    if tree.entry("apiVersion").is_none() {
+        report.add(tree.at, "apiVersion: required; a pod's is `apiVersion: v1`");
+    }
+    let check::Checked { json, problems, unknowable, ignored } = check::check(tree);
+    for (at, problem) in problems {
+        report.add(at, problem.to_string());
+    }
+    let mut pod: Pod = match serde_json::from_value(json) {
+        Ok(pod) => pod,
+        Err(error) => {
+            report.add(tree.at, error.to_string());
+            return None;
+        }
+    };
+    let mut warnings = lint(&pod);
+    if !ignored.is_empty() {
+        let paths: Vec<_> = ignored.iter().map(ToString::to_string).collect();
+        warnings.insert(0, format!("not for podrun, and left out: {}", paths.join(", ")));
+    }
+    default(&mut pod);
+    let known = |problem: &Problem| unknowable.iter().any(|path| problem.path.starts_with(path));
+    for problem in validate(&pod).into_iter().chain(several_sources(tree)).filter(|problem| !known(problem)) {
+        report.add(tree.locate(&problem.path), problem.to_string());
+    }
+    let warnings = warnings.into_iter().map(|warning| format!("{source_name}: {warning}")).collect();
+    Some(Document { pod, warnings })
+}
+
+/// Volumes with more than one source, which the types cannot even say.
+fn several_sources(tree: &Node) -> Vec<Problem> {
+    let volumes = tree.entry("spec").and_then(|spec| spec.node.entry("volumes"));
+    let Some(Value::List(volumes)) = volumes.map(|volumes| &volumes.node.value) else { return Vec::new() };
+    let is_set = |volume: &Node, source| volume.entry(source).is_some_and(|e| e.node.value != Value::Null);
+    let both = |volume: &Node| is_set(volume, "emptyDir") && is_set(volume, "hostPath");
+    let twice = volumes.iter().enumerate().filter(|(_, volume)| both(volume));
+    twice
+        .map(|(index, _)| Problem {
+            path: Path::of("spec.volumes").index(index),
+            message: "a volume has one source, not both emptyDir and hostPath".into(),
+        })
+        .collect()
+}
+
+/// Two documents cannot make a pod of the same name.
+fn refuse_repeated(earlier: &[(&Node, Document)], tree: &Node, pod: &Pod, report: &mut Report<'_>) {
+    let (name, namespace) = (&pod.metadata.name, &pod.metadata.namespace);
+    let same = |other: &ObjectMeta| other.name == *name && other.namespace == *namespace;
+    if name.is_empty() {
+        return;
+    }
+    if let Some((first, _)) = earlier.iter().find(|(_, document)| same(&document.pod.metadata)) {
+        let path = Path::of("metadata.name");
+        let line = first.locate(&path).line;
+        report.add(tree.locate(&path), format!("{path}: the pod on line {line} is called {name:?} too"));
+    }
+}
+
+#[cfg(test)]
+mod tests;

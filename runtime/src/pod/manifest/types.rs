@@ -138,6 +138,9 @@ pub struct PodSpec {
     /// Always` are sidecars and stay.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub init_containers: Vec<Container>,
+    /// The system the pod is for; only Linux is accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os: Option<PodOs>,
     /// Whether ended containers are started again.
     pub restart_policy: RestartPolicy,
     /// What holds for all containers where they say nothing themselves.
@@ -178,6 +181,7 @@ impl Default for PodSpec {
             host_pid: false,
             hostname: String::new(),
             init_containers: Vec::new(),
+            os: None,
             restart_policy: RestartPolicy::default(),
             security_context: PodSecurityContext::default(),
             share_process_namespace: None,
@@ -186,6 +190,23 @@ impl Default for PodSpec {
             volumes: Vec::new(),
         }
     }
+}
+
+/// The system a pod is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PodOs {
+    /// Always `linux`.
+    pub name: OsName,
+}
+
+/// The only system there is: `linux`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OsName {
+    /// `linux`
+    #[default]
+    Linux,
 }
 
 /// When an ended container is started again.

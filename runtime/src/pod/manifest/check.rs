@@ -1,0 +1,280 @@
+//! Holds a manifest's tree to the table of fields.
+//!
+//! Invariant: what is left of the tree ([`Checked::json`]) has only fields that are done, each with
+//! a value of its shape, so that it always decodes into [`super::types::Pod`]. Everything that was
+//! taken out is either a problem or named in the warning.
+
+use serde_json::Map;
+
+use super::fields::{Field, Object, Shape, State, TABLE, choices};
+use super::path::{Path, Problem};
+use super::suggest;
+use super::tree::{Entry, Node, Position, Value};
+use super::{Quantity, Time};
+
+/// What became of a tree.
+#[derive(Debug, Default)]
+pub(crate) struct Checked {
+    /// What is well and podrun's.
+    pub(crate) json: serde_json::Value,
+    /// What is not, and where it stands.
+    pub(crate) problems: Vec<(Position, Problem)>,
+    /// Fields about which nothing more can be said, since what was meant for them is a problem.
+    pub(crate) unknowable: Vec<Path>,
+    /// The fields that are not ours.
+    pub(crate) ignored: Vec<Path>,
+}
+
+/// Checks a whole manifest.
+pub(crate) fn check(tree: &Node) -> Checked {
+    let mut checked = Checked::default();
+    checked.json =
+        checked.object(TABLE, tree, &Path::root()).map_or(serde_json::Value::Null, serde_json::Value::Object);
+    checked
+}
+
+impl Checked {
+    fn problem(&mut self, at: Position, path: &Path, message: impl Into<String>) {
+        self.unknowable.push(path.clone());
+        self.problems.push((at, Problem { path: path.clone(), message: message.into() }));
+    }
+
+    /// A value without the shape that its field has.
+    fn wrong<T>(&mut self, node: &Node, path: &Path, expected: &str) -> Option<T> {
+        let mut message = format!("expected {expected}, got {}", node.value);
+        if expected == "a string" {
+            match &node.value {
+                Value::Number(value) => message.push_str(&format!("; quote it: \"{value}\"")),
+                Value::Bool(_) => message.push_str("; put it in quotes"),
+                _ => {}
+            }
+        }
+        self.problem(node.at, path, message);
+        None
+    }
+
+    /// The value in the shape its field has; `None` for null and for what is a problem.
+    fn value(&mut self, shape: &Shape, node: &Node, path: &Path) -> Option<serde_json::Value> {
+        if node.value == Value::Null {
+            return None;
+        }
+        match shape {
+            Shape::Object(object) => self.object(object, node, path).map(serde_json::Value::Object),
+            Shape::List(inner) => self.list(inner, node, path),
+            Shape::Map(inner) => self.map(inner, node, path),
+            Shape::String => match &node.value {
+                Value::String(text) => Some(text.as_str().into()),
+                _ => self.wrong(node, path, "a string"),
+            },
+            Shape::OneOf(values) => self.choice(values, node, path),
+            Shape::Bool => match &node.value {
+                Value::Bool(value) => Some((*value).into()),
+                _ => self.wrong(node, path, "true or false"),
+            },
+            Shape::I32 => self.integer(node, path, i64::from(i32::MIN)..=i64::from(i32::MAX)),
+            Shape::I64 => self.integer(node, path, i64::MIN..=i64::MAX),
+            Shape::Port => self.port(node, path),
+            Shape::Quantity => self.quantity(node, path),
+            Shape::Time => self.time(node, path),
+            Shape::IntOrString => match &node.value {
+                Value::String(text) => Some(text.as_str().into()),
+                Value::Number(number) if number.is_i64() => Some(number.clone().into()),
+                _ => self.wrong(node, path, "a port's number or name"),
+            },
+            Shape::Any => None,
+        }
+    }
+
+    fn object(
+        &mut self,
+        object: &'static Object,
+        node: &Node,
+        path: &Path,
+    ) -> Option<Map<String, serde_json::Value>> {
+        let Value::Map(entries) = &node.value else {
+            return self.wrong(node, path, &format!("a mapping ({})", object.name));
+        };
+        self.repeated(entries, |key| path.field(key));
+        let mut json = Map::new();
+        for entry in entries {
+            let path = path.field(&entry.key);
+            match object.field(&entry.key) {
+                Some(field) => {
+                    if let Some(value) = self.field(field, entry, &path) {
+                        json.insert(entry.key.clone(), value);
+                    }
+                }
+                None => self.unknown(object, entry, &path),
+            }
+        }
+        Some(json)
+    }
+
+    fn field(&mut self, field: &Field, entry: &Entry, path: &Path) -> Option<serde_json::Value> {
+        match field.state {
+            State::Done => self.value(&field.shape, &entry.node, path),
+            State::NotYet { harmless, why } => {
+                let harmless = match &entry.node.value {
+                    Value::Bool(value) => value.to_string() == harmless,
+                    Value::String(text) => text.is_empty() || text == harmless,
+                    other => other.is_empty(),
+                };
+                if !harmless {
+                    self.problem(entry.at, path, format!("not supported yet; {why}"));
+                }
+                None
+            }
+            State::NotOurs => {
+                if !entry.node.value.is_empty() {
+                    self.ignored.push(path.clone());
+                    // Nothing of it is kept, yet a typo in it is one all the same.
+                    let before = self.ignored.len();
+                    self.value(&field.shape, &entry.node, path);
+                    self.ignored.truncate(before);
+                }
+                None
+            }
+        }
+    }
+
+    fn unknown(&mut self, object: &Object, entry: &Entry, path: &Path) {
+        let names = object.fields.iter().map(|field| field.name);
+        let mut message = String::from("unknown field");
+        if let Some(meant) = suggest::nearest(&entry.key, names) {
+            message.push_str(&format!("; did you mean {meant}?"));
+            self.unknowable.push(path.parent().field(meant));
+        }
+        self.problem(entry.at, path, message);
+    }
+
+    fn repeated(&mut self, entries: &[Entry], path: impl Fn(&str) -> Path) {
+        for (position, entry) in entries.iter().enumerate() {
+            if let Some(first) = entries[..position].iter().find(|earlier| earlier.key == entry.key) {
+                let message = format!("the key is repeated; line {} has it too", first.at.line);
+                self.problem(entry.at, &path(&entry.key), message);
+            }
+        }
+    }
+
+    fn list(&mut self, inner: &Shape, node: &Node, path: &Path) -> Option<serde_json::Value> {
+        let Value::List(items) = &node.value else {
+            return self.wrong(node, path, "a list");
+        };
+        let mut json = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            let path = path.index(index);
+            match self.value(inner, item, &path) {
+                Some(value) => json.push(value),
+                // An item keeps its place, so that paths found in the decoded pod fit the tree.
+                None => {
+                    if item.value == Value::Null {
+                        self.problem(item.at, &path, "a list's item cannot be null");
+                    }
+                    json.push(placeholder(inner));
+                }
+            }
+        }
+        Some(json.into())
+    }
+
+    fn map(&mut self, inner: &Shape, node: &Node, path: &Path) -> Option<serde_json::Value> {
+        let Value::Map(entries) = &node.value else {
+            return self.wrong(node, path, "a mapping");
+        };
+        self.repeated(entries, |key| path.key(key));
+        let mut json = Map::new();
+        for entry in entries {
+            let path = path.key(&entry.key);
+            if entry.node.value == Value::Null && matches!(inner, Shape::String) {
+                json.insert(entry.key.clone(), "".into());
+            } else if let Some(value) = self.value(inner, &entry.node, &path) {
+                json.insert(entry.key.clone(), value);
+            }
+        }
+        Some(json.into())
+    }
+
+    fn choice(&mut self, values: &'static [&str], node: &Node, path: &Path) -> Option<serde_json::Value> {
+        let Value::String(text) = &node.value else {
+            return self.wrong(node, path, "a string");
+        };
+        if values.contains(&text.as_str()) {
+            return Some(text.as_str().into());
+        }
+        let mut message = format!("must be {}, got {text:?}", choices(values));
+        if let Some(meant) = suggest::nearest(text, values.iter().copied().filter(|value| !value.is_empty()))
+        {
+            message.push_str(&format!("; did you mean {meant}?"));
+        }
+        self.problem(node.at, path, message);
+        None
+    }
+
+    fn integer(
+        &mut self,
+        node: &Node,
+        path: &Path,
+        range: std::ops::RangeInclusive<i64>,
+    ) -> Option<serde_json::Value> {
+        let Value::Number(number) = &node.value else {
+            return self.wrong(node, path, "a whole number");
+        };
+        match number.as_i64().or_else(|| whole(number)) {
+            Some(value) if range.contains(&value) => Some(value.into()),
+            _ => self.wrong(node, path, &format!("a whole number from {} to {}", range.start(), range.end())),
+        }
+    }
+
+    fn port(&mut self, node: &Node, path: &Path) -> Option<serde_json::Value> {
+        let port = self.integer(node, path, i64::from(i32::MIN)..=i64::from(i32::MAX))?;
+        if port.as_i64().is_some_and(|port| !(0..=65535).contains(&port)) {
+            self.problem(node.at, path, format!("must be a port from 1 to 65535, got {port}"));
+            return None;
+        }
+        Some(port)
+    }
+
+    fn quantity(&mut self, node: &Node, path: &Path) -> Option<serde_json::Value> {
+        let text = match &node.value {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            _ => return self.wrong(node, path, "a quantity like 500m or 1Gi"),
+        };
+        if let Err(error) = text.parse::<Quantity>() {
+            self.problem(node.at, path, format!("{error}, got {text:?}"));
+            return None;
+        }
+        Some(text.into())
+    }
+
+    fn time(&mut self, node: &Node, path: &Path) -> Option<serde_json::Value> {
+        let Value::String(text) = &node.value else {
+            return self.wrong(node, path, "a time as a string");
+        };
+        if let Err(error) = text.parse::<Time>() {
+            self.problem(node.at, path, format!("{error}, got {text:?}"));
+            return None;
+        }
+        Some(text.as_str().into())
+    }
+}
+
+/// `30.0` is the whole number 30, in Kubernetes too.
+fn whole(number: &serde_json::Number) -> Option<i64> {
+    let value = number.as_f64().filter(|value| value.fract() == 0.0 && value.abs() < 9e15)?;
+    #[expect(clippy::cast_possible_truncation, reason = "whole and far below 2^63, as was just checked")]
+    Some(value as i64)
+}
+
+/// What stands for an item that is a problem.
+fn placeholder(shape: &Shape) -> serde_json::Value {
+    match shape {
+        Shape::Object(_) | Shape::Map(_) => serde_json::Value::Object(Map::new()),
+        Shape::List(_) => serde_json::Value::Array(Vec::new()),
+        Shape::OneOf(values) => values.first().copied().unwrap_or_default().into(),
+        Shape::Bool => false.into(),
+        Shape::I32 | Shape::I64 | Shape::Port | Shape::Quantity => 0.into(),
+        Shape::Time => Time::default().to_string().into(),
+        Shape::String | Shape::IntOrString | Shape::Any => "".into(),
+    }
+}

@@ -1,0 +1,113 @@
+//! A manifest as it stands in its file: values that know their line and column.
+//!
+//! Invariant: a tree is what JSON and YAML have in common; nothing after the two readers
+//! ([`super::json`], [`super::yaml`]) knows which of them a manifest came from. Repeated keys are
+//! kept, so that whoever checks the tree can name them all.
+
+use std::fmt;
+
+use super::path::{Path, Segment};
+
+/// A place in a file; both count from 1, columns in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Position {
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+}
+
+/// One value and where it begins.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Node {
+    pub(crate) at: Position,
+    pub(crate) value: Value,
+}
+
+/// What JSON and YAML can say.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Value {
+    Null,
+    Bool(bool),
+    Number(serde_json::Number),
+    String(String),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+/// One key of a mapping with its value, and where the key begins.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) at: Position,
+    pub(crate) key: String,
+    pub(crate) node: Node,
+}
+
+/// Why a file is no JSON or YAML at all, and where.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SyntaxError {
+    pub(crate) at: Position,
+    pub(crate) message: String,
+}
+
+impl Value {
+    /// Whether the value asks for nothing, as if it were absent.
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            Value::Null => true,
+            Value::String(text) => text.is_empty(),
+            Value::List(items) => items.is_empty(),
+            Value::Map(entries) => entries.is_empty(),
+            Value::Bool(_) | Value::Number(_) => false,
+        }
+    }
+}
+
+/// The value as an error message names it: `the number 8080`, `a list`.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Null => f.write_str("null"),
+            Value::Bool(value) => write!(f, "the boolean {value}"),
+            Value::Number(value) => write!(f, "the number {value}"),
+            Value::String(value) => write!(f, "the string {value:?}"),
+            Value::List(_) => f.write_str("a list"),
+            Value::Map(_) => f.write_str("a mapping"),
+        }
+    }
+}
+
+impl Node {
+    /// The entry of a mapping with this key.
+    pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
+        match &self.value {
+            Value::Map(entries) => entries.iter().find(|entry| entry.key == key),
+            _ => None,
+        }
+    }
+
+    /// Where `path` is, or else where the last part of it that there is begins.
+    pub(crate) fn locate(&self, path: &Path) -> Position {
+        let mut node = self;
+        let mut at = self.at;
+        for segment in path.segments() {
+            match (segment, &node.value) {
+                (Segment::Field(key), _) => {
+                    let Some(entry) = node.entry(key) else { break };
+                    node = &entry.node;
+                    at = node.at;
+                }
+                (Segment::Key(key), _) => {
+                    let Some(entry) = node.entry(key) else { break };
+                    node = &entry.node;
+                    at = entry.at;
+                }
+                (Segment::Index(index), Value::List(items)) => {
+                    let Some(item) = items.get(*index) else { break };
+                    node = item;
+                    at = node.at;
+                }
+                (Segment::Index(_), _) => break,
+            }
+        }
+        at
+    }
+}

@@ -1,0 +1,52 @@
+//! What is allowed and yet likely a mistake.
+//!
+//! Invariant: pure; a warning never stops a pod. Works on a pod before its defaults are filled in.
+
+use std::collections::HashMap;
+
+use super::super::types::{Container, Pod};
+use super::container::each;
+
+/// A sentence for each likely mistake.
+pub fn lint(pod: &Pod) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if pod.spec.termination_grace_period_seconds < 0 {
+        warnings.push("spec.terminationGracePeriodSeconds: negative, which means 1".into());
+    }
+    let mut listening = HashMap::new();
+    for (path, container) in each(&pod.spec) {
+        let runs_on =
+            container.restarts_always() || pod.spec.containers.iter().any(|c| std::ptr::eq(c, container));
+        for (index, port) in container.ports.iter().enumerate().filter(|_| runs_on) {
+            let first = listening.entry((port.container_port, port.protocol)).or_insert(&container.name);
+            if *first != &container.name {
+                warnings.push(format!(
+                    "{path}.ports[{index}].containerPort: {} is declared by container `{first}` too; the containers of \
+                     a pod share one network, where only one of them can listen on it",
+                    port.container_port
+                ));
+            }
+        }
+        if container.stdin_once && !container.stdin {
+            warnings.push(format!("{path}.stdinOnce: means nothing without stdin"));
+        }
+        repeated_variables(container, &path.to_string(), &mut warnings);
+    }
+    warnings
+}
+
+fn repeated_variables(container: &Container, path: &str, warnings: &mut Vec<String>) {
+    for (index, variable) in container.env.iter().enumerate() {
+        if container.env[..index].iter().any(|earlier| earlier.name == variable.name) {
+            warnings.push(format!(
+                "{path}.env[{index}].name: {} is set twice; the last value wins",
+                variable.name
+            ));
+        }
+    }
+    for (name, quantity) in container.resources.limits.iter().filter(|(name, _)| *name == "memory") {
+        if quantity.nanos() % 1_000_000_000 != 0 {
+            warnings.push(format!("{path}.resources.limits[{name}]: {quantity} is less than a whole byte"));
+        }
+    }
+}

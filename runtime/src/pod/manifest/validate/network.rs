@@ -1,0 +1,117 @@
+//! Ports, host names and name servers.
+//!
+//! Invariant: as in [`super`]. Two ports of one pod never claim the same port of the host.
+
+use std::collections::HashSet;
+
+use super::super::path::Path;
+use super::super::types::{ContainerPort, DnsPolicy, PodDnsConfig, PodSpec};
+use super::container::each;
+use super::{Findings, names};
+
+/// What the C library's resolver can take.
+const MAX_NAMESERVERS: usize = 3;
+
+/// The most search domains.
+const MAX_SEARCHES: usize = 32;
+
+/// The longest line of search domains.
+const MAX_SEARCH_LINE: usize = 2048;
+
+pub(super) fn network(spec: &PodSpec, findings: &mut Findings) {
+    for (index, alias) in spec.host_aliases.iter().enumerate() {
+        let path = Path::of("spec.hostAliases").index(index);
+        findings.hold(path.field("ip"), names::ip_address(&alias.ip));
+        for (index, name) in alias.hostnames.iter().enumerate() {
+            findings.hold(path.field("hostnames").index(index), names::dns_subdomain(name));
+        }
+    }
+    dns(spec, findings);
+    let mut claimed = Vec::new();
+    for (path, container) in each(spec) {
+        let mut named = HashSet::new();
+        for (index, port) in container.ports.iter().enumerate() {
+            let path = path.field("ports").index(index);
+            self::port(port, &path, spec.host_network, findings);
+            if !port.name.is_empty() && !named.insert(&port.name) {
+                let message = format!("another port of the container is called {:?} too", port.name);
+                findings.add(path.field("name"), message);
+            }
+            claim(port, path, &mut claimed, findings);
+        }
+    }
+}
+
+fn port(port: &ContainerPort, path: &Path, host_network: bool, findings: &mut Findings) {
+    if port.container_port == 0 {
+        findings.add(path.field("containerPort"), "required; a port from 1 to 65535");
+    }
+    findings.hold_unless_empty(path.field("name"), &port.name, names::port_name);
+    findings.hold_unless_empty(path.field("hostIP"), &port.host_ip, names::ip_address);
+    if host_network && port.host_port != port.container_port {
+        let message = format!("must be the containerPort, {}, with hostNetwork", port.container_port);
+        findings.add(path.field("hostPort"), message);
+    }
+}
+
+/// Whether two claims on the host's addresses meet: the same one, or one is all of them.
+fn meet(one: &str, other: &str) -> bool {
+    let is_all = |ip: &str| matches!(ip, "" | "0.0.0.0" | "::");
+    one == other || is_all(one) || is_all(other)
+}
+
+fn claim<'a>(
+    port: &'a ContainerPort,
+    path: Path,
+    claimed: &mut Vec<(&'a ContainerPort, Path)>,
+    findings: &mut Findings,
+) {
+    if port.host_port == 0 {
+        return;
+    }
+    let same = |other: &ContainerPort| {
+        (other.host_port, other.protocol) == (port.host_port, port.protocol)
+            && meet(&other.host_ip, &port.host_ip)
+    };
+    if let Some((_, first)) = claimed.iter().find(|(other, _)| same(other)) {
+        findings.add(path.field("hostPort"), format!("{first} claims port {} too", port.host_port));
+    } else {
+        claimed.push((port, path));
+    }
+}
+
+fn dns(spec: &PodSpec, findings: &mut Findings) {
+    let path = Path::of("spec.dnsConfig");
+    if let Some(config) = &spec.dns_config {
+        dns_config(config, &path, findings);
+    }
+    let has_nameserver = spec.dns_config.as_ref().is_some_and(|config| !config.nameservers.is_empty());
+    if spec.dns_policy == DnsPolicy::None && !has_nameserver {
+        findings.add(path.field("nameservers"), "required; dnsPolicy None takes at least one");
+    }
+}
+
+fn dns_config(config: &PodDnsConfig, path: &Path, findings: &mut Findings) {
+    let at_most = |findings: &mut Findings, list: &str, found: usize, most: usize| {
+        if found > most {
+            findings.add(path.field(list), format!("{most} are the most, got {found}"));
+        }
+    };
+    at_most(findings, "nameservers", config.nameservers.len(), MAX_NAMESERVERS);
+    at_most(findings, "searches", config.searches.len(), MAX_SEARCHES);
+    for (index, server) in config.nameservers.iter().enumerate() {
+        findings.hold(path.field("nameservers").index(index), names::ip_address(server));
+    }
+    for (index, domain) in config.searches.iter().enumerate() {
+        findings.hold(path.field("searches").index(index), names::search_domain(domain));
+    }
+    if config.searches.join(" ").len() > MAX_SEARCH_LINE {
+        let message = format!("longer than {MAX_SEARCH_LINE} characters in all");
+        findings.add(path.field("searches"), message);
+    }
+    for (index, option) in config.options.iter().enumerate() {
+        if option.name.is_empty() {
+            findings.add(path.field("options").index(index).field("name"), "required");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Users, capabilities and kernel settings.
+//!
+//! Invariant: as in [`super`]. No kernel setting passes that would reach beyond the pod's own
+//! namespaces.
+
+use std::collections::HashSet;
+
+use super::super::path::Path;
+use super::super::suggest;
+use super::super::types::{PodSpec, SecurityContext, Sysctl};
+use super::container::each;
+use super::{Findings, names};
+
+/// The kernel's capabilities, in the order of their numbers.
+const CAPABILITIES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
+pub(super) fn security(spec: &PodSpec, findings: &mut Findings) {
+    let path = Path::of("spec.securityContext");
+    let context = &spec.security_context;
+    id(context.run_as_user, path.field("runAsUser"), findings);
+    id(context.run_as_group, path.field("runAsGroup"), findings);
+    for (index, group) in context.supplemental_groups.iter().enumerate() {
+        id(Some(*group), path.field("supplementalGroups").index(index), findings);
+    }
+    sysctls(&context.sysctls, &path.field("sysctls"), spec, findings);
+    for (path, container) in each(spec) {
+        self::container(&container.security_context, &path.field("securityContext"), findings);
+    }
+}
+
+fn id(id: Option<i64>, path: Path, findings: &mut Findings) {
+    if let Some(id) = id.filter(|id| !(0..=i64::from(i32::MAX)).contains(id)) {
+        findings.add(path, format!("must be from 0 to {}, got {id}", i32::MAX));
+    }
+}
+
+fn container(context: &SecurityContext, path: &Path, findings: &mut Findings) {
+    id(context.run_as_user, path.field("runAsUser"), findings);
+    id(context.run_as_group, path.field("runAsGroup"), findings);
+    let added = context.capabilities.as_ref().map_or(&[][..], |capabilities| &capabilities.add);
+    if context.allow_privilege_escalation == Some(false) {
+        let path = path.field("allowPrivilegeEscalation");
+        if context.privileged == Some(true) {
+            findings.add(path, "cannot be false where privileged is true");
+        } else if added.iter().any(|name| name.trim_start_matches("CAP_") == "SYS_ADMIN") {
+            findings.add(path, "cannot be false where SYS_ADMIN is added");
+        }
+    }
+    let Some(capabilities) = &context.capabilities else { return };
+    for (list, named) in [("add", &capabilities.add), ("drop", &capabilities.drop)] {
+        for (index, name) in named.iter().enumerate() {
+            capability(name, path.field("capabilities").field(list).index(index), findings);
+        }
+    }
+}
+
+fn capability(name: &str, path: Path, findings: &mut Findings) {
+    if name == "ALL" || CAPABILITIES.contains(&name) {
+        return;
+    }
+    let bare = name.strip_prefix("CAP_").unwrap_or(name);
+    let mut message = format!("no capability is called {name:?}");
+    if let Some(meant) = suggest::nearest(bare, CAPABILITIES.into_iter()) {
+        message.push_str(&format!("; did you mean {meant}?"));
+    }
+    findings.add(path, message);
+}
+
+/// What a kernel setting belongs to.
+#[derive(PartialEq, Eq)]
+enum Owner {
+    Network,
+    Ipc,
+    Host,
+}
+
+fn owner(name: &str) -> Owner {
+    let ipc = ["kernel.shm", "kernel.msg", "fs.mqueue."];
+    if name.starts_with("net.") {
+        Owner::Network
+    } else if name == "kernel.sem" || ipc.iter().any(|prefix| name.starts_with(prefix)) {
+        Owner::Ipc
+    } else {
+        Owner::Host
+    }
+}
+
+fn sysctls(sysctls: &[Sysctl], path: &Path, spec: &PodSpec, findings: &mut Findings) {
+    let mut seen = HashSet::new();
+    for (index, sysctl) in sysctls.iter().enumerate() {
+        let at = path.index(index).field("name");
+        if sysctl.name.is_empty() {
+            findings.add(at, "required");
+            continue;
+        }
+        if let Err(message) = names::sysctl_name(&sysctl.name) {
+            findings.add(at, message);
+            continue;
+        }
+        let name = dotted(&sysctl.name);
+        match owner(&name) {
+            Owner::Host => findings.add(at, format!("{name} belongs to the whole host, not to a pod")),
+            Owner::Network if spec.host_network => {
+                findings.add(at, format!("{name} would be the host's with hostNetwork"));
+            }
+            Owner::Ipc if spec.host_ipc => {
+                findings.add(at, format!("{name} would be the host's with hostIPC"));
+            }
+            _ if seen.contains(&name) => findings.add(at, format!("{name} is set twice")),
+            _ => {}
+        }
+        seen.insert(name);
+    }
+}
+
+/// A setting's name with dots between its parts. As in sysctl(8), where the first separator is a
+/// slash, dots are part of the names: `net/ipv4/conf/eth0.1/forwarding`.
+fn dotted(name: &str) -> String {
+    match name.find(['.', '/']) {
+        Some(first) if name[first..].starts_with('/') => name
+            .chars()
+            .map(|c| match c {
+                '/' => '.',
+                '.' => '/',
+                other => other,
+            })
+            .collect(),
+        _ => name.into(),
+    }
+}
