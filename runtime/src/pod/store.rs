@@ -3,6 +3,11 @@
 //! Invariant: reading takes no lock and skips nothing. A record that cannot be read becomes a pod whose
 //! phase is Unknown, with its name still reserved, so that it can be seen and deleted.
 
+mod edit;
+
+pub use edit::{Guard, boot_id, create, hold, remove};
+pub(in crate::pod) use edit::{folder_names, removed_name};
+
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
@@ -88,12 +93,20 @@ fn load(host: &Host, id: &str, namespace: &str, name: &str) -> Option<PodEntry> 
     let (sandbox, mut trouble) = match record::load::<Sandbox>(&record::sandbox_path(host, id)) {
         Loaded::Present(sandbox) if sandbox.front != Front::Pod => return None,
         Loaded::Present(sandbox) => (Some(sandbox), None),
+        // Deleted since its name was read.
+        Loaded::Missing if names::lookup(host, namespace, name).as_deref() != Some(id) => return None,
         Loaded::Missing => (None, Some("the pod's record is missing".to_owned())),
         Loaded::Unreadable(why) => (None, Some(format!("the pod's record: {why}"))),
     };
     let status = match record::load::<SandboxStatus>(&record::sandbox_status_path(host, id)) {
         Loaded::Present(status) => status,
-        Loaded::Missing => SandboxStatus::default(),
+        Loaded::Missing => {
+            let of_this_boot = |own: &Sandbox| boot_id().is_ok_and(|boot| boot == own.boot_id);
+            if !sandbox.as_ref().is_some_and(of_this_boot) {
+                trouble.get_or_insert("the pod's status is missing".to_owned());
+            }
+            SandboxStatus::default()
+        }
         Loaded::Unreadable(why) => {
             trouble.get_or_insert(format!("the pod's status: {why}"));
             SandboxStatus { state: SandboxState::Unknown, ..SandboxStatus::default() }
@@ -137,3 +150,6 @@ fn asked(sandbox: Option<&Sandbox>, trouble: &mut Option<String>) -> Pod {
     pod.status.qos_class.get_or_insert_with(|| resources::qos_class(&pod.spec));
     pod
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+//! A pod's records made and removed.
+//!
+//! Invariants: whatever of a pod is alive or half done has a folder in the state dir, made first and removed last; whoever makes or removes a
+//! pod holds that folder's flock, so that recovery tells work in progress from work that
+//! somebody left. Removal first takes the id from the records by one rename: from then on the pod is gone,
+//! and every step after it can be done again.
+
+use std::fs::{DirBuilder, File};
+use std::io::ErrorKind as IoKind;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde_json::value::RawValue;
+
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::host::Host;
+use crate::image::{ImageStore, snapshot};
+use crate::pod::attempt::{draw_id, draw_suffix, draw_uid};
+use crate::pod::manifest::Pod;
+use crate::pod::record::{self, Front, Sandbox, Version};
+use crate::pod::{names, sandbox};
+use crate::sys;
+
+/// How often another end of a generated name is tried.
+const GENERATE_TRIES: usize = 16;
+
+/// A pod that is being made or removed: nobody else touches it as long as this lives.
+#[derive(Debug)]
+pub struct Guard(#[expect(dead_code, reason = "held for its flock")] File);
+
+/// Makes a pod's records and reserves its name; `pod` gets its name (if that is generated), its uid and
+/// its creation time.
+pub fn create(host: &Host, pod: &mut Pod) -> Result<(Sandbox, Guard)> {
+    let (id, guard) = begin(host)?;
+    let made = fill(host, &id, pod).inspect_err(|_| {
+        // Nothing but our own first files is there. The error that led here is the one to tell.
+        let _ = remove_folders(host, &id);
+    })?;
+    Ok((made, guard))
+}
+
+/// Makes the folder of a new pod in the state dir, and holds it.
+fn begin(host: &Host) -> Result<(String, Guard)> {
+    loop {
+        let id = draw_id()?;
+        make_folder(&host.pod_state_dir(&id), 0o711, host)?;
+        if let Some(guard) = hold(host, &id)? {
+            return Ok((id, guard));
+        }
+    }
+}
+
+fn fill(host: &Host, id: &str, pod: &mut Pod) -> Result<Sandbox> {
+    make_folder(&host.pod_root(id), 0o700, host)?;
+    let generated = pod.metadata.name.is_empty();
+    let created_at = record::now();
+    pod.metadata.uid = draw_uid()?;
+    pod.metadata.creation_timestamp = Some((UNIX_EPOCH + Duration::from_nanos(created_at)).into());
+    for tries in 1.. {
+        if generated {
+            pod.metadata.name = format!("{}{}", pod.metadata.generate_name, draw_suffix()?);
+        }
+        let sandbox = sandbox_record(host, id, pod, created_at)?;
+        record::write_new(&record::sandbox_path(host, id), &sandbox)?;
+        match names::reserve(host, &sandbox.namespace, &sandbox.name, id) {
+            Err(error) if generated && error.kind() == ErrorKind::Exists && tries < GENERATE_TRIES => {}
+            reserved => return reserved.map(|()| sandbox),
+        }
+    }
+    unreachable!("the loop ends at its last try")
+}
+
+fn sandbox_record(host: &Host, id: &str, pod: &Pod, created_at: u64) -> Result<Sandbox> {
+    let asked = serde_json::to_string(pod).and_then(RawValue::from_string);
+    let meta = &pod.metadata;
+    Ok(Sandbox {
+        version: Version,
+        id: id.to_owned(),
+        front: Front::Pod,
+        name: meta.name.clone(),
+        namespace: meta.namespace.clone(),
+        uid: meta.uid.clone(),
+        attempt: 0,
+        labels: meta.labels.clone(),
+        created_at,
+        boot_id: boot_id()?,
+        hostname: (!pod.spec.host_network).then(|| sandbox::hostname(pod)),
+        sharing: sandbox::sharing(&pod.spec),
+        cgroup: format!("{}/{id}", host.cgroup_parent.trim_end_matches('/')),
+        cgroup_owned: true,
+        log_dir: host.log_dir.join(sandbox::log_folder(&meta.namespace, &meta.name, &meta.uid)),
+        asked: asked.map_err(|error| Error::failed(format!("the pod as JSON: {error}")))?,
+    })
+}
+
+/// This boot of the host.
+pub fn boot_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    Ok(std::fs::read_to_string(path).context(|| path)?.trim().to_owned())
+}
+
+/// Takes the pod `id` for work on its records; `None`: somebody else is at it, or it is gone.
+pub fn hold(host: &Host, id: &str) -> Result<Option<Guard>> {
+    let path = host.pod_state_dir(id);
+    let folder = match File::open(&path) {
+        Err(error) if error.kind() == IoKind::NotFound => return Ok(None),
+        opened => opened.context(|| format!("open {}", path.display()))?,
+    };
+    match folder.try_lock() {
+        Ok(()) => {}
+        Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
+        Err(std::fs::TryLockError::Error(error)) => {
+            return Err(Error::from(error).context(format_args!("flock {}", path.display())));
+        }
+    }
+    // Whoever held it before may have removed it.
+    let linked = folder.metadata().context(|| format!("stat {}", path.display()))?.nlink() > 0;
+    Ok(linked.then_some(Guard(folder)))
+}
+
+/// Removes all that is left on disk of a pod that has no monitor any more. Can be done again after
+/// every failure and at every point where it was cut off.
+pub fn remove(host: &Host, id: &str) -> Result<()> {
+    // The sign that something of this pod is under way.
+    make_folder(&host.pod_state_dir(id), 0o711, host)?;
+    let pods = host.root.join("pods");
+    let (folder, gone) = (pods.join(id), pods.join(removed_name(id)));
+    match std::fs::rename(&folder, &gone) {
+        Err(error) if error.kind() != IoKind::NotFound => {
+            return Err(Error::from(error).context(format_args!("rename {}", folder.display())));
+        }
+        _ => {}
+    }
+    let sandbox = record::load::<Sandbox>(&gone.join("sandbox.json")).present();
+    release_name(host, id, sandbox.as_ref())?;
+    ImageStore::open(host)?.release(id)?;
+    for container in folder_names(&gone.join("containers")) {
+        snapshot::remove(host, &container)?;
+    }
+    if let Some(sandbox) = &sandbox {
+        remove_logs(sandbox)?;
+    }
+    remove_folders(host, id)
+}
+
+/// What a pod's folder is called once it is being removed.
+pub(in crate::pod) fn removed_name(id: &str) -> String {
+    format!(".{id}")
+}
+
+fn release_name(host: &Host, id: &str, sandbox: Option<&Sandbox>) -> Result<()> {
+    match sandbox {
+        Some(sandbox) => names::release(host, &sandbox.namespace, &sandbox.name, id),
+        None => names::all(host)
+            .into_iter()
+            .filter(|(_, _, holder)| holder == id)
+            .try_for_each(|(namespace, name, _)| names::release(host, &namespace, &name, id)),
+    }
+}
+
+fn remove_logs(sandbox: &Sandbox) -> Result<()> {
+    let (Some(parent), Some(name)) = (sandbox.log_dir.parent(), sandbox.log_dir.file_name()) else {
+        return Ok(());
+    };
+    remove_tree(parent, name.as_encoded_bytes())
+}
+
+/// Removes the pod's folders, the one in the state dir last.
+fn remove_folders(host: &Host, id: &str) -> Result<()> {
+    let pods = host.root.join("pods");
+    remove_tree(&pods, removed_name(id).as_bytes())?;
+    remove_tree(&pods, id.as_bytes())?;
+    remove_tree(&host.state_dir.join("pods"), id.as_bytes())
+}
+
+fn remove_tree(parent: &Path, name: &[u8]) -> Result<()> {
+    let folder = match sys::dir::open(parent) {
+        Err(error) if error.is_not_found() => return Ok(()),
+        opened => opened?,
+    };
+    sys::dir::remove_tree(&folder, name)
+        .map_err(Error::from)
+        .context(|| format!("remove in {}", parent.display()))
+}
+
+/// The names in a folder; none when it cannot be read.
+pub(in crate::pod) fn folder_names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+/// Makes a pod's folder, private to root, and what is missing above it: the tree's top with `mode`.
+fn make_folder(path: &Path, top_mode: u32, host: &Host) -> Result<()> {
+    let context = || format!("mkdir {}", path.display());
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == IoKind::AlreadyExists => return Ok(()),
+        Err(error) if error.kind() == IoKind::NotFound => {}
+        Err(error) => return Err(Error::from(error).context(context())),
+    }
+    let pods: PathBuf = path.parent().map(Path::to_owned).unwrap_or_default();
+    let top = if path.starts_with(&host.state_dir) { &host.state_dir } else { &host.root };
+    for folder in [top, &pods] {
+        DirBuilder::new().recursive(true).mode(top_mode).create(folder).context(context)?;
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(path).context(context)
+}

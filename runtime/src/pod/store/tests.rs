@@ -1,0 +1,95 @@
+use super::*;
+use crate::pod::manifest::PodPhase;
+
+fn host() -> (tempfile::TempDir, Host) {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Host {
+        root: dir.path().join("root"),
+        state_dir: dir.path().join("state"),
+        log_dir: dir.path().join("logs"),
+        ..Host::default()
+    };
+    (dir, host)
+}
+
+fn pod(name: &str) -> Pod {
+    let meta = serde_json::json!({"name": name, "namespace": "default", "generateName": if name.is_empty() { "g-" } else { "" }});
+    serde_json::from_value(
+        serde_json::json!({"metadata": meta, "spec": {"containers": [{"name": "c", "image": "i"}]}}),
+    )
+    .unwrap()
+}
+
+#[test]
+fn a_pod_is_made_found_and_removed_without_a_trace() {
+    let (_dir, host) = host();
+    let (sandbox, guard) = create(&host, &mut pod("web")).unwrap();
+    assert!(hold(&host, &sandbox.id).unwrap().is_none(), "its maker holds it");
+    drop(guard);
+    assert!(hold(&host, &sandbox.id).unwrap().is_some());
+    let found = find(&host, "default", "web").unwrap();
+    assert_eq!(found.id, sandbox.id);
+    let shown = found.pod;
+    assert_eq!(shown.metadata.uid, sandbox.uid);
+    assert_eq!(shown.status.phase, Some(PodPhase::Pending));
+    assert_eq!(find(&host, "default", &sandbox.id[..10]).unwrap().id, sandbox.id);
+    assert!(!found.alive);
+    assert_eq!(find(&host, "other", "web").unwrap_err().kind(), ErrorKind::NotFound);
+    std::fs::create_dir_all(&sandbox.log_dir).unwrap();
+    remove(&host, &sandbox.id).unwrap();
+    remove(&host, &sandbox.id).unwrap();
+    assert!(list(&host).unwrap().is_empty());
+    for left in [host.pod_root(&sandbox.id), host.pod_state_dir(&sandbox.id), sandbox.log_dir] {
+        assert!(!left.exists(), "{}", left.display());
+    }
+}
+
+#[test]
+fn a_taken_name_leaves_nothing_of_the_second_pod() {
+    let (_dir, host) = host();
+    let (first, _guard) = create(&host, &mut pod("web")).unwrap();
+    assert_eq!(create(&host, &mut pod("web")).unwrap_err().kind(), ErrorKind::Exists);
+    assert_eq!(folder_names(&host.root.join("pods")), [first.id.clone()]);
+    assert_eq!(folder_names(&host.state_dir.join("pods")), [first.id]);
+}
+
+#[test]
+fn generated_names_differ() {
+    let (_dir, host) = host();
+    let (first, _one) = create(&host, &mut pod("")).unwrap();
+    let (second, _two) = create(&host, &mut pod("")).unwrap();
+    assert_ne!(first.name, second.name);
+    assert!(first.name.starts_with("g-") && first.name.len() == 7);
+}
+
+#[test]
+fn an_unreadable_record_is_a_visible_unknown_pod_with_its_name() {
+    let (_dir, host) = host();
+    let (torn, _one) = create(&host, &mut pod("torn")).unwrap();
+    let (lost, _two) = create(&host, &mut pod("lost")).unwrap();
+    std::fs::write(record::sandbox_path(&host, &torn.id), "{").unwrap();
+    std::fs::remove_dir_all(host.pod_root(&lost.id)).unwrap();
+    let shown: Vec<_> = list(&host).unwrap().into_iter().map(|entry| entry.pod).collect();
+    let phases: Vec<_> = shown.iter().map(|pod| (pod.metadata.name.as_str(), pod.status.phase)).collect();
+    assert_eq!(phases, [("lost", Some(PodPhase::Unknown)), ("torn", Some(PodPhase::Unknown))]);
+    assert_eq!(
+        create(&host, &mut pod("lost")).unwrap_err().kind(),
+        ErrorKind::Exists,
+        "the name stays reserved"
+    );
+    for id in [&torn.id, &lost.id] {
+        remove(&host, id).unwrap();
+    }
+    create(&host, &mut pod("lost")).unwrap();
+}
+
+#[test]
+fn a_removal_that_was_cut_off_goes_on() {
+    let (_dir, host) = host();
+    let (sandbox, _guard) = create(&host, &mut pod("web")).unwrap();
+    let pods = host.root.join("pods");
+    std::fs::rename(pods.join(&sandbox.id), pods.join(removed_name(&sandbox.id))).unwrap();
+    remove(&host, &sandbox.id).unwrap();
+    assert!(folder_names(&pods).is_empty());
+    assert!(list(&host).unwrap().is_empty());
+}
