@@ -10,14 +10,30 @@
 //!                             sysctls   what the host's were before the first bridge
 //! ```
 
+mod attach;
+mod bridge;
 pub mod etc;
+mod lease;
+mod link;
+mod nft;
+mod portmap;
+mod subnet;
+mod sysctl;
+mod wire;
 
-use std::net::IpAddr;
+use std::fmt;
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
-use crate::host::Host;
+pub use self::attach::{attach, detach, remove_idle_bridge};
+use self::subnet::Network;
+use crate::error::Result;
+use crate::host::NetworkConfig;
+use crate::sys::netlink::{Family, Socket};
+use crate::sys::netns;
 
 /// The transport of a host port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -29,6 +45,22 @@ pub enum Protocol {
     Udp,
     /// SCTP.
     Sctp,
+}
+
+impl Protocol {
+    fn parse(name: &str) -> Option<Self> {
+        [Self::Tcp, Self::Udp, Self::Sctp].into_iter().find(|protocol| protocol.to_string() == name)
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+        })
+    }
 }
 
 /// A port of the host that leads to a port of the pod.
@@ -64,6 +96,23 @@ pub struct Address {
     pub prefix: u8,
 }
 
+impl Address {
+    /// The first address of its network.
+    fn network(self) -> IpAddr {
+        let prefix = u32::from(self.prefix);
+        match self.ip {
+            IpAddr::V4(ip) => {
+                let mask = u32::MAX.checked_shl(32 - prefix).unwrap_or(0);
+                Ipv4Addr::from(u32::from(ip) & mask).into()
+            }
+            IpAddr::V6(ip) => {
+                let mask = u128::MAX.checked_shl(128 - prefix).unwrap_or(0);
+                Ipv6Addr::from(u128::from(ip) & mask).into()
+            }
+        }
+    }
+}
+
 /// What [`attach()`] made, all that [`detach`] needs to undo it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -85,6 +134,13 @@ pub struct NetworkAttachment {
     pub ports: Vec<PortMap>,
 }
 
+impl NetworkAttachment {
+    /// The pod's addresses without their prefixes, IPv4 first: `status.podIPs`.
+    pub fn ips(&self) -> Vec<IpAddr> {
+        self.addresses.iter().map(|address| address.ip).collect()
+    }
+}
+
 /// How idle the network is, as [`remove_idle_bridge`] found it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Idle {
@@ -97,38 +153,35 @@ pub enum Idle {
 }
 
 /// Sockets that act on the host's network, opened before the monitor moves into the pod's.
+///
+/// They also keep the pod's host ports: dropped, the ports lead nowhere.
 #[derive(Debug)]
-pub struct HostSockets {}
+pub struct HostSockets {
+    route: Socket,
+    nft: Option<Socket>,
+    netns: File,
+    ports: Vec<OwnedFd>,
+}
 
 impl HostSockets {
     /// Opens them; the caller is in the host's network namespace.
-    pub fn open(_host: &Host) -> Result<Self> {
-        Err(Error::failed("the bridge network is not built yet"))
+    pub fn open() -> Result<Self> {
+        let (route, netns) = (Socket::open(Family::Route)?, netns::current()?);
+        Ok(Self { route, nft: None, netns, ports: Vec::new() })
+    }
+
+    /// The nfnetlink socket, which only a pod with host ports and the maker of a bridge need. A pod's
+    /// table lives exactly as long as it.
+    fn nft(&mut self) -> Result<&mut Socket> {
+        let socket = match self.nft.take() {
+            Some(socket) => socket,
+            None => netns::visit(self.netns.as_fd(), || Socket::open(Family::Netfilter))??,
+        };
+        Ok(self.nft.insert(socket))
     }
 }
 
-/// Attaches the network namespace that the caller is in, a new one, to the bridge network.
-///
-/// The caller has one thread. On an error nothing is left on the host.
-pub fn attach(
-    _sockets: &mut HostSockets,
-    _host: &Host,
-    _owner: Owner<'_>,
-    _ports: &[PortMap],
-) -> Result<NetworkAttachment> {
-    Err(Error::failed("the bridge network is not built yet"))
-}
-
-/// Takes a pod off the network: its link's host end goes down, its ports and addresses are free again.
-///
-/// Idempotent. The monitor calls it from where it is; for a dead monitor anyone does from the
-/// host's network namespace. The link itself goes with the pod's namespace.
-pub fn detach(_sockets: &mut HostSockets, _host: &Host, _attachment: &NetworkAttachment) -> Result<()> {
-    Err(Error::failed("the bridge network is not built yet"))
-}
-
-/// Removes the bridges that no pod is on, their nft tables, and with the last one gives the host its
-/// sysctls back. Returns at once when a pod is there, else takes the 50 ms that the kernel does.
-pub fn remove_idle_bridge(_sockets: &mut HostSockets, _host: &Host) -> Result<Idle> {
-    Ok(Idle::Gone)
+/// Checks the configuration of the bridge network, without touching anything.
+pub fn check(config: &NetworkConfig) -> Result<()> {
+    Network::new(config).map(drop)
 }

@@ -1,0 +1,258 @@
+//! Attaching a pod's network namespace to the bridge network, and taking it off again.
+//!
+//! Invariant: the lease is written before anything else is made and given back after all else is
+//! undone, so that nothing on the host lacks an owner in the leases.
+
+use std::os::fd::AsFd as _;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::lease::{BridgeState, LeaseFolder, Taken};
+use super::link::{self, Pair};
+use super::subnet::{self, Network, Slice};
+use super::wire::{Batch, ENODEV};
+use super::{HostSockets, Idle, NetworkAttachment, Owner, PortMap, bridge, portmap, sysctl};
+use crate::error::{Context as _, Error, Result};
+use crate::host::{Host, NetworkConfig};
+use crate::sys::netlink::{Family, Socket};
+use crate::sys::netns;
+
+/// The pod's end of the pair.
+const POD_LINK: &str = "eth0";
+const LOOPBACK: &str = "lo";
+/// How long an address is waited for whose last holder's link is still going: 200 at once take 1 s.
+const LINK_GOES: Duration = Duration::from_secs(3);
+/// How long a link is waited for whose other end is up. Before Linux 6.8 its state is not settled by
+/// being asked for.
+const LINK_RUNS: Duration = Duration::from_secs(2);
+
+/// Attaches the network namespace that the caller is in, a new one, to the bridge network.
+///
+/// The caller has one thread. On an error nothing is left on the host.
+pub fn attach(
+    sockets: &mut HostSockets,
+    host: &Host,
+    owner: Owner<'_>,
+    ports: &[PortMap],
+) -> Result<NetworkAttachment> {
+    attach_pod(sockets, host, owner, ports).context(|| "network")
+}
+
+fn attach_pod(
+    sockets: &mut HostSockets,
+    host: &Host,
+    owner: Owner<'_>,
+    ports: &[PortMap],
+) -> Result<NetworkAttachment> {
+    let network = Network::new(&host.network)?;
+    let network = if sysctl::has_ipv6() { network } else { network.without_v6() };
+    let folder = LeaseFolder::new(&host.state_dir, &network.name);
+    let interface = link_name(owner.id);
+    let lease = take_lease(sockets, &folder, &network, &interface, owner, ports)?;
+    let addresses = network.addresses(lease.slice, lease.offset);
+    let mac = subnet::mac(addresses[0].ip);
+    let attachment = NetworkAttachment {
+        bridge: network.bridge(lease.slice),
+        network: network.name.clone(),
+        interface,
+        mac: mac.map(|byte| format!("{byte:02x}")).join(":"),
+        addresses,
+        gateways: network.gateways(lease.slice).iter().map(|gateway| gateway.ip).collect(),
+        ports: ports.to_vec(),
+    };
+    let connected = connect(sockets, &folder, &network, &lease, &attachment, mac);
+    if connected.is_err() {
+        // The first error is the one to report; a link that was made goes with the pod's namespace.
+        let _ = detach(sockets, host, &attachment);
+    }
+    connected.map(|()| attachment)
+}
+
+/// The host's end of a pod's pair: 48 of the id's bits, in the 15 bytes that a name may have.
+fn link_name(pod_id: &str) -> String {
+    let short: String = pod_id.chars().filter(char::is_ascii_alphanumeric).take(12).collect();
+    format!("pr{short}")
+}
+
+/// What the leases gave.
+#[derive(Debug)]
+struct Lease {
+    slice: Slice,
+    offset: u32,
+    bridge: BridgeState,
+}
+
+fn take_lease(
+    sockets: &mut HostSockets,
+    folder: &LeaseFolder,
+    network: &Network,
+    link: &str,
+    owner: Owner<'_>,
+    ports: &[PortMap],
+) -> Result<Lease> {
+    let deadline = Instant::now() + LINK_GOES;
+    loop {
+        let mut locked = folder.lock()?;
+        if locked.leases.holds(link) {
+            return Err(Error::failed(format!("pod `{}` is attached already", owner.name)));
+        }
+        portmap::claim(&mut locked.leases, ports, link, owner.name)?;
+        let gone = |earlier: &str| matches!(link::find(&mut sockets.route, earlier), Ok(None));
+        match locked.leases.take(network, link, owner.name, gone) {
+            Taken::Address(slice, offset) => {
+                locked.save()?;
+                return Ok(Lease { slice, offset, bridge: locked.leases.bridge(slice) });
+            }
+            Taken::Soon if Instant::now() < deadline => {}
+            Taken::Soon | Taken::Exhausted => return Err(exhausted(network)),
+        }
+        drop(locked);
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn exhausted(network: &Network) -> Error {
+    let subnet = network.subnets()[0];
+    Error::failed(format!("no address is free in the pods' subnet {}/{}", subnet.ip, subnet.prefix))
+        .hint("delete a pod, or give the pods a bigger subnet in the config file: network.subnet")
+}
+
+fn connect(
+    sockets: &mut HostSockets,
+    folder: &LeaseFolder,
+    network: &Network,
+    lease: &Lease,
+    attachment: &NetworkAttachment,
+    mac: link::Mac,
+) -> Result<()> {
+    sockets.ports = portmap::hold(sockets, &attachment.ports)?;
+    let ready = match lease.bridge {
+        BridgeState::Ready => link::find(&mut sockets.route, &attachment.bridge)?.map(|link| link.index),
+        BridgeState::Making | BridgeState::Absent => None,
+    };
+    let bridge = match ready {
+        Some(index) => index,
+        None => bridge::ensure(sockets, folder, network, lease.slice)?,
+    };
+    add_pair(sockets, attachment, bridge, mac)?;
+    configure_pod(attachment)?;
+    wait_until_running(&mut sockets.route, &attachment.interface)?;
+    portmap::redirect(sockets, attachment)
+}
+
+/// Makes the pair from the host's side: then one message puts the host's end on the bridge and up.
+fn add_pair(
+    sockets: &mut HostSockets,
+    attachment: &NetworkAttachment,
+    bridge: u32,
+    mac: link::Mac,
+) -> Result<()> {
+    let namespace = netns::current()?;
+    let host = &attachment.interface;
+    let mut batch = Batch::default();
+    batch.add_pair(&Pair { host, bridge, pod: POD_LINK, mac, namespace: namespace.as_fd() });
+    if sysctl::has_ipv6() {
+        batch.set_no_autoconf(host);
+    }
+    // Netfilter on bridges redirects below routing, and then sends a packet back where it came from.
+    if !attachment.ports.is_empty() {
+        batch.set_hairpin(host);
+    }
+    batch.ask_for_answer();
+    batch.send(&mut sockets.route)?;
+    Ok(())
+}
+
+/// Sets the pod's own side: links up, addresses, default routes, in one request.
+fn configure_pod(attachment: &NetworkAttachment) -> Result<()> {
+    let mut socket = Socket::open(Family::Route)?;
+    let link = link::find(&mut socket, POD_LINK)?
+        .ok_or_else(|| Error::failed(format!("link `{POD_LINK}` is not in the pod's network namespace")))?;
+    let mut batch = Batch::default();
+    batch.set_up(LOOPBACK);
+    if sysctl::has_ipv6() {
+        batch.set_no_autoconf(POD_LINK);
+    }
+    batch.set_up(POD_LINK);
+    for address in &attachment.addresses {
+        batch.add_address(link.index, *address);
+    }
+    for gateway in &attachment.gateways {
+        batch.add_default_route(*gateway);
+    }
+    batch.ask_for_answer();
+    batch.send(&mut socket)?;
+    Ok(())
+}
+
+/// The end that was up first drops its packets until the kernel's link watch has run, and a pod
+/// that connects at once then waits a second. Asking for the link makes it run (Linux 6.8).
+fn wait_until_running(socket: &mut Socket, name: &str) -> Result<()> {
+    let deadline = Instant::now() + LINK_RUNS;
+    loop {
+        match link::find(socket, name)? {
+            Some(link) if link.running => return Ok(()),
+            Some(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
+            Some(_) => return Err(Error::failed(format!("link `{name}` does not come up"))),
+            None => return Err(Error::failed(format!("link `{name}` was removed"))),
+        }
+    }
+}
+
+/// Takes a pod off the network: its link's host end goes down, its ports and addresses are free again.
+///
+/// Idempotent. The monitor calls it from where it is; for a dead monitor anyone does, with sockets
+/// opened in the host's network namespace. The link itself goes with the pod's namespace:
+/// deleting it would wait 13 to 47 ms for a grace period.
+pub fn detach(sockets: &mut HostSockets, host: &Host, attachment: &NetworkAttachment) -> Result<()> {
+    let ports = portmap::release(sockets, attachment);
+    let down = set_down(sockets, &attachment.interface);
+    let given_back = give_back(host, attachment);
+    ports.and(down).and(given_back).context(|| "network")
+}
+
+fn set_down(sockets: &mut HostSockets, interface: &str) -> Result<()> {
+    let mut batch = Batch::default();
+    batch.set_down(interface);
+    batch.ask_for_answer();
+    match batch.send(&mut sockets.route) {
+        Err(refused) if refused.errno() != ENODEV => Err(refused.into()),
+        _ => Ok(()),
+    }
+}
+
+fn give_back(host: &Host, attachment: &NetworkAttachment) -> Result<()> {
+    let folder = LeaseFolder::new(&host.state_dir, &attachment.network);
+    if !folder.exists() {
+        return Ok(());
+    }
+    let mut locked = folder.lock()?;
+    if locked.leases.give_back(&attachment.interface) {
+        locked.save()?;
+    }
+    Ok(())
+}
+
+/// Removes the network's bridges and nft tables and gives the host its sysctls back, when no pod has
+/// been on it for the configured time. Returns at once when a pod is there; the removal takes the
+/// 50 ms that the kernel does, under the network's lock.
+pub fn remove_idle_bridge(sockets: &mut HostSockets, host: &Host) -> Result<Idle> {
+    remove_idle(sockets, host).context(|| "network")
+}
+
+fn remove_idle(sockets: &mut HostSockets, host: &Host) -> Result<Idle> {
+    let network = Network::new(&host.network)?;
+    let folder = LeaseFolder::new(&host.state_dir, &network.name);
+    if !folder.exists() {
+        return Ok(Idle::Gone);
+    }
+    let locked = folder.lock()?;
+    if locked.leases.used(None) {
+        return Ok(Idle::Used);
+    }
+    let NetworkConfig { idle_seconds, .. } = host.network;
+    match Duration::from_secs(idle_seconds).checked_sub(locked.age()) {
+        Some(rest) if !rest.is_zero() => Ok(Idle::Wait(rest)),
+        _ => bridge::remove_all(sockets, &folder, &network, locked).map(|()| Idle::Gone),
+    }
+}

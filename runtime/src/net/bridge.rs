@@ -1,0 +1,189 @@
+//! The bridge of a slice, with its addresses, its nft table and what the host needs to route for it.
+//!
+//! Invariant: the leases say `making` before the first part of a bridge is made and `ready` after the
+//! last; whoever finds `making` under the lock finds the work of a dead process, and begins anew.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd as _;
+
+use super::lease::{BridgeState, LeaseFolder, Leases, Locked};
+use super::link;
+use super::nft::{self, Keeper, Ruleset, Side};
+use super::subnet::{self, Network, Slice};
+use super::wire::{Batch, ENODEV};
+use super::{HostSockets, sysctl};
+use crate::error::{Error, Result};
+use crate::sys::netns;
+
+/// Makes the bridge of `slice` where it does not stand, and gives back its index.
+pub(super) fn ensure(
+    sockets: &mut HostSockets,
+    folder: &LeaseFolder,
+    network: &Network,
+    slice: Slice,
+) -> Result<u32> {
+    let mut locked = folder.lock()?;
+    let name = network.bridge(slice);
+    let found = link::find(&mut sockets.route, &name)?;
+    match (locked.leases.bridge(slice), &found) {
+        (BridgeState::Ready, Some(bridge)) => return Ok(bridge.index),
+        (BridgeState::Absent, Some(found)) => return Err(foreign(&name, &found.kind)),
+        _ => {}
+    }
+    refuse_overlap(sockets, network, &locked.leases)?;
+    if locked.leases.bridge(slice) != BridgeState::Absent {
+        remove_parts(sockets, network, slice)?;
+    }
+    locked.leases.set_bridge(slice, BridgeState::Making);
+    locked.save()?;
+    let made = make(sockets, folder, network, slice);
+    match &made {
+        Ok(_) => locked.leases.set_bridge(slice, BridgeState::Ready),
+        Err(_) => {
+            // The first error is the one to report.
+            let _ = remove_parts(sockets, network, slice);
+            locked.leases.set_bridge(slice, BridgeState::Absent);
+            if locked.leases.slices().is_empty() {
+                let _ = restore_sysctls(sockets, folder);
+            }
+        }
+    }
+    locked.save()?;
+    made
+}
+
+fn foreign(name: &str, kind: &str) -> Error {
+    let kind = if kind.is_empty() { "interface" } else { kind };
+    Error::failed(format!("bridge `{name}`: the host already has a {kind} of this name, which is not ours"))
+        .hint("remove it, or name another in the config file: network.bridge")
+}
+
+/// Two links with one subnet would each lose the other's packets.
+fn refuse_overlap(sockets: &mut HostSockets, network: &Network, leases: &Leases) -> Result<()> {
+    let ours: Vec<IpAddr> = leases
+        .slices()
+        .into_iter()
+        .flat_map(|slice| network.gateways(slice))
+        .map(|gateway| gateway.ip)
+        .collect();
+    for (_, address) in link::addresses(&mut sockets.route)? {
+        match network.overlap(address) {
+            Some(subnet) if !ours.contains(&address.ip) => {
+                return Err(Error::failed(format!(
+                    "the pods' subnet {}/{} overlaps the host's address {}/{}",
+                    subnet.ip, subnet.prefix, address.ip, address.prefix
+                ))
+                .hint("give the pods another in the config file: network.subnet and network.subnet6"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn make(sockets: &mut HostSockets, folder: &LeaseFolder, network: &Network, slice: Slice) -> Result<u32> {
+    let name = network.bridge(slice);
+    let ipv6 = network.subnets().len() > 1;
+    let record = folder.path("sysctls");
+    netns::visit(sockets.netns.as_fd(), || sysctl::let_host_route(&record, ipv6))??;
+
+    let gateways = network.gateways(slice);
+    let mut batch = Batch::default();
+    batch.add_bridge(&name, subnet::mac(gateways[0].ip));
+    if sysctl::has_ipv6() {
+        batch.set_no_autoconf(&name);
+    }
+    batch.set_up(&name);
+    batch.ask_for_answer();
+    batch.send(&mut sockets.route)?;
+    let bridge = link::find(&mut sockets.route, &name)?
+        .ok_or_else(|| Error::failed(format!("bridge `{name}` was removed as soon as it was made")))?;
+    netns::visit(sockets.netns.as_fd(), || sysctl::set_for_bridge(&name, ipv6))??;
+
+    let mut batch = Batch::default();
+    for gateway in gateways {
+        batch.add_address(bridge.index, gateway);
+    }
+    batch.ask_for_answer();
+    batch.send(&mut sockets.route)?;
+    let table = network.table(slice);
+    rules(network, slice, &table).commit(sockets.nft()?)?;
+    Ok(bridge.index)
+}
+
+/// The rules of a bridge; those of a pod's host ports are in a table of its own.
+fn rules<'a>(network: &Network, slice: Slice, table: &'a str) -> Ruleset<'a> {
+    let bridge = network.bridge(slice);
+    let localhost = IpAddr::from(Ipv4Addr::new(127, 0, 0, 0));
+    let mut rules = Ruleset::create(table, Keeper::Nobody);
+    // route_localnet lets packets to and from 127.0.0.0/8 pass the bridge; none of a pod's own may.
+    rules.chain("guard", Some(nft::FILTER_PREROUTING));
+    for side in [Side::Source, Side::Destination] {
+        rules.rule("guard", |rule| {
+            rule.from_link(&bridge);
+            rule.family_of(localhost);
+            rule.within(side, localhost, 8);
+            rule.drop();
+        });
+    }
+    rules.chain("postrouting", Some(nft::NAT_POSTROUTING));
+    let own = network.gateways(slice);
+    for (subnet, own) in network.subnets().into_iter().zip(own) {
+        // What leaves the pods' network leaves it under the host's address.
+        rules.rule("postrouting", |rule| {
+            rule.family_of(subnet.ip);
+            rule.within(Side::Source, own.network(), own.prefix);
+            rule.outside(Side::Destination, subnet.ip, subnet.prefix);
+            rule.masquerade();
+        });
+        // A pod that reaches a host port which leads to itself, or to its neighbour, must hear the
+        // answer from the host.
+        rules.rule("postrouting", |rule| {
+            rule.family_of(subnet.ip);
+            rule.to_link(&bridge);
+            rule.within(Side::Source, subnet.ip, subnet.prefix);
+            rule.redirected();
+            rule.masquerade();
+        });
+    }
+    // The host that reaches a host port by its loopback cannot be answered there.
+    rules.rule("postrouting", |rule| {
+        rule.family_of(localhost);
+        rule.to_link(&bridge);
+        rule.within(Side::Source, localhost, 8);
+        rule.masquerade();
+    });
+    rules
+}
+
+/// Removes every bridge of the network and gives the host its sysctls back; the caller has seen that
+/// no pod is left.
+pub(super) fn remove_all(
+    sockets: &mut HostSockets,
+    folder: &LeaseFolder,
+    network: &Network,
+    locked: Locked,
+) -> Result<()> {
+    for slice in locked.leases.slices() {
+        remove_parts(sockets, network, slice)?;
+    }
+    restore_sysctls(sockets, folder)?;
+    locked.clear()
+}
+
+fn restore_sysctls(sockets: &HostSockets, folder: &LeaseFolder) -> Result<()> {
+    let record = folder.path("sysctls");
+    netns::visit(sockets.netns.as_fd(), || sysctl::restore(&record))?
+}
+
+/// Removes what there is of a bridge; a part that is not there is fine.
+fn remove_parts(sockets: &mut HostSockets, network: &Network, slice: Slice) -> Result<()> {
+    nft::delete_table(sockets.nft()?, &network.table(slice))?;
+    let mut batch = Batch::default();
+    batch.delete_link(&network.bridge(slice));
+    batch.ask_for_answer();
+    match batch.send(&mut sockets.route) {
+        Err(refused) if refused.errno() != ENODEV => Err(refused.into()),
+        _ => Ok(()),
+    }
+}

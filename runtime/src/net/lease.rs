@@ -1,0 +1,363 @@
+//! Who holds which address and which host port.
+//!
+//! The file `leases` is a text, one fact a line, replaced whole under the flock of `lock` beside it.
+//! A lock is held for one read and one write (and while a bridge is made, which all wait for).
+//!
+//! ```text
+//! bridge 0 ready                                            its bridge stands; `making`: somebody died over it
+//! next 0 58                                                 where the search for a free address begins
+//! address 0 57 held prd3b07384d113 default/web              slice, offset, link, pod
+//! address 0 56 left pr0beec7b5ea3f default/db               free once the link is gone
+//! port TCP 8080 * prd3b07384d113 default/web
+//! ```
+//!
+//! Invariant: an address is given to a pod only if no line holds it and no link of an earlier holder
+//! is left, since a dead pod's link answers for some milliseconds.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::ErrorKind as IoErrorKind;
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::subnet::{Network, PORTS, Slice};
+use super::{PortMap, Protocol};
+use crate::error::{Context as _, Error, ErrorKind, Result};
+
+/// The network's folder below the state dir.
+#[derive(Debug, Clone)]
+pub(super) struct LeaseFolder(PathBuf);
+
+impl LeaseFolder {
+    /// The folder of `network`; it need not exist.
+    pub(super) fn new(state_dir: &Path, network: &str) -> Self {
+        Self(state_dir.join("net").join(network))
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Whether any pod was ever attached.
+    pub(super) fn exists(&self) -> bool {
+        self.path("leases").exists()
+    }
+
+    /// Locks the leases and reads them; the folder is made where it is missing.
+    pub(super) fn lock(&self) -> Result<Locked> {
+        let lock = loop {
+            let path = self.path("lock");
+            let open = || File::options().create(true).truncate(false).write(true).open(&path);
+            let lock = match open() {
+                Err(error) if error.kind() == IoErrorKind::NotFound => {
+                    fs::create_dir_all(&self.0).context(|| format!("mkdir {}", self.0.display()))?;
+                    open()
+                }
+                opened => opened,
+            };
+            let lock = match lock {
+                // The folder went with its last pod, in between.
+                Err(error) if error.kind() == IoErrorKind::NotFound => continue,
+                opened => opened.context(|| format!("open {}", path.display()))?,
+            };
+            lock.lock().context(|| format!("lock {}", path.display()))?;
+            // A lock whose name has gone keeps nobody out.
+            if lock.metadata().context(|| format!("stat {}", path.display()))?.nlink() > 0 {
+                break lock;
+            }
+        };
+        let path = self.path("leases");
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == IoErrorKind::NotFound => String::new(),
+            read => read.context(|| format!("read {}", path.display()))?,
+        };
+        let leases = Leases::parse(&text).context(|| path.display().to_string())?;
+        Ok(Locked { leases, folder: self.clone(), _lock: lock })
+    }
+}
+
+/// The leases, while nobody else can change them.
+#[derive(Debug)]
+pub(super) struct Locked {
+    pub(super) leases: Leases,
+    folder: LeaseFolder,
+    _lock: File,
+}
+
+impl Locked {
+    /// Writes the leases.
+    pub(super) fn save(&self) -> Result<()> {
+        let (path, draft) = (self.folder.path("leases"), self.folder.path("leases.new"));
+        fs::write(&draft, self.leases.render()).context(|| format!("write {}", draft.display()))?;
+        fs::rename(&draft, &path).context(|| format!("rename {}", path.display()))
+    }
+
+    /// How long ago they were last written.
+    pub(super) fn age(&self) -> std::time::Duration {
+        fs::metadata(self.folder.path("leases"))
+            .and_then(|metadata| metadata.modified())
+            .ok()
+            .and_then(|modified| modified.elapsed().ok())
+            .unwrap_or_default()
+    }
+
+    /// Removes them with their folder. Who waits for the lock finds its name gone and begins anew.
+    pub(super) fn clear(self) -> Result<()> {
+        for name in ["leases", "leases.new", "sysctls", "lock"] {
+            let path = self.folder.path(name);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() == IoErrorKind::NotFound => {}
+                removed => removed.context(|| format!("unlink {}", path.display()))?,
+            }
+        }
+        // Another network, or somebody who waits for this one, may have put something there.
+        let _ = fs::remove_dir(&self.folder.0);
+        let _ = self.folder.0.parent().map(fs::remove_dir);
+        Ok(())
+    }
+}
+
+/// How far a bridge is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BridgeState {
+    /// Not at all.
+    Absent,
+    /// Somebody began, and did not end.
+    Making,
+    /// All of it stands.
+    Ready,
+}
+
+/// The state of an address that has had a holder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    Held,
+    Left,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct AddressLease {
+    slice: Slice,
+    offset: u32,
+    hold: Hold,
+    link: String,
+    pod: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct PortLease {
+    protocol: Protocol,
+    port: u16,
+    host_ip: Option<IpAddr>,
+    link: String,
+    pod: String,
+}
+
+/// Every lease of a network.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Leases {
+    bridges: Vec<(Slice, BridgeState)>,
+    next: Vec<(Slice, u32)>,
+    addresses: Vec<AddressLease>,
+    ports: Vec<PortLease>,
+}
+
+/// What [`Leases::take`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// An address, now held.
+    Address(Slice, u32),
+    /// All that is free still has its last holder's link: soon.
+    Soon,
+    /// Nothing is free.
+    Exhausted,
+}
+
+impl Leases {
+    /// Takes the next address for the pod with `link`. `gone` says whether a link has disappeared.
+    pub(super) fn take(
+        &mut self,
+        network: &Network,
+        link: &str,
+        pod: &str,
+        mut gone: impl FnMut(&str) -> bool,
+    ) -> Taken {
+        let mut soon = false;
+        for slice in 0..network.slices() {
+            let here = || self.addresses.iter().filter(|lease| lease.slice == slice);
+            if here().filter(|lease| lease.hold == Hold::Held).count() >= PORTS {
+                continue;
+            }
+            let offsets = network.offsets();
+            let mut holders = vec![None; offsets.end as usize];
+            for lease in here().filter(|lease| offsets.contains(&lease.offset)) {
+                holders[lease.offset as usize] = Some((lease.hold, lease.link.clone()));
+            }
+            let first = self.next_offset(slice).filter(|next| offsets.contains(next));
+            let first = first.unwrap_or(offsets.start);
+            for offset in (first..offsets.end).chain(offsets.start..first) {
+                let free = match &holders[offset as usize] {
+                    None => true,
+                    Some((Hold::Held, _)) => continue,
+                    Some((Hold::Left, earlier)) => gone(earlier),
+                };
+                if free {
+                    self.hold(slice, offset, link, pod);
+                    return Taken::Address(slice, offset);
+                }
+                soon = true;
+            }
+        }
+        if soon { Taken::Soon } else { Taken::Exhausted }
+    }
+
+    fn next_offset(&self, slice: Slice) -> Option<u32> {
+        self.next.iter().find(|(of, _)| *of == slice).map(|(_, next)| *next)
+    }
+
+    fn hold(&mut self, slice: Slice, offset: u32, link: &str, pod: &str) {
+        self.addresses.retain(|lease| (lease.slice, lease.offset) != (slice, offset));
+        let (link, pod) = (link.to_string(), one_word(pod));
+        self.addresses.push(AddressLease { slice, offset, hold: Hold::Held, link, pod });
+        self.next.retain(|(of, _)| *of != slice);
+        self.next.push((slice, offset + 1));
+    }
+
+    /// Whether the pod with `link` has an address.
+    pub(super) fn holds(&self, link: &str) -> bool {
+        self.addresses.iter().any(|lease| lease.hold == Hold::Held && lease.link == link)
+    }
+
+    /// Takes a host port, or says which pod has it.
+    pub(super) fn take_port(&mut self, map: &PortMap, link: &str, pod: &str) -> Result<(), String> {
+        let host_ip = map.host_ip.filter(|ip| !ip.is_unspecified());
+        let meets = |lease: &PortLease| {
+            lease.protocol == map.protocol
+                && lease.port == map.host_port
+                && match (lease.host_ip, host_ip) {
+                    (Some(a), Some(b)) => a == b,
+                    _ => true,
+                }
+        };
+        if let Some(lease) = self.ports.iter().find(|lease| meets(lease)) {
+            return Err(lease.pod.clone());
+        }
+        let (link, pod) = (link.to_string(), one_word(pod));
+        self.ports.push(PortLease { protocol: map.protocol, port: map.host_port, host_ip, link, pod });
+        Ok(())
+    }
+
+    /// Gives back all that the pod with `link` has. True: it had something.
+    pub(super) fn give_back(&mut self, link: &str) -> bool {
+        let ports = self.ports.len();
+        self.ports.retain(|lease| lease.link != link);
+        let mut had = ports != self.ports.len();
+        for lease in self.addresses.iter_mut().filter(|lease| lease.link == link) {
+            had |= lease.hold == Hold::Held;
+            lease.hold = Hold::Left;
+        }
+        had
+    }
+
+    /// Whether a slice, or with none any, has a pod.
+    pub(super) fn used(&self, slice: Option<Slice>) -> bool {
+        let in_slice = |lease: &AddressLease| slice.is_none_or(|slice| lease.slice == slice);
+        self.addresses.iter().any(|lease| lease.hold == Hold::Held && in_slice(lease))
+    }
+
+    /// The slices that have a bridge, whole or half made.
+    pub(super) fn slices(&self) -> Vec<Slice> {
+        self.bridges.iter().map(|(slice, _)| *slice).collect()
+    }
+
+    /// How far a slice's bridge is made.
+    pub(super) fn bridge(&self, slice: Slice) -> BridgeState {
+        let found = self.bridges.iter().find(|(of, _)| *of == slice);
+        found.map_or(BridgeState::Absent, |(_, state)| *state)
+    }
+
+    /// Notes how far a slice's bridge is made.
+    pub(super) fn set_bridge(&mut self, slice: Slice, state: BridgeState) {
+        self.bridges.retain(|(of, _)| *of != slice);
+        if state != BridgeState::Absent {
+            self.bridges.push((slice, state));
+        }
+    }
+
+    fn render(&self) -> String {
+        let mut text = String::with_capacity(64 * (self.addresses.len() + 2));
+        let mut line = |arguments: std::fmt::Arguments<'_>| {
+            text.write_fmt(arguments).expect("writing to a string cannot fail");
+        };
+        for (slice, state) in &self.bridges {
+            let state = if *state == BridgeState::Ready { "ready" } else { "making" };
+            line(format_args!("bridge {slice} {state}\n"));
+        }
+        for (slice, next) in &self.next {
+            line(format_args!("next {slice} {next}\n"));
+        }
+        for AddressLease { slice, offset, hold, link, pod } in &self.addresses {
+            let hold = if *hold == Hold::Held { "held" } else { "left" };
+            line(format_args!("address {slice} {offset} {hold} {link} {pod}\n"));
+        }
+        for PortLease { protocol, port, host_ip, link, pod } in &self.ports {
+            let host_ip = host_ip.map_or("*".to_string(), |ip| ip.to_string());
+            line(format_args!("port {protocol} {port} {host_ip} {link} {pod}\n"));
+        }
+        text
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let mut leases = Self::default();
+        for (number, line) in text.lines().enumerate() {
+            leases.parse_line(line).ok_or_else(|| {
+                Error::new(ErrorKind::Failed, format!("line {}: `{line}` is no lease", number + 1))
+            })?;
+        }
+        Ok(leases)
+    }
+
+    fn parse_line(&mut self, line: &str) -> Option<()> {
+        let mut words = line.split(' ');
+        let kind = words.next()?;
+        let mut word = || words.next();
+        match kind {
+            "bridge" => {
+                let slice = word()?.parse().ok()?;
+                let ready = word()? == "ready";
+                self.bridges.push((slice, if ready { BridgeState::Ready } else { BridgeState::Making }));
+            }
+            "next" => self.next.push((word()?.parse().ok()?, word()?.parse().ok()?)),
+            "address" => self.addresses.push(AddressLease {
+                slice: word()?.parse().ok()?,
+                offset: word()?.parse().ok()?,
+                hold: if word()? == "held" { Hold::Held } else { Hold::Left },
+                link: word()?.into(),
+                pod: word()?.into(),
+            }),
+            "port" => self.ports.push(PortLease {
+                protocol: Protocol::parse(word()?)?,
+                port: word()?.parse().ok()?,
+                host_ip: match word()? {
+                    "*" => None,
+                    ip => Some(ip.parse().ok()?),
+                },
+                link: word()?.into(),
+                pod: word()?.into(),
+            }),
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+/// A name that cannot break a line or a field of it, whatever a static pod is called.
+fn one_word(name: &str) -> String {
+    let word: String =
+        name.chars().map(|c| if c.is_whitespace() || c.is_control() { '_' } else { c }).collect();
+    if word.is_empty() { "-".into() } else { word }
+}
+
+#[cfg(test)]
+mod tests;

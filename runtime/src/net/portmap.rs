@@ -1,0 +1,155 @@
+//! A pod's host ports: claimed in the leases, held by sockets, redirected by an nft table of the pod's own.
+//!
+//! Invariant: a port that leads to a pod leads to one pod only and hides no service of the host; all
+//! that makes it lead there, the table and the sockets, goes with the monitor, `kill -9` or not.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use super::lease::Leases;
+use super::nft::{self, Keeper, Ruleset, Side};
+use super::{HostSockets, NetworkAttachment, PortMap, Protocol};
+use crate::error::{Error, Result};
+use crate::sys::port::{self, Transport};
+use crate::sys::{self, netns};
+
+impl PortMap {
+    /// The host's addresses that this names: the wildcard stands for all of its family.
+    fn host_addresses(&self) -> Vec<IpAddr> {
+        match self.host_ip {
+            Some(ip) => vec![ip],
+            None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+        }
+    }
+
+    fn describe(&self) -> String {
+        let protocol = self.protocol.to_string().to_lowercase();
+        match self.host_ip {
+            Some(ip) => format!("host port {}/{protocol}", SocketAddr::new(ip, self.host_port)),
+            None => format!("host port {}/{protocol}", self.host_port),
+        }
+    }
+}
+
+impl Protocol {
+    fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+            Self::Sctp => 132,
+        }
+    }
+
+    fn transport(self) -> Transport {
+        match self {
+            Self::Tcp => Transport::Tcp,
+            Self::Udp => Transport::Udp,
+            Self::Sctp => Transport::Sctp,
+        }
+    }
+}
+
+/// Takes `ports` for the pod with `link` in the leases.
+pub(super) fn claim(leases: &mut Leases, ports: &[PortMap], link: &str, pod: &str) -> Result<()> {
+    for map in ports {
+        if map.host_ip == Some(Ipv6Addr::LOCALHOST.into()) {
+            let why = "the kernel does not redirect IPv6's loopback to a pod";
+            return Err(Error::failed(format!("{}: {why}", map.describe()))
+                .hint("use hostIP 127.0.0.1, or an address of the host's"));
+        }
+        leases.take_port(map, link, pod).map_err(|other| {
+            let who = if other == pod { "this pod itself".into() } else { format!("pod `{other}`") };
+            Error::failed(format!("{} is taken by {who}", map.describe()))
+        })?;
+    }
+    Ok(())
+}
+
+/// Binds `ports` on the host for as long as the descriptors live.
+pub(super) fn hold(sockets: &HostSockets, ports: &[PortMap]) -> Result<Vec<OwnedFd>> {
+    if ports.is_empty() {
+        return Ok(Vec::new());
+    }
+    netns::visit(sockets.netns.as_fd(), || {
+        let mut held = Vec::new();
+        for map in ports {
+            for ip in map.host_addresses() {
+                let address = SocketAddr::new(ip, map.host_port);
+                let taken = port::hold(address, map.protocol.transport());
+                held.extend(taken.map_err(|error| refused(map, error))?);
+            }
+        }
+        Ok(held)
+    })?
+}
+
+fn refused(map: &PortMap, error: sys::Error) -> Error {
+    const EADDRINUSE: i32 = 98;
+    const EADDRNOTAVAIL: i32 = 99;
+    match error.errno {
+        EADDRINUSE => Error::failed(format!("{} is taken by a program on the host", map.describe()))
+            .hint(format!("`ss -lnp 'sport = :{}'` shows which", map.host_port)),
+        EADDRNOTAVAIL => Error::failed(format!("{}: the host has no such address", map.describe())),
+        _ => Error::from(error).context(map.describe()),
+    }
+}
+
+/// The name of a pod's table.
+fn table(attachment: &NetworkAttachment) -> String {
+    format!("podrun-{}", attachment.interface)
+}
+
+/// Redirects the attachment's host ports to the pod.
+pub(super) fn redirect(sockets: &mut HostSockets, attachment: &NetworkAttachment) -> Result<()> {
+    if attachment.ports.is_empty() {
+        return Ok(());
+    }
+    let table = table(attachment);
+    rules(&table, attachment).commit(sockets.nft()?)?;
+    Ok(())
+}
+
+fn rules<'a>(table: &'a str, attachment: &NetworkAttachment) -> Ruleset<'a> {
+    const PORTS: &str = "ports";
+    let mut rules = Ruleset::create(table, Keeper::Socket);
+    rules.chain(PORTS, None);
+    for map in &attachment.ports {
+        for host_ip in map.host_addresses() {
+            let same_family = |ip: &&super::Address| ip.ip.is_ipv4() == host_ip.is_ipv4();
+            let Some(pod) = attachment.addresses.iter().find(same_family) else { continue };
+            rules.rule(PORTS, |rule| {
+                rule.family_of(pod.ip);
+                match host_ip {
+                    IpAddr::V4(ip) if ip.is_unspecified() => {}
+                    // There is no route_localnet for IPv6: a connection would hang that is refused
+                    // now, so that a client goes on from `::1` to 127.0.0.1.
+                    IpAddr::V6(ip) if ip.is_unspecified() => {
+                        rule.outside(Side::Destination, Ipv6Addr::LOCALHOST.into(), 128);
+                    }
+                    IpAddr::V4(_) => rule.within(Side::Destination, host_ip, 32),
+                    IpAddr::V6(_) => rule.within(Side::Destination, host_ip, 128),
+                }
+                rule.transport(map.protocol.number());
+                rule.destination_port(map.host_port);
+                rule.redirect(pod.ip, map.container_port);
+            });
+        }
+    }
+    for (chain, hook) in [("prerouting", nft::NAT_PREROUTING), ("output", nft::NAT_OUTPUT)] {
+        rules.chain(chain, Some(hook));
+        rules.rule(chain, |rule| {
+            rule.to_this_host();
+            rule.jump(PORTS);
+        });
+    }
+    rules
+}
+
+/// Frees the attachment's host ports, where this process is the one that holds them.
+pub(super) fn release(sockets: &mut HostSockets, attachment: &NetworkAttachment) -> Result<()> {
+    sockets.ports.clear();
+    match &mut sockets.nft {
+        Some(nft) if !attachment.ports.is_empty() => Ok(nft::delete_table(nft, &table(attachment))?),
+        _ => Ok(()),
+    }
+}
