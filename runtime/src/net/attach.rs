@@ -11,7 +11,7 @@ use super::lease::{BridgeState, LeaseFolder, Taken};
 use super::link::{self, Pair};
 use super::subnet::{self, Network, Slice};
 use super::wire::{Batch, ENODEV};
-use super::{HostSockets, Idle, NetworkAttachment, Owner, PortMap, bridge, portmap, sysctl};
+use super::{Address, HostSockets, Idle, NetworkAttachment, Owner, PortMap, bridge, portmap, sysctl};
 use crate::error::{Context as _, Error, Result};
 use crate::host::{Host, NetworkConfig};
 use crate::sys::netlink::{Family, Socket};
@@ -135,8 +135,8 @@ fn connect(
         None => bridge::ensure(sockets, folder, network, lease.slice)?,
     };
     add_pair(sockets, attachment, bridge, mac)?;
-    configure_pod(attachment)?;
-    wait_until_running(&mut sockets.route, &attachment.interface)?;
+    configure_pod(attachment, network.link_local(lease.offset))?;
+    wait_until_running(&mut sockets.route, attachment)?;
     portmap::redirect(sockets, attachment)
 }
 
@@ -164,7 +164,7 @@ fn add_pair(
 }
 
 /// Sets the pod's own side: links up, addresses, default routes, in one request.
-fn configure_pod(attachment: &NetworkAttachment) -> Result<()> {
+fn configure_pod(attachment: &NetworkAttachment, link_local: Option<Address>) -> Result<()> {
     let mut socket = Socket::open(Family::Route)?;
     let link = link::find(&mut socket, POD_LINK)?
         .ok_or_else(|| Error::failed(format!("link `{POD_LINK}` is not in the pod's network namespace")))?;
@@ -174,8 +174,8 @@ fn configure_pod(attachment: &NetworkAttachment) -> Result<()> {
         batch.set_no_autoconf(POD_LINK);
     }
     batch.set_up(POD_LINK);
-    for address in &attachment.addresses {
-        batch.add_address(link.index, *address);
+    for address in attachment.addresses.iter().copied().chain(link_local) {
+        batch.add_address(link.index, address);
     }
     for gateway in &attachment.gateways {
         batch.add_default_route(*gateway);
@@ -185,17 +185,20 @@ fn configure_pod(attachment: &NetworkAttachment) -> Result<()> {
     Ok(())
 }
 
-/// The end that was up first drops its packets until the kernel's link watch has run, and a pod
-/// that connects at once then waits a second. Asking for the link makes it run (Linux 6.8).
-fn wait_until_running(socket: &mut Socket, name: &str) -> Result<()> {
+/// The end that was up first drops its packets until the kernel's link watch has run, and so does a
+/// bridge whose first port came up; a pod that connects at once then waits a second. Asking for a
+/// link makes it run (Linux 6.8): the port's first, since the bridge's state follows it.
+fn wait_until_running(socket: &mut Socket, attachment: &NetworkAttachment) -> Result<()> {
     let deadline = Instant::now() + LINK_RUNS;
     loop {
-        match link::find(socket, name)? {
-            Some(link) if link.running => return Ok(()),
-            Some(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
-            Some(_) => return Err(Error::failed(format!("link `{name}` does not come up"))),
-            None => return Err(Error::failed(format!("link `{name}` was removed"))),
+        let links = link::find_all(socket, &[&attachment.interface, &attachment.bridge])?;
+        if links.iter().all(|link| link.running) {
+            return Ok(());
         }
+        if Instant::now() > deadline {
+            return Err(Error::failed(format!("link `{}` does not come up", attachment.interface)));
+        }
+        thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -101,7 +101,7 @@ fn make(sockets: &mut HostSockets, folder: &LeaseFolder, network: &Network, slic
     netns::visit(sockets.netns.as_fd(), || sysctl::set_for_bridge(&name, ipv6))??;
 
     let mut batch = Batch::default();
-    for gateway in gateways {
+    for gateway in gateways.into_iter().chain(network.link_local(subnet::GATEWAY)) {
         batch.add_address(bridge.index, gateway);
     }
     batch.ask_for_answer();

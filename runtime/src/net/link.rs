@@ -72,21 +72,33 @@ fn ifinfo(up: u32, change: u32) -> [u8; 16] {
 
 /// The link called `name`.
 pub(super) fn find(socket: &mut Socket, name: &str) -> Result<Option<Link>, Refused> {
-    let mut batch = Batch::default();
-    batch.message(format!("get link `{name}`"), RTM_GETLINK, 0, &ifinfo(0, 0), |message| {
-        message.string(IFLA_IFNAME, name);
-        message.number(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
-    });
-    match batch.send(socket) {
-        Ok(answer) => Ok(parse_link(&answer)),
+    match find_all(socket, &[name]) {
+        Ok(links) => Ok(links.into_iter().next()),
         Err(refused) if refused.errno() == ENODEV => Ok(None),
         Err(refused) => Err(refused),
     }
 }
 
-fn parse_link(answer: &[u8]) -> Option<Link> {
-    let message = messages(answer).find(|message| message.kind == RTM_NEWLINK)?;
-    let (fixed, rest) = message.payload().split_at_checked(16)?;
+/// The links called `names`, in this order. The kernel settles the state of each before it answers
+/// for it, and then asks for the next (Linux 6.8).
+pub(super) fn find_all(socket: &mut Socket, names: &[&str]) -> Result<Vec<Link>, Refused> {
+    let mut batch = Batch::default();
+    for name in names {
+        batch.message(format!("get link `{name}`"), RTM_GETLINK, 0, &ifinfo(0, 0), |message| {
+            message.string(IFLA_IFNAME, name);
+            message.number(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+        });
+    }
+    Ok(parse_links(&batch.send(socket)?))
+}
+
+fn parse_links(answer: &[u8]) -> Vec<Link> {
+    let links = messages(answer).filter(|message| message.kind == RTM_NEWLINK);
+    links.filter_map(|message| parse_link(message.payload())).collect()
+}
+
+fn parse_link(payload: &[u8]) -> Option<Link> {
+    let (fixed, rest) = payload.split_at_checked(16)?;
     let word = |at: usize| u32::from_ne_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
     let kind = attributes(rest)
         .find(|(kind, _)| *kind == IFLA_LINKINFO)
@@ -292,6 +304,6 @@ mod tests {
             message.nest(IFLA_LINKINFO, |info| info.string(IFLA_INFO_KIND, "bridge"));
         });
         let link = Link { index: 7, kind: "bridge".into(), running: true };
-        assert_eq!(parse_link(batch.bytes()), Some(link));
+        assert_eq!(parse_links(batch.bytes()), [link]);
     }
 }

@@ -24,7 +24,7 @@ pub(super) const PORTS: usize = 256;
 const SLICE_PREFIX: u8 = 23;
 const SLICE6_PREFIX: u8 = 112;
 /// The bridge's own offset in its slice.
-const GATEWAY: u32 = 1;
+pub(super) const GATEWAY: u32 = 1;
 /// The longest name of an interface.
 const IFNAMSIZ: usize = 15;
 
@@ -122,6 +122,13 @@ impl Network {
             addresses.push(Address { ip: v6.into(), prefix: SLICE6_PREFIX });
         }
         addresses
+    }
+
+    /// The IPv6 address that holds on one link only, without which a host cannot ask for its
+    /// neighbours on behalf of others. It ends as the pod's other one does: they share a multicast group.
+    pub(super) fn link_local(&self, offset: u32) -> Option<Address> {
+        let ip = Ipv6Addr::from(0xfe80_u128 << 112 | u128::from(offset));
+        self.v6.map(|_| Address { ip: ip.into(), prefix: 64 })
     }
 
     /// The addresses of a slice's bridge, which are its pods' gateways.

@@ -14,7 +14,6 @@ pub mod netlink;
 pub mod netns;
 pub mod overlay;
 pub mod poll;
-pub mod poll;
 pub mod port;
 pub mod pty;
 pub mod signal;
