@@ -128,3 +128,8 @@ pub fn new_session_keyring() -> Result<()> {
     })
     .map(drop)
 }
+
+/// The caller's permitted set: the most that it can give away.
+pub fn permitted() -> u64 {
+    rustix::thread::capabilities(None).map_or(0, |sets| sets.permitted.bits())
+}

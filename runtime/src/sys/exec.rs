@@ -4,7 +4,7 @@
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString, c_char};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use super::errno::{Errno, Result};
 
@@ -46,9 +46,11 @@ pub fn setsid() -> Result<()> {
     Ok(rustix::process::setsid().map(drop)?)
 }
 
-/// Makes the terminal `tty` the controlling one of the caller's session.
-pub fn set_controlling_terminal(tty: BorrowedFd<'_>) -> Result<()> {
-    Ok(rustix::process::ioctl_tiocsctty(tty)?)
+/// Makes the terminal on stdin the controlling one of the caller's session.
+pub fn take_terminal() -> Result<()> {
+    // SAFETY: TIOCSCTTY takes an integer; stdin is whatever the caller made it.
+    let returned = unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };
+    Errno::result(returned.into()).map(drop)
 }
 
 /// Sets the host name of the caller's uts namespace.
@@ -171,4 +173,52 @@ pub fn is_hung_up(pipe: BorrowedFd<'_>) -> bool {
     // SAFETY: one pollfd, alive during the call, which returns at once.
     let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
     ready > 0 && poll.revents & (libc::POLLERR | libc::POLLHUP) != 0
+}
+
+/// Blocks every signal that can be blocked.
+pub fn block_signals() -> Result<()> {
+    let all = u64::MAX;
+    // SAFETY: `all` is a whole kernel sigset of the size given.
+    Errno::result(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const all,
+            std::ptr::null_mut::<u64>(),
+            size_of::<u64>(),
+        )
+    })
+    .map(drop)
+}
+
+/// Reaps every child that ends, until SIGTERM comes. Signals must be blocked.
+pub fn reap_until_sigterm() {
+    const fn bit(signal: i32) -> u64 {
+        1 << (signal - 1)
+    }
+    let wanted = bit(libc::SIGCHLD) | bit(libc::SIGTERM);
+    loop {
+        // SAFETY: `wanted` is a whole kernel sigset of the size given; neither siginfo nor timeout is passed.
+        let signal = unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigtimedwait,
+                &raw const wanted,
+                std::ptr::null_mut::<libc::siginfo_t>(),
+                std::ptr::null::<libc::timespec>(),
+                size_of::<u64>(),
+            )
+        };
+        if signal == libc::c_long::from(libc::SIGTERM) {
+            return;
+        }
+        // SAFETY: waitpid may be given no place for the status.
+        while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } > 0 {}
+    }
+}
+
+/// The two ends of a child's wire, CLOEXEC: what the parent reads, without blocking, and what the child writes.
+pub fn wire() -> Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&read, true)?;
+    Ok((read, write))
 }

@@ -167,6 +167,12 @@ pub fn is_on_procfs(file: BorrowedFd<'_>) -> Result<bool> {
     Ok(rustix::fs::fstatfs(file)?.f_type == rustix::fs::PROC_SUPER_MAGIC)
 }
 
+/// Whether an open directory is the root of a procfs.
+pub fn is_procfs_root(file: BorrowedFd<'_>) -> Result<bool> {
+    const PROC_ROOT_INODE: u64 = 1;
+    Ok(is_on_procfs(file)? && rustix::fs::fstat(file)?.st_ino == PROC_ROOT_INODE)
+}
+
 /// Makes an open directory the working directory.
 pub fn fchdir(dir: BorrowedFd<'_>) -> Result<()> {
     Ok(rustix::process::fchdir(dir)?)
@@ -200,11 +206,34 @@ pub fn dup_above(fd: BorrowedFd<'_>, minimum: RawFd) -> Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, minimum)?)
 }
 
-/// Closes every descriptor from `first` on. For a child half that is about to execve.
-pub fn close_from(first: RawFd) -> Result<()> {
+/// Moves a descriptor to `number`, whatever was there, CLOEXEC. The old number stays open.
+pub fn move_to(fd: BorrowedFd<'_>, number: RawFd) -> Result<BorrowedFd<'static>> {
+    // SAFETY: dup3 takes any numbers; the caller is a child half about to close all others.
+    let returned = unsafe { libc::dup3(fd.as_raw_fd(), number, libc::O_CLOEXEC) };
+    Errno::result(returned.into())?;
+    // SAFETY: the descriptor was just made, and stays open until this process execs or exits.
+    Ok(unsafe { BorrowedFd::borrow_raw(number) })
+}
+
+/// Closes every descriptor from `first` to `last`. For a child half, which owns none of them.
+pub fn close_range(first: RawFd, last: RawFd) -> Result<()> {
     // SAFETY: whatever owns these descriptors never runs again in this process: execve or _exit follows.
+    Errno::result(unsafe {
+        libc::syscall(libc::SYS_close_range, first.cast_unsigned(), last.cast_unsigned(), 0)
+    })
+    .map(drop)
+}
+
+/// Closes every descriptor from `first` on, as [`close_range`] does.
+pub fn close_from(first: RawFd) -> Result<()> {
+    // SAFETY: as above.
     Errno::result(unsafe {
         libc::syscall(libc::SYS_close_range, first.cast_unsigned(), libc::c_uint::MAX, 0)
     })
     .map(drop)
+}
+
+/// The major and minor number in a file's `st_rdev`.
+pub fn device_numbers(device: u64) -> (u32, u32) {
+    (rustix::fs::major(device), rustix::fs::minor(device))
 }

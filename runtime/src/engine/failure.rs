@@ -1,0 +1,156 @@
+//! Why a child half gave up: 16 bytes on the wire, and the sentence that the parent makes of them.
+//!
+//! The record: magic (u32), step (u16), call (u16), index (u32), errno (i32), in the machine's order.
+//! Invariant: writing one allocates nothing; reading one trusts nothing.
+
+use crate::sys::Errno;
+
+/// The record of a child that did not reach execve; [`super::Plan::render`] gives it words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    pub(super) step: u16,
+    pub(super) call: Call,
+    pub(super) index: u32,
+    pub(super) errno: i32,
+}
+
+/// The first word of each record.
+const MAGIC: u32 = 0x706f_6472;
+
+impl Failure {
+    /// Its size on the wire.
+    pub const SIZE: usize = 16;
+
+    /// Reads the wire's bytes; `None` when they are not one whole record.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; Self::SIZE] = bytes.try_into().ok()?;
+        let [m0, m1, m2, m3, s0, s1, c0, c1, i0, i1, i2, i3, e0, e1, e2, e3] = *bytes;
+        if u32::from_ne_bytes([m0, m1, m2, m3]) != MAGIC {
+            return None;
+        }
+        Some(Self {
+            step: u16::from_ne_bytes([s0, s1]),
+            call: Call::from_number(u16::from_ne_bytes([c0, c1]))?,
+            index: u32::from_ne_bytes([i0, i1, i2, i3]),
+            errno: i32::from_ne_bytes([e0, e1, e2, e3]),
+        })
+    }
+
+    /// The record's bytes.
+    pub(super) fn to_bytes(self) -> [u8; Self::SIZE] {
+        let [m0, m1, m2, m3] = MAGIC.to_ne_bytes();
+        let [s0, s1] = self.step.to_ne_bytes();
+        let [c0, c1] = (self.call as u16).to_ne_bytes();
+        let [i0, i1, i2, i3] = self.index.to_ne_bytes();
+        let [e0, e1, e2, e3] = self.errno.to_ne_bytes();
+        [m0, m1, m2, m3, s0, s1, c0, c1, i0, i1, i2, i3, e0, e1, e2, e3]
+    }
+}
+
+/// A failed call within a step: which one, the how-manieth, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) call: Call,
+    pub(super) index: u32,
+    pub(super) errno: Errno,
+}
+
+/// Names the call of a bare errno.
+pub(super) trait During<T> {
+    /// The fault of `call`.
+    fn during(self, call: Call) -> Result<T, Fault>;
+}
+
+impl<T> During<T> for Result<T, Errno> {
+    fn during(self, call: Call) -> Result<T, Fault> {
+        self.map_err(|errno| Fault { call, index: 0, errno })
+    }
+}
+
+macro_rules! calls {
+    ($($variant:ident = $name:literal),+ $(,)?) => {
+        /// A call that a child half makes, by strace's name.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Call { $(#[doc = $name] $variant),+ }
+
+        impl Call {
+            const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// strace's name.
+            pub(super) fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+
+            fn from_number(number: u16) -> Option<Self> {
+                Self::ALL.get(usize::from(number)).copied()
+            }
+        }
+    };
+}
+
+calls! {
+    Capset = "capset",
+    Chdir = "fchdir",
+    Chown = "fchownat",
+    CloseRange = "close_range",
+    Dup = "dup3",
+    Execve = "execve",
+    Fchown = "fchown",
+    Fsconfig = "fsconfig",
+    Fsmount = "fsmount",
+    Fsopen = "fsopen",
+    Fstat = "fstat",
+    Getcwd = "getcwd",
+    Ioctl = "ioctl(TIOCSCTTY)",
+    Mkdirat = "mkdirat",
+    Mknodat = "mknodat",
+    Mount = "mount(MS_SLAVE|MS_REC)",
+    MountSetattr = "mount_setattr",
+    MoveMount = "move_mount",
+    OpenTree = "open_tree",
+    Openat = "openat2",
+    ParentGone = "poll",
+    PivotRoot = "pivot_root",
+    Prctl = "prctl",
+    Prlimit = "prlimit64",
+    Procfs = "fstatfs",
+    Setdomainname = "setdomainname",
+    Setgroups = "setgroups",
+    Sethostname = "sethostname",
+    Setns = "setns",
+    Setresgid = "setresgid",
+    Setresuid = "setresuid",
+    Setsid = "setsid",
+    Sigaction = "rt_sigaction",
+    Symlinkat = "symlinkat",
+    Unshare = "unshare",
+    Write = "write",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_survives_the_wire() {
+        let failure = Failure { step: 7, call: Call::MoveMount, index: 3, errno: 1 };
+        assert_eq!(Failure::parse(&failure.to_bytes()), Some(failure));
+    }
+
+    #[test]
+    fn what_is_no_record_is_none() {
+        let bytes = Failure { step: 7, call: Call::Write, index: 3, errno: 1 }.to_bytes();
+        assert_eq!(Failure::parse(bytes.get(..15).unwrap()), None);
+        assert_eq!(Failure::parse(&[0; 16]), None);
+        let mut wrong_call = bytes;
+        wrong_call[6..8].copy_from_slice(&9999_u16.to_ne_bytes());
+        assert_eq!(Failure::parse(&wrong_call), None);
+    }
+
+    #[test]
+    fn every_call_has_its_number() {
+        for (number, call) in Call::ALL.iter().enumerate() {
+            assert_eq!(usize::from(*call as u16), number);
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The init of a pid namespace that a pod's containers share: reaps orphans, waits for SIGTERM.
+//!
+//! It does not exec: without root, capabilities, descriptors and a root file system of its own there
+//! is nothing behind its /proc entry to enter the host by.
+
+use super::State;
+use crate::engine::failure::{Call, During as _, Fault};
+use crate::sys::{exec, fs};
+
+/// Says that it is ready by closing the wire with all else, and reaps until SIGTERM.
+pub(super) fn run(state: &mut State<'_>) -> Result<(), Fault> {
+    // Blocked signals are kept for a namespace's init, where unhandled ones would be dropped.
+    exec::block_signals().during(Call::Sigaction)?;
+    for kept in [state.root.take(), state.proc.take(), state.null.take(), state.empty.take()] {
+        std::mem::forget(kept);
+    }
+    fs::close_from(0).during(Call::CloseRange)?;
+    exec::reap_until_sigterm();
+    Ok(())
+}

@@ -1,0 +1,356 @@
+//! The spec's root and mounts compiled: sources opened and given their attributes here, on the host;
+//! targets taken apart, to be resolved by the child inside the root.
+//!
+//! Invariant: a mount has all its attributes and its propagation before anyone can reach it, and no
+//! destination is ever joined to a path of the host's.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use oci_spec::runtime::{Mount as SpecMount, Spec};
+
+use super::options::{self, Options};
+use super::plan::{Content, Mount, NewMount, Source, Target};
+use super::process::c_string;
+use super::{Attached, Rootfs, devices};
+use crate::cgroup::Cgroup;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::fs;
+use crate::sys::mount::{self as m, Attributes, Depth, Propagation};
+
+/// What lxcfs provides: the only parts of a procfs that may be covered.
+const PROC_FILES: [&str; 10] = [
+    "cpuinfo",
+    "diskstats",
+    "loadavg",
+    "meminfo",
+    "slabinfo",
+    "stat",
+    "swaps",
+    "sys/crypto/fips_enabled",
+    "sys/kernel/ns_last_pid",
+    "uptime",
+];
+
+fn usage(message: String) -> Error {
+    Error::new(ErrorKind::Usage, message)
+}
+
+/// A path inside the root as its parts; `.` and `..` are resolved by their words, as the spec's are absolute.
+fn parts<'a>(what: &str, path: &'a str) -> Result<Vec<&'a str>> {
+    if !path.starts_with('/') {
+        return Err(usage(format!("{what}: `{path}` is not an absolute path")));
+    }
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    Ok(parts)
+}
+
+/// A place inside the root, to be found or made by the child.
+pub(super) fn target(what: &str, path: &str, directory: bool) -> Result<Target> {
+    let parts = parts(what, path)?;
+    let named = |count: usize| -> Result<(CString, CString)> {
+        let path = parts.get(..count).unwrap_or_default().join("/");
+        let name = parts.get(count - 1).copied().unwrap_or_default();
+        Ok((c_string(what, &path)?, c_string(what, name)?))
+    };
+    let parts: Vec<_> = (1..=parts.len()).map(named).collect::<Result<_>>()?;
+    let path = parts.last().map_or_else(|| c".".to_owned(), |(path, _)| path.clone());
+    Ok(Target { path, parts, directory })
+}
+
+/// The path of a mask or a read-only path, relative to the root.
+pub(super) fn relative(what: &str, path: &str) -> Result<CString> {
+    match parts(what, path)?.join("/") {
+        empty if empty.is_empty() => Err(usage(format!("{what}: `{path}` is the whole root"))),
+        path => c_string(what, &path),
+    }
+}
+
+/// The detached tree that becomes the root.
+pub(super) fn root(rootfs: Rootfs<'_>, spec: &Spec) -> Result<OwnedFd> {
+    let tree = match rootfs {
+        Rootfs::Detached(fd) => {
+            fs::dup_above(fd, 3).map_err(|errno| errno.during("fcntl(F_DUPFD_CLOEXEC)"))?
+        }
+        Rootfs::Spec => {
+            let Some(path) = spec.root().as_ref().and_then(|root| root.path().to_str()) else {
+                return Err(usage("root.path: there is none, or it is not UTF-8".into()));
+            };
+            clone_path("root.path", path, Depth::Recursive)?
+        }
+    };
+    if !fs::is_directory(tree.as_fd()).map_err(|errno| errno.during("fstat(root)"))? {
+        return Err(usage("root.path: not a directory".into()));
+    }
+    dress(tree.as_fd(), Depth::Recursive, Attributes::default(), Some(Propagation::Private))?;
+    Ok(tree)
+}
+
+/// All mounts of a container, in the order in which they are made.
+pub(super) fn all(
+    spec: &Spec,
+    attached: &[Attached<'_>],
+    cgroup: &Cgroup,
+    console: Option<BorrowedFd<'_>>,
+) -> Result<Vec<Mount>> {
+    let listed = spec.mounts().as_deref().unwrap_or_default();
+    let mut mounts = Vec::new();
+    let mut devices = Some(devices::content(spec)?);
+    let has_dev = listed.iter().any(|mount| mount.destination().to_str().is_some_and(|path| path == "/dev"));
+    if !has_dev {
+        // The image's own /dev is never written to: links in it have led elsewhere (CVE-2026-41579).
+        mounts.push(new("/dev", "tmpfs", &default_dev()?, devices.take().unwrap_or_default())?);
+    }
+    for mount in listed {
+        let Some(destination) = mount.destination().to_str() else {
+            return Err(usage(format!("mount {:?}: not UTF-8", mount.destination())));
+        };
+        check(mount, destination)?;
+        let options = options::parse(destination, mount.options().as_deref().unwrap_or_default())?;
+        let held =
+            attached.iter().find(|held| parts("", held.destination).ok() == parts("", destination).ok());
+        let kind = mount.typ().as_deref().unwrap_or("bind");
+        match held {
+            Some(held) => mounts.push(cloned(destination, held.tree, &options)?),
+            None if options.bind.is_some() || kind == "bind" => {
+                mounts.push(bind(mount, destination, &options)?);
+            }
+            None if kind == "cgroup" || kind == "cgroup2" => {
+                mounts.extend(cgroups(destination, cgroup, &options)?);
+            }
+            None => {
+                let content =
+                    if destination == "/dev" { devices.take().unwrap_or_default() } else { Vec::new() };
+                mounts.push(new(destination, kind, &options, content)?);
+            }
+        }
+    }
+    let ours = devices.is_none();
+    if !ours
+        && spec
+            .linux()
+            .as_ref()
+            .is_some_and(|linux| linux.devices().as_ref().is_some_and(|list| !list.is_empty()))
+    {
+        return Err(usage("linux.devices: /dev is a mount of the spec's, nothing is made in it".into()));
+    }
+    if let (Some(tty), true) = (console, ours) {
+        mounts.push(self::console(tty)?);
+    }
+    Ok(mounts)
+}
+
+fn default_dev() -> Result<Options> {
+    let words = ["nosuid", "strictatime", "mode=755", "size=65536k"].map(str::to_owned);
+    options::parse("/dev", &words)
+}
+
+fn check(mount: &SpecMount, destination: &str) -> Result<()> {
+    let parts = parts("mounts", destination)?;
+    let idmapped = |mappings: &Option<Vec<_>>| mappings.as_ref().is_some_and(|list| !list.is_empty());
+    if idmapped(mount.uid_mappings()) || idmapped(mount.gid_mappings()) {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("mount {destination}: uidMappings are not supported yet"),
+        ));
+    }
+    match parts.as_slice() {
+        [] => Err(usage(format!("mount {destination}: nothing can be mounted over the root"))),
+        ["proc", below @ ..] if !below.is_empty() && !PROC_FILES.contains(&below.join("/").as_str()) => {
+            Err(usage(format!("mount {destination}: nothing may be mounted over this part of /proc")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A tree whose attributes are set, for the child to move.
+fn tree(text: &str, destination: &str, tree: OwnedFd) -> Result<Mount> {
+    let fstat = || format!("fstat({text:?})");
+    let directory = fs::is_directory(tree.as_fd()).map_err(|errno| errno.during(fstat()))?;
+    if parts("mounts", destination)? == ["proc"]
+        && !fs::is_procfs_root(tree.as_fd()).map_err(|errno| errno.during(fstat()))?
+    {
+        return Err(usage(format!("mount {destination}: `{text}` is no procfs")));
+    }
+    Ok(Mount {
+        text: text.to_owned(),
+        source: Source::Tree(tree),
+        target: target("mounts", destination, directory)?,
+        refuse_links: false,
+        may_cover_proc: may_cover_proc(destination),
+    })
+}
+
+fn may_cover_proc(destination: &str) -> bool {
+    destination.trim_start_matches('/').strip_prefix("proc/").is_some_and(|file| PROC_FILES.contains(&file))
+}
+
+fn bind(mount: &SpecMount, destination: &str, options: &Options) -> Result<Mount> {
+    let Some(source) = mount.source().as_ref().and_then(|source| source.to_str()) else {
+        return Err(usage(format!("mount {destination}: a bind mount needs a source")));
+    };
+    let clone = clone_path(&format!("mount {destination}"), source, options.bind.unwrap_or(Depth::One))?;
+    dress_by(clone.as_fd(), options)?;
+    tree(source, destination, clone)
+}
+
+/// A tree that the caller holds: a clone of it, which the child moves.
+fn cloned(destination: &str, held: BorrowedFd<'_>, options: &Options) -> Result<Mount> {
+    let depth = options.bind.unwrap_or(Depth::One);
+    let clone = m::clone_tree(held, depth).map_err(|errno| {
+        let error = Error::from(errno.during(format!("mount {destination}: open_tree(OPEN_TREE_CLONE)")));
+        error.hint("cloning a mount that is held by descriptor needs Linux 6.15")
+    })?;
+    dress_by(clone.as_fd(), options)?;
+    tree("held by descriptor", destination, clone)
+}
+
+fn clone_path(what: &str, path: &str, depth: Depth) -> Result<OwnedFd> {
+    let path = c_string(what, path)?;
+    m::clone_host_tree(&path, depth).map_err(|errno| {
+        let error = Error::from(errno.during(format!("open_tree({path:?}, OPEN_TREE_CLONE)")));
+        error.context(what)
+    })
+}
+
+/// Gives a detached tree its attributes; without a word on propagation it keeps to itself.
+fn dress_by(tree: BorrowedFd<'_>, options: &Options) -> Result<()> {
+    let (propagation, depth) = options.propagation.unwrap_or((Propagation::Private, Depth::Recursive));
+    dress(tree, depth, Attributes::default(), Some(propagation))?;
+    if !options.recursive.is_empty() {
+        dress(tree, Depth::Recursive, options.recursive, None)?;
+    }
+    if !options.attributes.is_empty() {
+        dress(tree, Depth::One, options.attributes, None)?;
+    }
+    Ok(())
+}
+
+fn dress(
+    tree: BorrowedFd<'_>,
+    depth: Depth,
+    attributes: Attributes,
+    propagation: Option<Propagation>,
+) -> Result<()> {
+    m::mount_setattr(tree, depth, attributes, propagation).map_err(|errno| {
+        errno
+            .during(format!(
+                "mount_setattr(set {:#x}, clear {:#x}, {propagation:?})",
+                attributes.set, attributes.clear
+            ))
+            .into()
+    })
+}
+
+/// A file system that the child makes.
+fn new(destination: &str, kind: &str, options: &Options, content: Vec<Content>) -> Result<Mount> {
+    if let Some((propagation, _)) = options.propagation
+        && propagation != Propagation::Private
+    {
+        return Err(usage(format!("mount {destination}: a new file system has no peers to share with")));
+    }
+    let parameter = |(key, value): &(String, Option<String>)| -> Result<(CString, Option<CString>)> {
+        let value = value.as_ref().map(|value| c_string("mounts", value)).transpose()?;
+        Ok((c_string("mounts", key)?, value))
+    };
+    let mut parameters = vec![(c"source".to_owned(), Some(c_string("mounts", kind)?))];
+    for pair in &options.data {
+        parameters.push(parameter(pair)?);
+    }
+    let set = options.attributes.set | options.recursive.set;
+    Ok(Mount {
+        text: kind.to_owned(),
+        source: Source::New(NewMount {
+            kind: c_string("mounts", kind)?,
+            parameters,
+            attributes: Attributes { set, clear: 0 },
+            content,
+        }),
+        target: target("mounts", destination, true)?,
+        refuse_links: kind == "proc" || kind == "sysfs",
+        may_cover_proc: false,
+    })
+}
+
+/// The container's own cgroups: one tree on v2, a directory per hierarchy in a tmpfs elsewhere.
+fn cgroups(destination: &str, cgroup: &Cgroup, options: &Options) -> Result<Vec<Mount>> {
+    let mut mounts = Vec::new();
+    let mut content = Vec::new();
+    for view in cgroup.views() {
+        let source = view.directory.display().to_string();
+        let clone = clone_path(&format!("mount {destination}"), &source, Depth::One)?;
+        dress_by(clone.as_fd(), options)?;
+        if view.name.is_empty() {
+            return Ok(vec![tree("cgroup", destination, clone)?]);
+        }
+        content.push(Content::Directory { name: c_string("cgroup", &view.name)? });
+        let place = format!("{}/{}", destination.trim_end_matches('/'), view.name);
+        mounts.push(tree(&format!("cgroup {}", view.name), &place, clone)?);
+    }
+    let mut over = Options { attributes: options.attributes, ..Options::default() };
+    over.data.push(("mode".to_owned(), Some("755".to_owned())));
+    mounts.insert(0, new(destination, "tmpfs", &over, content)?);
+    Ok(mounts)
+}
+
+/// The terminal, as /dev/console: cloned from its descriptor, never from a name in /dev/pts (CVE-2025-52565).
+fn console(tty: BorrowedFd<'_>) -> Result<Mount> {
+    /// Unix98 pty slaves have these eight majors.
+    const PTS_MAJORS: std::ops::Range<u32> = 136..144;
+    let device = fs::character_device(tty).map_err(|errno| errno.during("fstat(stdin)"))?;
+    if !device.is_some_and(|(major, _)| PTS_MAJORS.contains(&major)) {
+        return Err(usage("process.terminal: stdin is not the peer of a pty".into()));
+    }
+    let clone =
+        m::clone_tree(tty, Depth::One).map_err(|errno| errno.during("open_tree(pty, OPEN_TREE_CLONE)"))?;
+    dress(clone.as_fd(), Depth::One, Attributes::default(), Some(Propagation::Private))?;
+    tree("console", "/dev/console", clone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_knows_every_directory_on_its_way() {
+        let target = target("x", "/a//b/./c/../d/", true).unwrap();
+        let parts: Vec<_> = target
+            .parts
+            .iter()
+            .map(|(path, name)| (path.to_str().unwrap(), name.to_str().unwrap()))
+            .collect();
+        assert_eq!(parts, [("a", "a"), ("a/b", "b"), ("a/b/d", "d")]);
+        assert_eq!(target.path.as_c_str(), c"a/b/d");
+    }
+
+    #[test]
+    fn the_root_is_a_target_and_cannot_be_left() {
+        assert_eq!(target("x", "/../..", true).unwrap().path.as_c_str(), c".");
+        assert!(target("x", "relative", true).is_err());
+        assert!(relative("x", "/a/..").is_err());
+    }
+
+    #[test]
+    fn only_files_of_lxcfs_cover_parts_of_proc() {
+        let mount = |destination: &str| {
+            let mut mount = SpecMount::default();
+            mount.set_destination(destination.into());
+            check(&mount, destination)
+        };
+        mount("/proc").unwrap();
+        mount("/proc/meminfo").unwrap();
+        mount("/processes").unwrap();
+        for refused in ["/", "/proc/self/attr", "/proc/sys", "/./proc//sys/kernel"] {
+            assert!(mount(refused).is_err(), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Mount options: the words of the runtime-spec's tables, sorted by what they act on.
+//!
+//! Invariant: pure, and total over the tables: a word is an attribute, a propagation, a kind of
+//! bind, or a parameter for the file system; what podrun does not do yet is refused by name.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::mount::{Attributes, Depth, Propagation};
+
+/// A mount's options, sorted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Options {
+    /// `bind` or `rbind`.
+    pub(super) bind: Option<Depth>,
+    /// For the mount itself.
+    pub(super) attributes: Attributes,
+    /// For the mount and all below it.
+    pub(super) recursive: Attributes,
+    /// How mounts travel.
+    pub(super) propagation: Option<(Propagation, Depth)>,
+    /// What the file system itself is told: `key=value`, or a flag.
+    pub(super) data: Vec<(String, Option<String>)>,
+}
+
+/// (word, bits to set, bits to clear)
+const ATTRIBUTES: [(&str, u64, u64); 17] = [
+    ("ro", Attributes::RDONLY, 0),
+    ("rw", 0, Attributes::RDONLY),
+    ("nosuid", Attributes::NOSUID, 0),
+    ("suid", 0, Attributes::NOSUID),
+    ("nodev", Attributes::NODEV, 0),
+    ("dev", 0, Attributes::NODEV),
+    ("noexec", Attributes::NOEXEC, 0),
+    ("exec", 0, Attributes::NOEXEC),
+    ("noatime", Attributes::NOATIME, Attributes::ATIME_MASK),
+    ("atime", 0, Attributes::ATIME_MASK),
+    ("strictatime", Attributes::STRICTATIME, Attributes::ATIME_MASK),
+    ("nostrictatime", 0, Attributes::ATIME_MASK),
+    ("relatime", 0, Attributes::ATIME_MASK),
+    ("norelatime", Attributes::STRICTATIME, Attributes::ATIME_MASK),
+    ("nodiratime", Attributes::NODIRATIME, 0),
+    ("diratime", 0, Attributes::NODIRATIME),
+    ("nosymfollow", Attributes::NOSYMFOLLOW, 0),
+];
+
+const PROPAGATIONS: [(&str, Propagation, Depth); 8] = [
+    ("private", Propagation::Private, Depth::One),
+    ("rprivate", Propagation::Private, Depth::Recursive),
+    ("slave", Propagation::Slave, Depth::One),
+    ("rslave", Propagation::Slave, Depth::Recursive),
+    ("shared", Propagation::Shared, Depth::One),
+    ("rshared", Propagation::Shared, Depth::Recursive),
+    ("unbindable", Propagation::Unbindable, Depth::One),
+    ("runbindable", Propagation::Unbindable, Depth::Recursive),
+];
+
+/// Words that name what a new mount is anyway.
+const DEFAULTS: [&str; 9] =
+    ["defaults", "async", "nolazytime", "nomand", "noiversion", "loud", "silent", "symfollow", "rsymfollow"];
+
+const NOT_YET: [&str; 5] = ["idmap", "ridmap", "tmpcopyup", "mand", "iversion"];
+
+/// Sorts a mount's options.
+pub(super) fn parse(destination: &str, words: &[String]) -> Result<Options> {
+    let mut options = Options::default();
+    for word in words.iter().map(String::as_str).filter(|word| !DEFAULTS.contains(word)) {
+        if NOT_YET.contains(&word) {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("mount {destination}: option `{word}` is not supported yet"),
+            ));
+        }
+        if let Some((_, set, clear)) = ATTRIBUTES.iter().find(|(known, ..)| *known == word) {
+            add(&mut options.attributes, *set, *clear);
+        } else if let Some((_, set, clear)) =
+            ATTRIBUTES.iter().find(|(known, ..)| word.strip_prefix('r') == Some(known))
+        {
+            add(&mut options.recursive, *set, *clear);
+        } else if let Some((_, propagation, depth)) = PROPAGATIONS.iter().find(|(known, ..)| *known == word) {
+            options.propagation = Some((*propagation, *depth));
+        } else {
+            match word {
+                "bind" => options.bind = options.bind.or(Some(Depth::One)),
+                "rbind" => options.bind = Some(Depth::Recursive),
+                _ => options.data.push(match word.split_once('=') {
+                    Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+                    None => (word.to_owned(), None),
+                }),
+            }
+        }
+    }
+    if let (Some(_), Some((key, _))) = (options.bind, options.data.first()) {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            format!("mount {destination}: a bind mount has no option `{key}`"),
+        ));
+    }
+    Ok(options)
+}
+
+/// The later word wins, as on a command line.
+fn add(attributes: &mut Attributes, set: u64, clear: u64) {
+    attributes.set = attributes.set & !clear | set;
+    attributes.clear = attributes.clear & !(set & !Attributes::ATIME_MASK) | clear;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(words: &str) -> Options {
+        parse("/x", &words.split(',').map(str::to_owned).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn words_are_sorted_by_what_they_act_on() {
+        let all = options("rbind,ro,nosuid,rnoexec,rslave");
+        assert_eq!(all.bind, Some(Depth::Recursive));
+        assert_eq!(all.attributes.set, Attributes::RDONLY | Attributes::NOSUID);
+        assert_eq!(all.recursive.set, Attributes::NOEXEC);
+        assert_eq!(all.propagation, Some((Propagation::Slave, Depth::Recursive)));
+        assert!(all.data.is_empty());
+    }
+
+    #[test]
+    fn r_stands_before_words_that_begin_with_r_too() {
+        assert_eq!(options("rro").recursive.set, Attributes::RDONLY);
+        assert_eq!(options("rrw").recursive.clear, Attributes::RDONLY);
+        assert_eq!(options("relatime").attributes.clear, Attributes::ATIME_MASK);
+        assert_eq!(options("rrelatime").recursive.clear, Attributes::ATIME_MASK);
+    }
+
+    #[test]
+    fn the_last_word_wins() {
+        let last = options("ro,rw").attributes;
+        assert_eq!((last.set, last.clear), (0, Attributes::RDONLY));
+        let last = options("rw,ro").attributes;
+        assert_eq!((last.set, last.clear), (Attributes::RDONLY, 0));
+    }
+
+    #[test]
+    fn the_rest_is_for_the_file_system() {
+        assert_eq!(
+            options("newinstance,mode=0620").data,
+            [("newinstance".to_owned(), None), ("mode".to_owned(), Some("0620".to_owned()))]
+        );
+    }
+
+    #[test]
+    fn what_is_not_done_or_makes_no_sense_is_refused() {
+        for words in [["idmap"].as_slice(), &["bind", "size=1"]] {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            assert!(parse("/x", &words).is_err(), "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! The plan: what a child half does between clone3 and execve, as data.
+//!
+//! Invariant: a plan owns all that its steps name (strings, descriptors), so that the child, which
+//! replays them from its copy of the memory, allocates and decides nothing. The order of the steps is
+//! the security order; a test asserts it.
+
+use std::ffi::CString;
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+
+use super::failure::{Call, Failure};
+use crate::error::{Error, ErrorKind};
+use crate::sys::creds::CapabilitySets;
+use crate::sys::exec::{Rlimit, Strings};
+use crate::sys::fs::Node;
+use crate::sys::mount::Attributes;
+use crate::sys::ns::Namespaces;
+use crate::sys::{Errno, errno_name};
+
+/// A container, or a process in one, as data: what is left to do is [`Plan::spawn`].
+#[derive(Debug)]
+pub struct Plan {
+    pub(super) entry: Entry,
+    pub(super) steps: Vec<Step>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// How the child is born.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Namespaces made by the clone itself.
+    pub(super) namespaces: Namespaces,
+    /// Where the parent goes for the moment of the clone, so that the child is born there.
+    pub(super) visit: Option<Visit>,
+    /// The unified cgroup to be born in.
+    pub(super) cgroup: Option<OwnedFd>,
+}
+
+/// Namespaces that a child must be born in rather than join.
+#[derive(Debug)]
+pub(super) enum Visit {
+    /// A pid namespace, by an nsfs descriptor: only children are in it.
+    PidNamespace(OwnedFd),
+    /// A container's pid and mount namespaces, by the pidfd of its init: a process that showed in the
+    /// container's /proc while its root was still the host's could be entered by it (CVE-2016-9962).
+    Container(OwnedFd),
+}
+
+/// One step of a child half.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Close what this plan does not name: other children's wires, locks, logs.
+    CloseOthers,
+    /// SIGKILL when the parent dies, and a look whether it has by now; no ptrace by the unprivileged.
+    DieWithParent,
+    /// Write `0` into these `tasks` files.
+    JoinCgroup(Vec<OwnedFd>),
+    /// The cgroup namespace, rooted where the process now is.
+    UnshareCgroup,
+    /// Join a namespace by descriptor.
+    JoinNamespace { fd: OwnedFd, kind: Namespaces, text: String },
+    /// Join the other namespaces of a container, by the pidfd of its init; its root is the root.
+    JoinContainer(OwnedFd),
+    /// A session keyring of its own.
+    NewKeyring,
+    /// A session of its own.
+    NewSession,
+    /// Take mounts from the host's namespace, give none back.
+    MakeRootSlave,
+    /// Make a detached mount the root, and take the host's tree away.
+    PivotRoot(OwnedFd),
+    /// Make an empty, read-only root.
+    PivotEmptyRoot,
+    /// Attach a mount inside the root.
+    Mount(Mount),
+    /// A private procfs, for the writes of the next steps, in no mount table.
+    PrivateProc,
+    /// Write oom_score_adj.
+    OomScore(CString),
+    /// The host name.
+    Hostname(CString),
+    /// The NIS domain name.
+    Domainname(CString),
+    /// Write one file below /proc/sys.
+    Sysctl { file: CString, value: CString },
+    /// A character device to cover files with, where /dev is not ours.
+    HostNull,
+    /// Make a path read-only, with all below; skipped when it is not there.
+    ReadonlyPath(CString),
+    /// Make a path empty; skipped when it is not there.
+    MaskedPath(CString),
+    /// Make the working directory where it is missing.
+    MakeDirectory(Target),
+    /// Make the root mount read-only.
+    ReadonlyRoot,
+    /// The standard streams; those with `true` are given to the user.
+    Stdio { fds: [OwnedFd; 3], give: [bool; 3], uid: u32 },
+    /// Make stdin the controlling terminal.
+    ControllingTerminal,
+    /// Go to the working directory, and check that it is inside.
+    WorkingDirectory(Target),
+    /// Set the limits.
+    Rlimits(Vec<Rlimit>),
+    /// No execve gains rights from here on.
+    NoNewPrivs,
+    /// Drop from the bounding set what is not in this one.
+    BoundingSet(u64),
+    /// The supplementary groups, the primary one among them.
+    Groups(Vec<u32>),
+    /// The group.
+    Gid(u32),
+    /// The user; capabilities are kept for the next step.
+    Uid(u32),
+    /// The capability sets, exactly.
+    Capabilities { sets: CapabilitySets, ambient: u64 },
+    /// The file mode creation mask.
+    Umask(u32),
+    /// Default actions and an empty mask.
+    ResetSignals,
+    /// Close everything but the standard streams.
+    CloseDescriptors,
+    /// Become the program: the first of `paths` that can be executed.
+    Execve { paths: Vec<CString>, argv: Strings, envp: Strings },
+    /// Be the init of a shared pid namespace: reap until SIGTERM.
+    Reap,
+}
+
+/// A mount for [`Step::Mount`].
+#[derive(Debug)]
+pub(super) struct Mount {
+    /// What it is, for people: `proc`, `/srv/data`.
+    pub(super) text: String,
+    pub(super) source: Source,
+    pub(super) target: Target,
+    /// proc and sysfs go onto a real directory or nowhere: an image that makes `/proc` a link had its
+    /// LSM label written to a file of its own (CVE-2019-19921).
+    pub(super) refuse_links: bool,
+    /// Whether it may cover a part of a procfs.
+    pub(super) may_cover_proc: bool,
+}
+
+impl Mount {
+    /// Whether it is a new file system in which a null device is made.
+    pub(super) fn makes_null(&self) -> bool {
+        let null =
+            |content: &Content| matches!(content, Content::Node { name, .. } if name.as_c_str() == c"null");
+        matches!(&self.source, Source::New(new) if new.content.iter().any(null))
+    }
+
+    /// Whether it is a new procfs.
+    pub(super) fn makes_proc(&self) -> bool {
+        matches!(&self.source, Source::New(new) if new.kind.as_c_str() == c"proc")
+    }
+}
+
+/// Where a mount comes from.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// A detached tree, its attributes set: only to be moved.
+    Tree(OwnedFd),
+    /// A new file system.
+    New(NewMount),
+}
+
+/// A file system that the child makes.
+#[derive(Debug)]
+pub(super) struct NewMount {
+    pub(super) kind: CString,
+    pub(super) parameters: Vec<(CString, Option<CString>)>,
+    pub(super) attributes: Attributes,
+    /// What is made in it before anybody can see it.
+    pub(super) content: Vec<Content>,
+}
+
+/// An entry of a file system that is not attached yet; names are relative to its root.
+#[derive(Debug)]
+pub(super) enum Content {
+    Directory { name: CString },
+    Link { name: CString, target: CString },
+    Node { name: CString, node: Node, mode: u32, uid: u32, gid: u32 },
+}
+
+/// A place inside the root, and how to make it.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// Relative to the root, without a slash at either end; `.` is the root itself.
+    pub(super) path: CString,
+    /// Each directory on the way and the last entry: (path from the root, name).
+    pub(super) parts: Vec<(CString, CString)>,
+    /// Whether the last entry is a directory.
+    pub(super) directory: bool,
+}
+
+impl Step {
+    /// The step's name and object, as the debug verb prints them.
+    pub(super) fn label(&self) -> (&'static str, String) {
+        let none = String::new;
+        match self {
+            Self::CloseOthers => ("close others", none()),
+            Self::DieWithParent => ("die with parent", none()),
+            Self::JoinCgroup(tasks) => ("join cgroup", format!("{} v1 hierarchies", tasks.len())),
+            Self::UnshareCgroup => ("cgroup namespace", none()),
+            Self::JoinNamespace { text, .. } => ("join namespace", text.clone()),
+            Self::JoinContainer(_) => ("join container", none()),
+            Self::NewKeyring => ("keyring", none()),
+            Self::NewSession => ("session", none()),
+            Self::MakeRootSlave => ("slave mounts", none()),
+            Self::PivotRoot(_) => ("root", none()),
+            Self::PivotEmptyRoot => ("empty root", none()),
+            Self::Mount(mount) => ("mount", format!("{:?} -> {:?}", mount.text, mount.target.path)),
+            Self::PrivateProc => ("private proc", none()),
+            Self::OomScore(score) => ("oom score", format!("{score:?}")),
+            Self::Hostname(name) => ("hostname", format!("{name:?}")),
+            Self::Domainname(name) => ("domainname", format!("{name:?}")),
+            Self::Sysctl { file, value } => ("sysctl", format!("{file:?}, {value:?}")),
+            Self::HostNull => ("null device", none()),
+            Self::ReadonlyPath(path) => ("read-only path", format!("{path:?}")),
+            Self::MaskedPath(path) => ("masked path", format!("{path:?}")),
+            Self::MakeDirectory(target) => ("make directory", format!("{:?}", target.path)),
+            Self::ReadonlyRoot => ("read-only root", none()),
+            Self::Stdio { .. } => ("stdio", none()),
+            Self::ControllingTerminal => ("controlling terminal", none()),
+            Self::WorkingDirectory(target) => ("working directory", format!("{:?}", target.path)),
+            Self::Rlimits(limits) => ("limits", format!("{} of them", limits.len())),
+            Self::NoNewPrivs => ("no new privileges", none()),
+            Self::BoundingSet(set) => ("bounding set", format!("{set:#x}")),
+            Self::Groups(groups) => ("groups", format!("{groups:?}")),
+            Self::Gid(gid) => ("gid", gid.to_string()),
+            Self::Uid(uid) => ("uid", uid.to_string()),
+            Self::Capabilities { sets, .. } => ("capabilities", format!("{:#x}", sets.permitted)),
+            Self::Umask(mask) => ("umask", format!("{mask:04o}")),
+            Self::ResetSignals => ("signals", none()),
+            Self::CloseDescriptors => ("close descriptors", none()),
+            Self::Execve { argv, .. } => {
+                ("execve", argv.as_slice().first().map(|name| format!("{name:?}")).unwrap_or_default())
+            }
+            Self::Reap => ("reap", none()),
+        }
+    }
+
+    /// The descriptors that the step needs.
+    fn descriptors(&self) -> Vec<RawFd> {
+        match self {
+            Self::JoinCgroup(tasks) => tasks.iter().map(|fd| fd.as_raw_fd()).collect(),
+            Self::JoinNamespace { fd, .. } | Self::JoinContainer(fd) | Self::PivotRoot(fd) => {
+                vec![fd.as_raw_fd()]
+            }
+            Self::Mount(Mount { source: Source::Tree(tree), .. }) => vec![tree.as_raw_fd()],
+            Self::Stdio { fds, .. } => fds.iter().map(|fd| fd.as_raw_fd()).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Plan {
+    /// The steps in their order, a line each.
+    pub fn describe(&self) -> String {
+        let mut text = String::new();
+        for step in &self.steps {
+            let (name, object) = step.label();
+            text.push_str(name);
+            if !object.is_empty() {
+                text.push(' ');
+                text.push_str(&object);
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    /// What the kernel or the machine would not grant and was clamped, for the caller to say once.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The descriptors that the child keeps until the end, in rising order.
+    pub(super) fn descriptors(&self) -> Vec<RawFd> {
+        let mut fds: Vec<RawFd> = self.steps.iter().flat_map(Step::descriptors).collect();
+        fds.sort_unstable();
+        fds.dedup();
+        fds
+    }
+
+    /// A failure as strace would print it, with a hint where the reader can act. The kind is
+    /// `CommandNotFound` or `CommandNotExecutable` when it is the execve that failed so.
+    pub fn render(&self, failure: Failure) -> Error {
+        let Some(step) = self.steps.get(usize::from(failure.step)) else {
+            return Error::failed(format!("the child reports a step that is not in its plan: {failure:?}"));
+        };
+        let (name, object) = step.label();
+        let cause = errno_name(failure.errno);
+        let call = failure.call.name();
+        let message = match step {
+            Step::Execve { .. } => format!("{call}({object}): {cause}"),
+            _ => {
+                let same = |step: &&Step| step.label().0 == name;
+                let count = self.steps.iter().filter(same).count();
+                let number = self.steps.iter().take(usize::from(failure.step) + 1).filter(same).count();
+                let which = if count > 1 { format!("{name} {number} of {count}") } else { name.to_owned() };
+                format!("{which}: {call}({object}): {cause}")
+            }
+        };
+        let kind = match (step, Errno(failure.errno)) {
+            (Step::Execve { .. }, Errno::ENOENT | Errno::ENOTDIR) => ErrorKind::CommandNotFound,
+            (Step::Execve { .. }, _) => ErrorKind::CommandNotExecutable,
+            _ => ErrorKind::Failed,
+        };
+        let error = Error::new(kind, message);
+        match hint(step, failure) {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
+/// Set in a failure's index when a program is there and its interpreter is not.
+pub(super) const INTERPRETER: u32 = 1 << 31;
+
+fn hint(step: &Step, failure: Failure) -> Option<String> {
+    let hint = match (step, failure.call, Errno(failure.errno)) {
+        (Step::Execve { .. }, _, Errno::ENOENT) if failure.index & INTERPRETER != 0 => {
+            "the file is there; what is missing is its interpreter: the one its `#!` line names, or the dynamic loader it was linked for".to_owned()
+        }
+        (Step::Execve { paths, .. }, _, Errno::ENOENT | Errno::ENOTDIR) => match paths.as_slice() {
+            [] => "the command has no `/` and PATH names no directory to look for it".to_owned(),
+            [one] => format!("there is no {one:?} in the container's file system"),
+            _ => "none of the directories in the container's PATH holds it".to_owned(),
+        },
+        (Step::Execve { .. }, _, Errno::ENOEXEC) => {
+            "it is neither a binary for this machine nor a script with a `#!` line".to_owned()
+        }
+        (Step::Execve { .. }, _, Errno::EACCES) => {
+            "it is no executable file, or the container's user may not execute it".to_owned()
+        }
+        (Step::Mount(_), Call::Openat, Errno::ELOOP) => {
+            "the destination leads over a symbolic link, where the image must have a real directory".to_owned()
+        }
+        (Step::Mount(_), Call::Procfs, _) => {
+            "nothing may be mounted over parts of /proc but the files that lxcfs provides".to_owned()
+        }
+        (Step::MaskedPath(_) | Step::ReadonlyPath(_), _, Errno::ELOOP) => {
+            "the path leads over a symbolic link, which could hide what it covers".to_owned()
+        }
+        (Step::Mount(mount), Call::Mkdirat | Call::Openat, Errno::EROFS) => {
+            format!("the mount point {:?} is missing and its file system is read-only: make it in the image", mount.target.path)
+        }
+        (Step::WorkingDirectory(_), Call::Getcwd, _) => "the working directory is outside of the container".to_owned(),
+        (Step::Sysctl { .. }, Call::Openat, Errno::ENOENT) => "this kernel has no such setting, or not in a namespace".to_owned(),
+        (Step::ReadonlyRoot, _, Errno::EBUSY) => "a file in the root is open for writing".to_owned(),
+        (Step::JoinContainer(_), _, Errno::ESRCH) => "the container is not running".to_owned(),
+        _ => return None,
+    };
+    Some(hint)
+}

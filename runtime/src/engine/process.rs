@@ -1,0 +1,265 @@
+//! The spec's `process` compiled: program, user, rights and limits.
+//!
+//! Invariant: nothing is guessed. A number out of range, an unknown word or a missing program is
+//! refused; what this machine cannot grant is clamped and said in a warning.
+
+use std::collections::HashSet;
+use std::ffi::CString;
+use std::str::FromStr as _;
+
+use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
+
+use super::Stdio;
+use super::mounts::target;
+use super::plan::Step;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::creds::{self, CapabilitySets};
+use crate::sys::exec::{self, Rlimit, Strings};
+use crate::sys::fs;
+use crate::sys::pidfd;
+
+/// What an image without a PATH is searched by, as everywhere.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+fn usage(message: String) -> Error {
+    Error::new(ErrorKind::Usage, message)
+}
+
+/// A string for the kernel.
+pub(super) fn c_string(what: &str, text: &str) -> Result<CString> {
+    CString::new(text).map_err(|_| usage(format!("{what}: {text:?} holds a null byte")))
+}
+
+/// Where a command may be: itself when it names a path, else in each directory of the environment's PATH.
+pub(super) fn candidates(command: &str, env: &[String]) -> Result<Vec<CString>> {
+    if command.is_empty() {
+        return Err(usage("process.args: the command is empty".into()).with_kind(ErrorKind::CommandNotFound));
+    }
+    if command.contains('/') {
+        return Ok(vec![c_string("process.args", command)?]);
+    }
+    let path = env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
+    path.split(':')
+        // A relative entry would search where the image or a volume says, as the container's user.
+        .filter(|directory| directory.starts_with('/'))
+        .map(|directory| c_string("PATH", &format!("{}/{command}", directory.trim_end_matches('/'))))
+        .collect()
+}
+
+/// The user ids that the kernel takes: -1 would mean "as it is".
+fn id(what: &str, id: u32) -> Result<u32> {
+    if id <= i32::MAX.cast_unsigned() { Ok(id) } else { Err(usage(format!("{what}: {id} is out of range"))) }
+}
+
+/// The steps from the standard streams to execve.
+pub(super) fn steps(process: &Process, stdio: Stdio, warnings: &mut Vec<String>) -> Result<Vec<Step>> {
+    let user = process.user();
+    let (uid, gid) = (id("process.user.uid", user.uid())?, id("process.user.gid", user.gid())?);
+    let mut groups = vec![gid]; // the primary one too: else a mode like 0707 excludes it (CVE-2022-2989)
+    for group in user.additional_gids().iter().flatten() {
+        let group = id("process.user.additionalGids", *group)?;
+        if !groups.contains(&group) {
+            groups.push(group);
+        }
+    }
+    let mut steps = vec![install(stdio, uid)?];
+    if process.terminal() == Some(true) {
+        steps.push(Step::ControllingTerminal);
+    }
+    let cwd = process.cwd().to_str().unwrap_or_default();
+    steps.push(Step::WorkingDirectory(target("process.cwd", cwd, true)?));
+    let limits = limits(process, warnings)?;
+    if !limits.is_empty() {
+        steps.push(Step::Rlimits(limits));
+    }
+    let rights = rights(process.capabilities().as_ref(), warnings)?;
+    steps.push(Step::BoundingSet(rights.bounding));
+    steps.push(Step::Groups(groups));
+    steps.push(Step::Gid(gid));
+    steps.push(Step::Uid(uid));
+    steps.push(Step::Capabilities { sets: rights.sets, ambient: rights.ambient });
+    if process.no_new_privileges() == Some(true) {
+        steps.push(Step::NoNewPrivs);
+    }
+    // A change of credentials has forgotten the parent.
+    steps.push(Step::DieWithParent);
+    steps.push(Step::Umask(user.umask().unwrap_or(0o022)));
+    steps.push(Step::ResetSignals);
+    steps.push(Step::CloseDescriptors);
+    steps.push(program(process)?);
+    Ok(steps)
+}
+
+fn program(process: &Process) -> Result<Step> {
+    let args = process.args().as_deref().unwrap_or_default();
+    let env = process.env().as_deref().unwrap_or_default();
+    let Some(command) = args.first() else {
+        return Err(usage("process.args: there is no command".into()));
+    };
+    let strings = |what: &str, strings: &[String]| {
+        strings.iter().map(|string| c_string(what, string)).collect::<Result<Vec<_>>>()
+    };
+    Ok(Step::Execve {
+        paths: candidates(command, env)?,
+        argv: Strings::new(strings("process.args", args)?),
+        envp: Strings::new(strings("process.env", env)?),
+    })
+}
+
+fn install(stdio: Stdio, uid: u32) -> Result<Step> {
+    use std::os::fd::{AsFd as _, AsRawFd as _};
+    let mut fds = [stdio.stdin, stdio.stdout, stdio.stderr];
+    let mut give = [false; 3];
+    for (fd, give) in fds.iter_mut().zip(&mut give) {
+        // A stream at 0, 1 or 2 would be overwritten by its neighbour before its turn.
+        if fd.as_raw_fd() < 3 {
+            *fd = fs::dup_above(fd.as_fd(), 3).map_err(|errno| errno.during("fcntl(F_DUPFD_CLOEXEC)"))?;
+        }
+        let device = fs::character_device(fd.as_fd()).map_err(|errno| errno.during("fstat(stdio)"))?;
+        // So that a plain user can open /dev/stdout; the host's null device stays root's.
+        *give = uid != 0 && device != Some((1, 3));
+    }
+    Ok(Step::Stdio { fds, give, uid })
+}
+
+fn limits(process: &Process, warnings: &mut Vec<String>) -> Result<Vec<Rlimit>> {
+    let may_raise = creds::has_capability(creds::CAP_SYS_RESOURCE);
+    let mut limits: Vec<Rlimit> = Vec::new();
+    for rlimit in process.rlimits().iter().flatten() {
+        let name = rlimit.typ().to_string();
+        let Some(resource) = exec::rlimit_number(&name) else {
+            return Err(usage(format!("process.rlimits: `{name}` is no limit")));
+        };
+        if limits.iter().any(|known| known.resource == resource) {
+            return Err(usage(format!("process.rlimits: `{name}` stands there twice")));
+        }
+        let (mut soft, mut hard) = (rlimit.soft(), rlimit.hard());
+        if soft > hard {
+            return Err(usage(format!("process.rlimits: {name}: soft {soft} is above hard {hard}")));
+        }
+        let own = exec::hard_limit(resource).map_err(|errno| errno.during(format!("prlimit64({name})")))?;
+        if hard > own && !may_raise {
+            warnings
+                .push(format!("{name}: {hard} is clamped to {own}, which needs CAP_SYS_RESOURCE to raise"));
+            hard = own;
+            soft = soft.min(own);
+        }
+        limits.push(Rlimit { resource, soft, hard });
+    }
+    Ok(limits)
+}
+
+/// The five sets, as bits.
+#[derive(Debug, PartialEq, Eq)]
+struct Rights {
+    bounding: u64,
+    sets: CapabilitySets,
+    ambient: u64,
+}
+
+fn rights(wanted: Option<&LinuxCapabilities>, warnings: &mut Vec<String>) -> Result<Rights> {
+    let own = creds::permitted();
+    let mut missing = Vec::new();
+    let mut bits = |set: Option<&HashSet<Capability>>| -> Result<u64> {
+        let mut bits = 0;
+        for capability in set.into_iter().flatten() {
+            let name = format!("CAP_{capability}");
+            let Ok(known) = caps::Capability::from_str(&name) else {
+                return Err(usage(format!("process.capabilities: `{name}` is no capability")));
+            };
+            if own & known.bitmask() == 0 {
+                missing.push(name);
+            } else {
+                bits |= known.bitmask();
+            }
+        }
+        Ok(bits)
+    };
+    let set = |get: fn(&LinuxCapabilities) -> &Option<HashSet<Capability>>| {
+        wanted.and_then(|wanted| get(wanted).as_ref())
+    };
+    let rights = Rights {
+        bounding: bits(set(LinuxCapabilities::bounding))?,
+        sets: CapabilitySets {
+            effective: bits(set(LinuxCapabilities::effective))?,
+            permitted: bits(set(LinuxCapabilities::permitted))?,
+            inheritable: bits(set(LinuxCapabilities::inheritable))?,
+        },
+        ambient: bits(set(LinuxCapabilities::ambient))?,
+    };
+    missing.sort();
+    missing.dedup();
+    if !missing.is_empty() {
+        warnings.push(format!("podrun itself lacks {}, and cannot give it", missing.join(", ")));
+    }
+    Ok(rights)
+}
+
+/// oom_score_adj, unless it is what the child inherits: never below podrun's own without CAP_SYS_RESOURCE.
+pub(super) fn oom_score(process: &Process, warnings: &mut Vec<String>) -> Result<Option<Step>> {
+    let Some(wanted) = process.oom_score_adj() else { return Ok(None) };
+    if !(-1000..=1000).contains(&wanted) {
+        return Err(usage(format!("process.oomScoreAdj: {wanted} is not from -1000 to 1000")));
+    }
+    let own: i32 = std::fs::read_to_string("/proc/self/oom_score_adj")?.trim().parse().unwrap_or(0);
+    let score = if wanted < own && !creds::has_capability(creds::CAP_SYS_RESOURCE) {
+        warnings.push(format!(
+            "oom_score_adj: {wanted} is clamped to {own}, which needs CAP_SYS_RESOURCE to lower"
+        ));
+        own
+    } else {
+        wanted
+    };
+    Ok((score != own).then_some(Step::OomScore(c_string("process.oomScoreAdj", &score.to_string())?)))
+}
+
+/// Whether a pidfd's process still runs.
+pub(super) fn is_running(process: std::os::fd::BorrowedFd<'_>) -> bool {
+    pidfd::pidfd_send_signal(process, 0).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(path: &str) -> Vec<String> {
+        vec![format!("PATH={path}")]
+    }
+
+    #[test]
+    fn a_command_is_looked_for_in_absolute_directories_only() {
+        let found = candidates("sh", &env("/bin:.::relative:/usr/bin/")).unwrap();
+        assert_eq!(found, [c"/bin/sh".to_owned(), c"/usr/bin/sh".to_owned()]);
+    }
+
+    #[test]
+    fn a_command_with_a_slash_is_a_path() {
+        assert_eq!(candidates("./x", &env("/bin")).unwrap(), [c"./x".to_owned()]);
+        assert_eq!(candidates("sh", &[]).unwrap().len(), 6);
+    }
+
+    #[test]
+    fn ids_that_mean_something_else_to_the_kernel_are_refused() {
+        assert!(id("uid", u32::MAX).is_err());
+        assert!(id("uid", 1 << 31).is_err());
+        assert_eq!(id("uid", 65534).unwrap(), 65534);
+    }
+
+    #[test]
+    fn no_capabilities_means_none() {
+        let rights = rights(None, &mut Vec::new()).unwrap();
+        assert_eq!(rights, Rights { bounding: 0, sets: CapabilitySets::default(), ambient: 0 });
+    }
+
+    #[test]
+    fn sets_are_apart() {
+        let wanted: LinuxCapabilities =
+            serde_json::from_str(r#"{"bounding":["CAP_CHOWN","CAP_KILL"],"effective":["CAP_KILL"]}"#)
+                .unwrap();
+        let rights = rights(Some(&wanted), &mut Vec::new()).unwrap();
+        if creds::permitted() & 0b10_0001 == 0b10_0001 {
+            assert_eq!((rights.bounding, rights.sets.effective), (0b10_0001, 0b10_0000));
+        }
+        assert_eq!((rights.sets.inheritable, rights.ambient), (0, 0));
+    }
+}

@@ -1,0 +1,112 @@
+//! What the runtime-spec has and podrun does not do yet: refused by name.
+//!
+//! Invariant: a field is compiled or refused, never ignored: a spec that asks for a seccomp filter
+//! must not run without one.
+
+use oci_spec::runtime::{Linux, LinuxNamespaceType, Process, Spec};
+
+use crate::error::{Error, ErrorKind, Result};
+
+fn refused<T>(field: &str) -> Result<T> {
+    Err(Error::new(ErrorKind::Unsupported, format!("{field}: not supported yet")))
+}
+
+fn refuse_if(asked: bool, field: &str) -> Result<()> {
+    if asked { refused(field) } else { Ok(()) }
+}
+
+fn some<T>(list: &Option<Vec<T>>) -> bool {
+    list.as_ref().is_some_and(|list| !list.is_empty())
+}
+
+/// Refuses a container's spec that asks for what is not done.
+pub(super) fn spec(spec: &Spec) -> Result<()> {
+    if let Some(hooks) = spec.hooks() {
+        let asked = some(hooks.create_runtime())
+            || some(hooks.create_container())
+            || some(hooks.start_container())
+            || some(hooks.poststart())
+            || some(hooks.poststop());
+        refuse_if(asked, "hooks")?;
+    }
+    refuse_if(spec.vm().is_some(), "vm")?;
+    refuse_if(spec.windows().is_some(), "windows")?;
+    refuse_if(spec.solaris().is_some(), "solaris")?;
+    if let Some(linux) = spec.linux() {
+        self::linux(linux)?;
+    }
+    match spec.process() {
+        Some(process) => self::process(process),
+        None => Err(Error::new(ErrorKind::Usage, "process: there is none")),
+    }
+}
+
+fn linux(linux: &Linux) -> Result<()> {
+    for namespace in linux.namespaces().iter().flatten() {
+        let kind = namespace.typ();
+        let user_or_time = matches!(kind, LinuxNamespaceType::User | LinuxNamespaceType::Time);
+        refuse_if(user_or_time, &format!("linux.namespaces: {kind}"))?;
+    }
+    refuse_if(some(linux.uid_mappings()), "linux.uidMappings")?;
+    refuse_if(some(linux.gid_mappings()), "linux.gidMappings")?;
+    refuse_if(linux.seccomp().is_some(), "linux.seccomp")?;
+    refuse_if(linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()), "linux.mountLabel")?;
+    refuse_if(linux.intel_rdt().is_some(), "linux.intelRdt")?;
+    refuse_if(linux.memory_policy().is_some(), "linux.memoryPolicy")?;
+    refuse_if(linux.personality().is_some(), "linux.personality")?;
+    refuse_if(linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty()), "linux.timeOffsets")?;
+    refuse_if(linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), "linux.netDevices")?;
+    match linux.rootfs_propagation().as_deref() {
+        None | Some("" | "private" | "rprivate" | "slave" | "rslave") => Ok(()),
+        Some(other) => refused(&format!("linux.rootfsPropagation: `{other}`")),
+    }
+}
+
+/// Refuses a process that asks for what is not done.
+pub(super) fn process(process: &Process) -> Result<()> {
+    let named = |value: &Option<String>| value.as_ref().is_some_and(|value| !value.is_empty());
+    refuse_if(named(process.apparmor_profile()), "process.apparmorProfile")?;
+    refuse_if(named(process.selinux_label()), "process.selinuxLabel")?;
+    refuse_if(process.io_priority().is_some(), "process.ioPriority")?;
+    refuse_if(process.scheduler().is_some(), "process.scheduler")?;
+    refuse_if(process.exec_cpu_affinity().is_some(), "process.execCPUAffinity")?;
+    refuse_if(process.user().username().is_some(), "process.user.username")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(json: &str) -> String {
+        let base = r#"{"ociVersion":"1.2.0","process":{"cwd":"/","user":{"uid":0,"gid":0}}}"#;
+        let mut value: serde_json::Value = serde_json::from_str(base).unwrap();
+        let change: serde_json::Value = serde_json::from_str(json).unwrap();
+        for (key, part) in change.as_object().unwrap() {
+            if let (Some(old), Some(new)) = (value[key].as_object_mut(), part.as_object()) {
+                old.extend(new.clone());
+            } else {
+                value[key] = part.clone();
+            }
+        }
+        match spec(&serde_json::from_value(value).unwrap()) {
+            Ok(()) => String::new(),
+            Err(error) => error.message().to_owned(),
+        }
+    }
+
+    #[test]
+    fn each_field_is_refused_by_its_name() {
+        for (json, name) in [
+            (r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW"}}}"#, "linux.seccomp"),
+            (r#"{"linux":{"namespaces":[{"type":"user"}]}}"#, "linux.namespaces: user"),
+            (r#"{"linux":{"namespaces":[{"type":"time"}]}}"#, "linux.namespaces: time"),
+            (r#"{"linux":{"personality":{"domain":"LINUX"}}}"#, "linux.personality"),
+            (r#"{"linux":{"rootfsPropagation":"rshared"}}"#, "linux.rootfsPropagation"),
+            (r#"{"hooks":{"poststop":[{"path":"/x"}]}}"#, "hooks"),
+            (r#"{"process":{"apparmorProfile":"x"}}"#, "process.apparmorProfile"),
+        ] {
+            assert!(refusal(json).starts_with(name), "{name}: {:?}", refusal(json));
+        }
+        assert_eq!(refusal(r#"{"hooks":{},"linux":{"rootfsPropagation":"rslave"}}"#), "");
+    }
+}
