@@ -6,7 +6,7 @@ use super::conditions::{conditions, is_ready};
 use super::{ContainerPhase, ContainerRun, Ended, Moment, PodState, Role, Sandbox, narrate};
 use crate::pod::manifest::{
     ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
-    HostIp, Pod, PodIp, PodPhase, PodStatus, RestartPolicy, Time,
+    HostIp, Pod, PodIp, PodPhase, PodStatus, RestartPolicy, Time, qos_class,
 };
 
 impl From<Moment> for Time {
@@ -33,7 +33,7 @@ pub fn status(pod: &Pod, state: &PodState) -> PodStatus {
         message: state.verdict.as_ref().map(|verdict| verdict.message.clone()).unwrap_or_default(),
         reason: state.verdict.as_ref().map(|verdict| verdict.reason.clone()).unwrap_or_default(),
         phase: Some(phase(pod, state)),
-        qos_class: pod.status.qos_class,
+        qos_class: Some(qos_class(pod)),
         start_time: Some(state.started_at.into()),
     }
 }

@@ -19,6 +19,7 @@ fn the_status_has_kubernetes_shape() {
         .map(condition);
     assert_eq!(json["conditions"], serde_json::Value::from(conditions.to_vec()));
     assert_eq!(json["phase"], "Running");
+    assert_eq!(json["qosClass"], "BestEffort");
     assert_eq!(json["hostIP"], "192.0.2.1");
     assert_eq!(json["podIP"], "10.88.0.2");
     assert_eq!(json["podIPs"], serde_json::json!([{"ip": "10.88.0.2"}, {"ip": "fd10:88::2"}]));
