@@ -14,7 +14,7 @@ use runtime::host::Host;
 use runtime::{Error, ErrorKind, Result};
 
 use crate::config::{self, Config, Overrides};
-use crate::{completion, exit, missing, output, pod, version};
+use crate::{completion, doctor, exit, missing, output, pod, version};
 
 /// Run Kubernetes pods on this host, without a server
 ///
@@ -60,6 +60,7 @@ enum Command {
     Attach(pod::attach::Args),
     Wait(pod::wait::Args),
     Ns(pod::namespaces::Args),
+    Doctor(doctor::Args),
     Completion(completion::Args),
     #[command(hide = true)]
     Man(completion::ManArgs),
@@ -132,6 +133,7 @@ impl Parsed {
             Command::Attach(args) => pod::attach::run(&args, &context),
             Command::Wait(args) => pod::wait::run(&args, &context),
             Command::Ns(args) => pod::namespaces::run(&args, &context),
+            Command::Doctor(args) => doctor::run(&args, &context),
             Command::Completion(args) => completion::run(&args),
             Command::Man(args) => completion::man(&args),
             Command::Version(args) => version::run(&args),

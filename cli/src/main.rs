@@ -8,6 +8,7 @@ use std::process::ExitCode;
 mod args;
 mod completion;
 mod config;
+mod doctor;
 mod duration;
 mod exit;
 mod missing;

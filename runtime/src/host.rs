@@ -73,6 +73,12 @@ impl Host {
         NEEDED.iter().find(|needed| !held.contains(needed)).map(ToString::to_string)
     }
 
+    /// Whether this process has the capability in effect; false for a name that is none.
+    pub fn has_capability(name: &str) -> bool {
+        let held = caps::read(None, caps::CapSet::Effective).unwrap_or_default();
+        name.parse().is_ok_and(|wanted| held.contains(&wanted))
+    }
+
     /// Whether this process is root by its user id, whatever it may do.
     pub fn is_root() -> bool {
         std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)

@@ -85,6 +85,26 @@ impl Layout {
         self.v1.is_empty() && self.unified.is_some()
     }
 
+    /// Whether a limit of `controller` (the kernel's name) can be set here. Devices on v2 are a program, not a
+    /// controller.
+    pub fn carries(&self, controller: &str) -> bool {
+        let mut controllers = self.v1.iter().flat_map(|hierarchy| &hierarchy.controllers);
+        let mut unified = self.unified.iter().flat_map(|unified| &unified.controllers);
+        (controller == "devices" && self.is_unified_only())
+            || controllers.any(|known| known.name() == controller)
+            || unified.any(|known| known.name() == controller)
+    }
+
+    /// The layout in a word, for people.
+    pub fn describe(&self) -> &'static str {
+        match (self.v1.is_empty(), &self.unified) {
+            (true, Some(_)) => "v2",
+            (false, Some(_)) => "hybrid: v1 with an own v2 hierarchy",
+            (false, None) => "v1",
+            (true, None) => "none",
+        }
+    }
+
     /// The hierarchies of a mountinfo table. Of several mounts of one hierarchy the first counts.
     fn parse(table: &str) -> Self {
         let mut layout = Self { v1: Vec::new(), unified: None };

@@ -2,6 +2,7 @@
 
 pub mod changes;
 pub mod client;
+pub mod doctor;
 pub mod logs;
 pub mod monitor;
 pub mod protocol;

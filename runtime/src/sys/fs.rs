@@ -73,6 +73,13 @@ pub fn write_whole(file: BorrowedFd<'_>, text: &[u8]) -> Result<()> {
     }
 }
 
+/// The bytes that a user may still write to the file system of `path`, which is the caller's own. See statvfs(3).
+pub fn free_bytes(path: &std::path::Path) -> super::Result<u64> {
+    let found = rustix::fs::statvfs(path)
+        .map_err(|errno| super::Error::new(format!("statvfs({path:?})"), errno.raw_os_error()))?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
 /// Opens a directory of the host's, O_PATH.
 pub fn open_host_directory(path: &CStr) -> Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
