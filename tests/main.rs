@@ -1,7 +1,12 @@
 //! podrun's tests through the real binary: one program, so that images are loaded once.
 
+mod faults;
 mod harness;
 mod images;
+mod lifecycle;
+mod manifests;
+mod network;
+mod pods;
 
 use std::process::ExitCode;
 
@@ -14,5 +19,10 @@ fn main() -> ExitCode {
     let mut suite = Suite::default();
     harness::add(&mut suite);
     images::add(&mut suite);
+    manifests::add(&mut suite);
+    pods::add(&mut suite);
+    lifecycle::add(&mut suite);
+    network::add(&mut suite);
+    faults::add(&mut suite);
     suite.run().exit_code()
 }

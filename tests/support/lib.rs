@@ -8,6 +8,7 @@ pub mod fixtures;
 pub mod footprint;
 pub mod host;
 pub mod namespaces;
+pub mod pods;
 pub mod registry;
 pub mod run;
 pub mod suite;

@@ -1,0 +1,349 @@
+//! Bad input and faults. After each: a clear message, the right exit code, and the host as before.
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use support::deadline::wait_for;
+use support::fixtures;
+use support::host::Host;
+use support::pods::{container_status, monitors, pod, probe, sleeper};
+use support::run::Outcome;
+use support::suite::Suite;
+
+pub(crate) fn add(suite: &mut Suite) {
+    suite.on_host("a manifest that is no JSON is refused with its place", &[], no_json);
+    suite.on_host("a typo is refused with its path place line and a suggestion", &[], typo);
+    suite.on_host("wrong types and duplicate names are refused and all are listed", &[], wrong_types);
+    suite.on_host("a field that is not there yet is refused by name", &[], not_yet);
+    suite.on_host("an image that is missing fails the create and leaves no pod", &[], missing_image);
+    suite.on_host(
+        "a command that is missing fails the create and is StartError without waiting",
+        &["probe"],
+        missing_command,
+    );
+    suite.on_host("exec of a missing command is 127 and of a plain file 126", &["probe"], exec_codes);
+    suite.on_host("a name that is taken is refused with 5 and the pod goes on", &["probe"], name_taken);
+    suite.on_host("a port that is taken is refused and leaves no pod", &["probe"], port_taken);
+    suite.on_host(
+        "an address pool that is used up is said so and serves again after a delete",
+        &["probe"],
+        pool_used_up,
+    );
+    suite.on_host("a cgroup that cannot be made fails the create and leaves no pod", &["probe"], no_cgroup);
+    suite.on_host("a full disk fails the create and leaves no pod", &["probe"], full_disk);
+    suite.on_host("a plain user is told to use sudo", &[], no_root);
+    suite.on_host("Ctrl-C during create removes the pod and exits with 130", &["probe"], interrupted);
+    suite.on_host("a create killed at any moment leaves the whole pod or none", &["probe"], killed_create);
+    suite.on_host(
+        "a killed monitor takes its processes along and the pod is MonitorLost",
+        &["probe"],
+        killed_monitor,
+    );
+    suite.on_host("a killed monitor leaves other pods alone", &["probe"], neighbours);
+    suite.on_host("a container that forks without end ends with its pod", &["probe"], fork_bomb);
+    suite.on_host("a container that logs as fast as it can loses no line", &["probe"], fast_log);
+}
+
+fn create(host: &Host, manifest: &Value) -> Result<Outcome> {
+    host.podrun_with_stdin(&["create", "-f", "-"], manifest.to_string().as_bytes())
+}
+
+/// The create fails with `code`, says each of `words`, and leaves no pod.
+fn refused(host: &Host, manifest: &Value, code: i32, words: &[&str]) -> Result<String> {
+    let outcome = create(host, manifest)?;
+    ensure!(outcome.code() == code && outcome.stdout.is_empty(), "expected {code}: {outcome}");
+    ensure!(outcome.stderr.starts_with("podrun: ") || outcome.stderr.contains("\npodrun: "), "{outcome}");
+    for word in words {
+        ensure!(outcome.stderr.contains(word), "`{word}` is not in: {outcome}");
+    }
+    let left = host.podrun(&["get", "pods"])?.ok()?;
+    ensure!(left.is_empty(), "a pod is left: {left}");
+    Ok(outcome.stderr)
+}
+
+fn no_json(host: &Host) -> Result<()> {
+    let file = host.write("pod.json", "{\n  \"kind\": \"Pod\",\n  \"apiVersion\" \"v1\"\n}\n")?;
+    let said = host.podrun(&["create", &file.to_string_lossy()])?.fails_with(3)?;
+    ensure!(said.contains("pod.json:3:"), "{said}");
+    host.podrun(&["create", "/missing.json"])?.fails_with(1)?;
+    host.podrun(&["create"])?.fails_with(2)?;
+    Ok(())
+}
+
+fn typo(host: &Host) -> Result<()> {
+    let text = "{\n  \"apiVersion\": \"v1\",\n  \"kind\": \"Pod\",\n  \"metadata\": { \"name\": \"web\" },\n  \"spec\": {\n    \"containers\": [{\n      \"name\": \"a\",\n      \"image\": \"b:1\",\n      \"imagePulPolicy\": \"Never\"\n    }]\n  }\n}\n";
+    let file = host.write("pod.json", text)?;
+    for verb in ["create", "validate"] {
+        let said = host.podrun(&[verb, &file.to_string_lossy()])?.fails_with(3)?;
+        let wanted =
+            "pod.json:9:7: spec.containers[0].imagePulPolicy: unknown field; did you mean imagePullPolicy?";
+        ensure!(said.contains(wanted), "{said}");
+        ensure!(said.contains("\"imagePulPolicy\": \"Never\""), "the line itself is shown: {said}");
+    }
+    Ok(())
+}
+
+fn wrong_types(host: &Host) -> Result<()> {
+    let mut manifest = sleeper("web");
+    manifest["spec"]["containers"] = json!([probe("same", &[]), probe("same", &[])]);
+    manifest["metadata"]["name"] = json!("Not_A_Name");
+    manifest["spec"]["restartPolicy"] = json!("Sometimes");
+    let said =
+        refused(host, &manifest, 3, &["metadata.name", "spec.containers[1].name", "spec.restartPolicy"])?;
+    ensure!(said.contains("same"), "{said}");
+    let mut manifest = sleeper("web");
+    manifest["spec"]["terminationGracePeriodSeconds"] = json!("soon");
+    refused(host, &manifest, 3, &["spec.terminationGracePeriodSeconds"])?;
+    refused(
+        host,
+        &json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "x" } }),
+        3,
+        &["Service"],
+    )?;
+    Ok(())
+}
+
+fn not_yet(host: &Host) -> Result<()> {
+    let mut manifest = sleeper("web");
+    manifest["spec"]["containers"][0]["livenessProbe"] = json!({ "exec": { "command": ["true"] } });
+    refused(host, &manifest, 3, &["spec.containers[0].livenessProbe"])?;
+    Ok(())
+}
+
+fn missing_image(host: &Host) -> Result<()> {
+    let mut manifest = sleeper("web");
+    manifest["spec"]["containers"][0]["imagePullPolicy"] = json!("Never");
+    refused(host, &manifest, 6, &["localhost/podrun/probe:1"])?;
+    Ok(())
+}
+
+fn missing_command(host: &Host) -> Result<()> {
+    let mut manifest = sleeper("web");
+    manifest["spec"]["restartPolicy"] = json!("Never");
+    manifest["spec"]["containers"][0]["command"] = json!(["/missing"]);
+    refused(host, &manifest, 1, &["/missing"])?;
+    let outcome =
+        host.podrun_with_stdin(&["create", "--wait=none", "-f", "-"], manifest.to_string().as_bytes())?;
+    outcome.ok()?;
+    let shown = host.wait_for_pod("web", "Failed", |pod| pod["status"]["phase"] == "Failed")?;
+    let end = &container_status(&shown, "main").context("main")?["state"]["terminated"];
+    ensure!(end["reason"] == "StartError" && end["exitCode"] == 128, "{end:#}");
+    host.delete("web")?;
+    Ok(())
+}
+
+fn exec_codes(host: &Host) -> Result<()> {
+    host.create(&sleeper("web"))?;
+    for (command, code) in [("/missing", 127), ("missing", 127), ("/not-executable", 126)] {
+        host.podrun(&["exec", "web", "--", command])?.fails_with(code)?;
+    }
+    for code in ["0", "1", "42", "255"] {
+        let outcome = host.podrun(&["exec", "web", "--", "/probe", "exit", code])?;
+        ensure!(outcome.code().to_string() == code, "{outcome}");
+    }
+    ensure!(
+        host.podrun(&["exec", "web", "--", "/probe", "kill-self", "9"])?.code() == 137,
+        "128 and the signal"
+    );
+    host.podrun(&["exec", "missing", "--", "/probe"])?.fails_with(4)?;
+    host.podrun(&["exec", "web", "-c", "missing", "--", "/probe"])?.fails_with(4)?;
+    host.delete("web")?;
+    Ok(())
+}
+
+fn name_taken(host: &Host) -> Result<()> {
+    host.create(&sleeper("web"))?;
+    let before = host.pod("web")?;
+    let outcome = create(host, &sleeper("web"))?;
+    ensure!(outcome.fails_with(5)?.contains("web"), "the name is said");
+    ensure!(host.pod("web")?["metadata"]["uid"] == before["metadata"]["uid"], "the pod is another");
+    host.delete("web")?;
+    Ok(())
+}
+
+fn with_port(name: &str, port: u16) -> Value {
+    let mut manifest = sleeper(name);
+    manifest["spec"]["containers"][0]["args"] = json!(["serve", "80", name]);
+    manifest["spec"]["containers"][0]["ports"] = json!([{ "containerPort": 80, "hostPort": port }]);
+    manifest
+}
+
+fn port_taken(host: &Host) -> Result<()> {
+    host.create(&with_port("first", 8080))?;
+    let outcome = create(host, &with_port("second", 8080))?;
+    ensure!(!outcome.status.success() && outcome.stderr.contains("8080"), "{outcome}");
+    host.podrun(&["get", "pod", "second"])?.fails_with(4)?;
+    host.delete("first")?;
+    host.create(&with_port("second", 8080))?;
+    host.delete("second")?;
+    Ok(())
+}
+
+fn pool_used_up(host: &Host) -> Result<()> {
+    std::fs::write(host.config_file(), "network:\n  subnet: 10.77.0.0/29\n  idleSeconds: 0\n")?;
+    // Eight addresses: network, broadcast and the bridge leave five.
+    for number in 1..=5 {
+        host.create(&sleeper(&format!("pod-{number}")))?;
+    }
+    let outcome = create(host, &sleeper("pod-6"))?;
+    ensure!(!outcome.status.success() && outcome.stderr.contains("10.77.0.0/29"), "{outcome}");
+    host.podrun(&["get", "pod", "pod-6"])?.fails_with(4)?;
+    host.delete("pod-3")?;
+    wait_for("the address is free", || create(host, &sleeper("pod-6"))?.ok())?;
+    host.podrun(&["delete", "pods", "--all", "--now"])?.ok()?;
+    Ok(())
+}
+
+fn no_cgroup(host: &Host) -> Result<()> {
+    // A file's name where a folder is wanted: no hierarchy lets it be made.
+    let mut command = host.podrun_command(&["--cgroup-parent", "/cgroup.procs/x", "create", "-f"])?;
+    let file = host.write("pod.json", &sleeper("web").to_string())?;
+    let output = command.arg(&file).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(!output.status.success() && said.contains("cgroup"), "{said}");
+    host.podrun(&["get", "pod", "web"])?.fails_with(4)?;
+    Ok(())
+}
+
+fn full_disk(host: &Host) -> Result<()> {
+    let small = host.file("small");
+    std::fs::create_dir_all(&small)?;
+    let path = small.to_string_lossy().into_owned();
+    host.run("mount", &["-t", "tmpfs", "-o", "size=64k,nr_inodes=20", "small", &path])?.ok()?;
+    let archive = fixtures::path("probe.tar")?;
+    let load = host.podrun(&["--root", &path, "load", &archive.to_string_lossy()])?;
+    ensure!(!load.status.success() && load.stderr.contains("ENOSPC"), "{load}");
+    ensure!(host.podrun(&["--root", &path, "images"])?.ok()?.lines().count() <= 1, "no image is left");
+    host.run("umount", &[&path])?.ok()?;
+    Ok(())
+}
+
+fn no_root(host: &Host) -> Result<()> {
+    let binary = support::host::binary_under_test()?;
+    // The binary may lie where a plain user cannot come: it is put where it can be run.
+    let copy = host.path("/run/podrun-copy");
+    std::fs::copy(&binary, &copy)?;
+    let run = |arguments: &[&str]| {
+        let line =
+            [&["--reuid=65534", "--regid=65534", "--clear-groups", "/run/podrun-copy"], arguments].concat();
+        host.run("setpriv", &line)
+    };
+    let said = run(&["create", "pod.json"])?.fails_with(1)?;
+    ensure!(said.contains("podrun: create needs root; run it with sudo"), "{said}");
+    ensure!(said.contains("sudo") && said.contains("create pod.json"), "the hint repeats the line: {said}");
+    run(&["version"])?.ok()?;
+    run(&["--help"])?.ok()?;
+    run(&["completion", "bash"])?.ok()?;
+    std::fs::remove_file(copy)?;
+    Ok(())
+}
+
+fn interrupted(host: &Host) -> Result<()> {
+    // An init container that never ends keeps the create waiting.
+    let spec =
+        json!({ "initContainers": [probe("wait", &["sleep"])], "containers": [probe("main", &["sleep"])] });
+    let file = host.write("pod.json", &pod("slow", &spec).to_string())?;
+    let running = host.start(&["create", &file.to_string_lossy()])?;
+    wait_for("the init container runs", || {
+        ensure!(host.run("pgrep", &["-f", "^/probe sleep"])?.status.success(), "not yet");
+        Ok(())
+    })?;
+    running.signal(Signal::SIGINT)?;
+    running.wait()?.fails_with(130)?;
+    host.podrun(&["get", "pod", "slow"])?.fails_with(4)?;
+    Ok(())
+}
+
+/// 200 times by default; PODRUN_TESTS_KILLS gives another number.
+fn kills() -> u32 {
+    std::env::var("PODRUN_TESTS_KILLS").ok().and_then(|number| number.parse().ok()).unwrap_or(200)
+}
+
+fn killed_create(host: &Host) -> Result<()> {
+    let file = host.write("pod.json", &sleeper("web").to_string())?;
+    let file = file.to_string_lossy().into_owned();
+    // The moments are spread evenly over a bit more than what a create takes here.
+    let start = std::time::Instant::now();
+    host.podrun(&["create", &file])?.ok()?;
+    let whole = start.elapsed().mul_f64(1.2);
+    host.delete("web")?;
+    let (mut there, mut gone) = (0, 0);
+    for number in 0..kills() {
+        let running = host.start(&["create", &file])?;
+        let moment = whole.mul_f64(f64::from(number) / f64::from(kills()));
+        std::thread::sleep(moment);
+        // It may have ended by itself before.
+        running.signal(Signal::SIGKILL).ok();
+        running.wait()?;
+        let outcome = host.podrun(&["get", "pod", "web", "-o", "name"])?;
+        if outcome.status.success() {
+            there += 1;
+            host.delete("web")?;
+        } else {
+            ensure!(outcome.code() == 4, "{outcome}");
+            gone += 1;
+        }
+        wait_for("the name is free", || {
+            ensure!(monitors(host)?.is_empty(), "a monitor is left");
+            Ok(())
+        })?;
+    }
+    ensure!(there > 0 && gone > 0, "killed too early or too late always: {there} there, {gone} gone");
+    Ok(())
+}
+
+fn killed_monitor(host: &Host) -> Result<()> {
+    host.create(&sleeper("web"))?;
+    let all = monitors(host)?;
+    ensure!(all.len() == 1, "{all:?}");
+    host.run("kill", &["-9", &all[0]])?.ok()?;
+    wait_for("its processes end", || {
+        let left = host.run("pgrep", &["-f", "^/probe sleep"])?;
+        ensure!(!left.status.success(), "{left}");
+        Ok(())
+    })?;
+    let shown = host.pod("web")?;
+    let status = &shown["status"];
+    ensure!(status["phase"] == "Failed" && status["reason"] == "MonitorLost", "{status:#}");
+    ensure!(host.podrun(&["get", "pods"])?.ok()?.contains("MonitorLost"), "the table says so");
+    host.podrun(&["delete", "pod", "web"])?.ok()?;
+    Ok(())
+}
+
+fn neighbours(host: &Host) -> Result<()> {
+    host.create(&sleeper("one"))?;
+    let first = monitors(host)?;
+    host.create(&sleeper("two"))?;
+    host.run("kill", &["-9", &first[0]])?.ok()?;
+    host.wait_for_pod("one", "Failed", |pod| pod["status"]["phase"] == "Failed")?;
+    ensure!(host.pod("two")?["status"]["phase"] == "Running", "the other goes on");
+    host.podrun(&["exec", "two", "--", "/probe", "exit", "0"])?.ok()?;
+    host.podrun(&["delete", "pods", "--all", "--now"])?.ok()?;
+    Ok(())
+}
+
+fn fork_bomb(host: &Host) -> Result<()> {
+    host.create(&pod("bomb", &json!({ "containers": [probe("main", &["fork-bomb", "300"])] })))?;
+    wait_for("it has forked", || {
+        let log = host.podrun(&["logs", "bomb"])?.ok()?;
+        ensure!(log.starts_with("started "), "{log}");
+        Ok(())
+    })?;
+    host.delete("bomb")?;
+    Ok(())
+}
+
+fn fast_log(host: &Host) -> Result<()> {
+    const LINES: usize = 50_000;
+    let spec = json!({ "containers": [probe("main", &["write-log", &LINES.to_string(), "80"])], "restartPolicy": "Never" });
+    host.create(&pod("loud", &spec))?;
+    host.wait_for_pod("loud", "Succeeded", |pod| pod["status"]["phase"] == "Succeeded")?;
+    let log = host.podrun(&["logs", "loud"])?.ok()?;
+    ensure!(log.lines().count() == LINES, "{} lines", log.lines().count());
+    for (number, line) in log.lines().enumerate() {
+        ensure!(line.len() == 79 && line.starts_with(&format!("line {number} x")), "line {number}: {line}");
+    }
+    host.delete("loud")?;
+    Ok(())
+}

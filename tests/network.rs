@@ -1,0 +1,177 @@
+//! The bridge network: who reaches whom, ports of the host, names.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use support::deadline::wait_for;
+use support::host::Host;
+use support::pods::{pod, probe, report, sleeper};
+use support::suite::Suite;
+
+pub(crate) fn add(suite: &mut Suite) {
+    suite.on_host("pods reach each other and the host by IPv4 and IPv6", &["probe"], pods_reach_each_other);
+    suite.on_host("a port of the host reaches the pod from the host itself", &["probe"], host_port);
+    suite.on_host("a port of the host reaches the pod from elsewhere", &["probe"], host_port_from_elsewhere);
+    suite.on_host("a pod reaches beyond the host under the host's address", &["probe"], masquerade);
+    suite.on_host("hosts hostname and resolv.conf are written as Kubernetes does", &["busybox"], etc_files);
+    suite.on_host("a pod of the host's network sees the host's links and name", &["probe"], host_network);
+    suite.on_host("an address is not given again while its pod lives", &["probe"], addresses);
+}
+
+fn server(name: &str, text: &str) -> Value {
+    pod(name, &json!({ "containers": [probe("main", &["serve", "80", text])] }))
+}
+
+fn addresses_of(host: &Host, name: &str) -> Result<Vec<String>> {
+    let shown = host.pod(name)?;
+    let all = shown["status"]["podIPs"].as_array().context("podIPs")?.clone();
+    Ok(all.iter().filter_map(|one| one["ip"].as_str().map(str::to_owned)).collect())
+}
+
+/// Asks from a pod; a server that was just started has its time to listen.
+fn get(host: &Host, from: &str, address: &str, port: &str) -> Result<String> {
+    wait_for(&format!("{from} asks {address}"), || {
+        host.podrun(&["exec", from, "--", "/probe", "get", address, port])?.ok()
+    })
+}
+
+fn pods_reach_each_other(host: &Host) -> Result<()> {
+    host.create(&server("server", "to {peer}"))?;
+    host.create(&sleeper("client"))?;
+    let (server, client) = (addresses_of(host, "server")?, addresses_of(host, "client")?);
+    ensure!(server.len() == 2 && client.len() == 2, "one of each family: {server:?} {client:?}");
+    for (to, from) in server.iter().zip(&client) {
+        let body = get(host, "client", to, "80")?;
+        ensure!(body == format!("to {from}\n"), "the peer is the pod's own address: {body}");
+    }
+    let page = host.run(
+        "bash",
+        &["-c", &format!("exec 3<>/dev/tcp/{}/80; echo -e 'GET / HTTP/1.0\\n' >&3; cat <&3", server[0])],
+    )?;
+    ensure!(page.ok()?.contains("to 10.88.0.1"), "the host reaches the pod");
+    host.podrun(&["delete", "pods", "--all", "--now"])?.ok()?;
+    Ok(())
+}
+
+fn ask_host(host: &Host, address: &str, port: u16) -> Result<String> {
+    wait_for(&format!("{address}:{port} answers"), || {
+        let script =
+            format!("exec 3<>/dev/tcp/{address}/{port}; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3");
+        host.run("timeout", &["5", "bash", "-c", &script])?.ok()
+    })
+}
+
+fn with_host_port(name: &str, port: u16) -> Value {
+    let mut manifest = server(name, "served");
+    manifest["spec"]["containers"][0]["ports"] = json!([{ "containerPort": 80, "hostPort": port }]);
+    manifest
+}
+
+fn host_port(host: &Host) -> Result<()> {
+    host.create(&with_host_port("web", 8080))?;
+    ensure!(ask_host(host, "127.0.0.1", 8080)?.contains("served"), "by 127.0.0.1");
+    ensure!(ask_host(host, "10.88.0.1", 8080)?.contains("served"), "by an address of the host");
+    host.create(&sleeper("other"))?;
+    ensure!(get(host, "other", "10.88.0.1", "8080")? == "served\n", "from another pod");
+    ensure!(get(host, "web", "10.88.0.1", "8080")? == "served\n", "from the pod itself");
+    host.podrun(&["delete", "pods", "--all", "--now"])?.ok()?;
+    let gone = host.run("timeout", &["5", "bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8080"])?;
+    ensure!(!gone.status.success(), "the port is still open");
+    Ok(())
+}
+
+/// Another machine: a network namespace of its own, reached by a link, with a server of its own.
+const ELSEWHERE: &str = "ip netns add elsewhere
+ip link add up type veth peer name eth0 netns elsewhere
+ip address add 192.0.2.1/24 dev up
+ip link set up up
+ip -n elsewhere address add 192.0.2.2/24 dev eth0
+ip -n elsewhere link set eth0 up
+ip -n elsewhere link set lo up";
+const NOT_ELSEWHERE: &str =
+    "ip netns del elsewhere; umount /run/netns; rmdir /run/netns; ip link del up 2>/dev/null; :";
+
+fn host_port_from_elsewhere(host: &Host) -> Result<()> {
+    host.run("sh", &["-ec", ELSEWHERE])?.ok()?;
+    host.create(&with_host_port("web", 8080))?;
+    let script = "exec 3<>/dev/tcp/192.0.2.1/8080; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3";
+    let page = wait_for("an answer", || {
+        host.run("ip", &["netns", "exec", "elsewhere", "timeout", "5", "bash", "-c", script])?.ok()
+    })?;
+    ensure!(page.contains("served"), "{page}");
+    host.delete("web")?;
+    host.run("sh", &["-c", NOT_ELSEWHERE])?.ok()?;
+    Ok(())
+}
+
+fn masquerade(host: &Host) -> Result<()> {
+    host.run("sh", &["-ec", ELSEWHERE])?.ok()?;
+    let program = std::env::current_exe()?;
+    let program = program.parent().and_then(std::path::Path::parent).context("target")?.join("probe");
+    let mut server = host.command("ip", &["netns", "exec", "elsewhere"]);
+    let mut server = server.arg(program).args(["serve", "80", "to {peer}"]).spawn()?;
+    host.create(&sleeper("web"))?;
+    let body = get(host, "web", "192.0.2.2", "80")?;
+    ensure!(body == "to 192.0.2.1\n", "the server beyond sees the host's address: {body}");
+    host.delete("web")?;
+    host.run("pkill", &["-f", "serve 80 to"])?.ok()?;
+    server.wait()?;
+    host.run("sh", &["-c", NOT_ELSEWHERE])?.ok()?;
+    Ok(())
+}
+
+fn etc_files(host: &Host) -> Result<()> {
+    let spec = json!({
+        "containers": [support::pods::shell("main", "sleep 1000")],
+        "hostname": "own-name", "subdomain": "sub",
+        "hostAliases": [{ "ip": "10.1.2.3", "hostnames": ["alias-a", "alias-b"] }],
+        "dnsPolicy": "None",
+        "dnsConfig": { "nameservers": ["192.0.2.53"], "searches": ["example.org"], "options": [{ "name": "ndots", "value": "2" }] },
+    });
+    host.create(&pod("names", &spec))?;
+    let cat = |path: &str| host.podrun(&["exec", "names", "--", "cat", path])?.ok();
+    let hosts = cat("/etc/hosts")?;
+    let address = &addresses_of(host, "names")?[0];
+    ensure!(hosts.starts_with("# Kubernetes-managed hosts file."), "{hosts}");
+    ensure!(hosts.contains("127.0.0.1\tlocalhost"), "{hosts}");
+    ensure!(
+        hosts.lines().any(|line| line.starts_with(&format!("{address}\t")) && line.contains("own-name")),
+        "{hosts}"
+    );
+    ensure!(hosts.contains("10.1.2.3\talias-a\talias-b"), "{hosts}");
+    ensure!(cat("/etc/hostname")? == "own-name\n", "/etc/hostname");
+    ensure!(
+        cat("/etc/resolv.conf")? == "search example.org\nnameserver 192.0.2.53\noptions ndots:2\n",
+        "{}",
+        cat("/etc/resolv.conf")?
+    );
+    host.delete("names")?;
+    Ok(())
+}
+
+fn host_network(host: &Host) -> Result<()> {
+    let mut manifest = sleeper("hostnet");
+    manifest["spec"]["hostNetwork"] = json!(true);
+    host.create(&manifest)?;
+    let seen = report(host, "hostnet", "main")?;
+    let own = host.run("readlink", &["/proc/self/ns/net"])?.ok()?;
+    ensure!(own.contains(&seen["namespaces"]["net"].to_string()), "the host's namespace");
+    ensure!(seen["hostname"] == "test-host", "{}", seen["hostname"]);
+    host.delete("hostnet")?;
+    Ok(())
+}
+
+fn addresses(host: &Host) -> Result<()> {
+    host.create(&sleeper("keeper"))?;
+    let kept = addresses_of(host, "keeper")?;
+    for _ in 0..20 {
+        host.create(&sleeper("short"))?;
+        ensure!(
+            addresses_of(host, "short")?.iter().all(|one| !kept.contains(one)),
+            "{kept:?} was given again"
+        );
+        host.delete("short")?;
+    }
+    host.delete("keeper")?;
+    Ok(())
+}
