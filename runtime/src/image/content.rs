@@ -105,6 +105,16 @@ impl Blob {
         }
     }
 
+    /// Takes bytes whose digest was just computed or is known.
+    pub(super) fn from_bytes(host: &Host, digest: &Digest, bytes: &[u8]) -> Result<Self> {
+        Self::copy(host, digest, bytes.len() as u64, &mut &*bytes)
+    }
+
+    /// The blob's digest.
+    pub(super) fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
     /// The blob's content, from its first byte.
     pub(super) fn reader(&self) -> Result<File> {
         let mut file = self.file.try_clone().context(|| format!("blob {}", self.digest))?;

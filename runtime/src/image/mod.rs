@@ -11,12 +11,19 @@ pub mod progress;
 pub mod reference;
 pub mod snapshot;
 
+mod archive;
 mod content;
+mod decompress;
+mod ingest;
 mod layers;
+mod layout;
 mod load;
+mod manifest;
 mod pull;
 mod record;
+mod registry;
 mod store;
+mod unpack;
 
 pub use config::ImageConfig;
 pub use digest::{ChainId, Digest};

@@ -1,0 +1,308 @@
+//! Reading a tar stream: tar-core's parser, fed from any reader.
+//!
+//! Invariant: what an entry takes in memory is bounded before it is read, and an entry on which two
+//! readers of tar could disagree is an error.
+
+use std::io::{self, Read};
+
+use tar_core::EntryType;
+use tar_core::parse::{Limits, ParseEvent, ParsedEntry, Parser};
+
+use crate::error::{Error, ErrorKind, Result};
+
+const BUFFER: usize = 256 * 1024;
+const BLOCK: u64 = 512;
+/// All that stands before an entry's content: long names, PAX records, a sparse map.
+const METADATA_MAX: u32 = 1024 * 1024;
+/// The same with headers and padding: what the buffer may grow to.
+const HEADERS_MAX: usize = 4 * 1024 * 1024;
+const PATH_MAX: u32 = 4096;
+
+/// What an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EntryKind {
+    File,
+    Directory,
+    Symlink,
+    HardLink,
+    CharDevice,
+    BlockDevice,
+    Fifo,
+}
+
+/// One entry's header, with GNU's and PAX' extensions applied.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) kind: EntryKind,
+    pub(super) path: Vec<u8>,
+    pub(super) link: Vec<u8>,
+    pub(super) mode: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) mtime: (i64, i64),
+    pub(super) device: (u32, u32),
+    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The bytes of content in the stream.
+    pub(super) size: u64,
+    /// Where those bytes belong, and the file's length, if it has holes.
+    pub(super) sparse: Option<Sparse>,
+}
+
+/// A file with holes: its pieces (offset, length) in the order of the stream.
+#[derive(Debug, Clone)]
+pub(super) struct Sparse {
+    pub(super) pieces: Vec<(u64, u64)>,
+    pub(super) length: u64,
+}
+
+/// A tar stream.
+pub(super) struct TarStream<R> {
+    source: R,
+    parser: Parser,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// Content of the current entry that was not taken yet, and the padding behind it.
+    content: u64,
+    padding: u64,
+    /// Where in the stream `start` stands.
+    position: u64,
+}
+
+impl<R: Read> TarStream<R> {
+    pub(super) fn new(source: R) -> Self {
+        let limits =
+            Limits { max_metadata_size: METADATA_MAX, max_path_len: Some(PATH_MAX), ..Limits::default() };
+        let mut parser = Parser::new(limits);
+        // An empty name is refused with the entry, where the error can say which one it is.
+        parser.set_allow_empty_path(true);
+        let buffer = vec![0; BUFFER];
+        Self { source, parser, buffer, start: 0, end: 0, content: 0, padding: 0, position: 0 }
+    }
+
+    /// The next entry, or nothing at the archive's end. Content that was not taken is skipped.
+    pub(super) fn next(&mut self) -> Result<Option<Entry>> {
+        self.skip(self.content + self.padding)?;
+        (self.content, self.padding) = (0, 0);
+        loop {
+            let (step, consumed) = match self.parser.parse(&self.buffer[self.start..self.end]) {
+                Ok(ParseEvent::NeedData { min_bytes }) => (Step::Need(min_bytes), 0),
+                Ok(ParseEvent::Entry { consumed, entry }) => (Step::Entry(convert(&entry, None)?), consumed),
+                Ok(ParseEvent::SparseEntry { consumed, entry, sparse_map, real_size }) => {
+                    let pieces = sparse_map.iter().map(|piece| (piece.offset, piece.length)).collect();
+                    (Step::Entry(convert(&entry, Some(Sparse { pieces, length: real_size }))?), consumed)
+                }
+                Ok(ParseEvent::GlobalExtensions { consumed, pax_data }) => {
+                    check_global(pax_data)?;
+                    (Step::Again, consumed)
+                }
+                Ok(ParseEvent::End { consumed }) => (Step::End, consumed),
+                Err(error) => return Err(wrong(format!("at byte {}: {error}", self.position))),
+            };
+            self.advance(consumed);
+            match step {
+                Step::Again => {}
+                Step::End => return Ok(None),
+                Step::Need(bytes) => {
+                    if !self.fill(bytes)? {
+                        return Ok(None);
+                    }
+                }
+                Step::Entry(entry) => {
+                    self.content = entry.size;
+                    self.padding = entry.size.next_multiple_of(BLOCK) - entry.size;
+                    return Ok(Some(entry));
+                }
+            }
+        }
+    }
+
+    /// The next piece of the current entry's content; empty at its end.
+    pub(super) fn content(&mut self) -> Result<&[u8]> {
+        if self.content == 0 {
+            return Ok(&[]);
+        }
+        if self.start == self.end && !self.fill(1)? {
+            return Err(self.truncated());
+        }
+        let available = self.end - self.start;
+        let len = usize::try_from(self.content).map_or(available, |left| left.min(available));
+        let from = self.start;
+        self.content -= len as u64;
+        self.advance(len);
+        Ok(&self.buffer[from..from + len])
+    }
+
+    /// Where in the stream the current entry's content begins; asked before any of it is taken.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Reads what is left of the stream, so that whoever counts or hashes it sees all of it.
+    pub(super) fn drain(&mut self) -> Result<()> {
+        while self.read_some()? > 0 {
+            self.advance(self.end - self.start);
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, len: usize) {
+        self.start += len;
+        self.position += len as u64;
+    }
+
+    fn skip(&mut self, mut len: u64) -> Result<()> {
+        while len > 0 {
+            if self.start == self.end && !self.fill(1)? {
+                return Err(self.truncated());
+            }
+            let available = self.end - self.start;
+            let step = usize::try_from(len).map_or(available, |len| len.min(available));
+            self.advance(step);
+            len -= step as u64;
+        }
+        Ok(())
+    }
+
+    /// Gets `wanted` bytes into the buffer. At a clean end of the stream says no: an archive without
+    /// its closing blocks is taken, as every tar takes it.
+    fn fill(&mut self, wanted: usize) -> Result<bool> {
+        if wanted > HEADERS_MAX {
+            return Err(wrong(format!("at byte {}: an entry's headers are larger than {HEADERS_MAX} bytes", self.position)));
+        }
+        while self.end - self.start < wanted {
+            if self.read_some()? == 0 {
+                let rest = &self.buffer[self.start..self.end];
+                return if rest.iter().all(|byte| *byte == 0) && self.content == 0 {
+                    Ok(false)
+                } else {
+                    Err(self.truncated())
+                };
+            }
+        }
+        Ok(true)
+    }
+
+    fn read_some(&mut self) -> Result<usize> {
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if self.end == self.buffer.len() {
+            self.buffer.resize(self.buffer.len() * 2, 0);
+        }
+        loop {
+            match self.source.read(&mut self.buffer[self.end..]) {
+                Ok(len) => {
+                    self.end += len;
+                    return Ok(len);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(wrong(format!("after {} bytes: {error}", self.position))),
+            }
+        }
+    }
+
+    fn truncated(&self) -> Error {
+        wrong(format!("is truncated after {} bytes", self.position + (self.end - self.start) as u64))
+    }
+}
+
+enum Step {
+    Again,
+    Need(usize),
+    Entry(Entry),
+    End,
+}
+
+fn wrong(what: impl AsRef<str>) -> Error {
+    Error::new(ErrorKind::Image, format!("tar archive {}", what.as_ref()))
+}
+
+/// How a name from an archive is shown: never with what would steer a terminal.
+pub(super) fn shown(name: &[u8]) -> String {
+    let text = String::from_utf8_lossy(name);
+    let mut short: String = text.chars().take(200).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    format!("\"{}\"", short.escape_debug())
+}
+
+/// A global header would change every entry after it, and readers disagree on whether it does:
+/// only a comment is taken.
+fn check_global(pax: &[u8]) -> Result<()> {
+    for record in tar_core::PaxExtensions::new(pax) {
+        let record = record.map_err(|error| wrong(format!("has a broken global header: {error}")))?;
+        if record.key_bytes() != b"comment" {
+            return Err(wrong(format!("has a global header with {}", shown(record.key_bytes()))));
+        }
+    }
+    Ok(())
+}
+
+fn convert(entry: &ParsedEntry<'_>, sparse: Option<Sparse>) -> Result<Entry> {
+    let path = entry.path.to_vec();
+    let refuse = |why: &str| wrong(format!("entry {}: {why}", shown(&path)));
+    let kind = match entry.entry_type {
+        // The oldest tars mark a directory by its slash alone.
+        EntryType::Regular if path.ends_with(b"/") && sparse.is_none() => EntryKind::Directory,
+        EntryType::Regular | EntryType::Continuous | EntryType::GnuSparse => EntryKind::File,
+        EntryType::Directory => EntryKind::Directory,
+        EntryType::Symlink => EntryKind::Symlink,
+        EntryType::Link => EntryKind::HardLink,
+        EntryType::Char => EntryKind::CharDevice,
+        EntryType::Block => EntryKind::BlockDevice,
+        EntryType::Fifo => EntryKind::Fifo,
+        other => return Err(refuse(&format!("is of a type that is not known ({other:?})"))),
+    };
+    if let Some(sparse) = &sparse {
+        check_sparse(sparse, entry.size).map_err(refuse)?;
+    }
+    let id = |id: u64| u32::try_from(id).ok().filter(|id| *id != u32::MAX);
+    let uid = id(entry.uid).ok_or_else(|| refuse("has an owner that is no user id"))?;
+    let gid = id(entry.gid).ok_or_else(|| refuse("has a group that is no group id"))?;
+    let seconds = i64::try_from(entry.mtime).map_err(|_| refuse("has a time beyond all time"))?;
+    Ok(Entry {
+        kind,
+        link: entry.link_target.as_deref().unwrap_or_default().to_vec(),
+        mode: entry.mode & 0o7777,
+        uid,
+        gid,
+        mtime: (seconds, entry.pax.map_or(0, fraction_of_mtime)),
+        device: (entry.dev_major.unwrap_or(0), entry.dev_minor.unwrap_or(0)),
+        xattrs: entry.xattrs.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect(),
+        // Links, devices and directories have no content, whatever their header says: so do GNU tar and Go.
+        size: if kind == EntryKind::File { entry.size } else { 0 },
+        sparse,
+        path,
+    })
+}
+
+/// The pieces follow each other inside the file, and the stream has exactly their bytes.
+fn check_sparse(sparse: &Sparse, stored: u64) -> Result<(), &'static str> {
+    let (mut end, mut total) = (0_u64, 0_u64);
+    for (offset, length) in &sparse.pieces {
+        let piece_end = offset.checked_add(*length).ok_or("has a sparse map that overflows")?;
+        if *offset < end || piece_end > sparse.length {
+            return Err("has a sparse map whose pieces overlap or lie outside the file");
+        }
+        (end, total) = (piece_end, total + length);
+    }
+    if total == stored { Ok(()) } else { Err("has a sparse map that does not fit its size") }
+}
+
+/// The nanoseconds of a PAX `mtime`, which tar-core leaves out.
+fn fraction_of_mtime(pax: &[u8]) -> i64 {
+    let mut nanoseconds = 0;
+    for record in tar_core::PaxExtensions::new(pax).flatten() {
+        if record.key_bytes() != b"mtime" {
+            continue;
+        }
+        let fraction = record.value().ok().and_then(|text| text.split_once('.')).map_or("", |(_, rest)| rest);
+        let digits: String = fraction.chars().chain(std::iter::repeat('0')).take(9).collect();
+        nanoseconds = digits.parse().ok().filter(|n| (0..1_000_000_000).contains(n)).unwrap_or(0);
+    }
+    nanoseconds
+}

@@ -1,0 +1,238 @@
+//! One image on its way into the store, whatever it comes from.
+//!
+//! Invariant: nothing is visible before everything of the image is on the disk: blobs have no name,
+//! layers lie in `tmp`; then one sync of the file system, then the names, the record last.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+
+use oci_spec::image::ImageConfiguration;
+
+use super::config::ImageConfig;
+use super::content::{self, Blob};
+use super::digest::{ChainId, Digest};
+use super::layers::{self, Commit};
+use super::manifest::Descriptor;
+use super::platform::Platform;
+use super::progress::{Event, Phase, Progress};
+use super::record::Record;
+use super::store::unique_name;
+use super::unpack::{Limits, unpack};
+use super::{Image, ImageStore, decompress, manifest, record};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::sys;
+
+/// What is known of an image before its layers are there.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    /// The image's id.
+    pub(super) id: Digest,
+    pub(super) config: ImageConfiguration,
+    pub(super) diff_ids: Vec<Digest>,
+    /// The layers as they are stored, as many as there are diff ids.
+    pub(super) layers: Vec<Descriptor>,
+    /// Its index, manifest and config.
+    pub(super) documents: Vec<Blob>,
+    pub(super) names: Vec<String>,
+    pub(super) digests: Vec<String>,
+}
+
+impl Candidate {
+    /// A candidate out of its config's bytes; refused if it is for another platform, or if its config
+    /// and its manifest disagree on the layers.
+    pub(super) fn new(id: Digest, config: &[u8], layers: Vec<Descriptor>, platform: &Platform) -> Result<Self> {
+        let (config, diff_ids) = manifest::parse_config(config)?;
+        if diff_ids.len() != layers.len() {
+            return Err(Error::new(
+                ErrorKind::Image,
+                format!("the config names {} layers, the manifest {}", diff_ids.len(), layers.len()),
+            ));
+        }
+        let (os, architecture) = (config.os().to_string(), config.architecture().to_string());
+        if os != platform.os || architecture != platform.architecture {
+            return Err(Error::new(
+                ErrorKind::Image,
+                format!("the image is for {os}/{architecture}, not for {platform}"),
+            )
+            .hint(format!("--platform {os}/{architecture} takes it nevertheless")));
+        }
+        Ok(Self { id, config, diff_ids, layers, documents: Vec::new(), names: Vec::new(), digests: Vec::new() })
+    }
+
+    /// The layers that must be fetched: those that are neither unpacked nor there as blobs, each once,
+    /// with the number under which `fetch` will be asked for it.
+    pub(super) fn to_fetch(&self, store: &ImageStore) -> Result<Vec<(usize, Descriptor)>> {
+        let mut wanted: Vec<(usize, Descriptor)> = Vec::new();
+        for (number, chain) in ChainId::stack(&self.diff_ids).iter().enumerate() {
+            let layer = &self.layers[number];
+            let known = wanted.iter().any(|(_, other)| other.digest == layer.digest)
+                || layers::committed(store.host(), chain)?.is_some()
+                || content::open(store.host(), &layer.digest, layer.size)?.is_some();
+            if !known {
+                wanted.push((number, layer.clone()));
+            }
+        }
+        Ok(wanted)
+    }
+}
+
+/// A layer that was unpacked and is not visible yet.
+#[derive(Debug)]
+struct Staged {
+    chain: ChainId,
+    dir: PathBuf,
+    bytes: u64,
+}
+
+/// The making of one image.
+#[derive(Debug)]
+struct Ingest<'a> {
+    store: &'a ImageStore,
+    blobs: Vec<(Digest, Blob)>,
+    staged: Vec<Staged>,
+    /// Held to the end: nobody collects meanwhile.
+    _lock: File,
+}
+
+/// Takes `candidate` in, under a lock that [`ImageStore::begin_ingest`] gave; `fetch` gives the blob of the layer with that number when it is not there.
+pub(super) fn add(
+    store: &ImageStore,
+    lock: File,
+    candidate: Candidate,
+    fetch: &mut dyn FnMut(usize) -> Result<Blob>,
+    progress: &dyn Progress,
+) -> Result<Image> {
+    let mut ingest =
+        Ingest { store, blobs: Vec::new(), staged: Vec::new(), _lock: lock };
+    let chain = ChainId::stack(&candidate.diff_ids);
+    let known: Vec<_> = candidate.layers.iter().map(|layer| (layer.digest.clone(), layer.size)).collect();
+    progress.event(&Event::Layers(&known));
+    let mut size = 0;
+    for number in 0..chain.len() {
+        let (layer, diff_id) = (&candidate.layers[number], &candidate.diff_ids[number]);
+        let say = |phase, done| {
+            progress.event(&Event::Layer { digest: &layer.digest, phase, done, total: layer.size });
+        };
+        if let Some(commit) = layers::committed(store.host(), &chain[number])? {
+            size += commit.bytes;
+            say(Phase::Exists, layer.size);
+            continue;
+        }
+        let blob = ingest.blob(layer, || fetch(number))?;
+        let source = Counted { source: blob, done: 0, said: 0, say: &|done| say(Phase::Unpacking, done) };
+        size += ingest
+            .unpack(source, diff_id, &chain[..=number])
+            .map_err(|error| error.context(format!("layer {}", layer.digest)).with_kind(ErrorKind::Image))?;
+        say(Phase::Complete, layer.size);
+    }
+    ingest.commit(candidate, chain, size, progress)
+}
+
+impl Ingest<'_> {
+    /// A layer's stored content: from the store, from this image, or fetched.
+    fn blob(&mut self, layer: &Descriptor, fetch: impl FnOnce() -> Result<Blob>) -> Result<File> {
+        if let Some((_, blob)) = self.blobs.iter().find(|(digest, _)| *digest == layer.digest) {
+            return blob.reader();
+        }
+        if let Some(file) = content::open(self.store.host(), &layer.digest, layer.size)? {
+            return Ok(file);
+        }
+        let blob = fetch()?;
+        let reader = blob.reader()?;
+        self.blobs.push((layer.digest.clone(), blob));
+        Ok(reader)
+    }
+
+    /// Unpacks one layer into `tmp`; `chain` ends with its own id.
+    fn unpack(&mut self, source: impl std::io::Read + Send, diff_id: &Digest, chain: &[ChainId]) -> Result<u64> {
+        let (own, below) = chain.split_last().expect("a chain ends with the layer itself");
+        let lower = below
+            .iter()
+            .rev()
+            .map(|chain| sys::dir::open(&self.tree(chain)))
+            .collect::<sys::Result<Vec<_>>>()?;
+        let dir = self.store.tmp_dir().join(unique_name());
+        let (tree, trash) = (layers::staged_tree(&dir), dir.join("replaced"));
+        for path in [&dir, &tree, &trash] {
+            fs::create_dir(path).context(|| format!("mkdir {}", path.display()))?;
+        }
+        // Staged before it is made, so that whatever fails, it is removed.
+        self.staged.push(Staged { chain: own.clone(), dir: dir.clone(), bytes: 0 });
+        let (made, found) = decompress::pipeline(source, diff_id.algorithm(), |plain| {
+            unpack(plain, &tree, &trash, &lower, Limits::default())
+        })?;
+        if found != *diff_id {
+            return Err(Error::new(ErrorKind::Image, format!("its plain content is {found}, the config says {diff_id}")));
+        }
+        sys::dir::remove_tree(sys::dir::open(&dir)?, b"replaced")?;
+        layers::write_commit(&dir, &Commit::new(diff_id.clone(), made.bytes, made.inodes))?;
+        if let Some(staged) = self.staged.last_mut() {
+            staged.bytes = made.bytes;
+        }
+        Ok(made.bytes)
+    }
+
+    /// Where the tree of a lower layer is: still staged, or in its place.
+    fn tree(&self, chain: &ChainId) -> PathBuf {
+        match self.staged.iter().find(|staged| staged.chain == *chain) {
+            Some(staged) => layers::staged_tree(&staged.dir),
+            None => layers::layer_dir(self.store.host(), chain),
+        }
+    }
+
+    /// Makes everything last, then visible.
+    fn commit(mut self, candidate: Candidate, chain: Vec<ChainId>, size: u64, progress: &dyn Progress) -> Result<Image> {
+        let host = self.store.host();
+        progress.event(&Event::Syncing);
+        sys::dir::sync_file_system(sys::dir::open(&self.store.tmp_dir())?)?;
+        for blob in candidate.documents.iter().chain(self.blobs.iter().map(|(_, blob)| blob)) {
+            blob.publish(host)?;
+        }
+        for staged in self.staged.drain(..) {
+            layers::publish(host, &staged.dir, &staged.chain, &self.store.trash_name())?;
+        }
+        record::sync_dir(&host.root.join("content/sha256"))?;
+        record::sync_dir(&host.root.join("layers"))?;
+        let mut new = Record::new(candidate.id, ImageConfig::from(&candidate.config));
+        new.created.clone_from(candidate.config.created());
+        new.size = size;
+        new.layers = chain;
+        new.digests = candidate.digests;
+        new.blobs = candidate.documents.iter().map(|blob| blob.digest().clone()).collect();
+        new.blobs.extend(candidate.layers.into_iter().map(|layer| layer.digest));
+        new.blobs.sort();
+        new.blobs.dedup();
+        self.store.put(new, &candidate.names)
+    }
+}
+
+impl Drop for Ingest<'_> {
+    fn drop(&mut self) {
+        let Ok(tmp) = sys::dir::open(&self.store.tmp_dir()) else { return };
+        for staged in &self.staged {
+            let Some(name) = staged.dir.file_name() else { continue };
+            // What stays is swept when the store is opened next.
+            let _ = sys::dir::remove_tree(&tmp, name.as_encoded_bytes());
+        }
+    }
+}
+
+/// Reports how much of a layer's stored content was read, every megabyte.
+struct Counted<'a> {
+    source: File,
+    done: u64,
+    said: u64,
+    say: &'a (dyn Fn(u64) + Sync),
+}
+
+impl std::io::Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let len = self.source.read(buffer)?;
+        self.done += len as u64;
+        if self.done - self.said >= 1 << 20 {
+            self.said = self.done;
+            (self.say)(self.done);
+        }
+        Ok(len)
+    }
+}

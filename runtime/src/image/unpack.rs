@@ -1,0 +1,517 @@
+//! A layer's tar becomes a directory that overlayfs can use as a lower one.
+//!
+//! Invariant: every name is looked up by `openat2` inside the layer's own directory, each time anew
+//! (the one directory that is remembered is forgotten when a link is made or anything is removed),
+//! and what is done to an entry is done by descriptor or by one name in an open directory. So no
+//! entry reaches anything outside, whatever the links before it say. Whiteouts become what overlayfs
+//! understands, and an archive can make neither those nor overlayfs' attributes itself.
+
+mod lower;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::rc::Rc;
+
+use super::archive::{Entry, EntryKind, Sparse, TarStream, shown};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::sys::dir::{self, Kind, Links, Stat};
+use crate::sys::{self, xattr};
+
+const WHITEOUT: &[u8] = b".wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+const OPAQUE_XATTR: &[u8] = b"trusted.overlay.opaque";
+/// How many links that lead nowhere yet are followed while a missing directory is made.
+const LINKS_MAX: usize = 40;
+const XATTR_MAX: usize = 64 * 1024;
+
+/// What one layer may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// The bytes in its files, holes included.
+    pub(super) bytes: u64,
+    /// Its entries.
+    pub(super) entries: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { bytes: 64 << 30, entries: 1 << 20 }
+    }
+}
+
+/// What unpacking made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Unpacked {
+    pub(super) bytes: u64,
+    pub(super) inodes: u64,
+}
+
+/// Unpacks the plain tar `source` into the empty directory `tree`. `lower` are the layers below, the
+/// topmost first; `trash` is an empty directory beside `tree` for what later entries replace.
+pub(super) fn unpack(
+    source: &mut dyn Read,
+    tree: &Path,
+    trash: &Path,
+    lower: &[OwnedFd],
+    limits: Limits,
+) -> Result<Unpacked> {
+    let mut unpacker = Unpacker {
+        root: Rc::new(dir::open(tree)?),
+        trash: dir::open(trash)?,
+        trashed: 0,
+        lower,
+        parent: None,
+        directories: BTreeMap::new(),
+        limits,
+        entries: 0,
+        made: Unpacked::default(),
+    };
+    unpacker.adopt_root()?;
+    let mut stream = TarStream::new(source);
+    while let Some(entry) = stream.next()? {
+        unpacker
+            .apply(&entry, &mut stream)
+            .map_err(|error| error.context(format!("entry {}", shown(&entry.path))).with_kind(ErrorKind::Image))?;
+    }
+    stream.drain()?;
+    unpacker.restore_directory_times()?;
+    Ok(unpacker.made)
+}
+
+struct Unpacker<'a> {
+    root: Rc<OwnedFd>,
+    trash: OwnedFd,
+    trashed: u64,
+    lower: &'a [OwnedFd],
+    /// The directory of the last entry, under the path it was asked for.
+    parent: Option<(Vec<u8>, Rc<OwnedFd>)>,
+    /// The times of the directories, which making their entries changes: set at the end.
+    directories: BTreeMap<Vec<u8>, (i64, i64)>,
+    limits: Limits,
+    entries: u64,
+    made: Unpacked,
+}
+
+fn refuse(why: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Image, why)
+}
+
+fn is_whiteout(stat: &Stat) -> bool {
+    stat.kind == Kind::CharDevice && stat.device == (0, 0)
+}
+
+/// The parts of a path from an archive. A leading slash and dots mean nothing; a way up is refused.
+fn normalise(path: &[u8]) -> Result<Vec<u8>> {
+    if path.contains(&0) {
+        return Err(refuse("the name holds a NUL byte"));
+    }
+    let mut normal = Vec::with_capacity(path.len());
+    for part in path.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => return Err(refuse(format!("{} leads upwards", shown(path)))),
+            part => {
+                if !normal.is_empty() {
+                    normal.push(b'/');
+                }
+                normal.extend_from_slice(part);
+            }
+        }
+    }
+    Ok(normal)
+}
+
+/// A normalised path as directory and last part.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (b"", path),
+    }
+}
+
+impl Unpacker<'_> {
+    /// The layer's root looks like the one below until an entry says otherwise.
+    fn adopt_root(&mut self) -> Result<()> {
+        dir::set_mode(&self.root, 0o755)?;
+        if let Some(below) = lower::find(self.lower, b"")? {
+            let mtime = lower::copy_directory(&below, &self.root)?;
+            self.directories.insert(Vec::new(), mtime);
+        }
+        Ok(())
+    }
+
+    fn apply<R: Read>(&mut self, entry: &Entry, stream: &mut TarStream<R>) -> Result<()> {
+        self.entries += 1;
+        if self.entries > self.limits.entries {
+            return Err(refuse(format!("the layer has more than {} entries", self.limits.entries)));
+        }
+        let path = normalise(&entry.path)?;
+        if path.is_empty() {
+            if entry.kind != EntryKind::Directory {
+                return Err(refuse("the layer's root can only be a directory"));
+            }
+            let root = Rc::clone(&self.root);
+            return self.finish_directory(&root, path, entry);
+        }
+        let (parent, name) = split(&path);
+        if parent.split(|byte| *byte == b'/').any(|part| part.starts_with(WHITEOUT)) {
+            return Err(refuse("a whiteout has no entries of its own"));
+        }
+        if name.starts_with(WHITEOUT) {
+            return self.whiteout(parent, name);
+        }
+        let parent = self.directory(parent, LINKS_MAX)?;
+        self.made.inodes += 1;
+        match entry.kind {
+            EntryKind::Directory => self.make_directory(&parent, name, &path, entry),
+            EntryKind::File => self.make_file(&parent, name, entry, stream),
+            EntryKind::Symlink => self.make_symlink(&parent, name, entry),
+            EntryKind::HardLink => self.make_hard_link(&parent, name, entry),
+            EntryKind::CharDevice => self.make_node(&parent, name, Kind::CharDevice, entry),
+            EntryKind::BlockDevice => self.make_node(&parent, name, Kind::BlockDevice, entry),
+            EntryKind::Fifo => self.make_node(&parent, name, Kind::Fifo, entry),
+        }
+    }
+
+    /// The directory at `path`, made where it is missing, inside the root whatever links say.
+    fn directory(&mut self, path: &[u8], links: usize) -> Result<Rc<OwnedFd>> {
+        if path.is_empty() {
+            return Ok(Rc::clone(&self.root));
+        }
+        if let Some((known, fd)) = &self.parent
+            && known == path
+        {
+            return Ok(Rc::clone(fd));
+        }
+        let fd = match dir::resolve(&*self.root, path, Links::InRoot) {
+            Ok(fd) => Rc::new(fd),
+            Err(error) if error.is_not_found() || error.is_not_a_directory() => {
+                // From the top down, each on the one before: a path may have two thousand parts.
+                let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+                for (end, _) in slashes {
+                    self.one_directory(&path[..end], links)?;
+                }
+                return self.make_missing(path, links);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.parent = Some((path.to_vec(), Rc::clone(&fd)));
+        Ok(fd)
+    }
+
+    /// The directory at `path`, whose parent is there.
+    fn one_directory(&mut self, path: &[u8], links: usize) -> Result<()> {
+        match dir::resolve(&*self.root, path, Links::InRoot) {
+            Ok(fd) => self.parent = Some((path.to_vec(), Rc::new(fd))),
+            Err(error) if error.is_not_found() || error.is_not_a_directory() => {
+                self.make_missing(path, links)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Makes a directory that no entry described: as it is in the layers below, else plain.
+    fn make_missing(&mut self, path: &[u8], links: usize) -> Result<Rc<OwnedFd>> {
+        let (above, name) = split(path);
+        if name == b".." {
+            return Err(refuse(format!("{} leads through a directory that is not there", shown(path))));
+        }
+        let above_fd = self.directory(above, links)?;
+        let mut hides_lower = false;
+        if let Err(error) = dir::make_dir(&*above_fd, name, 0o755) {
+            if !error.is_taken() {
+                return Err(error.into());
+            }
+            let there = dir::stat_at(&*above_fd, name)?;
+            match there.kind {
+                // Made meanwhile, by the way a link took.
+                Kind::Directory => return self.directory(path, links),
+                Kind::Symlink => return self.follow_dangling(above, &above_fd, name, links),
+                _ if is_whiteout(&there) => {
+                    self.remove(&above_fd, name)?;
+                    dir::make_dir(&*above_fd, name, 0o755)?;
+                    hides_lower = true;
+                }
+                _ => return Err(refuse(format!("{} is not a directory", shown(path)))),
+            }
+        }
+        self.made.inodes += 1;
+        let fd = dir::open_at(&*above_fd, name)?;
+        let below = if hides_lower { None } else { lower::find(self.lower, path)? };
+        match below.filter(|below| dir::stat(below).is_ok_and(|stat| stat.kind == Kind::Directory)) {
+            Some(below) => {
+                let mtime = lower::copy_directory(&below, &fd)?;
+                self.directories.insert(path.to_vec(), mtime);
+            }
+            None => dir::set_mode(&fd, 0o755)?,
+        }
+        if hides_lower {
+            xattr::set(&fd, OPAQUE_XATTR, b"y")?;
+        }
+        let fd = Rc::new(fd);
+        self.parent = Some((path.to_vec(), Rc::clone(&fd)));
+        Ok(fd)
+    }
+
+    /// A link leads to a directory that is not there yet: it is made where the link points.
+    fn follow_dangling(&mut self, above: &[u8], above_fd: &OwnedFd, name: &[u8], links: usize) -> Result<Rc<OwnedFd>> {
+        let Some(links) = links.checked_sub(1) else {
+            return Err(refuse("too many symbolic links on the way"));
+        };
+        let target = dir::read_link(above_fd, name)?;
+        let mut path = if target.starts_with(b"/") { Vec::new() } else { above.to_vec() };
+        for part in target.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b".")) {
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(part);
+        }
+        self.directory(&path, links)
+    }
+
+    /// Takes what is at `name` away: by renaming, so that however big it is costs nothing now.
+    fn remove(&mut self, parent: &OwnedFd, name: &[u8]) -> Result<()> {
+        self.parent = None;
+        self.trashed += 1;
+        dir::rename(parent, name, &self.trash, self.trashed.to_string().as_bytes())?;
+        Ok(())
+    }
+
+    /// Runs `make`, which must find no such name; if it does, what is there goes first: the last
+    /// entry of a name counts.
+    fn make_anew<T>(
+        &mut self,
+        parent: &OwnedFd,
+        name: &[u8],
+        make: impl Fn() -> sys::Result<T>,
+    ) -> Result<T> {
+        match make() {
+            Err(error) if error.is_taken() => {
+                self.remove(parent, name)?;
+                Ok(make()?)
+            }
+            result => Ok(result?),
+        }
+    }
+
+    fn make_directory(&mut self, parent: &OwnedFd, name: &[u8], path: &[u8], entry: &Entry) -> Result<()> {
+        let mut hides_lower = false;
+        if let Err(error) = dir::make_dir(parent, name, 0o700) {
+            if !error.is_taken() {
+                return Err(error.into());
+            }
+            let there = dir::stat_at(parent, name)?;
+            if there.kind == Kind::Directory {
+                self.made.inodes -= 1;
+            } else {
+                hides_lower = is_whiteout(&there);
+                self.remove(parent, name)?;
+                dir::make_dir(parent, name, 0o700)?;
+            }
+        }
+        let fd = dir::open_at(parent, name)?;
+        if hides_lower {
+            xattr::set(&fd, OPAQUE_XATTR, b"y")?;
+        }
+        self.finish_directory(&fd, path.to_vec(), entry)
+    }
+
+    fn finish_directory(&mut self, fd: &OwnedFd, path: Vec<u8>, entry: &Entry) -> Result<()> {
+        set_metadata(fd, entry)?;
+        self.directories.insert(path, entry.mtime);
+        Ok(())
+    }
+
+    fn make_file<R: Read>(
+        &mut self,
+        parent: &OwnedFd,
+        name: &[u8],
+        entry: &Entry,
+        stream: &mut TarStream<R>,
+    ) -> Result<()> {
+        self.account(entry.sparse.as_ref().map_or(entry.size, |sparse| sparse.length))?;
+        let fd = self.make_anew(parent, name, || dir::create_file(parent, name, 0o600))?;
+        let mut file = std::fs::File::from(fd);
+        match &entry.sparse {
+            None => loop {
+                let piece = stream.content()?;
+                if piece.is_empty() {
+                    break;
+                }
+                file.write_all(piece).context(|| "write")?;
+            },
+            Some(sparse) => write_sparse(&file, sparse, stream)?,
+        }
+        set_metadata(&file, entry)?;
+        Ok(dir::set_times(&file, entry.mtime)?)
+    }
+
+    /// Counts bytes before they are written.
+    fn account(&mut self, bytes: u64) -> Result<()> {
+        self.made.bytes = self.made.bytes.saturating_add(bytes);
+        if self.made.bytes > self.limits.bytes {
+            return Err(refuse(format!("the layer unpacks to more than {} bytes", self.limits.bytes)));
+        }
+        Ok(())
+    }
+
+    fn make_symlink(&mut self, parent: &OwnedFd, name: &[u8], entry: &Entry) -> Result<()> {
+        if entry.link.is_empty() || entry.link.contains(&0) {
+            return Err(refuse("a symbolic link must say where to"));
+        }
+        self.parent = None;
+        self.make_anew(parent, name, || dir::make_symlink(parent, name, &entry.link))?;
+        dir::set_owner_at(parent, name, entry.uid, entry.gid)?;
+        Ok(dir::set_times_at(parent, name, entry.mtime)?)
+    }
+
+    fn make_hard_link(&mut self, parent: &OwnedFd, name: &[u8], entry: &Entry) -> Result<()> {
+        self.made.inodes -= 1;
+        let path = normalise(&entry.link)?;
+        let target = self
+            .link_target(&path)?
+            .ok_or_else(|| refuse(format!("the hard link's target {} is not there", shown(&entry.link))))?;
+        let there = dir::stat(&target)?;
+        if there.kind == Kind::Directory || is_whiteout(&there) {
+            return Err(refuse(format!("the hard link's target {} is no file", shown(&entry.link))));
+        }
+        if dir::stat_at(parent, name).is_ok_and(|same| same.inode == there.inode) {
+            return Ok(());
+        }
+        self.make_anew(parent, name, || dir::publish(&target, parent, name))
+    }
+
+    /// The file that a hard link names: in this layer, or copied up into it from one below.
+    fn link_target(&mut self, path: &[u8]) -> Result<Option<OwnedFd>> {
+        let (above, name) = split(path);
+        if name.is_empty() {
+            return Ok(None);
+        }
+        match dir::resolve(&*self.root, above, Links::InRoot) {
+            // Where the last part is a link, the link itself gets the new name, not its target.
+            Ok(above) => match dir::resolve_handle(&above, name, Links::Refused) {
+                Ok(target) => return Ok(Some(target)),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error.into()),
+            },
+            Err(error) if error.is_not_found() || error.is_not_a_directory() => {}
+            Err(error) => return Err(error.into()),
+        }
+        let Some(below) = lower::find(self.lower, path)? else { return Ok(None) };
+        let there = dir::stat(&below)?;
+        if there.kind != Kind::File {
+            return Ok(None);
+        }
+        self.account(there.size)?;
+        let above = self.directory(above, LINKS_MAX)?;
+        self.made.inodes += 1;
+        lower::copy_file(self.lower, path, &above, name)?;
+        Ok(Some(dir::resolve_handle(&*above, name, Links::Refused)?))
+    }
+
+    fn make_node(&mut self, parent: &OwnedFd, name: &[u8], kind: Kind, entry: &Entry) -> Result<()> {
+        let (major, minor) = entry.device;
+        if kind != Kind::Fifo && (major > 0xfff || minor > 0xf_ffff) {
+            return Err(refuse(format!("there is no device {major}:{minor}")));
+        }
+        if kind == Kind::CharDevice && entry.device == (0, 0) {
+            return Err(refuse("the device 0:0 is how overlayfs marks a removed file"));
+        }
+        let device = if kind == Kind::Fifo { (0, 0) } else { entry.device };
+        self.make_anew(parent, name, || dir::make_node(parent, name, kind, 0o600, device))?;
+        dir::set_owner_at(parent, name, entry.uid, entry.gid)?;
+        let handle = dir::resolve_handle(parent, name, Links::Refused)?;
+        dir::set_mode_of_handle(&handle, entry.mode)?;
+        Ok(dir::set_times_at(parent, name, entry.mtime)?)
+    }
+
+    /// `.wh.NAME` hides NAME of the layers below, `.wh..wh..opq` all of the directory's. What this
+    /// layer itself brings stays, before or after.
+    fn whiteout(&mut self, parent: &[u8], name: &[u8]) -> Result<()> {
+        let opaque = name == OPAQUE;
+        let hidden = &name[WHITEOUT.len()..];
+        if !opaque && (matches!(hidden, b"" | b"." | b"..") || hidden.starts_with(WHITEOUT)) {
+            return Err(refuse("a whiteout of a name that no file has"));
+        }
+        if self.lower.is_empty() {
+            return Ok(());
+        }
+        let parent = self.directory(parent, LINKS_MAX)?;
+        if opaque {
+            let fd = dir::open_at(&*parent, b".")?;
+            return Ok(xattr::set(&fd, OPAQUE_XATTR, b"y")?);
+        }
+        match dir::stat_at(&*parent, hidden) {
+            Ok(there) if there.kind == Kind::Directory => {
+                let fd = dir::open_at(&*parent, hidden)?;
+                Ok(xattr::set(&fd, OPAQUE_XATTR, b"y")?)
+            }
+            Ok(_) => Ok(()),
+            Err(error) if error.is_not_found() => {
+                self.made.inodes += 1;
+                Ok(dir::make_node(&*parent, hidden, Kind::CharDevice, 0o000, (0, 0))?)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Sets the times of all directories; one that a later entry replaced has none to set.
+    fn restore_directory_times(&self) -> Result<()> {
+        for (path, mtime) in &self.directories {
+            let fd = match dir::resolve(&*self.root, path, Links::InRoot) {
+                Ok(fd) => fd,
+                Err(error) if error.is_not_found() || error.is_not_a_directory() => continue,
+                Err(error) => return Err(error.into()),
+            };
+            dir::set_times_at(&fd, b".", *mtime)?;
+        }
+        Ok(())
+    }
+}
+
+/// Owner, then mode (changing the owner clears setuid), then attributes (it clears capabilities too).
+fn set_metadata(fd: impl std::os::fd::AsFd, entry: &Entry) -> Result<()> {
+    dir::set_owner(&fd, entry.uid, entry.gid)?;
+    dir::set_mode(&fd, entry.mode)?;
+    for (name, value) in entry.xattrs.iter().filter(|(name, _)| is_allowed(name)) {
+        if value.len() > XATTR_MAX {
+            return Err(refuse(format!("the attribute {} is larger than {XATTR_MAX} bytes", shown(name))));
+        }
+        xattr::set(&fd, name, value)?;
+    }
+    Ok(())
+}
+
+/// The attributes an image may bring: its own, and capabilities. Labels are the host's business,
+/// and overlayfs' would change what the layers below show.
+fn is_allowed(name: &[u8]) -> bool {
+    let own = name.starts_with(b"user.") && !name.starts_with(b"user.overlay.");
+    (own || name == b"security.capability") && !name.contains(&0)
+}
+
+fn write_sparse<R: Read>(file: &std::fs::File, sparse: &Sparse, stream: &mut TarStream<R>) -> Result<()> {
+    use std::os::unix::fs::FileExt;
+    file.set_len(sparse.length).context(|| "ftruncate")?;
+    let mut pieces = sparse.pieces.iter().copied().filter(|(_, length)| *length > 0);
+    let (mut offset, mut left) = pieces.next().unwrap_or_default();
+    loop {
+        let mut content = stream.content()?;
+        if content.is_empty() {
+            return Ok(());
+        }
+        while !content.is_empty() {
+            let len = usize::try_from(left).map_or(content.len(), |left| left.min(content.len()));
+            file.write_all_at(&content[..len], offset).context(|| "write")?;
+            content = &content[len..];
+            (offset, left) = (offset + len as u64, left - len as u64);
+            if left == 0 {
+                (offset, left) = pieces.next().unwrap_or((offset, u64::MAX));
+            }
+        }
+    }
+}

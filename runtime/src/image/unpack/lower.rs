@@ -1,0 +1,96 @@
+//! Looking into the layers below the one that is being unpacked.
+//!
+//! Invariant: a lookup sees what overlayfs will show (whiteouts and opaque directories hide what is
+//! below them), follows no link, and only reads.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::{OPAQUE_XATTR, is_allowed, is_whiteout};
+use crate::error::{Context, Result};
+use crate::sys::dir::{self, Kind, Links};
+use crate::sys::xattr;
+
+/// Whatever is at `path` in the merged `layers` (the topmost first), as a descriptor: a directory's
+/// can be read, anything else is a handle.
+pub(super) fn find(layers: &[OwnedFd], path: &[u8]) -> Result<Option<OwnedFd>> {
+    Ok(find_in(layers, path)?.map(|(_, fd)| fd))
+}
+
+/// The same, with the number of the layer it is in.
+fn find_in(layers: &[OwnedFd], path: &[u8]) -> Result<Option<(usize, OwnedFd)>> {
+    for (number, layer) in layers.iter().enumerate() {
+        match look(layer, path)? {
+            Look::Found(fd) => return Ok(Some((number, fd))),
+            Look::Hidden => return Ok(None),
+            Look::Below => {}
+        }
+    }
+    Ok(None)
+}
+
+enum Look {
+    Found(OwnedFd),
+    /// This layer says that there is nothing, whatever is below.
+    Hidden,
+    /// This layer says nothing.
+    Below,
+}
+
+fn look(layer: &OwnedFd, path: &[u8]) -> Result<Look> {
+    let mut here = dir::open_at(layer, b".")?;
+    let mut opaque = false;
+    let mut parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).peekable();
+    while let Some(name) = parts.next() {
+        let there = match dir::stat_at(&here, name) {
+            Ok(there) => there,
+            Err(error) if error.is_not_found() && !opaque => return Ok(Look::Below),
+            Err(error) if error.is_not_found() => return Ok(Look::Hidden),
+            Err(error) => return Err(error.into()),
+        };
+        if there.kind == Kind::Directory {
+            here = dir::open_at(&here, name)?;
+            opaque |= xattr::get(&here, OPAQUE_XATTR)?.as_deref() == Some(b"y");
+        } else if is_whiteout(&there) || parts.peek().is_some() {
+            return Ok(Look::Hidden);
+        } else {
+            return Ok(Look::Found(dir::resolve_handle(&here, name, Links::Refused)?));
+        }
+    }
+    Ok(Look::Found(here))
+}
+
+/// Makes the directory `fd` look like `below`; gives the time it should have at the end.
+pub(super) fn copy_directory(below: &OwnedFd, fd: &OwnedFd) -> Result<(i64, i64)> {
+    let stat = dir::stat(below)?;
+    dir::set_owner(fd, stat.uid, stat.gid)?;
+    dir::set_mode(fd, stat.mode)?;
+    copy_attributes(below, fd)?;
+    Ok(stat.mtime)
+}
+
+fn copy_attributes(from: impl AsFd, to: impl AsFd) -> Result<()> {
+    for name in xattr::list(&from)? {
+        if is_allowed(&name)
+            && let Some(value) = xattr::get(&from, &name)?
+        {
+            xattr::set(&to, &name, &value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies the regular file at `path` of the merged `layers` to `name` in `dir`.
+pub(super) fn copy_file(layers: &[OwnedFd], path: &[u8], to: &OwnedFd, name: &[u8]) -> Result<()> {
+    let Some((number, _)) = find_in(layers, path)? else { return Ok(()) };
+    let from = dir::resolve_file(&layers[number], path, Links::Refused)?;
+    let stat = dir::stat(&from)?;
+    let mut target = File::from(dir::create_file(to, name, 0o600)?);
+    let mut from = File::from(from);
+    io::copy(&mut from, &mut target).context(|| "copy a file of a layer below")?;
+    dir::set_owner(&target, stat.uid, stat.gid)?;
+    dir::set_mode(&target, stat.mode)?;
+    copy_attributes(&from, &target)?;
+    Ok(dir::set_times(&target, stat.mtime)?)
+}

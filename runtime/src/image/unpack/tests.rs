@@ -1,0 +1,403 @@
+//! Hostile and odd layers, written header by header: no library stands between these bytes and the
+//! unpacker.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::PathBuf;
+
+use super::*;
+
+/// A tar, made of raw headers.
+#[derive(Default)]
+struct Tar(Vec<u8>);
+
+impl Tar {
+    fn header(&mut self, name: &[u8], kind: u8, mode: u32, size: usize, link: &[u8], device: (u32, u32)) {
+        let mut block = [0_u8; 512];
+        block[..name.len()].copy_from_slice(name);
+        let mut octal = |at: usize, len: usize, value: u64| {
+            let text = format!("{value:0width$o}\0", width = len - 1);
+            block[at..at + len].copy_from_slice(text.as_bytes());
+        };
+        octal(100, 8, mode.into());
+        octal(108, 8, rustix::process::geteuid().as_raw().into());
+        octal(116, 8, rustix::process::getegid().as_raw().into());
+        octal(124, 12, size as u64);
+        octal(136, 12, 1_000_000_000);
+        octal(329, 8, device.0.into());
+        octal(337, 8, device.1.into());
+        block[156] = kind;
+        block[157..157 + link.len()].copy_from_slice(link);
+        block[257..265].copy_from_slice(b"ustar\x0000");
+        block[148..156].copy_from_slice(b"        ");
+        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        self.0.extend_from_slice(&block);
+    }
+
+    fn body(&mut self, content: &[u8]) {
+        self.0.extend_from_slice(content);
+        self.0.resize(self.0.len().next_multiple_of(512), 0);
+    }
+
+    fn file(mut self, name: &str, content: &[u8]) -> Self {
+        self.header(name.as_bytes(), b'0', 0o644, content.len(), b"", (0, 0));
+        self.body(content);
+        self
+    }
+
+    fn mode(mut self, name: &str, kind: u8, mode: u32) -> Self {
+        self.header(name.as_bytes(), kind, mode, 0, b"", (0, 0));
+        self
+    }
+
+    fn dir(self, name: &str) -> Self {
+        self.mode(name, b'5', 0o755)
+    }
+
+    fn link(mut self, name: &str, kind: u8, target: &str) -> Self {
+        self.header(name.as_bytes(), kind, 0o777, 0, target.as_bytes(), (0, 0));
+        self
+    }
+
+    fn node(mut self, name: &str, kind: u8, device: (u32, u32)) -> Self {
+        self.header(name.as_bytes(), kind, 0o640, 0, b"", device);
+        self
+    }
+
+    /// PAX records in front of the next entry.
+    fn pax(mut self, records: &[(&str, &[u8])]) -> Self {
+        let mut text = Vec::new();
+        for (key, value) in records {
+            let rest = key.len() + value.len() + 3;
+            let mut len = rest + 1;
+            while len != rest + len.to_string().len() {
+                len = rest + len.to_string().len();
+            }
+            text.extend_from_slice(format!("{len} {key}=").as_bytes());
+            text.extend_from_slice(value);
+            text.push(b'\n');
+        }
+        self.header(b"pax", b'x', 0o644, text.len(), b"", (0, 0));
+        self.body(&text);
+        self
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.0.extend_from_slice(&[0; 1024]);
+        self.0
+    }
+}
+
+/// A directory with a layer's tree, its trash, and a canary beside them.
+struct Bench {
+    dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["tree", "trash", "outside"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        fs::write(dir.path().join("outside/canary"), "alive").unwrap();
+        Self { dir }
+    }
+
+    fn tree(&self) -> PathBuf {
+        self.dir.path().join("tree")
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.tree().join(name)
+    }
+
+    fn run(&self, tar: Tar) -> Result<Unpacked> {
+        self.run_on(tar, &[], Limits::default())
+    }
+
+    fn run_on(&self, tar: Tar, lower: &[&Bench], limits: Limits) -> Result<Unpacked> {
+        let lower: Vec<_> = lower.iter().map(|bench| dir::open(&bench.tree()).unwrap()).collect();
+        unpack(&mut tar.end().as_slice(), &self.tree(), &self.dir.path().join("trash"), &lower, limits)
+    }
+
+    /// Runs what must be refused with `why`, and looks that nothing outside has changed.
+    fn refuses(tar: Tar, why: &str) {
+        let bench = Self::new();
+        let error = bench.run(tar).expect_err(why);
+        assert!(error.message().contains(why), "{error} does not say {why:?}");
+        bench.outside_is_untouched();
+    }
+
+    fn outside_is_untouched(&self) {
+        let outside = self.dir.path().join("outside");
+        let names: Vec<_> = fs::read_dir(&outside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["canary"]);
+        let canary = fs::metadata(outside.join("canary")).unwrap();
+        assert_eq!((canary.len(), canary.nlink(), canary.mode() & 0o777), (5, 1, 0o644));
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[test]
+fn a_plain_layer_is_made_as_it_says() {
+    let bench = Bench::new();
+    let made = bench
+        .run(
+            Tar::default()
+                .dir("./")
+                .mode("bin/", b'5', 0o1777)
+                .file("bin/sh", b"#!")
+                .mode("bin/su", b'0', 0o4755)
+                .link("bin/ash", b'1', "bin/sh")
+                .link("sh", b'2', "/bin/sh")
+                .mode("pipe", b'6', 0o600)
+                .file("deep/er/file", b"x"),
+        )
+        .unwrap();
+    assert_eq!(made, Unpacked { bytes: 3, inodes: 8 });
+    assert_eq!(fs::metadata(bench.path("bin")).unwrap().mode() & 0o7777, 0o1777);
+    assert_eq!(fs::metadata(bench.path("bin/su")).unwrap().mode() & 0o7777, 0o4755);
+    assert_eq!(fs::metadata(bench.path("bin/sh")).unwrap().nlink(), 2);
+    assert_eq!(fs::read_link(bench.path("sh")).unwrap(), PathBuf::from("/bin/sh"));
+    assert!(fs::metadata(bench.path("pipe")).unwrap().file_type().is_fifo());
+    for name in ["bin", "bin/sh", "sh", ""] {
+        assert_eq!(fs::symlink_metadata(bench.path(name)).unwrap().mtime(), 1_000_000_000, "{name}");
+    }
+}
+
+#[test]
+fn names_that_lead_out_are_refused() {
+    Bench::refuses(Tar::default().file("../outside/x", b"x"), "leads upwards");
+    Bench::refuses(Tar::default().file("a/../../outside/x", b"x"), "leads upwards");
+    Bench::refuses(Tar::default().link("x", b'1', "../outside/canary"), "leads upwards");
+    Bench::refuses(Tar::default().pax(&[("path", b"a\0b")]).file("x", b""), "NUL");
+    Bench::refuses(Tar::default().link("./", b'2', "/etc"), "only be a directory");
+}
+
+#[test]
+fn an_absolute_name_is_inside() {
+    let bench = Bench::new();
+    bench.run(Tar::default().file("/etc/x", b"x").pax(&[("path", b"//etc/./y")]).file("z", b"y")).unwrap();
+    assert_eq!((bench.read("etc/x"), bench.read("etc/y")), ("x".into(), "y".into()));
+}
+
+#[test]
+fn links_are_followed_inside_the_root_only() {
+    let bench = Bench::new();
+    let outside = bench.dir.path().join("outside");
+    let outside = outside.to_str().unwrap();
+    bench
+        .run(
+            Tar::default()
+                .link("up", b'2', "../../../outside")
+                .file("up/x", b"1")
+                .link("abs", b'2', outside)
+                .file("abs/y", b"2")
+                .dir("real")
+                .link("here", b'2', "real")
+                .file("here/z", b"3")
+                .mode("up", b'5', 0o700),
+        )
+        .unwrap();
+    bench.outside_is_untouched();
+    assert_eq!(bench.read("real/z"), "3");
+    assert!(fs::symlink_metadata(bench.path("up")).unwrap().is_dir());
+    Bench::refuses(Tar::default().link("a", b'2', "b").link("b", b'2', "a").file("a/x", b""), "too many symbolic links");
+}
+
+#[test]
+fn a_directory_that_becomes_a_link_is_not_remembered() {
+    let bench = Bench::new();
+    let outside = bench.dir.path().join("outside");
+    bench
+        .run(
+            Tar::default()
+                .dir("d")
+                .file("d/one", b"1")
+                .link("d", b'2', outside.to_str().unwrap())
+                .file("d/canary", b"overwritten"),
+        )
+        .unwrap();
+    bench.outside_is_untouched();
+}
+
+#[test]
+fn hard_links_stay_inside_the_layer() {
+    let bench = Bench::new();
+    let canary = bench.dir.path().join("outside/canary");
+    let tar = Tar::default()
+        .link("s", b'2', canary.to_str().unwrap())
+        .link("h", b'1', "s")
+        .link("o", b'2', bench.dir.path().join("outside").to_str().unwrap());
+    bench.run(tar).unwrap();
+    assert!(fs::symlink_metadata(bench.path("h")).unwrap().is_symlink());
+    bench.outside_is_untouched();
+    Bench::refuses(Tar::default().link("h", b'1', "/etc/shadow"), "is not there");
+    Bench::refuses(Tar::default().link("o", b'2', "/etc").link("h", b'1', "o/passwd"), "is not there");
+    Bench::refuses(Tar::default().dir("d").link("h", b'1', "d"), "no file");
+    Bench::refuses(Tar::default().link("h", b'1', "h"), "is not there");
+}
+
+#[test]
+fn the_last_entry_of_a_name_counts() {
+    let bench = Bench::new();
+    bench
+        .run(
+            Tar::default()
+                .file("f", b"old")
+                .file("f", b"new")
+                .dir("d")
+                .file("d/x", b"")
+                .file("d", b"file")
+                .file("g", b"")
+                .dir("g")
+                .file("g/x", b"1")
+                .link("f2", b'1', "f")
+                .link("f2", b'1', "f"),
+        )
+        .unwrap();
+    assert_eq!((bench.read("f"), bench.read("d"), bench.read("g/x")), ("new".into(), "file".into(), "1".into()));
+    Bench::refuses(Tar::default().file("a", b"").file("a/b", b""), "not a directory");
+}
+
+#[test]
+fn odd_whiteouts_are_refused() {
+    for name in [".wh.", ".wh..", ".wh...", ".wh..wh.x", "d/.wh..wh.plnk", ".wh.d/x"] {
+        Bench::refuses(Tar::default().file(name, b""), "whiteout");
+    }
+    Bench::refuses(Tar::default().node("x", b'3', (0, 0)), "overlayfs");
+}
+
+#[test]
+fn whiteouts_hide_what_is_below_and_nothing_of_their_own_layer() {
+    if !is_root() {
+        return;
+    }
+    let (lower, upper) = (Bench::new(), Bench::new());
+    lower.run(Tar::default().dir("d").file("d/x", b"").file("f", b"").dir("o").file("o/y", b"")).unwrap();
+    let tar = Tar::default()
+        .file(".wh.f", b"")
+        .file("own", b"mine")
+        .file(".wh.own", b"")
+        .file(".wh.d", b"")
+        .file("d/new", b"1")
+        .file("o/z", b"2")
+        .file("o/.wh..wh..opq", b"");
+    upper.run_on(tar, &[&lower], Limits::default()).unwrap();
+    let f = fs::symlink_metadata(upper.path("f")).unwrap();
+    assert!(f.file_type().is_char_device() && f.rdev() == 0);
+    assert_eq!(upper.read("own"), "mine");
+    for name in ["d", "o"] {
+        let fd = dir::open(&upper.path(name)).unwrap();
+        assert_eq!(xattr::get(&fd, OPAQUE_XATTR).unwrap().as_deref(), Some(b"y".as_slice()), "{name}");
+    }
+    // In the lowest layer there is nothing to hide.
+    let alone = Bench::new();
+    alone.run(Tar::default().file(".wh.f", b"").file("d/.wh..wh..opq", b"")).unwrap();
+    assert_eq!(fs::read_dir(alone.tree()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_no_entry_describes_is_as_below() {
+    let (lower, upper) = (Bench::new(), Bench::new());
+    lower.run(Tar::default().mode("d", b'5', 0o2710).file("d/f", b"body")).unwrap();
+    upper.run_on(Tar::default().file("d/x", b"").link("h", b'1', "d/f"), &[&lower], Limits::default()).unwrap();
+    let d = fs::metadata(upper.path("d")).unwrap();
+    assert_eq!((d.permissions().mode() & 0o7777, d.mtime()), (0o2710, 1_000_000_000));
+    assert_eq!(fs::metadata(upper.path("h")).unwrap().nlink(), 2);
+    assert_eq!(upper.read("d/f"), "body");
+    assert_eq!(fs::metadata(lower.path("d/f")).unwrap().nlink(), 1);
+}
+
+#[test]
+fn attributes_are_chosen() {
+    let bench = Bench::new();
+    let capability: &[u8] = &[1, 0, 0, 2, 0x0a, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let mut records: Vec<(&str, &[u8])> = vec![
+        ("SCHILY.xattr.user.mine", b"1"),
+        ("SCHILY.xattr.user.overlay.redirect", b"/x"),
+        ("SCHILY.xattr.trusted.overlay.redirect", b"/x"),
+        ("SCHILY.xattr.security.selinux", b"label"),
+        ("mtime", b"1000000000.25"),
+    ];
+    if is_root() {
+        records.push(("SCHILY.xattr.security.capability", capability));
+    }
+    bench.run(Tar::default().pax(&records).file("f", b"")).unwrap();
+    let file = fs::File::open(bench.path("f")).unwrap();
+    let mut names = xattr::list(&file).unwrap();
+    names.sort();
+    let shown: Vec<_> = names.iter().map(|name| String::from_utf8_lossy(name)).collect();
+    let capability_too = ["security.capability", "user.mine"];
+    assert_eq!(shown, capability_too[usize::from(!is_root())..]);
+    assert_eq!(file.metadata().unwrap().mtime_nsec(), 250_000_000);
+}
+
+#[test]
+fn devices_are_made_in_their_range() {
+    Bench::refuses(Tar::default().node("d", b'4', (4096, 0)), "no device");
+    if is_root() {
+        let bench = Bench::new();
+        bench.run(Tar::default().node("null", b'3', (1, 3))).unwrap();
+        let null = fs::metadata(bench.path("null")).unwrap();
+        assert!(null.file_type().is_char_device() && null.mode() & 0o777 == 0o640);
+    }
+}
+
+#[test]
+fn holes_stay_holes() {
+    let bench = Bench::new();
+    let map: &[(&str, &[u8])] =
+        &[("GNU.sparse.major", b"1"), ("GNU.sparse.minor", b"0"), ("GNU.sparse.name", b"s"), ("GNU.sparse.realsize", b"1048579")];
+    let mut content = b"2\n0\n1\n1048576\n3\n".to_vec();
+    content.resize(512, 0);
+    content.extend_from_slice(b"Aend");
+    bench.run(Tar::default().pax(map).file("GNUSparseFile.0/s", &content)).unwrap();
+    let file = fs::read(bench.path("s")).unwrap();
+    assert_eq!((file.len(), file[0], &file[1_048_576..]), (1_048_579, b'A', b"end".as_slice()));
+    assert!(fs::metadata(bench.path("s")).unwrap().blocks() < 64);
+    let lies: &[(&str, &[u8])] = &[("GNU.sparse.map", b"0,9000000000000000000"), ("GNU.sparse.size", b"1")];
+    Bench::refuses(Tar::default().pax(lies).file("s", b"x"), "sparse map");
+}
+
+#[test]
+fn limits_and_cuts_are_said() {
+    let small = Limits { bytes: 10, entries: 3 };
+    let run = |tar: Tar| Bench::new().run_on(tar, &[], small).unwrap_err().message().to_owned();
+    assert!(run(Tar::default().file("a", b"12345").file("b", b"123456")).contains("more than 10 bytes"));
+    assert!(run(Tar::default().dir("a").dir("b").dir("c").dir("d")).contains("more than 3 entries"));
+    let whole = Tar::default().file("a", &[1; 5000]).0;
+    for cut in [100, 512, 1000, 5000] {
+        let bench = Bench::new();
+        let trash = bench.dir.path().join("trash");
+        let error = unpack(&mut &whole[..cut], &bench.tree(), &trash, &[], Limits::default()).unwrap_err();
+        assert!(error.message().contains("truncated"), "{cut}: {error}");
+    }
+    Bench::refuses(Tar::default().mode("x", b'?', 0), "type");
+    Bench::refuses(Tar::default().pax(&[("size", b"99999999999999999999999")]).file("x", b""), "tar archive");
+}
+
+#[test]
+fn long_and_many_names_work() {
+    let bench = Bench::new();
+    let long = vec!["d"; 1000].join("/");
+    let mut tar = Tar::default().pax(&[("path", long.as_bytes())]).file("x", b"deep");
+    for number in 0..2000 {
+        tar = tar.file(&format!("many/{number}"), b"");
+    }
+    bench.run(tar).unwrap();
+    assert_eq!(fs::read_dir(bench.path("many")).unwrap().count(), 2000);
+    let parent = dir::open(bench.dir.path()).unwrap();
+    dir::remove_tree(&parent, b"tree").unwrap();
+    assert!(!bench.tree().exists());
+    Bench::refuses(Tar::default().pax(&[("path", "n".repeat(300).as_bytes())]).file("x", b""), "ENAMETOOLONG");
+    Bench::refuses(Tar::default().pax(&[("path", "n/".repeat(3000).as_bytes())]).file("x", b""), "tar archive");
+}
