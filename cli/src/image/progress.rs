@@ -1,0 +1,120 @@
+//! What a pull or a load shows while it works: a bar for each layer on a terminal, else a line when
+//! a layer is done.
+//!
+//! Invariant: everything goes to stderr; stdout has the result alone.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use runtime::image::{Digest, Event, Phase, Progress};
+
+use crate::output;
+
+/// A watcher that shows what it hears.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    quiet: bool,
+    bars: Option<MultiProgress>,
+    layers: Mutex<HashMap<Digest, Layer>>,
+}
+
+#[derive(Debug)]
+struct Layer {
+    bar: ProgressBar,
+    phase: Option<Phase>,
+}
+
+impl Shown {
+    /// Bars on a terminal, lines elsewhere, nothing if `quiet`.
+    pub(crate) fn new(quiet: bool) -> Self {
+        let bars = (!quiet && output::stderr_is_terminal())
+            .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+        Self { quiet, bars, layers: Mutex::new(HashMap::new()) }
+    }
+
+    /// Leaves the bars as they are.
+    pub(crate) fn finish(&self) {
+        for layer in self.layers.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            layer.bar.abandon();
+        }
+    }
+
+    fn add(&self, all: &[(Digest, u64)]) {
+        let mut layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
+        for (digest, size) in all {
+            if layers.contains_key(digest) {
+                continue;
+            }
+            let bar = match &self.bars {
+                Some(bars) => bars.add(ProgressBar::new(*size)),
+                None => ProgressBar::hidden(),
+            };
+            bar.set_style(style());
+            bar.set_prefix(digest.short().to_owned());
+            bar.set_message("waiting");
+            bar.tick();
+            layers.insert(digest.clone(), Layer { bar, phase: None });
+        }
+    }
+
+    fn layer(&self, digest: &Digest, phase: Phase, done: u64) {
+        let mut layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(layer) = layers.get_mut(digest) else { return };
+        if layer.phase != Some(phase) {
+            layer.phase = Some(phase);
+            layer.bar.set_message(word(phase));
+            // The rate is that of what is being done now.
+            layer.bar.reset_eta();
+            if self.bars.is_none() && !self.quiet && matches!(phase, Phase::Complete | Phase::Exists) {
+                output::note(format_args!("{}: {}", digest.short(), word(phase)));
+            }
+        }
+        layer.bar.set_position(done);
+        if matches!(phase, Phase::Complete | Phase::Exists) {
+            layer.bar.abandon();
+        }
+    }
+}
+
+impl Progress for Shown {
+    fn event(&self, event: &Event<'_>) {
+        match event {
+            Event::Layers(all) => self.add(all),
+            Event::Layer { digest, phase, done, .. } => self.layer(digest, *phase, *done),
+            Event::Syncing => {}
+        }
+    }
+}
+
+fn style() -> ProgressStyle {
+    ProgressStyle::with_template(
+        "{prefix} {msg:<12} [{bar:30}] {decimal_bytes:>9}/{decimal_total_bytes:<9} {decimal_bytes_per_sec}",
+    )
+    .expect("the template is a constant that a test reads")
+    .progress_chars("=> ")
+}
+
+fn word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Downloading => "downloading",
+        Phase::Downloaded => "downloaded",
+        Phase::Unpacking => "unpacking",
+        Phase::Complete => "complete",
+        Phase::Exists => "exists",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_is_one() {
+        let shown = Shown::new(true);
+        let digest = Digest::of(b"");
+        shown.event(&Event::Layers(&[(digest.clone(), 10)]));
+        shown.event(&Event::Layer { digest: &digest, phase: Phase::Complete, done: 10, total: 10 });
+        shown.finish();
+    }
+}
