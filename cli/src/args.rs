@@ -14,7 +14,7 @@ use runtime::host::Host;
 use runtime::{Error, ErrorKind, Result};
 
 use crate::config::{self, Config, Overrides};
-use crate::{completion, doctor, exit, missing, output, pod, version};
+use crate::{completion, doctor, exit, image, missing, output, pod, version};
 
 /// Run Kubernetes pods on this host, without a server
 ///
@@ -64,6 +64,10 @@ enum Command {
     Completion(completion::Args),
     #[command(hide = true)]
     Man(completion::ManArgs),
+    Pull(image::pull::Args),
+    Load(image::load::Args),
+    Images(image::list::Args),
+    Rmi(image::remove::Args),
     Version(version::Args),
 }
 
@@ -136,6 +140,10 @@ impl Parsed {
             Command::Doctor(args) => doctor::run(&args, &context),
             Command::Completion(args) => completion::run(&args),
             Command::Man(args) => completion::man(&args),
+            Command::Pull(args) => image::pull::run(&args, &context),
+            Command::Load(args) => image::load::run(&args, &context),
+            Command::Images(args) => image::list::run(&args, &context),
+            Command::Rmi(args) => image::remove::run(&args, &context),
             Command::Version(args) => version::run(&args),
         }
     }

@@ -4,6 +4,7 @@
 //! Invariant: a config file that is named and missing, or has a key that nobody knows, is an error
 //! and never half a configuration.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use runtime::host::{Host, NetworkConfig};
@@ -27,6 +28,16 @@ pub(crate) struct Config {
     pub(crate) cgroup_parent: Option<String>,
     /// The bridge network.
     pub(crate) network: NetworkConfig,
+    /// How to speak to registries, by `host` or `host:port`.
+    pub(crate) registries: BTreeMap<String, RegistryConfig>,
+}
+
+/// How to speak to one registry.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(crate) struct RegistryConfig {
+    /// Plain HTTP, without TLS.
+    pub(crate) insecure: bool,
 }
 
 /// What the command line and the environment say about the host.

@@ -11,6 +11,7 @@ mod config;
 mod doctor;
 mod duration;
 mod exit;
+mod image;
 mod missing;
 mod output;
 mod pod;

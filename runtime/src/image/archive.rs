@@ -168,7 +168,10 @@ impl<R: Read> TarStream<R> {
     /// its closing blocks is taken, as every tar takes it.
     fn fill(&mut self, wanted: usize) -> Result<bool> {
         if wanted > HEADERS_MAX {
-            return Err(wrong(format!("at byte {}: an entry's headers are larger than {HEADERS_MAX} bytes", self.position)));
+            return Err(wrong(format!(
+                "at byte {}: an entry's headers are larger than {HEADERS_MAX} bytes",
+                self.position
+            )));
         }
         while self.end - self.start < wanted {
             if self.read_some()? == 0 {

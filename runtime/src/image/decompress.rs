@@ -69,7 +69,10 @@ pub(super) fn pipeline<T>(
         drop(consumer);
         let digest = producer.join().expect("a panic aborts the process");
         let result = result?;
-        Ok((result, digest.ok_or_else(|| Error::new(ErrorKind::Image, "the content was not read to its end"))?))
+        Ok((
+            result,
+            digest.ok_or_else(|| Error::new(ErrorKind::Image, "the content was not read to its end"))?,
+        ))
     })
 }
 
@@ -167,9 +170,7 @@ mod tests {
     #[test]
     fn every_member_and_every_frame_is_read() {
         let zstd = |content: &[u8]| zstd::encode_all(content, 1).unwrap();
-        for stored in
-            [b"ab".to_vec(), [gzip(b"a"), gzip(b"b")].concat(), [zstd(b"a"), zstd(b"b")].concat()]
-        {
+        for stored in [b"ab".to_vec(), [gzip(b"a"), gzip(b"b")].concat(), [zstd(b"a"), zstd(b"b")].concat()] {
             let (content, digest) = read(&stored).unwrap();
             assert_eq!(content, b"ab");
             assert_eq!(digest, Digest::of(b"ab"));

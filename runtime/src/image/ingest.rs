@@ -40,7 +40,12 @@ pub(super) struct Candidate {
 impl Candidate {
     /// A candidate out of its config's bytes; refused if it is for another platform, or if its config
     /// and its manifest disagree on the layers.
-    pub(super) fn new(id: Digest, config: &[u8], layers: Vec<Descriptor>, platform: &Platform) -> Result<Self> {
+    pub(super) fn new(
+        id: Digest,
+        config: &[u8],
+        layers: Vec<Descriptor>,
+        platform: &Platform,
+    ) -> Result<Self> {
         let (config, diff_ids) = manifest::parse_config(config)?;
         if diff_ids.len() != layers.len() {
             return Err(Error::new(
@@ -56,7 +61,15 @@ impl Candidate {
             )
             .hint(format!("--platform {os}/{architecture} takes it nevertheless")));
         }
-        Ok(Self { id, config, diff_ids, layers, documents: Vec::new(), names: Vec::new(), digests: Vec::new() })
+        Ok(Self {
+            id,
+            config,
+            diff_ids,
+            layers,
+            documents: Vec::new(),
+            names: Vec::new(),
+            digests: Vec::new(),
+        })
     }
 
     /// The layers that must be fetched: those that are neither unpacked nor there as blobs, each once,
@@ -102,8 +115,7 @@ pub(super) fn add(
     fetch: &mut dyn FnMut(usize) -> Result<Blob>,
     progress: &dyn Progress,
 ) -> Result<Image> {
-    let mut ingest =
-        Ingest { store, blobs: Vec::new(), staged: Vec::new(), _lock: lock };
+    let mut ingest = Ingest { store, blobs: Vec::new(), staged: Vec::new(), _lock: lock };
     let chain = ChainId::stack(&candidate.diff_ids);
     let known: Vec<_> = candidate.layers.iter().map(|layer| (layer.digest.clone(), layer.size)).collect();
     progress.event(&Event::Layers(&known));
@@ -144,7 +156,12 @@ impl Ingest<'_> {
     }
 
     /// Unpacks one layer into `tmp`; `chain` ends with its own id.
-    fn unpack(&mut self, source: impl std::io::Read + Send, diff_id: &Digest, chain: &[ChainId]) -> Result<u64> {
+    fn unpack(
+        &mut self,
+        source: impl std::io::Read + Send,
+        diff_id: &Digest,
+        chain: &[ChainId],
+    ) -> Result<u64> {
         let (own, below) = chain.split_last().expect("a chain ends with the layer itself");
         let lower = below
             .iter()
@@ -162,7 +179,10 @@ impl Ingest<'_> {
             unpack(plain, &tree, &trash, &lower, Limits::default())
         })?;
         if found != *diff_id {
-            return Err(Error::new(ErrorKind::Image, format!("its plain content is {found}, the config says {diff_id}")));
+            return Err(Error::new(
+                ErrorKind::Image,
+                format!("its plain content is {found}, the config says {diff_id}"),
+            ));
         }
         sys::dir::remove_tree(sys::dir::open(&dir)?, b"replaced")?;
         layers::write_commit(&dir, &Commit::new(diff_id.clone(), made.bytes, made.inodes))?;
@@ -181,7 +201,13 @@ impl Ingest<'_> {
     }
 
     /// Makes everything last, then visible.
-    fn commit(mut self, candidate: Candidate, chain: Vec<ChainId>, size: u64, progress: &dyn Progress) -> Result<Image> {
+    fn commit(
+        mut self,
+        candidate: Candidate,
+        chain: Vec<ChainId>,
+        size: u64,
+        progress: &dyn Progress,
+    ) -> Result<Image> {
         let host = self.store.host();
         progress.event(&Event::Syncing);
         sys::dir::sync_file_system(sys::dir::open(&self.store.tmp_dir())?)?;

@@ -62,7 +62,8 @@ impl Layout {
                     index.insert(name, Place::At { offset: stream.position(), size: entry.size });
                 }
                 EntryKind::Symlink => {
-                    let above = name.iter().rposition(|b| *b == b'/').map_or(&b""[..], |slash| &name[..slash]);
+                    let above =
+                        name.iter().rposition(|b| *b == b'/').map_or(&b""[..], |slash| &name[..slash]);
                     let target = clean(&[above, b"/", &entry.link].concat());
                     index.insert(name, Place::Link(target));
                 }

@@ -40,7 +40,12 @@ impl ImageStore {
     /// Loads every image of an OCI layout (a directory), or of an archive: an OCI or Docker one,
     /// plain or compressed; `-` reads it from standard input. Of an image for several platforms the
     /// one for `platform` is taken (nothing: the host's).
-    pub fn load(&self, path: &Path, platform: Option<&Platform>, progress: &dyn Progress) -> Result<Vec<Image>> {
+    pub fn load(
+        &self,
+        path: &Path,
+        platform: Option<&Platform>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Image>> {
         let platform = platform.cloned().unwrap_or_else(Platform::host);
         self.load_all(path, &platform, progress)
             .map_err(|error| error.context(path.display()).with_kind(ErrorKind::Image))
@@ -55,7 +60,9 @@ impl ImageStore {
         if let Some(list) = layout.read("manifest.json", DOCUMENT_MAX)? {
             return loader.load_docker(&list);
         }
-        Err(wrong("is neither an OCI layout (no index.json) nor an archive of docker save (no manifest.json)"))
+        Err(wrong(
+            "is neither an OCI layout (no index.json) nor an archive of docker save (no manifest.json)",
+        ))
     }
 }
 
@@ -118,7 +125,8 @@ impl Loader<'_> {
 
     fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
         let name = blob_name(&descriptor.digest);
-        let bytes = self.layout.read(&name, DOCUMENT_MAX)?.ok_or_else(|| wrong(format!("{name} is missing")))?;
+        let bytes =
+            self.layout.read(&name, DOCUMENT_MAX)?.ok_or_else(|| wrong(format!("{name} is missing")))?;
         if bytes.len() as u64 != descriptor.size {
             return Err(wrong(format!("{name} has {} bytes, not {}", bytes.len(), descriptor.size)));
         }
@@ -158,21 +166,29 @@ impl Loader<'_> {
             .ok_or_else(|| wrong(format!("{} is missing", image.config)))?;
         let id = Digest::of(&config);
         let layers = image.layers.iter().map(|name| self.describe(name)).collect::<Result<Vec<_>>>()?;
-        let places: Vec<(Digest, String)> =
-            layers.iter().zip(&image.layers).map(|(layer, name)| (layer.digest.clone(), name.clone())).collect();
+        let places: Vec<(Digest, String)> = layers
+            .iter()
+            .zip(&image.layers)
+            .map(|(layer, name)| (layer.digest.clone(), name.clone()))
+            .collect();
         let mut candidate = Candidate::new(id.clone(), &config, layers, self.platform)?;
         candidate.documents = vec![Blob::from_bytes(self.store.host(), &id, &config)?];
         for tag in image.repo_tags.iter().flatten() {
             candidate.names.push(tag.parse::<Reference>()?.to_string());
         }
         self.add(candidate, |layer| {
-            places.iter().find(|(digest, _)| *digest == layer.digest).map(|(_, name)| name.clone()).unwrap_or_default()
+            places
+                .iter()
+                .find(|(digest, _)| *digest == layer.digest)
+                .map(|(_, name)| name.clone())
+                .unwrap_or_default()
         })
     }
 
     /// Docker's archives give no digests of the layers as they lie there: they are taken now.
     fn describe(&self, name: &str) -> Result<Descriptor> {
-        let (mut reader, size) = self.layout.file(name)?.ok_or_else(|| wrong(format!("{name} is missing")))?;
+        let (mut reader, size) =
+            self.layout.file(name)?.ok_or_else(|| wrong(format!("{name} is missing")))?;
         let mut hasher = Hasher::new(Algorithm::Sha256);
         let mut buffer = vec![0; 256 * 1024];
         loop {
@@ -181,7 +197,13 @@ impl Loader<'_> {
                 len => hasher.update(&buffer[..len]),
             }
         }
-        Ok(Descriptor { media_type: String::new(), digest: hasher.finish(), size, platform: None, name: None })
+        Ok(Descriptor {
+            media_type: String::new(),
+            digest: hasher.finish(),
+            size,
+            platform: None,
+            name: None,
+        })
     }
 }
 

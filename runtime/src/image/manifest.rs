@@ -80,7 +80,9 @@ pub(super) fn parse(bytes: &[u8], media_type: Option<&str>) -> Result<Document> 
         return Err(wrong(format!("it calls itself {own}, and was fetched as {fetched}")));
     }
     if value.get("schemaVersion").and_then(Value::as_u64) == Some(1) {
-        return Err(wrong("Docker's schema 1 is not supported").hint("push the image again with a current client"));
+        return Err(
+            wrong("Docker's schema 1 is not supported").hint("push the image again with a current client")
+        );
     }
     let has = |key: &str| value.get(key).is_some();
     let kind = own.or(media_type);
@@ -105,7 +107,10 @@ fn parse_manifest(value: Value) -> Result<Document> {
     }
     let config = descriptor(manifest.config())?;
     if !CONFIG_TYPES.contains(&config.media_type.as_str()) {
-        return Err(wrong(format!("it is an artifact (its config is a {}), not an image", config.media_type)));
+        return Err(wrong(format!(
+            "it is an artifact (its config is a {}), not an image",
+            config.media_type
+        )));
     }
     let layers: Vec<Descriptor> = manifest.layers().iter().map(descriptor).collect::<Result<_>>()?;
     if layers.len() > LAYERS_MAX {
@@ -116,7 +121,10 @@ fn parse_manifest(value: Value) -> Result<Document> {
             return Err(wrong(format!("its layer {} may not be distributed", layer.digest)));
         }
         if !LAYER_TYPES.contains(&layer.media_type.as_str()) {
-            return Err(wrong(format!("its layer {} has the unknown type {}", layer.digest, layer.media_type)));
+            return Err(wrong(format!(
+                "its layer {} has the unknown type {}",
+                layer.digest, layer.media_type
+            )));
         }
     }
     Ok(Document::Manifest(Manifest { config, layers }))
@@ -133,7 +141,8 @@ fn descriptor(from: &oci::Descriptor) -> Result<Descriptor> {
             architecture: platform.architecture().to_string(),
             variant: platform.variant().clone().filter(|variant| !variant.is_empty()),
         }),
-        name: annotation("io.containerd.image.name").or_else(|| annotation("org.opencontainers.image.ref.name")),
+        name: annotation("io.containerd.image.name")
+            .or_else(|| annotation("org.opencontainers.image.ref.name")),
     })
 }
 
@@ -147,7 +156,9 @@ pub(super) fn choose<'a>(manifests: &'a [Descriptor], platform: &Platform) -> Re
     }
     let ranked = manifests
         .iter()
-        .filter_map(|entry| entry.platform.as_ref().and_then(|theirs| platform.rank(theirs)).map(|rank| (rank, entry)))
+        .filter_map(|entry| {
+            entry.platform.as_ref().and_then(|theirs| platform.rank(theirs)).map(|rank| (rank, entry))
+        })
         // Of two that rank the same the first counts, as everywhere.
         .rev()
         .max_by_key(|(rank, _)| *rank);
@@ -290,7 +301,12 @@ mod tests {
             platform: Some(platform.parse().unwrap()),
             name: None,
         };
-        let all = [entry("linux/arm64", 1), entry("linux/amd64", 2), entry("linux/amd64/v2", 3), entry("linux/amd64/v4", 4)];
+        let all = [
+            entry("linux/arm64", 1),
+            entry("linux/amd64", 2),
+            entry("linux/amd64/v2", 3),
+            entry("linux/amd64/v4", 4),
+        ];
         let host = "linux/amd64/v3".parse().unwrap();
         assert_eq!(choose(&all, &host).unwrap().size, 3);
         let error = choose(&all[..1], &host).unwrap_err();

@@ -57,14 +57,26 @@ impl std::fmt::Debug for PullOptions {
 
 impl ImageStore {
     /// Pulls `reference`; what is here already is not fetched again.
-    pub fn pull(&self, reference: &Reference, options: &PullOptions, progress: &dyn Progress) -> Result<Image> {
-        self.pull_now(reference, options, progress)
-            .map_err(|error| error.context(format!("image {}", reference.familiar())).with_kind(ErrorKind::Image))
+    pub fn pull(
+        &self,
+        reference: &Reference,
+        options: &PullOptions,
+        progress: &dyn Progress,
+    ) -> Result<Image> {
+        self.pull_now(reference, options, progress).map_err(|error| {
+            error.context(format!("image {}", reference.familiar())).with_kind(ErrorKind::Image)
+        })
     }
 
-    fn pull_now(&self, reference: &Reference, options: &PullOptions, progress: &dyn Progress) -> Result<Image> {
+    fn pull_now(
+        &self,
+        reference: &Reference,
+        options: &PullOptions,
+        progress: &dyn Progress,
+    ) -> Result<Image> {
         let lock = self.begin_ingest()?;
-        let runtime = Builder::new_current_thread().enable_all().build().context(|| "start the HTTP client")?;
+        let runtime =
+            Builder::new_current_thread().enable_all().build().context(|| "start the HTTP client")?;
         let platform = options.platform.clone().unwrap_or_else(Platform::host);
         let registry = Registry::new(reference, options)?;
         let candidate = runtime.block_on(self.resolve(&registry, reference, &platform))?;
@@ -75,8 +87,13 @@ impl ImageStore {
             let downloads = Downloads { store: self, registry: &registry, progress, stop: &stop };
             scope.spawn(move || downloads.run(&runtime, &wanted, &give));
             let mut arrived = HashMap::new();
-            let result =
-                ingest::add(self, lock, candidate, &mut |number| receive(&take, &mut arrived, number), progress);
+            let result = ingest::add(
+                self,
+                lock,
+                candidate,
+                &mut |number| receive(&take, &mut arrived, number),
+                progress,
+            );
             // After an error nobody wants the rest.
             stop.store(true, Ordering::Relaxed);
             result
@@ -84,7 +101,12 @@ impl ImageStore {
     }
 
     /// Fetches manifests down to one image, and its config.
-    async fn resolve(&self, registry: &Registry, reference: &Reference, platform: &Platform) -> Result<Candidate> {
+    async fn resolve(
+        &self,
+        registry: &Registry,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<Candidate> {
         let mut documents = Vec::new();
         let mut target = match (reference.digest(), reference.tag()) {
             (Some(digest), _) => digest.to_string(),
@@ -124,7 +146,8 @@ impl ImageStore {
 
 /// What an index said of a manifest must be so.
 fn check_promise(expected: &Descriptor, len: usize, media_type: Option<&str>) -> Result<()> {
-    let wrong = |what: String| Err(Error::new(ErrorKind::Image, format!("manifest {}: {what}", expected.digest)));
+    let wrong =
+        |what: String| Err(Error::new(ErrorKind::Image, format!("manifest {}: {what}", expected.digest)));
     if len as u64 != expected.size {
         return wrong(format!("has {len} bytes, the index says {}", expected.size));
     }

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION, USER_AGENT, WWW_AUTHENTICATE};
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION, USER_AGENT, WWW_AUTHENTICATE,
+};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client as HyperClient;
@@ -107,7 +109,9 @@ impl Registry {
             .and_then(|value| value.split(';').next())
             .map(|value| value.trim().to_owned())
             // What a server says when it knows nothing says nothing.
-            .filter(|value| !matches!(value.as_str(), "application/json" | "text/plain" | "application/octet-stream"));
+            .filter(|value| {
+                !matches!(value.as_str(), "application/json" | "text/plain" | "application/octet-stream")
+            });
         let promised = response.headers().get("docker-content-digest").and_then(|value| value.to_str().ok());
         let promised = promised.map(str::parse::<Digest>).transpose()?;
         let bytes = self.read_small(response, DOCUMENT_MAX).await?;
@@ -115,7 +119,9 @@ impl Registry {
         let wanted = target.parse::<Digest>().ok();
         for expected in [wanted, promised].into_iter().flatten() {
             if expected.algorithm() == digest.algorithm() && expected != digest {
-                return Err(failed(format!("wrong digest: the manifest's content is {digest}, not {expected}")));
+                return Err(failed(format!(
+                    "wrong digest: the manifest's content is {digest}, not {expected}"
+                )));
             }
         }
         Ok((bytes, digest, media_type))
@@ -130,7 +136,10 @@ impl Registry {
         self.blob(descriptor, |piece| {
             bytes.extend_from_slice(piece);
             if bytes.len() as u64 > descriptor.size {
-                return Err(failed(format!("blob {} is longer than {} bytes", descriptor.digest, descriptor.size)));
+                return Err(failed(format!(
+                    "blob {} is longer than {} bytes",
+                    descriptor.digest, descriptor.size
+                )));
             }
             Ok(())
         })
@@ -248,7 +257,8 @@ impl Registry {
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
             .map_err(|error| {
-                failed(format!("the system's certificates: {error}")).hint("install the package ca-certificates")
+                failed(format!("the system's certificates: {error}"))
+                    .hint("install the package ca-certificates")
             })?
             .https_only()
             .enable_all_versions()
@@ -307,7 +317,10 @@ impl Registry {
     fn unauthorized(&self) -> Error {
         let (what, hint) = match self.credentials {
             Some(_) => ("the credentials are refused", "look at the registry's entry in the auth file"),
-            None => ("unauthorized: it wants credentials, and there are none", "log in, or check the image's name"),
+            None => (
+                "unauthorized: it wants credentials, and there are none",
+                "log in, or check the image's name",
+            ),
         };
         self.said(what).hint(hint)
     }
@@ -325,7 +338,10 @@ impl Registry {
                 self.said(&format!("{what} not found{said}"))
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => self.unauthorized(),
-            _ => self.said(&format!("{what}: {status}{}", said.map(|said| format!(": {said}")).unwrap_or_default())),
+            _ => self.said(&format!(
+                "{what}: {status}{}",
+                said.map(|said| format!(": {said}")).unwrap_or_default()
+            )),
         }
     }
 
@@ -337,7 +353,8 @@ impl Registry {
         let mut body = response.into_body();
         let mut bytes = Vec::new();
         while let Some(frame) = within(body.frame()).await.map_err(|error| self.said(&error))? {
-            let frame = frame.map_err(|error| self.said(&format!("truncated answer ({})", reason(&error))))?;
+            let frame =
+                frame.map_err(|error| self.said(&format!("truncated answer ({})", reason(&error))))?;
             if let Some(piece) = frame.data_ref() {
                 if (bytes.len() + piece.len()) as u64 > max {
                     return Err(self.said(&format!("an answer of more than {max} bytes")));
@@ -379,10 +396,14 @@ mod tests {
 
     #[test]
     fn plain_http_is_for_the_loopback_and_for_what_is_listed() {
-        for yes in ["localhost", "localhost:5000", "127.0.0.1:5000", "127.9.9.9", "[::1]:80", "plain.example:80"] {
+        for yes in
+            ["localhost", "localhost:5000", "127.0.0.1:5000", "127.9.9.9", "[::1]:80", "plain.example:80"]
+        {
             assert!(may_be_plain(yes, &["plain.example".into()]), "{yes}");
         }
-        for no in ["localhost.example", "127.0.0.1.example", "10.0.0.1:5000", "[::2]", "example:80", "1270.0.0.1"] {
+        for no in
+            ["localhost.example", "127.0.0.1.example", "10.0.0.1:5000", "[::2]", "example:80", "1270.0.0.1"]
+        {
             assert!(!may_be_plain(no, &["plain.example".into()]), "{no}");
         }
     }

@@ -73,9 +73,9 @@ pub(super) fn unpack(
     unpacker.adopt_root()?;
     let mut stream = TarStream::new(source);
     while let Some(entry) = stream.next()? {
-        unpacker
-            .apply(&entry, &mut stream)
-            .map_err(|error| error.context(format!("entry {}", shown(&entry.path))).with_kind(ErrorKind::Image))?;
+        unpacker.apply(&entry, &mut stream).map_err(|error| {
+            error.context(format!("entry {}", shown(&entry.path))).with_kind(ErrorKind::Image)
+        })?;
     }
     stream.drain()?;
     unpacker.restore_directory_times()?;
@@ -259,7 +259,13 @@ impl Unpacker<'_> {
     }
 
     /// A link leads to a directory that is not there yet: it is made where the link points.
-    fn follow_dangling(&mut self, above: &[u8], above_fd: &OwnedFd, name: &[u8], links: usize) -> Result<Rc<OwnedFd>> {
+    fn follow_dangling(
+        &mut self,
+        above: &[u8],
+        above_fd: &OwnedFd,
+        name: &[u8],
+        links: usize,
+    ) -> Result<Rc<OwnedFd>> {
         let Some(links) = links.checked_sub(1) else {
             return Err(refuse("too many symbolic links on the way"));
         };

@@ -42,7 +42,8 @@ pub(super) fn from_files(files: &[PathBuf], reference: &Reference) -> Result<Opt
         let Some(auth) = lookup(&file, reference) else { continue };
         let plain = decode(auth).and_then(|bytes| String::from_utf8(bytes).ok());
         let pair = plain.as_deref().and_then(|plain| plain.split_once(':'));
-        let (user, password) = pair.ok_or_else(|| bad(&format!("the entry of {} is broken", reference.domain())))?;
+        let (user, password) =
+            pair.ok_or_else(|| bad(&format!("the entry of {} is broken", reference.domain())))?;
         return Ok(Some((user.to_owned(), password.trim_end_matches('\0').to_owned())));
     }
     Ok(None)
@@ -51,7 +52,8 @@ pub(super) fn from_files(files: &[PathBuf], reference: &Reference) -> Result<Opt
 /// The longest key that is the reference's repository or something above it, as containers' tools
 /// look it up; or Docker's, with a scheme in front.
 fn lookup<'a>(file: &'a AuthFile, reference: &Reference) -> Option<&'a String> {
-    let entry = |key: &str| file.auths.get(key).and_then(|entry| entry.auth.as_ref()).filter(|auth| !auth.is_empty());
+    let entry =
+        |key: &str| file.auths.get(key).and_then(|entry| entry.auth.as_ref()).filter(|auth| !auth.is_empty());
     let repository = reference.repository();
     let mut key = repository.as_str();
     loop {
@@ -150,7 +152,8 @@ pub(super) fn percent_encode(text: &str) -> String {
 fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let group = chunk.iter().fold(0_usize, |group, byte| group << 8 | usize::from(*byte)) << (8 * (3 - chunk.len()));
+        let group = chunk.iter().fold(0_usize, |group, byte| group << 8 | usize::from(*byte))
+            << (8 * (3 - chunk.len()));
         for digit in 0..4 {
             let six = group >> (18 - 6 * digit) & 63;
             text.push(if digit <= chunk.len() { char::from(ALPHABET[six]) } else { '=' });
@@ -185,7 +188,8 @@ mod tests {
 
     #[test]
     fn challenges_are_read() {
-        let all = parse_challenges(r#"Bearer realm="https://a/t",service="s, \"x\"",scope=a, Basic realm="r""#);
+        let all =
+            parse_challenges(r#"Bearer realm="https://a/t",service="s, \"x\"",scope=a, Basic realm="r""#);
         assert_eq!(all.len(), 2);
         assert_eq!((all[0].scheme.as_str(), all[0].get("realm")), ("bearer", Some("https://a/t")));
         assert_eq!((all[0].get("service"), all[0].get("scope")), (Some("s, \"x\""), Some("a")));
@@ -209,7 +213,9 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let find = |name: &str| {
             let files = [dir.path().join("none"), path.clone()];
-            from_files(&files, &name.parse().unwrap()).unwrap().map(|(user, password)| format!("{user} {password}"))
+            from_files(&files, &name.parse().unwrap())
+                .unwrap()
+                .map(|(user, password)| format!("{user} {password}"))
         };
         assert_eq!(find("r.example/x").as_deref(), Some("a 1"));
         assert_eq!(find("r.example/team/x").as_deref(), Some("b 2:3"));

@@ -210,7 +210,10 @@ fn links_are_followed_inside_the_root_only() {
     bench.outside_is_untouched();
     assert_eq!(bench.read("real/z"), "3");
     assert!(fs::symlink_metadata(bench.path("up")).unwrap().is_dir());
-    Bench::refuses(Tar::default().link("a", b'2', "b").link("b", b'2', "a").file("a/x", b""), "too many symbolic links");
+    Bench::refuses(
+        Tar::default().link("a", b'2', "b").link("b", b'2', "a").file("a/x", b""),
+        "too many symbolic links",
+    );
 }
 
 #[test]
@@ -233,10 +236,11 @@ fn a_directory_that_becomes_a_link_is_not_remembered() {
 fn hard_links_stay_inside_the_layer() {
     let bench = Bench::new();
     let canary = bench.dir.path().join("outside/canary");
-    let tar = Tar::default()
-        .link("s", b'2', canary.to_str().unwrap())
-        .link("h", b'1', "s")
-        .link("o", b'2', bench.dir.path().join("outside").to_str().unwrap());
+    let tar = Tar::default().link("s", b'2', canary.to_str().unwrap()).link("h", b'1', "s").link(
+        "o",
+        b'2',
+        bench.dir.path().join("outside").to_str().unwrap(),
+    );
     bench.run(tar).unwrap();
     assert!(fs::symlink_metadata(bench.path("h")).unwrap().is_symlink());
     bench.outside_is_untouched();
@@ -264,7 +268,10 @@ fn the_last_entry_of_a_name_counts() {
                 .link("f2", b'1', "f"),
         )
         .unwrap();
-    assert_eq!((bench.read("f"), bench.read("d"), bench.read("g/x")), ("new".into(), "file".into(), "1".into()));
+    assert_eq!(
+        (bench.read("f"), bench.read("d"), bench.read("g/x")),
+        ("new".into(), "file".into(), "1".into())
+    );
     Bench::refuses(Tar::default().file("a", b"").file("a/b", b""), "not a directory");
 }
 
@@ -309,7 +316,9 @@ fn whiteouts_hide_what_is_below_and_nothing_of_their_own_layer() {
 fn what_no_entry_describes_is_as_below() {
     let (lower, upper) = (Bench::new(), Bench::new());
     lower.run(Tar::default().mode("d", b'5', 0o2710).file("d/f", b"body")).unwrap();
-    upper.run_on(Tar::default().file("d/x", b"").link("h", b'1', "d/f"), &[&lower], Limits::default()).unwrap();
+    upper
+        .run_on(Tar::default().file("d/x", b"").link("h", b'1', "d/f"), &[&lower], Limits::default())
+        .unwrap();
     let d = fs::metadata(upper.path("d")).unwrap();
     assert_eq!((d.permissions().mode() & 0o7777, d.mtime()), (0o2710, 1_000_000_000));
     assert_eq!(fs::metadata(upper.path("h")).unwrap().nlink(), 2);
@@ -355,8 +364,12 @@ fn devices_are_made_in_their_range() {
 #[test]
 fn holes_stay_holes() {
     let bench = Bench::new();
-    let map: &[(&str, &[u8])] =
-        &[("GNU.sparse.major", b"1"), ("GNU.sparse.minor", b"0"), ("GNU.sparse.name", b"s"), ("GNU.sparse.realsize", b"1048579")];
+    let map: &[(&str, &[u8])] = &[
+        ("GNU.sparse.major", b"1"),
+        ("GNU.sparse.minor", b"0"),
+        ("GNU.sparse.name", b"s"),
+        ("GNU.sparse.realsize", b"1048579"),
+    ];
     let mut content = b"2\n0\n1\n1048576\n3\n".to_vec();
     content.resize(512, 0);
     content.extend_from_slice(b"Aend");
@@ -398,6 +411,12 @@ fn long_and_many_names_work() {
     let parent = dir::open(bench.dir.path()).unwrap();
     dir::remove_tree(&parent, b"tree").unwrap();
     assert!(!bench.tree().exists());
-    Bench::refuses(Tar::default().pax(&[("path", "n".repeat(300).as_bytes())]).file("x", b""), "ENAMETOOLONG");
-    Bench::refuses(Tar::default().pax(&[("path", "n/".repeat(3000).as_bytes())]).file("x", b""), "tar archive");
+    Bench::refuses(
+        Tar::default().pax(&[("path", "n".repeat(300).as_bytes())]).file("x", b""),
+        "ENAMETOOLONG",
+    );
+    Bench::refuses(
+        Tar::default().pax(&[("path", "n/".repeat(3000).as_bytes())]).file("x", b""),
+        "tar archive",
+    );
 }
