@@ -1,5 +1,6 @@
 //! The bridge network on the real kernel. Each test has a host of its own: a thread in a fresh
 //! network namespace, with a state dir in a temporary folder. Pods are threads or processes in theirs.
+#![expect(clippy::unwrap_used, reason = "these are tests, though their harness is not libtest's")]
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -17,16 +18,18 @@ use runtime::net::{self, HostSockets, Idle, NetworkAttachment, Owner, PortMap, P
 const PATIENCE: Duration = Duration::from_secs(2);
 
 type Outcome = Result<(), Failed>;
+type Test = fn(&TestHost) -> Outcome;
+type Order = Box<dyn FnOnce(&mut HostSockets) + Send>;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    if let [_, mode, state_dir, id, rest @ ..] = &arguments[..] {
-        if mode == "--pod" {
-            return pod_process(state_dir, id, rest.first().map(|port| port.parse().expect("a port")));
-        }
+    if let [_, mode, state_dir, id, rest @ ..] = &arguments[..]
+        && mode == "--pod"
+    {
+        return pod_process(state_dir, id, rest.first().map(|port| port.parse().unwrap()));
     }
     let root = nix::unistd::geteuid().is_root();
-    let tests: [(&str, fn(&TestHost) -> Outcome); 13] = [
+    let tests: [(&str, Test); 13] = [
         ("pods_reach_each_other_and_the_host", pods_reach_each_other_and_the_host),
         ("first_packets_are_not_lost", first_packets_are_not_lost),
         ("beyond_sees_the_host", beyond_sees_the_host),
@@ -51,7 +54,7 @@ struct TestHost {
     host: Host,
 }
 
-fn on_a_host_of_its_own(test: fn(&TestHost) -> Outcome) -> Outcome {
+fn on_a_host_of_its_own(test: Test) -> Outcome {
     let outcome = thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET)?;
         ip("link set lo up");
@@ -80,7 +83,7 @@ fn id(number: u32) -> String {
 /// A pod's namespace: a thread that runs what it is told to.
 struct Pod {
     attachment: NetworkAttachment,
-    work: Option<mpsc::Sender<Box<dyn FnOnce(&mut HostSockets) + Send>>>,
+    work: Option<mpsc::Sender<Order>>,
     thread: Option<thread::JoinHandle<()>>,
     host: Host,
 }
@@ -88,11 +91,11 @@ struct Pod {
 impl Pod {
     fn start(test: &TestHost, number: u32, ports: &[PortMap]) -> runtime::Result<Self> {
         let (ready, attached) = mpsc::channel();
-        let (work, orders) = mpsc::channel::<Box<dyn FnOnce(&mut HostSockets) + Send>>();
+        let (work, orders) = mpsc::channel::<Order>();
         let (host, ports) = (test.host.clone(), ports.to_vec());
         let thread = thread::spawn(move || {
             let (id, name) = (id(number), format!("default/pod{number}"));
-            let mut sockets = match HostSockets::open() {
+            let mut sockets = match HostSockets::open(&host) {
                 Ok(sockets) => sockets,
                 Err(error) => return ready.send(Err(error)).unwrap(),
             };
@@ -110,7 +113,7 @@ impl Pod {
 
     fn run<T: Send + 'static>(&self, work: impl FnOnce(&mut HostSockets) -> T + Send + 'static) -> T {
         let (give, take) = mpsc::channel();
-        let order = Box::new(move |sockets: &mut HostSockets| drop(give.send(work(sockets))));
+        let order: Order = Box::new(move |sockets: &mut HostSockets| drop(give.send(work(sockets))));
         self.work.as_ref().unwrap().send(order).unwrap();
         take.recv().expect("the work does not panic")
     }
@@ -189,7 +192,7 @@ fn wait_for_links_to_go() {
 }
 
 fn remove_bridge(test: &TestHost) -> Idle {
-    net::remove_idle_bridge(&mut HostSockets::open().unwrap(), &test.host).unwrap()
+    net::remove_idle_bridge(&mut HostSockets::open(&test.host).unwrap(), &test.host).unwrap()
 }
 
 fn pods_reach_each_other_and_the_host(test: &TestHost) -> Outcome {
@@ -372,7 +375,7 @@ fn killed_pod_leaves_what_detach_takes(test: &TestHost) -> Outcome {
     TcpListener::bind("0.0.0.0:8080")?;
     let refused = Pod::start(test, 2, &[tcp(8080, 80)]).err().unwrap();
     assert!(refused.message().contains("taken by pod `default/process`"), "{refused}");
-    net::detach(&mut HostSockets::open()?, &test.host, &attachment)?;
+    net::detach(&mut HostSockets::open(&test.host)?, &test.host, &attachment)?;
     let pod = Pod::start(test, 3, &[tcp(8080, 80)])?;
     // One client and no more: a thread that went on would keep the pod's namespace.
     pod.run(|_| {
@@ -404,7 +407,7 @@ fn two_hundred_times(test: &TestHost) -> Outcome {
 /// A pod in a process of its own, which is attached until its stdin ends.
 fn pod_process(state_dir: &str, id: &str, port: Option<u16>) {
     let host = Host { state_dir: state_dir.into(), ..Host::default() };
-    let mut sockets = HostSockets::open().unwrap();
+    let mut sockets = HostSockets::open(&host).unwrap();
     unshare(CloneFlags::CLONE_NEWNET).unwrap();
     let ports: Vec<PortMap> = port.map(|port| tcp(port, 80)).into_iter().collect();
     let start = Instant::now();

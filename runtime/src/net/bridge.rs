@@ -120,7 +120,7 @@ fn rules<'a>(network: &Network, slice: Slice, table: &'a str) -> Ruleset<'a> {
     rules.chain("guard", Some(nft::FILTER_PREROUTING));
     for side in [Side::Source, Side::Destination] {
         rules.rule("guard", |rule| {
-            rule.from_link(&bridge);
+            rule.link_in(&bridge);
             rule.family_of(localhost);
             rule.within(side, localhost, 8);
             rule.drop();
@@ -140,7 +140,7 @@ fn rules<'a>(network: &Network, slice: Slice, table: &'a str) -> Ruleset<'a> {
         // answer from the host.
         rules.rule("postrouting", |rule| {
             rule.family_of(subnet.ip);
-            rule.to_link(&bridge);
+            rule.link_out(&bridge);
             rule.within(Side::Source, subnet.ip, subnet.prefix);
             rule.redirected();
             rule.masquerade();
@@ -149,7 +149,7 @@ fn rules<'a>(network: &Network, slice: Slice, table: &'a str) -> Ruleset<'a> {
     // The host that reaches a host port by its loopback cannot be answered there.
     rules.rule("postrouting", |rule| {
         rule.family_of(localhost);
-        rule.to_link(&bridge);
+        rule.link_out(&bridge);
         rule.within(Side::Source, localhost, 8);
         rule.masquerade();
     });

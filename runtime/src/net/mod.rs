@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 pub use self::attach::{attach, detach, remove_idle_bridge};
 use self::subnet::Network;
 use crate::error::Result;
-use crate::host::NetworkConfig;
+use crate::host::{Host, NetworkConfig};
 use crate::sys::netlink::{Family, Socket};
 use crate::sys::netns;
 
@@ -164,8 +164,10 @@ pub struct HostSockets {
 }
 
 impl HostSockets {
-    /// Opens them; the caller is in the host's network namespace.
-    pub fn open() -> Result<Self> {
+    /// Opens them, if the network's configuration makes sense; the caller is in the host's network
+    /// namespace.
+    pub fn open(host: &Host) -> Result<Self> {
+        check(&host.network)?;
         let (route, netns) = (Socket::open(Family::Route)?, netns::current()?);
         Ok(Self { route, nft: None, netns, ports: Vec::new() })
     }

@@ -222,13 +222,13 @@ impl Expressions<'_, '_> {
     }
 
     /// `iifname NAME`.
-    pub(super) fn from_link(&mut self, name: &str) {
+    pub(super) fn link_in(&mut self, name: &str) {
         const META_IIFNAME: u32 = 6;
         self.meta(META_IIFNAME, &interface(name));
     }
 
     /// `oifname NAME`.
-    pub(super) fn to_link(&mut self, name: &str) {
+    pub(super) fn link_out(&mut self, name: &str) {
         const META_OIFNAME: u32 = 7;
         self.meta(META_OIFNAME, &interface(name));
     }
@@ -268,7 +268,7 @@ impl Expressions<'_, '_> {
     }
 
     /// `fib daddr type local`.
-    pub(super) fn to_this_host(&mut self) {
+    pub(super) fn local_destination(&mut self) {
         const RESULT_ADDRTYPE: u32 = 3;
         const DESTINATION: u32 = 2;
         const RTN_LOCAL: u32 = 2;

@@ -138,7 +138,7 @@ fn rules<'a>(table: &'a str, attachment: &NetworkAttachment) -> Ruleset<'a> {
     for (chain, hook) in [("prerouting", nft::NAT_PREROUTING), ("output", nft::NAT_OUTPUT)] {
         rules.chain(chain, Some(hook));
         rules.rule(chain, |rule| {
-            rule.to_this_host();
+            rule.local_destination();
             rule.jump(PORTS);
         });
     }

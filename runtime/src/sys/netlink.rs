@@ -131,17 +131,12 @@ impl Socket {
 }
 
 fn set_option(fd: &OwnedFd, option: libc::c_int) {
+    const LENGTH: libc::socklen_t = 4;
     let on: libc::c_int = 1;
-    // SAFETY: the pointer is to a live c_int and the length is its size, which is all that
-    // setsockopt(2) reads.
+    // SAFETY: the pointer is to a live c_int and LENGTH is its size, which is all that setsockopt(2)
+    // reads.
     unsafe {
-        libc::setsockopt(
-            fd.as_fd().as_raw_fd(),
-            libc::SOL_NETLINK,
-            option,
-            (&raw const on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        );
+        libc::setsockopt(fd.as_fd().as_raw_fd(), libc::SOL_NETLINK, option, (&raw const on).cast(), LENGTH);
     }
 }
 
