@@ -247,7 +247,7 @@ fn network(host: &Host) -> Result<String> {
 
 fn network_in(host: &Host) -> Result<()> {
     fs::create_dir_all(&host.state_dir).context(|| host.state_dir.display().to_string())?;
-    let mut sockets = HostSockets::open()?;
+    let mut sockets = HostSockets::open(host)?;
     sys::daemon::unshare(true, false, false)?;
     let id = "d".repeat(64);
     net::attach(&mut sockets, host, Owner { id: &id, name: "doctor" }, &[])?;
