@@ -1,0 +1,243 @@
+//! What a pod costs, beside the kernel's floor in the same run: `make bench` prints the table.
+//!
+//! Started by scripts/bench.sh as root in namespaces of its own, so that nothing of it reaches the host.
+//! Rounds of floor and podrun alternate, and medians are compared: a loaded machine slows both.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+
+/// Rounds behind each median.
+const ROUNDS: usize = 40;
+/// What the goals of the rows allow, as factors of the floor.
+const GOAL: f64 = 2.0;
+
+struct Bench {
+    podrun: PathBuf,
+    floor: PathBuf,
+    /// A folder on a disk that overlayfs can use.
+    folder: PathBuf,
+    rootfs: PathBuf,
+    next: usize,
+}
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let mut path =
+        |what: &str| arguments.next().map(PathBuf::from).with_context(|| format!("no {what} given"));
+    let (podrun, floor, folder) = (path("podrun")?, path("floor")?, path("folder")?);
+    let most = arguments.next().and_then(|number| number.parse().ok()).unwrap_or(1000);
+    let rootfs = folder.join("rootfs");
+    let mut bench = Bench { podrun, floor, folder, rootfs, next: 0 };
+    bench.rows(most)
+}
+
+impl Bench {
+    fn rows(&mut self, most: usize) -> Result<()> {
+        println!("{:<52}{:>10}{:>10}{:>8}{:>8}", "row (medians, ms)", "floor", "podrun", "ratio", "goal");
+        let first = self.create("keeper")?;
+        line("create of the first pod, which makes the bridge", None, first, None);
+        let one = self.up_and_down()?;
+        line("create, one cached container", Some(one.floor_up), one.create, Some(GOAL));
+        line("delete --grace-period=0 --force", Some(one.floor_down), one.delete, Some(GOAL));
+        let (floor, exec) = self.exec()?;
+        line("exec POD -- true (floor: run)", Some(floor), exec, Some(GOAL));
+        let (floor, podrun) = self.at_once(16)?;
+        line("16 creates at once, all of them", Some(floor), podrun, Some(GOAL));
+        let mut here = 1;
+        for target in [200, 1000].into_iter().filter(|target| *target <= most) {
+            for number in here..target {
+                self.create(&format!("many-{number}"))?;
+            }
+            here = target;
+            let with = self.up_and_down()?;
+            line(&format!("create with {target} pods up"), Some(with.floor_up), with.create, None);
+            let slowing = ratio(with.create, one.create) / ratio(with.floor_up, one.floor_up);
+            println!(
+                "{:<52}{:>36.2}{:>8.1}",
+                format!("  its slowing beside the floor's own, {target} up"),
+                slowing,
+                1.3
+            );
+            if target == 200 {
+                let list = median(ROUNDS, || self.podrun(&["get", "pods"]))?;
+                line("get pods with 200 pods (floor: run)", Some(floor_run(self)?), list, Some(4.0));
+                println!(
+                    "{:<52}{:>28.2}{:>16.1}",
+                    "a monitor's memory, PSS in MB, mean of 200",
+                    self.memory()?,
+                    0.6
+                );
+            }
+        }
+        self.podrun(&["delete", "pods", "--all", "--grace-period=0", "--force"])?;
+        self.create("last")?;
+        let last = self.delete("last")?;
+        line("delete of the last pod", None, last, None);
+        Ok(())
+    }
+
+    /// Runs podrun to its end.
+    fn podrun(&self, arguments: &[&str]) -> Result<Duration> {
+        let mut command = Command::new(&self.podrun);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+        timed(&mut command)
+    }
+
+    fn manifest(&self, name: &str) -> Result<PathBuf> {
+        let path = self.folder.join(format!("{name}.json"));
+        let container =
+            json!({ "name": "main", "image": "localhost/podrun/busybox:1", "command": ["sleep", "1000"] });
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name }, "spec": { "containers": [container] },
+        });
+        std::fs::write(&path, pod.to_string())?;
+        Ok(path)
+    }
+
+    fn create(&self, name: &str) -> Result<Duration> {
+        let manifest = self.manifest(name)?;
+        self.podrun(&["create", &manifest.to_string_lossy()])
+    }
+
+    fn delete(&self, name: &str) -> Result<Duration> {
+        self.podrun(&["delete", "pod", name, "--grace-period=0", "--force"])
+    }
+
+    fn floor_up(&mut self) -> Result<(PathBuf, Duration)> {
+        self.next += 1;
+        let folder = self.folder.join(format!("floor-{}", self.next));
+        let mut command = Command::new(&self.floor);
+        command.arg("up").arg(&self.rootfs).arg(&folder).arg("floor0");
+        Ok((folder, timed(&mut command)?))
+    }
+
+    fn floor_down(&self, folder: &Path) -> Result<Duration> {
+        timed(Command::new(&self.floor).arg("down").arg(folder))
+    }
+
+    /// Floor and podrun in turns, each from nothing to a pod and back.
+    fn up_and_down(&mut self) -> Result<UpAndDown> {
+        let mut all: [Vec<Duration>; 4] = Default::default();
+        for _ in 0..ROUNDS {
+            let (folder, up) = self.floor_up()?;
+            all[0].push(up);
+            all[1].push(self.floor_down(&folder)?);
+            all[2].push(self.create("one")?);
+            all[3].push(self.delete("one")?);
+        }
+        let [floor_up, floor_down, create, delete] = all.map(middle);
+        Ok(UpAndDown { floor_up, floor_down, create, delete })
+    }
+
+    fn exec(&self) -> Result<(Duration, Duration)> {
+        let floor = floor_run(self)?;
+        let exec = median(ROUNDS, || self.podrun(&["exec", "keeper", "--", "true"]))?;
+        Ok((floor, exec))
+    }
+
+    /// From the first start to the last end of `count` at once.
+    fn at_once(&mut self, count: usize) -> Result<(Duration, Duration)> {
+        let (mut floors, mut creates) = (Vec::new(), Vec::new());
+        for _ in 0..5 {
+            let folders: Vec<PathBuf> =
+                (0..count).map(|number| self.folder.join(format!("at-once-{number}"))).collect();
+            let names: Vec<String> = (0..count).map(|number| format!("at-once-{number}")).collect();
+            let manifests: Vec<PathBuf> =
+                names.iter().map(|name| self.manifest(name)).collect::<Result<_>>()?;
+            floors.push(all_at_once(folders.iter().map(|folder| {
+                let mut command = Command::new(&self.floor);
+                command.arg("up").arg(&self.rootfs).arg(folder).arg("floor0");
+                command
+            }))?);
+            for folder in &folders {
+                self.floor_down(folder)?;
+            }
+            creates.push(all_at_once(manifests.iter().map(|manifest| {
+                let mut command = Command::new(&self.podrun);
+                command.arg("create").arg(manifest).stdout(Stdio::null());
+                command
+            }))?);
+            for name in &names {
+                self.delete(name)?;
+            }
+        }
+        Ok((middle(floors), middle(creates)))
+    }
+
+    /// Megabytes of PSS, the mean over all monitors.
+    fn memory(&self) -> Result<f64> {
+        let (mut kilobytes, mut count) = (0_u32, 0_u32);
+        for entry in std::fs::read_dir("/proc")? {
+            let folder = entry?.path();
+            let command = std::fs::read(folder.join("cmdline")).unwrap_or_default();
+            if !command.split(|byte| *byte == 0).any(|word| word == b"monitor") {
+                continue;
+            }
+            let rollup = std::fs::read_to_string(folder.join("smaps_rollup"))?;
+            let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).context("Pss")?;
+            kilobytes += pss.trim().trim_end_matches(" kB").parse::<u32>()?;
+            count += 1;
+        }
+        ensure!(count > 0, "no monitor runs");
+        Ok(f64::from(kilobytes) / 1024.0 / f64::from(count))
+    }
+}
+
+struct UpAndDown {
+    floor_up: Duration,
+    floor_down: Duration,
+    create: Duration,
+    delete: Duration,
+}
+
+fn floor_run(bench: &Bench) -> Result<Duration> {
+    let cgroup = std::fs::read_to_string("/proc/self/mountinfo")?
+        .lines()
+        .find(|line| line.contains(" - cgroup2 "))
+        .and_then(|line| line.split(' ').nth(4).map(|folder| Path::new(folder).join("podrun-bench-floor")))
+        .context("no cgroup2 is mounted")?;
+    median(ROUNDS, || timed(Command::new(&bench.floor).arg("run").arg(&bench.rootfs).arg(&cgroup)))
+}
+
+/// From start to end of one process, which has to succeed.
+fn timed(command: &mut Command) -> Result<Duration> {
+    let start = Instant::now();
+    let status = command.status().with_context(|| format!("{command:?}"))?;
+    let took = start.elapsed();
+    ensure!(status.success(), "{command:?}: {status}");
+    Ok(took)
+}
+
+fn all_at_once(commands: impl Iterator<Item = Command>) -> Result<Duration> {
+    let start = Instant::now();
+    let children = commands.map(|mut command| command.spawn()).collect::<std::io::Result<Vec<_>>>()?;
+    for mut child in children {
+        ensure!(child.wait()?.success(), "one of those started at once failed");
+    }
+    Ok(start.elapsed())
+}
+
+fn median(rounds: usize, mut work: impl FnMut() -> Result<Duration>) -> Result<Duration> {
+    Ok(middle((0..rounds).map(|_| work()).collect::<Result<_>>()?))
+}
+
+fn middle(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn ratio(one: Duration, other: Duration) -> f64 {
+    one.as_secs_f64() / other.as_secs_f64()
+}
+
+fn line(row: &str, floor: Option<Duration>, podrun: Duration, goal: Option<f64>) {
+    let ms = |time: Duration| format!("{:.2}", time.as_secs_f64() * 1000.0);
+    let times = floor.map_or_else(|| "-".to_owned(), |floor| format!("{:.2}", ratio(podrun, floor)));
+    let floor = floor.map_or_else(|| "-".to_owned(), ms);
+    let goal = goal.map_or_else(|| "-".to_owned(), |goal| format!("{goal:.1}"));
+    println!("{row:<52}{floor:>10}{:>10}{times:>8}{goal:>8}", ms(podrun));
+}
