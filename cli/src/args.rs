@@ -61,6 +61,7 @@ enum Command {
     Wait(pod::wait::Args),
     Ns(pod::namespaces::Args),
     Doctor(doctor::Args),
+    Validate(pod::validate::Args),
     Completion(completion::Args),
     #[command(hide = true)]
     Man(completion::ManArgs),
@@ -74,7 +75,7 @@ enum Command {
 impl Command {
     /// Whether the verb touches what only root may: all do, but those listed.
     fn needs_root(&self) -> bool {
-        !matches!(self, Self::Completion(_) | Self::Man(_) | Self::Version(_))
+        !matches!(self, Self::Completion(_) | Self::Man(_) | Self::Validate(_) | Self::Version(_))
     }
 }
 
@@ -138,6 +139,7 @@ impl Parsed {
             Command::Wait(args) => pod::wait::run(&args, &context),
             Command::Ns(args) => pod::namespaces::run(&args, &context),
             Command::Doctor(args) => doctor::run(&args, &context),
+            Command::Validate(args) => pod::validate::run(&args, &context),
             Command::Completion(args) => completion::run(&args),
             Command::Man(args) => completion::man(&args),
             Command::Pull(args) => image::pull::run(&args, &context),

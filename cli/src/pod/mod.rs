@@ -7,5 +7,7 @@ pub(crate) mod get;
 pub(crate) mod logs;
 pub(crate) mod namespaces;
 pub(crate) mod print;
+pub(crate) mod source;
 pub(crate) mod target;
+pub(crate) mod validate;
 pub(crate) mod wait;
