@@ -9,6 +9,7 @@ use oci_spec::runtime::{
     LinuxResourcesBuilder,
 };
 
+pub use super::manifest::qos_class;
 use super::manifest::{Container, Pod, PodSpec, QosClass, ResourceRequirements};
 
 /// The scheduler's period that quotas refer to, in microseconds.
@@ -19,27 +20,6 @@ const MIN_QUOTA: u64 = 1_000;
 const SHARES: (u64, u64) = (2, 262_144);
 /// Processes and threads that a container may have where nothing says otherwise: as podman.
 const PIDS_LIMIT: i64 = 2048;
-
-/// The pod's quality-of-service class.
-pub fn qos_class(spec: &PodSpec) -> QosClass {
-    let mut any = false;
-    let mut guaranteed = true;
-    for container in spec.all_containers() {
-        let resources = &container.resources;
-        for name in ["cpu", "memory"] {
-            let positive = |amount: Option<i128>| amount.filter(|nanos| *nanos > 0);
-            let request = positive(resources.requests.get(name).map(super::manifest::Quantity::nanos));
-            let limit = positive(resources.limits.get(name).map(super::manifest::Quantity::nanos));
-            any |= request.is_some() || limit.is_some();
-            guaranteed &= limit.is_some() && request.is_none_or(|request| Some(request) == limit);
-        }
-    }
-    match (any, guaranteed) {
-        (false, _) => QosClass::BestEffort,
-        (true, true) => QosClass::Guaranteed,
-        (true, false) => QosClass::Burstable,
-    }
-}
 
 /// The limits of one container's cgroup; `devices` are the engine's.
 pub fn container(container: &Container) -> LinuxResources {

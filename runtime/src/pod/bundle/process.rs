@@ -5,23 +5,20 @@
 
 use crate::error::{Error, Result};
 use crate::image::ImageConfig;
-use crate::pod::manifest::Container;
+use crate::pod::manifest::{Container, expand_container};
 
 /// PATH where neither image nor manifest has one.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The program and its arguments.
 pub(super) fn args(container: &Container, image: &ImageConfig) -> Result<Vec<String>> {
-    let variables = container_env(container);
-    let expanded = |words: &[String]| -> Vec<String> {
-        words.iter().map(|word| expand(word, |name| value_of(&variables, name))).collect()
-    };
+    let expanded = expand_container(container);
     let mut args = match (container.command.is_empty(), container.args.is_empty()) {
         (true, true) => [&image.entrypoint[..], &image.cmd].concat(),
         (true, false) => image.entrypoint.clone(),
-        (false, _) => expanded(&container.command),
+        (false, _) => expanded.command,
     };
-    args.extend(expanded(&container.args));
+    args.extend(expanded.args);
     if args.is_empty() {
         return Err(Error::failed("no command specified: neither the manifest nor the image names one"));
     }
@@ -46,7 +43,7 @@ pub(super) fn env(
             set(&mut env, variable.clone());
         }
     }
-    for (name, value) in container_env(container) {
+    for (name, value) in expand_container(container).env {
         set(&mut env, format!("{name}={value}"));
     }
     if !env.iter().any(|variable| variable.starts_with("HOME=")) {
@@ -59,49 +56,6 @@ pub(super) fn env(
 pub(super) fn cwd<'a>(container: &'a Container, image: &'a ImageConfig) -> &'a str {
     let cwd = if container.working_dir.is_empty() { &image.working_dir } else { &container.working_dir };
     if cwd.is_empty() { "/" } else { cwd }
-}
-
-/// The manifest's variables with their values expanded: each sees those before it.
-fn container_env(container: &Container) -> Vec<(&str, String)> {
-    let mut variables: Vec<(&str, String)> = Vec::with_capacity(container.env.len());
-    for variable in &container.env {
-        let value = expand(&variable.value, |name| value_of(&variables, name));
-        match variables.iter_mut().find(|(name, _)| *name == variable.name) {
-            Some(earlier) => earlier.1 = value,
-            None => variables.push((&variable.name, value)),
-        }
-    }
-    variables
-}
-
-fn value_of(variables: &[(&str, String)], name: &str) -> Option<String> {
-    variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
-}
-
-/// Replaces `$(NAME)` by what `value` knows of it, and `$$` by `$`; what is not known stays as it is.
-fn expand(text: &str, value: impl Fn(&str) -> Option<String>) -> String {
-    let mut expanded = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        expanded.push_str(&rest[..at]);
-        let after = &rest[at + 1..];
-        let name = after.strip_prefix('(').and_then(|inner| inner.split_once(')'));
-        if let Some(escaped) = after.strip_prefix('$') {
-            expanded.push('$');
-            rest = escaped;
-        } else if let Some((name, behind)) = name {
-            match value(name) {
-                Some(value) => expanded.push_str(&value),
-                None => expanded.push_str(&rest[at..rest.len() - behind.len()]),
-            }
-            rest = behind;
-        } else {
-            expanded.push('$');
-            rest = after;
-        }
-    }
-    expanded.push_str(rest);
-    expanded
 }
 
 fn set(env: &mut Vec<String>, variable: String) {

@@ -33,7 +33,7 @@ pub fn status(pod: &Pod, state: &PodState) -> PodStatus {
         message: state.verdict.as_ref().map(|verdict| verdict.message.clone()).unwrap_or_default(),
         reason: state.verdict.as_ref().map(|verdict| verdict.reason.clone()).unwrap_or_default(),
         phase: Some(phase(pod, state)),
-        qos_class: Some(qos_class(pod)),
+        qos_class: Some(qos_class(&pod.spec)),
         start_time: Some(state.started_at.into()),
     }
 }
