@@ -7,8 +7,9 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use super::init;
 use super::plan::{Plan, Visit};
+use crate::cgroup::Cgroup;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::clone::{Cloned, Request, clone_child};
+use crate::sys::clone::{Cloned, Request, SingleThreaded, clone_child};
 use crate::sys::ns::{Home, Namespaces, setns};
 use crate::sys::{Errno, clone, exec};
 
@@ -19,8 +20,9 @@ pub struct Child {
     pub pid: i32,
     /// Its pidfd.
     pub pidfd: OwnedFd,
-    /// Readable once it is known: EOF when execve succeeded, else one [`super::Failure`] of
-    /// [`super::Failure::SIZE`] bytes. Does not block.
+    /// Readable once it is known: one read gives EOF when execve succeeded (or the child was killed on
+    /// the way: its pidfd tells), else one whole [`super::Failure`] of [`super::Failure::SIZE`] bytes.
+    /// Does not block.
     pub wire: OwnedFd,
 }
 
@@ -28,6 +30,7 @@ impl Plan {
     /// Clones the child, which walks the plan to its execve. Once per plan: its mounts are moved, not
     /// copied. The caller's process has one thread.
     pub fn spawn(&self) -> Result<Child> {
+        let proof = SingleThreaded::check().map_err(|errno| self.render_clone(errno))?;
         let (wire, child_wire) = exec::wire().map_err(|errno| errno.during("pipe2(O_CLOEXEC)"))?;
         let mut keep = self.descriptors();
         let number = child_wire.as_raw_fd();
@@ -36,7 +39,7 @@ impl Plan {
             namespaces: self.entry.namespaces,
             cgroup: self.entry.cgroup.as_ref().map(OwnedFd::as_fd),
         };
-        let clone = || clone_child(&request, || init::run(self, child_wire.as_fd(), &keep));
+        let clone = || clone_child(&proof, &request, || init::run(self, child_wire.as_fd(), &keep));
         let cloned = match &self.entry.visit {
             None => clone(),
             Some(Visit::PidNamespace(fd)) => {
@@ -92,4 +95,9 @@ fn visit(
         clone::exit_now(125);
     }
     cloned
+}
+
+/// Compiles and spawns the init of a shared pid namespace in one go: see [`super::compile_pod_init`].
+pub fn spawn_pod_init(cgroup: &Cgroup) -> Result<Child> {
+    super::compile_pod_init(cgroup)?.spawn()
 }

@@ -31,14 +31,31 @@ pub struct Cloned {
     pub pidfd: OwnedFd,
 }
 
-/// Clones a child that runs `child` on a copy of this memory and exits with what it returns. Handlers of signals go back to their
-/// defaults in it; ignored and blocked signals, and all descriptors, are inherited.
-///
-/// EBUSY: the caller has more than one thread.
-pub fn clone_child(request: &Request<'_>, child: impl FnOnce() -> i32) -> Result<Cloned> {
-    if !is_single_threaded()? {
-        return Err(Errno::EBUSY);
+/// Proof that the calling process has one thread. It stays true: nothing in podrun that clones ever
+/// starts a thread.
+#[derive(Debug)]
+pub struct SingleThreaded(());
+
+impl SingleThreaded {
+    /// EBUSY when there are more. Looks at the caller's own /proc, so it comes before any visit elsewhere.
+    pub fn check() -> Result<Self> {
+        // /proc/self/task has a link per thread beside `.` and `..`.
+        const LINKS_OF_ONE: u64 = 3;
+        match rustix::fs::stat(c"/proc/self/task")?.st_nlink {
+            LINKS_OF_ONE => Ok(Self(())),
+            _ => Err(Errno::EBUSY),
+        }
     }
+}
+
+/// Clones a child that runs `child` on a copy of this memory and exits with what it returns. Handlers
+/// of signals go back to their defaults in it; ignored and blocked signals, and all descriptors, are
+/// inherited.
+pub fn clone_child(
+    _proof: &SingleThreaded,
+    request: &Request<'_>,
+    child: impl FnOnce() -> i32,
+) -> Result<Cloned> {
     let mut pidfd: libc::c_int = -1;
     // SAFETY: all-zero bytes are a valid clone_args: every field is an integer, and zero means "not asked for".
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -50,7 +67,7 @@ pub fn clone_child(request: &Request<'_>, child: impl FnOnce() -> i32) -> Result
         args.cgroup = cgroup.as_raw_fd().cast_unsigned().into();
     }
     // SAFETY: without CLONE_VM the child has its own copy of this memory and this stack, as after
-    // fork; `args` and `pidfd` outlive the call, and no other thread exists to leave a lock held.
+    // fork; `args` and `pidfd` outlive the call, and `_proof` says that no other thread holds a lock.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
     match i32::try_from(Errno::result(pid)?) {
         Ok(0) => exit_now(child()),
@@ -60,11 +77,6 @@ pub fn clone_child(request: &Request<'_>, child: impl FnOnce() -> i32) -> Result
         }
         Err(_) => Err(Errno::EINVAL),
     }
-}
-
-/// Whether this process has one thread: /proc/self/task has a link per thread beside `.` and `..`.
-fn is_single_threaded() -> Result<bool> {
-    Ok(rustix::fs::stat(c"/proc/self/task")?.st_nlink == 3)
 }
 
 /// Ends a child half: no handler of this process's exit runs.
