@@ -20,6 +20,9 @@ mod table;
 mod version;
 
 fn main() -> ExitCode {
+    if let Some(code) = monitor() {
+        return code;
+    }
     if completion::answer() {
         return ExitCode::SUCCESS;
     }
@@ -31,4 +34,15 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => exit::report(&error),
     }
+}
+
+/// The hidden verb `monitor ID`, which only this program calls: a pod's own process. It comes first of all, since it
+/// lives as long as the pod and must hold nothing that the command line needs.
+fn monitor() -> Option<ExitCode> {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next()? != "monitor" {
+        return None;
+    }
+    // What went wrong is in the pod's folder: this process has no stream to say it on.
+    Some(runtime::pod::monitor::run(&arguments.next()?).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS))
 }

@@ -235,7 +235,7 @@ fn space(host: &Host) -> Finding {
 
 /// Makes a bridge, a pod's link and its rules in a network namespace that plays the host.
 fn network(host: &Host) -> Result<String> {
-    sys::daemon::unshare(true, false, false)?;
+    sys::ns::unshare(sys::ns::Namespaces::NET).map_err(|errno| errno.during("unshare(CLONE_NEWNET)"))?;
     let scratch = host.state_dir.join(format!("doctor-{}", std::process::id()));
     let played = Host { state_dir: scratch.clone(), ..host.clone() };
     let tried = network_in(&played);
@@ -248,7 +248,7 @@ fn network(host: &Host) -> Result<String> {
 fn network_in(host: &Host) -> Result<()> {
     fs::create_dir_all(&host.state_dir).context(|| host.state_dir.display().to_string())?;
     let mut sockets = HostSockets::open(host)?;
-    sys::daemon::unshare(true, false, false)?;
+    sys::ns::unshare(sys::ns::Namespaces::NET).map_err(|errno| errno.during("unshare(CLONE_NEWNET)"))?;
     let id = "d".repeat(64);
     net::attach(&mut sockets, host, Owner { id: &id, name: "doctor" }, &[])?;
     Ok(())

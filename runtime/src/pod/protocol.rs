@@ -22,6 +22,7 @@ use super::policy::ImageFact;
 use super::record::{ContainerStatusRecord, SandboxStatus};
 use crate::error::{Error, ErrorKind};
 use crate::host::Host;
+use crate::image::Image;
 use crate::net::PortMap;
 
 /// The version this build speaks. A monitor outlives the binary that started it, so both sides say theirs.
@@ -369,7 +370,8 @@ pub struct LogSpec {
     pub path: String,
     /// The size in bytes at which it is rotated; 0: somebody else does that and says `reopen-log`.
     pub max_size: u64,
-    /// How many files there are at the most, the current one included. The older ones end in `.1`, `.2` and so on.
+    /// How many files there are at the most, the current one included. The older ones end in the time of
+    /// their rotation.
     pub max_files: u32,
 }
 
@@ -397,7 +399,7 @@ pub struct PolicyImage {
     /// What the status and the events say of it.
     pub fact: ImageFact,
     /// The image itself.
-    pub image: serde_json::Value,
+    pub image: Image,
 }
 
 /// A process to run in a container.

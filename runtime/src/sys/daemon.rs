@@ -116,26 +116,6 @@ pub fn adopt_orphans() -> Result<()> {
         .map_err(failed("prctl(PR_SET_CHILD_SUBREAPER)"))
 }
 
-/// Moves this process into new namespaces of the kinds asked for. It has one thread.
-pub fn unshare(net: bool, ipc: bool, uts: bool) -> Result<()> {
-    use rustix::thread::UnshareFlags;
-    let mut flags = UnshareFlags::empty();
-    flags.set(UnshareFlags::NEWNET, net);
-    flags.set(UnshareFlags::NEWIPC, ipc);
-    flags.set(UnshareFlags::NEWUTS, uts);
-    if flags.is_empty() {
-        return Ok(());
-    }
-    // SAFETY: none of these flags splits the descriptor table or the file system view of other threads.
-    unsafe { rustix::thread::unshare_unsafe(flags) }
-        .map_err(|errno| Error::new(format!("unshare({flags:?})"), errno.raw_os_error()))
-}
-
-/// Moves this process into the namespace behind `fd`.
-pub fn enter(fd: BorrowedFd<'_>) -> Result<()> {
-    rustix::thread::move_into_link_name_space(fd, None).map_err(failed("setns()"))
-}
-
 /// Sets the host name of this process's UTS namespace.
 pub fn set_hostname(name: &str) -> Result<()> {
     rustix::system::sethostname(name.as_bytes())
@@ -152,5 +132,12 @@ pub fn lock(path: &std::path::Path) -> Result<Option<OwnedFd>> {
         Ok(()) => Ok(Some(file)),
         Err(Errno::AGAIN) => Ok(None),
         Err(errno) => Err(Error::new(format!("flock({path:?})"), errno.raw_os_error())),
+    }
+}
+
+impl Error {
+    /// Whether what was named has been removed meanwhile: a cgroup to be born in.
+    pub fn is_no_device(&self) -> bool {
+        self.errno == libc::ENODEV
     }
 }

@@ -23,6 +23,7 @@ pub mod tty;
 pub mod watch;
 pub mod xattr;
 
+pub mod append;
 pub mod bpf;
 pub mod clone;
 pub mod creds;

@@ -103,6 +103,21 @@ pub fn inet_stream(ipv6: bool) -> Result<OwnedFd> {
         .map_err(error(format!("socket({family:?}, SOCK_STREAM)")))
 }
 
+/// Brings `lo` of the caller's network namespace up.
+pub fn loopback_up() -> Result<()> {
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+        .map_err(error("socket(AF_INET, SOCK_DGRAM)"))?;
+    // SAFETY: all-zero is a valid ifreq: an empty name and no flags.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (place, byte) in request.ifr_name.iter_mut().zip(b"lo") {
+        *place = libc::c_char::from_ne_bytes([*byte]);
+    }
+    request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_UP).expect("the flag is 1");
+    // SAFETY: the kernel reads one ifreq, which lives until the call returns.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    if result == 0 { Ok(()) } else { Err(super::Errno::last().during("ioctl(SIOCSIFFLAGS, \"lo\", IFF_UP)")) }
+}
+
 /// Sends what fits of `bytes`, with `descriptors` beside the first of them. `None`: it would block.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<Option<usize>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];

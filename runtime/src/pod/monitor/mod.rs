@@ -1,18 +1,287 @@
-//! The monitor: one single-threaded process per pod, parent of all its processes and owner of undo.
-use std::os::fd::OwnedFd;
+//! The monitor: one single-threaded process per pod, parent of all the pod's processes and owner of undo.
+//!
+//! ```text
+//!   client ── socket ──> serve ──┐                       ┌──> sandbox     namespaces, network, cgroup, held mounts
+//!   kernel ── SIGCHLD ───────────┤     one loop,         ├──> container   one attempt: record, process, end
+//!   kernel ── wires, pipes ──────┼──>  one event  ───────┼──> exec        processes of clients in containers
+//!   clock ─── deadlines ─────────┘     at a time         ├──> streams     logs, attachers, standard input
+//!                                          │             └──> publish     record to disk, then event to watchers
+//!                                          └── facts ──> driver ── pod::policy::step ── actions ──> the same functions
+//! ```
+//!
+//! Two halves. The *mechanism* does what a client asks by the protocol; the *driver* feeds the policy with facts and
+//! performs its actions by the same functions. Without a policy nothing restarts and the sandbox stays until told.
+//!
+//! Invariants: the loop never waits for a child, a peer or a lock: whatever takes time is an event or a deadline. A
+//! change is on disk before anybody is told. What the monitor made, it takes down itself ([`sandbox`]), in any
+//! half-built state; if it is killed, the kernel ends the pod with its pid namespace, and `recovery` does the rest.
 
-use crate::error::Result;
+mod attach;
+mod container;
+mod deadlines;
+mod driver;
+mod end;
+mod exec;
+mod log;
+mod publish;
+mod sandbox;
+mod serve;
+mod start;
+mod streams;
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use container::Container;
+use deadlines::Deadlines;
+use driver::Driver;
+use end::Ending;
+use exec::ExecProcess;
+use sandbox::Sandbox;
+use serve::Connections;
+
+use super::record;
+use crate::cgroup::Layout;
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
+use crate::net::HostSockets;
+use crate::sys::epoll::{Epoll, Interest, Ready};
+use crate::sys::signal::{self, Received, Signals};
+use crate::sys::{daemon, socket};
 
-/// Runs the monitor of pod `id` to its end; descriptor 3 is the socket of the client that spawned it. The hidden
-/// verb `podrun monitor ID` calls this first of all, before it parses anything else.
-pub fn run(id: &str) -> Result<()> {
-    let _ = id;
-    Ok(())
+pub(super) use start::spawn;
+
+/// Bytes moved from a stream in one read, and the longest log line before it is split (CRI).
+const CHUNK: usize = 16 << 10;
+
+/// Whose descriptor an epoll event is about. Packed into epoll's 64 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token {
+    /// The listening socket.
+    Listener,
+    /// SIGCHLD and SIGTERM.
+    Signals,
+    /// A client.
+    Connection(u32),
+    /// The wire of a child on its way to execve, by its pid.
+    Wire(i32),
+    /// A stream of the container in this slot.
+    Stream(u32, streams::Which),
+    /// A stream of an attacher of the container in this slot.
+    Attacher(u32, u16, streams::Which),
 }
 
-/// Starts the monitor of pod `id` and returns the socket that owns the pod until `commit`.
-pub(super) fn spawn(host: &Host, id: &str, host_pid: bool) -> Result<OwnedFd> {
-    let _ = (host, id, host_pid);
-    Ok(crate::sys::socket::pair()?.0)
+impl Token {
+    fn pack(self) -> u64 {
+        let (kind, which, extra, number): (u8, u8, u16, u32) = match self {
+            Self::Listener => (0, 0, 0, 0),
+            Self::Signals => (1, 0, 0, 0),
+            Self::Connection(number) => (2, 0, 0, number),
+            Self::Wire(pid) => (3, 0, 0, pid.unsigned_abs()),
+            Self::Stream(slot, which) => (4, which as u8, 0, slot),
+            Self::Attacher(slot, attacher, which) => (5, which as u8, attacher, slot),
+        };
+        u64::from(kind) << 56 | u64::from(which) << 48 | u64::from(extra) << 32 | u64::from(number)
+    }
+
+    fn unpack(bits: u64) -> Option<Self> {
+        let [kind, which, extra @ .., a, b, c, d] = bits.to_be_bytes();
+        let number = u32::from_be_bytes([a, b, c, d]);
+        let which = streams::Which::from_number(which)?;
+        Some(match kind {
+            0 => Self::Listener,
+            1 => Self::Signals,
+            2 => Self::Connection(number),
+            3 => Self::Wire(i32::try_from(number).ok()?),
+            4 => Self::Stream(number, which),
+            5 => Self::Attacher(number, u16::from_be_bytes(extra), which),
+            _ => return None,
+        })
+    }
+}
+
+/// The whole state of a pod's monitor.
+#[derive(Debug)]
+struct Monitor {
+    host: Host,
+    id: String,
+    /// This process as the host sees it.
+    me: record::ProcessId,
+    /// Held for the monitor's life: whoever gets it knows that there is no monitor.
+    _lock: OwnedFd,
+    epoll: Epoll,
+    signals: Signals,
+    listener: Option<OwnedFd>,
+    connections: Connections,
+    deadlines: Deadlines,
+    layout: Layout,
+    sandbox: Option<Sandbox>,
+    status: record::SandboxStatus,
+    /// Oldest first.
+    containers: Vec<Container>,
+    execs: Vec<ExecProcess>,
+    driver: Option<Driver>,
+    /// Facts for the driver that it has not been told yet.
+    facts: std::collections::VecDeque<super::policy::Event>,
+    /// The sequence number of the last change.
+    sequence: u64,
+    /// The next container's slot.
+    next_slot: u32,
+    /// The connection that undoes the pod by closing, until it commits.
+    owner: Option<u32>,
+    ending: Option<Ending>,
+    /// Who waits for the pod's end.
+    enders: Vec<serve::Waiter>,
+    /// Sockets on the host's network that a taken-down sandbox has left, for the bridge's end.
+    left_network: Option<HostSockets>,
+    /// Memory that every stream is read through.
+    buffer: Box<[u8]>,
+}
+
+/// Runs the monitor of pod `id` to its end; descriptor 3 is the socket of the client that spawned it. The hidden verb
+/// `podrun monitor ID` calls this first of all.
+pub fn run(id: &str) -> Result<()> {
+    let socket = daemon::detach()?;
+    let (host, first) = serve::first_request(socket.as_fd())?;
+    let log = host.pod_root(id).join("monitor.log");
+    let result = Monitor::start(host, id, socket, &first).and_then(Monitor::run);
+    if let Err(error) = &result {
+        // Nobody reads this process's streams; the pod's folder is where someone will look.
+        let _ = std::fs::write(log, format!("{error}\n"));
+    }
+    result
+}
+
+impl Monitor {
+    fn start(host: Host, id: &str, client: OwnedFd, hello: &serve::Hello) -> Result<Self> {
+        let layout = Layout::detect()?;
+        start::settle(&host, &layout)?;
+        let state = host.pod_state_dir(id);
+        start::make_state_dir(&state)?;
+        let lock = daemon::lock(&record::lock_path(&host, id))?.ok_or_else(|| {
+            Error::new(ErrorKind::Exists, "the pod has a monitor already: its lock is held")
+        })?;
+        let epoll = Epoll::new()?;
+        let signals = Signals::open()?;
+        epoll.add(&signals, Token::Signals.pack(), Interest::Read)?;
+        // Made before the move into the pod's network: a socket made there shows in the pod's /proc/net/unix.
+        let listener = socket::listen(&state, super::client::SOCKET)?;
+        epoll.add(&listener, Token::Listener.pack(), Interest::Read)?;
+        let mut monitor = Self {
+            me: start::own_process()?,
+            id: id.into(),
+            host,
+            _lock: lock,
+            epoll,
+            signals,
+            listener: Some(listener),
+            connections: Connections::default(),
+            deadlines: Deadlines::default(),
+            layout,
+            sandbox: None,
+            status: record::SandboxStatus::default(),
+            containers: Vec::new(),
+            execs: Vec::new(),
+            driver: None,
+            facts: std::collections::VecDeque::new(),
+            sequence: 0,
+            next_slot: 0,
+            owner: None,
+            ending: None,
+            enders: Vec::new(),
+            left_network: None,
+            buffer: vec![0; CHUNK].into_boxed_slice(),
+        };
+        let owner = monitor.connections.admit(&monitor.epoll, client)?;
+        monitor.owner = Some(owner);
+        monitor.greet(owner, hello);
+        Ok(monitor)
+    }
+
+    /// One event at a time, until nothing is left to do.
+    fn run(mut self) -> Result<()> {
+        let mut ready = Vec::new();
+        loop {
+            self.epoll.wait(&mut ready, self.deadlines.until_next())?;
+            for news in &ready {
+                if let Some(token) = Token::unpack(news.token) {
+                    self.dispatch(token, *news);
+                }
+            }
+            while let Some(due) = self.deadlines.pop_due() {
+                self.deadline(due);
+            }
+            self.drive();
+            if self.may_finish() {
+                return self.finish();
+            }
+        }
+    }
+
+    fn dispatch(&mut self, token: Token, news: Ready) {
+        match token {
+            Token::Listener => self.accept(),
+            Token::Signals => self.signalled(),
+            Token::Connection(number) => self.serve(number, news),
+            Token::Wire(pid) => self.wire_ready(pid),
+            Token::Stream(slot, which) => self.stream_ready(slot, which, news),
+            Token::Attacher(slot, attacher, which) => self.attacher_ready(slot, attacher, which, news),
+        }
+    }
+
+    fn signalled(&mut self) {
+        while let Some(received) = self.signals.next() {
+            match received {
+                Received::Terminate => self.stop_pod(None),
+                // All of them at once: an exec'd child left unreaped keeps its container's init from ending.
+                Received::Child => {
+                    while let Some(ended) = signal::reap() {
+                        self.child_ended(ended);
+                    }
+                }
+            }
+        }
+    }
+
+    fn deadline(&mut self, due: deadlines::Due) {
+        match due {
+            deadlines::Due::Handshake(pid) => self.handshake_overdue(pid),
+            deadlines::Due::Kill(slot) => self.kill_container(slot),
+            deadlines::Due::Drain(slot) => self.drain_overdue(slot),
+            deadlines::Due::HangUp(pid) => self.kill_exec(pid),
+            // The policy is told the time in every round.
+            deadlines::Due::Policy => self.facts.push_back(super::policy::Event::Tick),
+        }
+    }
+
+    fn container(&mut self, slot: u32) -> Option<&mut Container> {
+        self.containers.iter_mut().find(|container| container.slot == slot)
+    }
+
+    /// The slot of the container with this id.
+    fn slot_of(&self, id: &str) -> Result<u32> {
+        self.containers
+            .iter()
+            .find(|container| container.spec.id == id)
+            .map(|container| container.slot)
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("container `{id}` is not in this pod")))
+    }
+
+    fn container_dir(&self, container: &str) -> std::path::PathBuf {
+        record::container_dir(&self.host, &self.id, container)
+    }
+
+    /// Writes `live.json`: which processes are the pod's, for whoever finds the monitor dead.
+    fn write_live(&self) -> Result<()> {
+        let running = |container: &Container| Some((container.spec.id.clone(), container.host_process()?));
+        let live = record::Live {
+            version: record::Version,
+            monitor: self.me,
+            init: self.sandbox.as_ref().and_then(Sandbox::init_process),
+            containers: self.containers.iter().filter_map(running).collect::<BTreeMap<_, _>>(),
+            netns_link: self.sandbox.as_ref().and_then(|sandbox| sandbox.netns_link().map(Path::to_owned)),
+        };
+        record::write(&record::live_path(&self.host, &self.id), &live).context(|| "live.json")
+    }
 }

@@ -1,0 +1,517 @@
+//! One attempt of one container: a record, then a process, then an end.
+//!
+//! ```text
+//! created ── start ──> starting ── wire: end of file ──> running ── SIGCHLD ──> draining ──> exited
+//!                          └────── wire: 16 bytes, deadline ──────────────────────────────────^
+//! ```
+//!
+//! Invariant: an end is published once, when nothing of the attempt runs any more, all of its output is in the log,
+//! and its cgroup has been read and removed. A start that fails is an end too, with `StartError`.
+
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use oci_spec::runtime::{LinuxResources, Spec};
+
+use super::deadlines::Due;
+use super::log::Log;
+use super::serve::Waiter;
+use super::streams::Streams;
+use super::{Monitor, Token, start};
+use crate::cgroup::Cgroup;
+use crate::engine::{self, Attached, Failure as ChildFailure, Plan, Rootfs};
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::{ChainId, snapshot};
+use crate::pod::protocol::{ContainerSpec, ContainerStatus, Failure, NamespaceMode, TerminationMessage};
+use crate::pod::record::{self, ContainerState, ContainerStatusRecord, ProcessId};
+use crate::pod::volume::Source;
+use crate::sys::epoll::Interest;
+use crate::sys::{signal, stream};
+
+/// How long a child may take to its execve: a hanging network file system below a host path is what it waits for.
+const HANDSHAKE: Duration = Duration::from_secs(60);
+/// How long an ended container's output may take to its end: somebody else may hold its pipes open.
+const DRAIN: Duration = Duration::from_secs(2);
+/// The longest termination message.
+const MESSAGE_MAX: u64 = 4096;
+/// The exit code of a container that could not be started.
+const START_FAILED: i32 = 128;
+
+/// What a start needs beside the container's own spec. The pod front makes it in memory; else it is read from the
+/// records.
+#[derive(Debug)]
+pub(super) struct Material {
+    pub(super) spec: Spec,
+    /// The root, where it is mounted already.
+    pub(super) rootfs: Option<OwnedFd>,
+    /// What the spec names by descriptor; kept open until the start.
+    pub(super) _sources: Vec<Source>,
+}
+
+/// The first process of a container.
+#[derive(Debug)]
+struct Process {
+    pid: i32,
+    pidfd: OwnedFd,
+    host: ProcessId,
+    /// Set until it is known whether the program runs.
+    launch: Option<Launch>,
+    /// How it ended, once it has.
+    ended: Option<signal::Ended>,
+}
+
+/// A start that is under way.
+#[derive(Debug)]
+struct Launch {
+    wire: OwnedFd,
+    plan: Plan,
+}
+
+/// One attempt of one container.
+#[derive(Debug)]
+pub(super) struct Container {
+    /// What events call it: not used again in this monitor's life.
+    pub(super) slot: u32,
+    pub(super) spec: ContainerSpec,
+    pub(super) status: ContainerStatus,
+    /// The sequence number of its last change.
+    pub(super) changed: u64,
+    material: Option<Box<Material>>,
+    process: Option<Process>,
+    pub(super) cgroup: Option<Cgroup>,
+    pub(super) streams: Streams,
+    pub(super) log: Option<Log>,
+    starters: Vec<Waiter>,
+    stoppers: Vec<Waiter>,
+}
+
+impl Container {
+    /// Whether it has a process.
+    pub(super) fn is_alive(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Whether its program runs.
+    pub(super) fn is_running(&self) -> bool {
+        self.status.record.state == ContainerState::Running
+    }
+
+    /// Its first process as the host sees it.
+    pub(super) fn host_process(&self) -> Option<ProcessId> {
+        self.process.as_ref().map(|process| process.host)
+    }
+
+    /// The pidfd of its first process, while its program runs.
+    pub(super) fn init(&self) -> Option<&OwnedFd> {
+        self.process.as_ref().filter(|_| self.is_running()).map(|process| &process.pidfd)
+    }
+
+    fn not_running(&self) -> Error {
+        Error::failed(format!("container `{}` is not running", self.spec.name))
+    }
+}
+
+impl Monitor {
+    /// Takes a container in: a record, no process.
+    pub(super) fn create_container(
+        &mut self,
+        spec: ContainerSpec,
+        material: Option<Material>,
+    ) -> Result<u32> {
+        if self.sandbox.is_none() || self.ending.is_some() {
+            return Err(Error::failed("the pod has no sandbox, or is ending"));
+        }
+        if self.slot_of(&spec.id).is_ok() {
+            return Err(Error::new(ErrorKind::Exists, format!("container `{}` exists", spec.id)));
+        }
+        let slot = self.next_slot;
+        self.next_slot += 1;
+        let status = ContainerStatus {
+            id: spec.id.clone(),
+            name: spec.name.clone(),
+            attempt: spec.attempt,
+            ..ContainerStatus::default()
+        };
+        self.containers.push(Container {
+            slot,
+            spec,
+            status,
+            changed: 0,
+            material: material.map(Box::new),
+            process: None,
+            cgroup: None,
+            streams: Streams::default(),
+            log: None,
+            starters: Vec::new(),
+            stoppers: Vec::new(),
+        });
+        self.publish_container(slot);
+        Ok(slot)
+    }
+
+    /// Answers `start` when it is known what came of it.
+    pub(super) fn start_for(&mut self, id: &str, waiter: Waiter) {
+        let started = self.slot_of(id).and_then(|slot| {
+            let container = self.container(slot).ok_or_else(|| Error::failed("the container is gone"))?;
+            if container.status.record.state != ContainerState::Created || container.is_alive() {
+                let why = format!("container `{}` was started before", container.spec.name);
+                return Err(Error::new(ErrorKind::Failed, why));
+            }
+            container.starters.push(waiter);
+            Ok(slot)
+        });
+        match started {
+            Ok(slot) => self.start_container(slot),
+            Err(error) => self.answer(waiter, Err(error)),
+        }
+    }
+
+    /// Starts a created container. What comes of it is published, like everything else.
+    pub(super) fn start_container(&mut self, slot: u32) {
+        if let Err(error) = self.launch(slot) {
+            self.start_failed(slot, &error);
+        }
+    }
+
+    /// Compiles and clones; the wire tells the rest.
+    fn launch(&mut self, slot: u32) -> Result<()> {
+        let sandbox = self.sandbox.as_ref().ok_or_else(|| Error::failed("the pod has no sandbox"))?;
+        let folder = |id: &str| record::container_dir(&self.host, &self.id, id);
+        let Some(container) = self.containers.iter_mut().find(|container| container.slot == slot) else {
+            return Ok(());
+        };
+        let mut material = match container.material.take() {
+            Some(material) => material,
+            None => Box::new(load(&folder(&container.spec.id))?),
+        };
+        if material.rootfs.is_none() && !container.spec.layers.is_empty() {
+            let layers = container.spec.layers.iter();
+            // A chain id is written as the digest that it is.
+            let layers = layers.map(|id| Ok(ChainId::of(None, &id.parse()?))).collect::<Result<Vec<_>>>()?;
+            material.rootfs = Some(snapshot::prepare(&self.host, &container.spec.id, &layers)?.mount()?);
+        }
+        let held = container.spec.held_mounts.iter();
+        let trees = held.map(|held| sandbox.held_tree(held)).collect::<Result<Vec<_>>>()?;
+        let attached: Vec<Attached<'_>> = container
+            .spec
+            .held_mounts
+            .iter()
+            .zip(&trees)
+            .map(|(held, tree)| Attached { destination: &held.destination, tree: tree.as_fd() })
+            .collect();
+        let resources = material.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+        let path = format!("{}/{}", sandbox.spec.cgroup, container.spec.id);
+        let cgroup = container.cgroup.insert(Cgroup::create(&self.layout, &path, resources)?);
+        if let Some(log) = &container.spec.log {
+            container.log = Some(Log::open(&self.host.log_dir, log)?);
+        }
+        let terminal = material.spec.process().as_ref().and_then(oci_spec::runtime::Process::terminal);
+        let terminal = terminal == Some(true);
+        let (streams, stdio) = Streams::open(&self.epoll, slot, terminal, container.spec.stdin)?;
+        container.streams = streams;
+        let plan = engine::compile(engine::Inputs {
+            spec: &material.spec,
+            rootfs: material.rootfs.as_ref().map_or(Rootfs::Spec, |rootfs| Rootfs::Detached(rootfs.as_fd())),
+            attached: &attached,
+            cgroup,
+            stdio,
+            pid_namespace: sandbox
+                .shared_pid_namespace()
+                .filter(|_| container.spec.pid == NamespaceMode::Pod),
+        })?;
+        let child = plan.spawn()?;
+        self.epoll.add(&child.wire, Token::Wire(child.pid).pack(), Interest::Read)?;
+        self.deadlines.set_after(Due::Handshake(child.pid), HANDSHAKE);
+        let host = start::host_pid(&child.pidfd).and_then(start::process);
+        container.process = Some(Process {
+            pid: child.pid,
+            pidfd: child.pidfd,
+            host: host.unwrap_or(ProcessId { pid: 0, start_time: 0 }),
+            launch: Some(Launch { wire: child.wire, plan }),
+            ended: None,
+        });
+        Ok(())
+    }
+
+    /// The wire of a child has its word.
+    pub(super) fn wire_ready(&mut self, pid: i32) {
+        if self.pod_init_ready(pid) || self.exec_launched(pid) {
+            return;
+        }
+        let Some(container) = self.by_pid(pid) else { return };
+        let slot = container.slot;
+        let Some(launch) = container.process.as_mut().and_then(|process| process.launch.take()) else {
+            return;
+        };
+        self.epoll.remove(&launch.wire);
+        self.deadlines.cancel(Due::Handshake(pid));
+        match failure_on(&launch.wire) {
+            Some(failure) => {
+                let error = launch.plan.render(failure);
+                self.start_failed(slot, &error);
+            }
+            None => {
+                // What start-up used goes back before the pod's long life.
+                drop(launch);
+                self.started(slot);
+            }
+        }
+    }
+
+    /// A child did not come to its execve in time.
+    pub(super) fn handshake_overdue(&mut self, pid: i32) {
+        if let Some(container) = self.by_pid(pid) {
+            let slot = container.slot;
+            self.start_failed(
+                slot,
+                &Error::new(ErrorKind::Timeout, "the container did not come to its execve"),
+            );
+        } else {
+            self.exec_overdue(pid);
+        }
+    }
+
+    fn by_pid(&mut self, pid: i32) -> Option<&mut Container> {
+        self.containers
+            .iter_mut()
+            .find(|container| container.process.as_ref().is_some_and(|process| process.pid == pid))
+    }
+
+    /// The program runs.
+    fn started(&mut self, slot: u32) {
+        let Some(container) = self.container(slot) else { return };
+        let record = &mut container.status.record;
+        record.state = ContainerState::Running;
+        record.started_at = record::now();
+        record.pid = container.process.as_ref().map(|process| process.host.pid);
+        let starters = std::mem::take(&mut container.starters);
+        self.publish_container(slot);
+        let written = self.write_live();
+        self.keep(written);
+        self.fact_started(slot);
+        self.answer_all(starters, &Ok(()));
+    }
+
+    /// The attempt came to nothing. A child there is left of it is killed; its end is not told again.
+    fn start_failed(&mut self, slot: u32, error: &Error) {
+        let epoll = &self.epoll;
+        let Some(container) = self.containers.iter_mut().find(|container| container.slot == slot) else {
+            return;
+        };
+        container.streams.end_outputs(epoll, &mut container.log);
+        container.streams = Streams::default();
+        container.log = None;
+        if let Some(process) = container.process.take() {
+            self.deadlines.cancel(Due::Handshake(process.pid));
+            let _ = signal::send(&process.pidfd, signal::KILL);
+        }
+        let cgroup = container.cgroup.take();
+        let now = record::now();
+        container.status.failure = Some(Failure::from(error));
+        container.status.record = ContainerStatusRecord {
+            state: ContainerState::Exited,
+            exit_code: Some(START_FAILED),
+            started_at: 0,
+            finished_at: now,
+            reason: "StartError".into(),
+            message: error.message().into(),
+            ..ContainerStatusRecord::default()
+        };
+        let mut waiters = std::mem::take(&mut container.starters);
+        waiters.append(&mut container.stoppers);
+        if let Some(cgroup) = cgroup {
+            let removed = cgroup.kill().and_then(|()| cgroup.remove());
+            self.keep(removed);
+        }
+        self.publish_container(slot);
+        self.fact_start_failed(slot, error);
+        self.answer_all(waiters, &Err(Error::from(Failure::from(error))));
+    }
+
+    /// A child has ended and is reaped.
+    pub(super) fn child_ended(&mut self, ended: signal::Ended) {
+        if self.pod_init_ended(ended.pid) {
+            return;
+        }
+        if self.by_pid(ended.pid).is_none() {
+            self.exec_ended(ended);
+            return;
+        }
+        // It may have ended before its wire was read.
+        self.wire_ready(ended.pid);
+        let vanishing = self.is_vanishing();
+        let Some(container) = self.by_pid(ended.pid) else { return };
+        let slot = container.slot;
+        // In a pid namespace of its own the kernel has killed the rest before it let the first process end.
+        if let (true, Some(cgroup)) = (container.spec.pid != NamespaceMode::Own, &container.cgroup) {
+            let _ = cgroup.kill();
+        }
+        if let Some(process) = &mut container.process {
+            process.ended = Some(ended);
+        }
+        container.status.record.finished_at = record::now();
+        if vanishing {
+            return self.drain_overdue(slot);
+        }
+        if container.streams.drained() {
+            return self.end_if_drained(slot);
+        }
+        self.deadlines.set_after(Due::Drain(slot), DRAIN);
+    }
+
+    /// Publishes the end of a container whose process is reaped and whose output is in the log.
+    pub(super) fn end_if_drained(&mut self, slot: u32) {
+        let Some(container) = self.container(slot).filter(|container| container.streams.drained()) else {
+            return;
+        };
+        let Some(ended) = container.process.as_ref().and_then(|process| process.ended) else { return };
+        container.process = None;
+        container.streams.close_stdin();
+        let cgroup = container.cgroup.take();
+        let oom_killed = cgroup.as_ref().is_some_and(|cgroup| cgroup.oom_kills() > 0);
+        let message = container.spec.termination_message.as_ref();
+        let message = message.map(|from| termination_message(from, ended.code, container.log.as_ref()));
+        let record = &mut container.status.record;
+        record.state = ContainerState::Exited;
+        record.pid = None;
+        record.exit_code = Some(ended.code);
+        record.signal = (ended.signal != 0).then_some(ended.signal);
+        record.oom_killed = oom_killed;
+        record.reason = match (oom_killed && ended.code != 0, ended.code) {
+            (true, _) => "OOMKilled",
+            (false, 0) => "Completed",
+            (false, _) => "Error",
+        }
+        .into();
+        record.message = message.unwrap_or_default();
+        container.log = None;
+        let stoppers = std::mem::take(&mut container.stoppers);
+        self.deadlines.cancel(Due::Kill(slot));
+        self.deadlines.cancel(Due::Drain(slot));
+        if let Some(cgroup) = cgroup {
+            let removed = cgroup.remove();
+            self.keep(removed);
+        }
+        self.publish_container(slot);
+        self.fact_exited(slot);
+        self.answer_all(stoppers, &Ok(()));
+    }
+}
+
+/// The requests that act on a container's process.
+impl Monitor {
+    /// Answers `stop` when the container has ended.
+    pub(super) fn stop_for(&mut self, id: &str, grace: u64, waiter: Waiter) {
+        let slot = match self.slot_of(id) {
+            Ok(slot) => slot,
+            Err(error) => return self.answer(waiter, Err(error)),
+        };
+        let Some(container) = self.container(slot) else { return };
+        if !container.is_alive() {
+            return self.answer_all(vec![waiter], &Ok(()));
+        }
+        container.stoppers.push(waiter);
+        self.stop_container(slot, Some(Duration::from_millis(grace)));
+    }
+
+    /// Sends the stop signal, and has SIGKILL follow after `grace`. A second stop only ever shortens the grace.
+    pub(super) fn stop_container(&mut self, slot: u32, grace: Option<Duration>) {
+        let Some(container) = self.container(slot) else { return };
+        let asked = container.spec.stop_signal;
+        if let Some(process) = &container.process {
+            let _ = signal::send(&process.pidfd, if asked == 0 { signal::TERM } else { asked });
+        }
+        let Some(grace) = grace else { return };
+        if grace.is_zero() {
+            return self.kill_container(slot);
+        }
+        let before = self.deadlines.get(Due::Kill(slot));
+        let at = std::time::Instant::now().checked_add(grace);
+        if let Some(at) = at.filter(|at| before.is_none_or(|before| *at < before)) {
+            self.deadlines.set(Due::Kill(slot), at);
+        }
+    }
+
+    /// SIGKILL to all of a container, at whatever point it is.
+    pub(super) fn kill_container(&mut self, slot: u32) {
+        self.deadlines.cancel(Due::Kill(slot));
+        let Some(container) = self.container(slot) else { return };
+        if let Some(cgroup) = &container.cgroup {
+            let _ = cgroup.kill();
+        }
+        if let Some(process) = &container.process {
+            let _ = signal::send(&process.pidfd, signal::KILL);
+        }
+    }
+
+    /// Answers `kill`.
+    pub(super) fn signal_container(&mut self, id: &str, number: i32, all: bool) -> Result<()> {
+        let slot = self.slot_of(id)?;
+        let Some(container) = self.container(slot) else { return Ok(()) };
+        let Some(process) = &container.process else { return Err(container.not_running()) };
+        match (all, number) {
+            (false, _) => Ok(signal::send(&process.pidfd, number)?),
+            (true, signal::KILL) => {
+                self.kill_container(slot);
+                Ok(())
+            }
+            (true, _) => Err(Error::new(ErrorKind::Usage, "only SIGKILL can be sent to all of a container")),
+        }
+    }
+
+    /// Answers `remove`: forgets a container, killing what runs of it. Its end is not told any more.
+    pub(super) fn remove_container(&mut self, id: &str) -> Result<()> {
+        let slot = self.slot_of(id)?;
+        let Some(index) = self.containers.iter().position(|container| container.slot == slot) else {
+            return Ok(());
+        };
+        if self.containers[index].is_alive() {
+            self.kill_container(slot);
+            let name = &self.containers[index].spec.name;
+            return Err(Error::failed(format!("container `{name}` is still running; it is being killed"))
+                .hint("stop it first; a remove succeeds once it has ended"));
+        }
+        let container = self.containers.remove(index);
+        self.publish_removal(&container.spec.id);
+        Ok(())
+    }
+
+    /// Answers `update`.
+    pub(super) fn update_container(&mut self, id: &str, resources: &LinuxResources) -> Result<()> {
+        let slot = self.slot_of(id)?;
+        let Some(container) = self.container(slot) else { return Ok(()) };
+        match &container.cgroup {
+            Some(cgroup) => cgroup.update(resources),
+            None => Err(container.not_running()),
+        }
+    }
+}
+
+/// What a child said on its wire: nothing where its program runs.
+pub(super) fn failure_on(wire: &OwnedFd) -> Option<ChildFailure> {
+    let mut bytes = [0; ChildFailure::SIZE];
+    match stream::read(wire.as_fd(), &mut bytes) {
+        Ok(Some(count)) => ChildFailure::parse(&bytes[..count]),
+        Ok(None) | Err(_) => None,
+    }
+}
+
+fn load(folder: &std::path::Path) -> Result<Material> {
+    let path = folder.join("config.json");
+    let spec = Spec::load(&path).map_err(|error| Error::failed(format!("{}: {error}", path.display())))?;
+    Ok(Material { spec, rootfs: None, _sources: Vec::new() })
+}
+
+/// What a container left to say of its end.
+fn termination_message(from: &TerminationMessage, code: i32, log: Option<&Log>) -> String {
+    let mut bytes = Vec::new();
+    // The container can have written anything into it, but it cannot have put another file in its place.
+    if let Ok(file) = std::fs::File::open(&from.file) {
+        let _ = file.take(MESSAGE_MAX).read_to_end(&mut bytes);
+    }
+    if bytes.is_empty() && from.fallback_to_logs && code != 0 {
+        return log.and_then(|log| log.tail().ok()).unwrap_or_default();
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}

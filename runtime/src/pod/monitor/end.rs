@@ -1,0 +1,142 @@
+//! The pod's end: asked for, come by itself, or forced; and then the monitor's.
+//!
+//! Invariant: a monitor that returns from [`Monitor::finish`] has left no process, cgroup, network or file of the
+//! state dir; whoever waited for the end is answered after that.
+
+use std::time::Duration;
+
+use super::serve::Waiter;
+use super::{Monitor, start};
+use crate::cgroup::Cgroup;
+use crate::error::{Context, Error, Result};
+use crate::net::{self, Idle};
+use crate::pod::policy::Event;
+use crate::pod::record::SandboxState;
+use crate::pod::store;
+
+/// How the pod is ending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// With grace, without a policy.
+    Stop,
+    /// At once; the client deletes the records.
+    Remove,
+    /// At once; nobody wanted it in the end, and its records are deleted here.
+    Undo,
+}
+
+impl Monitor {
+    /// Answers `commit`.
+    pub(super) fn commit(&mut self) -> Result<()> {
+        if self.ending.is_some() {
+            return Err(Error::failed("the pod is ending"));
+        }
+        self.owner = None;
+        self.status.committed = true;
+        self.publish_sandbox();
+        Ok(())
+    }
+
+    /// Answers `stop-sandbox` when the pod has ended.
+    pub(super) fn stop_pod_for(&mut self, grace: Option<u64>, waiter: Waiter) {
+        self.enders.push(waiter);
+        self.stop_pod(grace);
+    }
+
+    /// Answers `remove-sandbox` when the pod has ended.
+    pub(super) fn remove_pod_for(&mut self, waiter: Waiter) {
+        self.enders.push(waiter);
+        self.force(Ending::Remove);
+    }
+
+    /// The client that the pod belonged to is gone before it committed.
+    pub(super) fn undo_pod(&mut self) {
+        self.force(Ending::Undo);
+    }
+
+    /// Ends the pod with grace (milliseconds; absent: as the pod says). A policy knows the order of exits.
+    pub(super) fn stop_pod(&mut self, grace: Option<u64>) {
+        if self.driver.is_some() {
+            let grace_seconds = grace.map(|milliseconds| milliseconds.div_ceil(1000));
+            return self.facts.push_back(Event::DeleteRequested { grace_seconds });
+        }
+        self.ending.get_or_insert(Ending::Stop);
+        let usual = self.sandbox.as_ref().map_or(0, |sandbox| sandbox.spec.grace);
+        let grace = Duration::from_millis(grace.unwrap_or(usual));
+        let alive = self.containers.iter().filter(|container| container.is_alive());
+        for slot in alive.map(|container| container.slot).collect::<Vec<_>>() {
+            self.stop_container(slot, Some(grace));
+        }
+    }
+
+    /// Kills all of the pod. Nothing is written about it any more, and no policy is asked.
+    fn force(&mut self, ending: Ending) {
+        self.ending = Some(ending);
+        self.driver = None;
+        if let Some(cgroup) = self.sandbox.as_ref().and_then(|sandbox| sandbox.cgroup.as_ref()) {
+            let killed = cgroup.kill();
+            self.keep(killed);
+        }
+        for slot in self.containers.iter().map(|container| container.slot).collect::<Vec<_>>() {
+            self.kill_container(slot);
+        }
+    }
+
+    /// Whether nothing is left to wait for.
+    pub(super) fn may_finish(&mut self) -> bool {
+        if let Some(driver) = &self.driver {
+            return driver.is_finished();
+        }
+        if self.ending.is_none() || self.containers.iter().any(|container| container.is_alive()) {
+            return false;
+        }
+        // The last process: with it goes whatever shares its pid namespace.
+        !self.stop_pod_init()
+    }
+
+    /// Leaves nothing, and says so to whoever waits for it.
+    pub(super) fn finish(mut self) -> Result<()> {
+        self.take_down();
+        self.status.state = SandboxState::Ended;
+        self.publish_sandbox();
+        let state = self.host.pod_state_dir(&self.id);
+        // The lock's file goes too; the lock itself is this process's descriptor and goes with it.
+        let removed = std::fs::remove_dir_all(&state).context(|| format!("remove {}", state.display()));
+        self.keep(removed);
+        if self.ending == Some(Ending::Undo) {
+            self.purge();
+        }
+        let idle_at_once = self.host.network.idle_seconds == 0;
+        if idle_at_once {
+            self.release_bridge();
+        }
+        let enders = std::mem::take(&mut self.enders);
+        self.answer_all(enders, &Ok(()));
+        self.connections.clear();
+        self.listener = None;
+        self.release_bridge();
+        leave_cgroup(&self)
+    }
+
+    /// Deletes what the pod has on disk.
+    fn purge(&mut self) {
+        let purged = store::remove(&self.host, &self.id);
+        self.keep(purged);
+    }
+
+    /// Takes the bridge down if this pod was its last, after the idle time in which the next one would find it. By
+    /// now the monitor holds nothing of the pod's.
+    fn release_bridge(&mut self) {
+        let Some(mut sockets) = self.left_network.take() else { return };
+        while let Ok(Idle::Wait(time)) = net::remove_idle_bridge(&mut sockets, &self.host) {
+            std::thread::sleep(time);
+        }
+    }
+}
+
+/// Leaves the monitors' cgroup and removes it if this was the last of them.
+fn leave_cgroup(monitor: &Monitor) -> Result<()> {
+    let _ = start::monitors_cgroup(&monitor.host);
+    let _ = Cgroup::open(&monitor.layout, &start::monitors_cgroup(&monitor.host));
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! Processes that clients run in containers.
+//!
+//! Invariants: the streams of one are the client's: the monitor makes them, hands over the client's ends and keeps
+//! none, so that a client that dies takes a terminal with it. Every one that ends is reaped at once, whoever still
+//! waits for its code. One whose client is gone is hung up, and killed if that does not end it.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use oci_spec::runtime::{Process, Spec};
+
+use super::container::failure_on;
+use super::deadlines::Due;
+use super::serve::Waiter;
+use super::{Monitor, Token, streams};
+use crate::engine::{self, Child, ExecInputs, Plan};
+use crate::error::{Error, ErrorKind, Result};
+use crate::pod::protocol::{Exec, Exit, Message, Reply, Streams as Sent};
+use crate::sys::epoll::Interest;
+use crate::sys::{pty, signal, socket};
+
+/// How long it may take to its execve.
+const HANDSHAKE: Duration = Duration::from_secs(60);
+/// How long after SIGHUP SIGKILL follows, for one whose client is gone.
+const HANG_UP: Duration = Duration::from_secs(5);
+
+/// A process that a client runs in a container.
+#[derive(Debug)]
+pub(super) struct ExecProcess {
+    child: Child,
+    client: Waiter,
+    /// Set until it is known whether the program runs.
+    launch: Option<Launch>,
+    /// The client knows that it came to nothing: its end is not told.
+    failed: bool,
+}
+
+/// An exec that is under way, with what its client will get.
+#[derive(Debug)]
+struct Launch {
+    plan: Plan,
+    sent: Sent,
+    theirs: Vec<OwnedFd>,
+}
+
+impl Monitor {
+    /// Answers `exec` when it is known whether the program runs.
+    pub(super) fn exec_for(&mut self, exec: Exec, waiter: Waiter) {
+        if let Err(error) = self.launch_exec(&exec, waiter) {
+            self.answer(waiter, Err(error));
+        }
+    }
+
+    fn launch_exec(&mut self, exec: &Exec, client: Waiter) -> Result<()> {
+        let slot = self.slot_of(&exec.container)?;
+        let config = self.container_dir(&exec.container).join("config.json");
+        let Some(container) = self.containers.iter().find(|container| container.slot == slot) else {
+            return Err(Error::failed("the container is gone"));
+        };
+        let (Some(init), Some(cgroup)) = (container.init(), &container.cgroup) else {
+            return Err(Error::failed(format!("container `{}` is not running", container.spec.name)));
+        };
+        let spec =
+            Spec::load(&config).map_err(|error| Error::failed(format!("{}: {error}", config.display())))?;
+        let process = process(&spec, exec)?;
+        let (stdio, [stdin, stdout, stderr]) = streams::make(exec.tty, exec.stdin)?;
+        if let (true, Some(master), Some((rows, columns))) = (exec.tty, &stdout, exec.size) {
+            pty::resize(master, rows, columns)?;
+        }
+        let sent = Sent {
+            terminal: exec.tty,
+            stdin: stdin.is_some(),
+            stdout: stdout.is_some() && !exec.tty,
+            stderr: stderr.is_some(),
+        };
+        let theirs = [stdin, stdout, stderr].into_iter().flatten().collect();
+        let plan = engine::compile_exec(ExecInputs { process: &process, init: init.as_fd(), cgroup, stdio })?;
+        let child = plan.spawn()?;
+        self.epoll.add(&child.wire, Token::Wire(child.pid).pack(), Interest::Read)?;
+        self.deadlines.set_after(Due::Handshake(child.pid), HANDSHAKE);
+        self.execs.push(ExecProcess {
+            child,
+            client,
+            launch: Some(Launch { plan, sent, theirs }),
+            failed: false,
+        });
+        Ok(())
+    }
+
+    /// The wire of an exec'd child has its word. False: the pid is no exec's.
+    pub(super) fn exec_launched(&mut self, pid: i32) -> bool {
+        let Some(exec) = self.execs.iter_mut().find(|exec| exec.child.pid == pid) else { return false };
+        let Some(Launch { plan, sent, theirs }) = exec.launch.take() else { return true };
+        let (client, failure) = (exec.client, failure_on(&exec.child.wire));
+        exec.failed = failure.is_some();
+        self.epoll.remove(&exec.child.wire);
+        self.deadlines.cancel(Due::Handshake(pid));
+        match failure {
+            // Its child half has ended, or is about to: it is reaped without a word more.
+            Some(failure) => self.answer(client, Err(plan.render(failure))),
+            None => self.answer_with(client, Ok(Reply::Streams(sent)), theirs),
+        }
+        true
+    }
+
+    /// An exec'd child did not come to its execve in time.
+    pub(super) fn exec_overdue(&mut self, pid: i32) {
+        let Some(exec) = self.execs.iter_mut().find(|exec| exec.child.pid == pid) else { return };
+        let client = exec.client;
+        self.epoll.remove(&exec.child.wire);
+        (exec.launch, exec.failed) = (None, true);
+        let _ = signal::send(&exec.child.pidfd, signal::KILL);
+        self.answer(client, Err(Error::new(ErrorKind::Timeout, "the process did not come to its execve")));
+    }
+
+    /// A child ended that is no container's first process.
+    pub(super) fn exec_ended(&mut self, ended: signal::Ended) {
+        // It may have ended before its wire was read: the reply comes first.
+        self.exec_launched(ended.pid);
+        let Some(index) = self.execs.iter().position(|exec| exec.child.pid == ended.pid) else { return };
+        let exec = self.execs.swap_remove(index);
+        self.deadlines.cancel(Due::HangUp(ended.pid));
+        if !exec.failed {
+            let exit = Exit { code: ended.code, signal: ended.signal };
+            self.tell(exec.client.connection, &Message::Exited { id: exec.client.request, exit }, Vec::new());
+        }
+    }
+
+    /// A client is gone: what it ran is hung up.
+    pub(super) fn hang_up_execs(&mut self, connection: u32) {
+        for exec in self.execs.iter_mut().filter(|exec| exec.client.connection == connection) {
+            exec.launch = None;
+            let _ = signal::send(&exec.child.pidfd, signal::HANGUP);
+            signal::send_to_group(exec.child.pid, signal::HANGUP);
+            self.deadlines.set_after(Due::HangUp(exec.child.pid), HANG_UP);
+        }
+    }
+
+    /// One that was hung up still runs.
+    pub(super) fn kill_exec(&mut self, pid: i32) {
+        if let Some(exec) = self.execs.iter().find(|exec| exec.child.pid == pid) {
+            signal::send_to_group(pid, signal::KILL);
+            let _ = signal::send(&exec.child.pidfd, signal::KILL);
+        }
+    }
+
+    /// Answers `socket`.
+    pub(super) fn socket_for(&mut self, ipv6: bool, waiter: Waiter) {
+        match socket::inet_stream(ipv6) {
+            Ok(socket) => self.answer_with(waiter, Ok(Reply::Done), vec![socket]),
+            Err(error) => self.answer(waiter, Err(error.into())),
+        }
+    }
+}
+
+/// The container's own process with another command: same user, rights, limits and environment.
+fn process(spec: &Spec, exec: &Exec) -> Result<Process> {
+    let mut process = spec.process().clone().ok_or_else(|| Error::failed("config.json has no process"))?;
+    if exec.args.is_empty() {
+        return Err(Error::new(ErrorKind::Usage, "exec: no command"));
+    }
+    process.set_args(Some(exec.args.clone()));
+    process.set_terminal(Some(exec.tty));
+    let mut env = process.env().clone().unwrap_or_default();
+    if exec.tty && !env.iter().any(|variable| variable.starts_with("TERM=")) {
+        env.push("TERM=xterm".into());
+    }
+    env.extend(exec.env.iter().cloned());
+    process.set_env(Some(env));
+    Ok(process)
+}

@@ -1,0 +1,352 @@
+//! The pod's sandbox: namespaces, network, cgroup, held mounts and the files of /etc, made and taken down.
+//!
+//! Invariant: each part is noted in [`Sandbox`] before the next is made, and [`Monitor::take_down`] undoes whatever
+//! is noted, in the opposite order; so a sandbox that failed half-way and one that lived for a year end alike.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use serde_json::value::RawValue;
+
+use super::{Monitor, Token, start};
+use crate::cgroup::Cgroup;
+use crate::engine::{self, Child};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::net::etc::{self, HostFiles, Names};
+use crate::net::{self, HostSockets, NetworkAttachment, Owner};
+use crate::pod::protocol::{HeldMount, NamespaceMode, Network, SandboxSpec};
+use crate::pod::record::{self, ProcessId, SandboxState};
+use crate::pod::volume;
+use crate::sys::epoll::Interest;
+use crate::sys::mount::{self, Attributes, Depth, Propagation};
+use crate::sys::ns::{self, Namespaces};
+use crate::sys::{daemon, signal};
+
+/// Where `ip netns` looks for named networks.
+const NETNS_DIR: &str = "/run/netns";
+
+/// What there is of a sandbox.
+#[derive(Debug)]
+pub(super) struct Sandbox {
+    pub(super) spec: SandboxSpec,
+    network: Option<HostSockets>,
+    attachment: Option<NetworkAttachment>,
+    /// The namespaces that the monitor came from, to go back to.
+    origin: Vec<(Namespaces, OwnedFd)>,
+    /// The trees that containers mount: /dev/shm and the memory volumes.
+    held: BTreeMap<String, OwnedFd>,
+    pub(super) cgroup: Option<Cgroup>,
+    netns_link: Option<PathBuf>,
+    /// The init of a shared pid namespace.
+    init: Option<Init>,
+}
+
+/// The init of a shared pid namespace.
+#[derive(Debug)]
+struct Init {
+    child: Child,
+    process: ProcessId,
+    cgroup: Cgroup,
+}
+
+impl Sandbox {
+    fn new(spec: SandboxSpec) -> Self {
+        Self {
+            spec,
+            network: None,
+            attachment: None,
+            origin: Vec::new(),
+            held: BTreeMap::new(),
+            cgroup: None,
+            netns_link: None,
+            init: None,
+        }
+    }
+
+    /// The init of the shared pid namespace as the host sees it.
+    pub(super) fn init_process(&self) -> Option<ProcessId> {
+        self.init.as_ref().map(|init| init.process)
+    }
+
+    /// The pidfd of the shared pid namespace's init, through which it is joined.
+    pub(super) fn shared_pid_namespace(&self) -> Option<BorrowedFd<'_>> {
+        self.init.as_ref().map(|init| init.child.pidfd.as_fd())
+    }
+
+    /// The link in /run/netns.
+    pub(super) fn netns_link(&self) -> Option<&Path> {
+        self.netns_link.as_deref()
+    }
+
+    /// The tree that a container mounts, or a folder in it.
+    pub(super) fn held_tree(&self, mount: &HeldMount) -> Result<OwnedFd> {
+        let tree = self.held.get(&mount.tree).ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("the sandbox holds no tree {:?}", mount.tree))
+        })?;
+        match &mount.sub_path {
+            Some(sub_path) => volume::open_sub_path(tree, sub_path),
+            None => Ok(crate::sys::stream::duplicate(tree.as_fd())?),
+        }
+        .context(|| format!("mount {:?}", mount.destination))
+    }
+
+    fn owns(&self, mode: NamespaceMode) -> bool {
+        mode != NamespaceMode::Host
+    }
+
+    /// Moves the monitor into the pod's namespaces.
+    fn unshare(&mut self) -> Result<()> {
+        let mut kinds = Namespaces::NONE;
+        let mut origin = Vec::new();
+        if self.spec.network != Network::Host {
+            kinds = kinds.with(Namespaces::NET).with(Namespaces::UTS);
+            origin.extend([("net", Namespaces::NET), ("uts", Namespaces::UTS)]);
+        }
+        if self.owns(self.spec.ipc) {
+            kinds = kinds.with(Namespaces::IPC);
+            origin.push(("ipc", Namespaces::IPC));
+        }
+        for (name, kind) in origin {
+            let path = format!("/proc/self/ns/{name}");
+            let file = std::fs::File::open(&path).context(|| path)?;
+            self.origin.push((kind, file.into()));
+        }
+        if !kinds.is_empty() {
+            ns::unshare(kinds).map_err(|errno| errno.during("unshare(the pod's namespaces)"))?;
+        }
+        Ok(())
+    }
+
+    /// A detached tmpfs that containers mount by clones of it.
+    fn hold(&mut self, name: &str, size: Option<u64>, mode: &str) -> Result<()> {
+        let make = || -> std::result::Result<OwnedFd, crate::sys::Errno> {
+            let context = mount::fsopen(c"tmpfs")?;
+            let mode = CString::new(mode).expect("a mode is digits");
+            mount::fsconfig(context.as_fd(), c"mode", Some(&mode))?;
+            if let Some(size) = size {
+                let size = CString::new(size.to_string()).expect("a number is digits");
+                mount::fsconfig(context.as_fd(), c"size", Some(&size))?;
+            }
+            mount::fsconfig_create(context.as_fd())?;
+            let tree = mount::fsmount(context.as_fd(), Attributes::NOSUID | Attributes::NODEV)?;
+            mount::mount_setattr(tree.as_fd(), Depth::One, Attributes::default(), Some(Propagation::Shared))?;
+            Ok(tree)
+        };
+        let tree = make().map_err(|errno| errno.during(format!("fsmount(tmpfs for {name:?})")))?;
+        self.held.insert(name.into(), tree);
+        Ok(())
+    }
+
+    fn addresses(&self) -> Vec<IpAddr> {
+        self.attachment.iter().flat_map(|attachment| attachment.addresses.iter().map(|at| at.ip)).collect()
+    }
+
+    /// The host's addresses as the pod sees them.
+    pub(super) fn host_addresses(&self) -> Vec<IpAddr> {
+        self.attachment.iter().flat_map(|attachment| attachment.gateways.iter().copied()).collect()
+    }
+
+    /// The pod's hosts, hostname and resolv.conf, which its containers bind.
+    fn write_etc(&self, folder: &Path) -> Result<()> {
+        std::fs::create_dir(folder).context(|| format!("mkdir({})", folder.display()))?;
+        let spec = &self.spec;
+        let aliases: Vec<etc::HostAlias> = spec
+            .host_aliases
+            .iter()
+            .map(|alias| etc::HostAlias { ip: alias.ip, hostnames: alias.hostnames.clone() })
+            .collect();
+        let hosts = if spec.network == Network::Host {
+            etc::hosts_of_host_network(&HostFiles::read(Path::new("/")), &aliases)
+        } else {
+            let names = Names {
+                hostname: &spec.hostname,
+                subdomain: spec.subdomain.as_deref(),
+                namespace: &spec.namespace,
+            };
+            etc::hosts(&names, &self.addresses(), &aliases)
+        };
+        start::write_file(&folder.join("hosts"), &hosts, 0o644)?;
+        start::write_file(&folder.join("hostname"), &etc::hostname(&spec.hostname), 0o644)?;
+        start::write_file(&folder.join("resolv.conf"), &spec.resolv_conf, 0o644)
+    }
+
+    /// Names the pod's network for `ip netns`. Our own code never follows the link: once the monitor is gone its
+    /// pid may be a stranger's.
+    fn link_netns(&mut self, monitor: i32) -> Result<()> {
+        let Some(name) = &self.spec.netns_link else { return Ok(()) };
+        let link = Path::new(NETNS_DIR).join(name);
+        let target = format!("/proc/{monitor}/ns/net");
+        std::fs::create_dir_all(NETNS_DIR).context(|| format!("mkdir({NETNS_DIR})"))?;
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(&target, &link)
+            .context(|| format!("symlink({target:?}, {})", link.display()))?;
+        self.netns_link = Some(link);
+        Ok(())
+    }
+}
+
+impl Monitor {
+    /// Answers `create-sandbox`; what was made of one that failed is undone with the pod.
+    pub(super) fn create_sandbox(&mut self, spec: SandboxSpec) -> Result<()> {
+        if self.sandbox.is_some() || self.ending.is_some() {
+            return Err(Error::new(ErrorKind::Exists, "the pod has its sandbox already, or is ending"));
+        }
+        self.sandbox = Some(Sandbox::new(spec));
+        if let Err(error) = self.make_sandbox() {
+            self.take_down();
+            return Err(error);
+        }
+        let ips = self.sandbox.as_ref().map(Sandbox::addresses).unwrap_or_default();
+        self.status.state = SandboxState::Ready;
+        self.status.ready_at = record::now();
+        self.status.ips = ips;
+        self.write_live()?;
+        self.publish_sandbox();
+        Ok(())
+    }
+
+    fn make_sandbox(&mut self) -> Result<()> {
+        let Some(sandbox) = &mut self.sandbox else { return Ok(()) };
+        if let Network::Bridge { .. } = sandbox.spec.network {
+            sandbox.network = Some(HostSockets::open().context(|| "network")?);
+        }
+        sandbox.unshare()?;
+        if let (Some(sockets), Network::Bridge { ports }) = (&mut sandbox.network, &sandbox.spec.network) {
+            let name = sandbox.spec.netns_link.as_deref().unwrap_or(&sandbox.spec.hostname);
+            let owner = Owner { id: &self.id, name };
+            let attachment = net::attach(sockets, &self.host, owner, ports).context(|| "network")?;
+            self.status.network =
+                serde_json::to_string(&attachment).ok().and_then(|text| RawValue::from_string(text).ok());
+            sandbox.attachment = Some(attachment);
+        }
+        if sandbox.spec.network == Network::None {
+            crate::sys::socket::loopback_up().context(|| "network")?;
+        }
+        if sandbox.spec.network != Network::Host {
+            daemon::set_hostname(&sandbox.spec.hostname)?;
+        }
+        for (name, value) in &sandbox.spec.sysctls {
+            write_sysctl(&sandbox.spec, name, value)?;
+        }
+        if sandbox.owns(sandbox.spec.ipc) {
+            sandbox.hold(HeldMount::SHM, Some(sandbox.spec.shm_size), "1777")?;
+        }
+        for (name, size) in sandbox.spec.memory_volumes.clone() {
+            sandbox.hold(&name, size, "0777")?;
+        }
+        let cgroup = Cgroup::create(&self.layout, &sandbox.spec.cgroup, sandbox.spec.resources.as_ref())?;
+        sandbox.cgroup = Some(cgroup);
+        sandbox.write_etc(&self.host.pod_state_dir(&self.id).join("etc"))?;
+        if self.host.links_netns() {
+            sandbox.link_netns(self.me.pid)?;
+        }
+        if sandbox.spec.pid == NamespaceMode::Pod {
+            self.start_pod_init()?;
+        }
+        Ok(())
+    }
+
+    /// Starts the init of a shared pid namespace, in a leaf of its own: no inner cgroup has tasks.
+    fn start_pod_init(&mut self) -> Result<()> {
+        let Some(sandbox) = &mut self.sandbox else { return Ok(()) };
+        let cgroup = Cgroup::create(&self.layout, &format!("{}/init", sandbox.spec.cgroup), None)?;
+        let child = engine::compile_pod_init(&cgroup)?.spawn()?;
+        self.epoll.add(&child.wire, Token::Wire(child.pid).pack(), Interest::Read)?;
+        let process = start::process(start::host_pid(&child.pidfd)?)?;
+        sandbox.init = Some(Init { child, process, cgroup });
+        Ok(())
+    }
+
+    /// The wire of the shared pid namespace's init says that it is ready, or gone.
+    pub(super) fn pod_init_ready(&mut self, pid: i32) -> bool {
+        let init = self.sandbox.as_ref().and_then(|sandbox| sandbox.init.as_ref());
+        let Some(init) = init.filter(|init| init.child.pid == pid) else { return false };
+        self.epoll.remove(&init.child.wire);
+        true
+    }
+
+    /// Whether the child that ended is the shared pid namespace's init: then the kernel has ended the pod.
+    pub(super) fn pod_init_ended(&mut self, pid: i32) -> bool {
+        let Some(sandbox) = &mut self.sandbox else { return false };
+        if sandbox.init.as_ref().is_none_or(|init| init.child.pid != pid) {
+            return false;
+        }
+        if let Some(init) = sandbox.init.take() {
+            let _ = init.cgroup.remove();
+        }
+        true
+    }
+
+    /// Ends the shared pid namespace's init, after the containers.
+    pub(super) fn stop_pod_init(&mut self) -> bool {
+        let init = self.sandbox.as_ref().and_then(|sandbox| sandbox.init.as_ref());
+        init.is_some_and(|init| signal::send(&init.child.pidfd, signal::KILL).is_ok())
+    }
+
+    /// Takes the sandbox down, whatever there is of it; no process of the pod is left. What cannot be undone is
+    /// noted for `monitor.log` and left to `recovery`.
+    pub(super) fn take_down(&mut self) {
+        let Some(mut sandbox) = self.sandbox.take() else { return };
+        let mut failures = Vec::new();
+        let mut note = |result: Result<()>| failures.extend(result.err());
+        if let Some(link) = sandbox.netns_link.take() {
+            note(std::fs::remove_file(&link).context(|| format!("unlink({})", link.display())));
+        }
+        if let Some(init) = sandbox.init.take() {
+            note(init.cgroup.remove());
+        }
+        if let Some(cgroup) = sandbox.cgroup.take() {
+            note(cgroup.remove());
+        }
+        if let (Some(sockets), Some(attachment)) = (&mut sandbox.network, sandbox.attachment.take()) {
+            note(net::detach(sockets, &self.host, &attachment));
+            self.status.network = None;
+        }
+        sandbox.held.clear();
+        self.left_network = sandbox.network.take();
+        for (kind, namespace) in sandbox.origin.drain(..) {
+            // The pod's namespaces end with the last process in them: this one, now.
+            note(
+                ns::setns(namespace.as_fd(), kind).map_err(|errno| errno.during("setns(the host's)").into()),
+            );
+        }
+        for error in failures {
+            self.keep(Err(error));
+        }
+    }
+}
+
+/// Writes one sysctl of the pod's own namespaces, as /proc shows them to this process.
+fn write_sysctl(spec: &SandboxSpec, name: &str, value: &str) -> Result<()> {
+    let path = sysctl_path(spec, name)?;
+    std::fs::write(&path, value).context(|| format!("sysctl {name}={value}"))
+}
+
+/// Where a sysctl lies, if it belongs to a namespace that the pod has of its own. All others are the host's.
+fn sysctl_path(spec: &SandboxSpec, name: &str) -> Result<PathBuf> {
+    let refuse = |why: &str| Err(Error::new(ErrorKind::Manifest, format!("sysctl {name}: {why}")));
+    let ipc = ["kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."];
+    if ipc.iter().any(|prefix| name.starts_with(prefix)) {
+        if spec.ipc == NamespaceMode::Host {
+            return refuse("the pod uses the host's IPC namespace");
+        }
+    } else if name.starts_with("net.") {
+        if spec.network == Network::Host {
+            return refuse("the pod uses the host's network");
+        }
+    } else {
+        return refuse("it belongs to no namespace of the pod");
+    }
+    let mut path = PathBuf::from("/proc/sys");
+    for part in name.split('.') {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        if part.is_empty() || !part.bytes().all(plain) {
+            return refuse("not a name in dotted form");
+        }
+        path.push(part);
+    }
+    Ok(path)
+}

@@ -1,0 +1,121 @@
+//! How a monitor comes to be: spawned by a client, it lets go of it and settles on the host.
+//!
+//! Invariant: after [`settle`] nothing that happens to the client, its session, its unit or its cgroup reaches the
+//! monitor, and nothing of the pod's limits does.
+
+use std::io::ErrorKind as IoKind;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::cgroup::{Cgroup, Layout};
+use crate::error::{Context, Error, Result};
+use crate::host::Host;
+use crate::pod::record::ProcessId;
+use crate::sys::{daemon, socket};
+
+/// How much the monitor is spared when memory runs out: it is small, and its pod dies with it.
+const OOM_SCORE_ADJUST: i32 = -998;
+
+/// The cgroup of all monitors, below the host's parent.
+const CGROUP: &str = "monitors";
+
+/// The path of the monitors' cgroup.
+pub(super) fn monitors_cgroup(host: &Host) -> String {
+    format!("{}/{CGROUP}", host.cgroup_parent.trim_end_matches('/'))
+}
+
+/// Starts the monitor of pod `id`; the socket owns the pod until it says `commit`.
+pub(in crate::pod) fn spawn(host: &Host, id: &str, host_pid: bool) -> Result<OwnedFd> {
+    let (ours, theirs) = socket::pair()?;
+    let layout = Layout::detect()?;
+    // Born in its own cgroup, so that no session's or unit's end takes it along. The last monitor's end may remove
+    // the cgroup in between: then it is made again.
+    for _ in 0..3 {
+        let join = Cgroup::create_for_supervisor(&layout, &monitors_cgroup(host))?.join()?;
+        let arguments = ["podrun", "monitor", id];
+        let unified = join.unified.as_ref().map(AsFd::as_fd);
+        match daemon::launch(&arguments, theirs.as_fd(), unified, !host_pid) {
+            Ok(_) => return Ok(ours),
+            Err(error) if error.is_not_found() || error.is_no_device() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Error::failed(format!("the cgroup {} keeps vanishing", monitors_cgroup(host))))
+}
+
+/// Leaves the maker's v1 cgroups (it was born outside the unified one), and takes what protection from the OOM
+/// killer the host grants: without CAP_SYS_RESOURCE not below what its maker has.
+pub(super) fn settle(host: &Host, layout: &Layout) -> Result<()> {
+    Cgroup::create_for_supervisor(layout, &monitors_cgroup(host))?.join()?.enter_v1()?;
+    // Refused where it would raise the protection without the right to: the monitor keeps what it has.
+    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJUST.to_string());
+    Ok(())
+}
+
+/// The pod's folder in the state dir, and the dirs above.
+pub(super) fn make_state_dir(path: &Path) -> Result<()> {
+    let make = |path: &Path, mode: u32| match std::fs::DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() == IoKind::AlreadyExists => Ok(()),
+        other => other.context(|| format!("mkdir({})", path.display())),
+    };
+    if let Err(error) = make(path, 0o700) {
+        let pods = path.parent().ok_or(error)?;
+        let state = pods.parent().expect("a pod's folder lies two below the state dir");
+        std::fs::create_dir_all(state).context(|| format!("mkdir({})", state.display()))?;
+        make(pods, 0o711)?;
+        make(path, 0o700)?;
+    }
+    Ok(())
+}
+
+/// This process as the host sees it: its pid there, since its own namespace gives another, and its start.
+pub(super) fn own_process() -> Result<ProcessId> {
+    let shown = std::fs::read_link("/proc/self").context(|| "readlink(/proc/self)")?;
+    let pid = shown.to_str().and_then(|pid| pid.parse().ok());
+    process(pid.ok_or_else(|| Error::failed("/proc/self names no process: is /proc the host's?"))?)
+}
+
+/// The process of host pid `pid`, with its start time.
+pub(super) fn process(pid: i32) -> Result<ProcessId> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = std::fs::read_to_string(&path).context(|| path.clone())?;
+    // The name in parentheses may hold anything; fields are counted from its end. The start is field 22.
+    let start =
+        stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(19)?.parse().ok());
+    let start_time = start.ok_or_else(|| Error::failed(format!("{path}: no start time in it")))?;
+    Ok(ProcessId { pid, start_time })
+}
+
+/// The pid that the host gives the process behind `pidfd`.
+pub(super) fn host_pid(pidfd: &OwnedFd) -> Result<i32> {
+    use std::os::fd::AsRawFd;
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let info = std::fs::read_to_string(&path).context(|| path.clone())?;
+    info.lines()
+        .find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
+        .filter(|pid| *pid > 0)
+        .ok_or_else(|| Error::failed(format!("{path}: the process is gone")))
+}
+
+/// Writes a small file of the pod's own, in place.
+pub(super) fn write_file(path: &Path, text: &str, mode: u32) -> Result<()> {
+    use std::io::Write;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(mode);
+    options
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .context(|| format!("write({})", path.display()))
+}
+
+/// Adds to a small file of the pod's own.
+pub(super) fn append(path: &Path, text: &str) -> Result<()> {
+    use std::io::Write;
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true).mode(0o600);
+    options
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .context(|| format!("write({})", path.display()))
+}
