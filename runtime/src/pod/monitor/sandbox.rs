@@ -211,7 +211,7 @@ impl Monitor {
     fn make_sandbox(&mut self) -> Result<()> {
         let Some(sandbox) = &mut self.sandbox else { return Ok(()) };
         if let Network::Bridge { .. } = sandbox.spec.network {
-            sandbox.network = Some(HostSockets::open().context(|| "network")?);
+            sandbox.network = Some(HostSockets::open(&self.host).context(|| "network")?);
         }
         sandbox.unshare()?;
         if let (Some(sockets), Network::Bridge { ports }) = (&mut sandbox.network, &sandbox.spec.network) {
