@@ -2,6 +2,7 @@
 
 mod faults;
 mod harness;
+mod image;
 mod images;
 mod lifecycle;
 mod manifests;
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
     }
     let mut suite = Suite::default();
     harness::add(&mut suite);
+    image::add(&mut suite);
     images::add(&mut suite);
     manifests::add(&mut suite);
     pods::add(&mut suite);

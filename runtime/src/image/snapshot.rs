@@ -99,3 +99,59 @@ pub fn remove(host: &Host, cid: &str) -> Result<()> {
     };
     sys::dir::remove_tree(&all, cid.as_bytes()).context(|| format!("snapshot of container {cid}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+    use std::path::Path;
+
+    use super::*;
+    use crate::image::Digest;
+
+    /// Only root mounts an overlay here.
+    fn is_root() -> bool {
+        fs::metadata("/proc/self").unwrap().uid() == 0
+    }
+
+    #[test]
+    fn a_snapshot_shows_its_layers_and_keeps_what_is_written_to_itself() {
+        if !is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host { root: dir.path().into(), ..Host::default() };
+        let layers = ChainId::stack(&[Digest::of(b"1"), Digest::of(b"2")]);
+        for (number, layer) in layers.iter().enumerate() {
+            let tree = layer_dir(&host, layer);
+            fs::create_dir_all(&tree).unwrap();
+            fs::write(tree.join("both"), number.to_string()).unwrap();
+            fs::write(tree.join(number.to_string()), "").unwrap();
+        }
+        let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        for _ in 0..2 {
+            let snapshot = prepare(&host, "cid", &layers).unwrap();
+            let mount = snapshot.mount().unwrap();
+            let root = sys::dir::path_of(mount.as_fd());
+            let root = Path::new(&root);
+            assert_eq!(fs::read_to_string(root.join("both")).unwrap(), "1");
+            assert!(root.join("0").exists() && root.join("1").exists() && !root.join("new").exists());
+            fs::write(root.join("new"), "").unwrap();
+            assert!(snapshot.upper.join("new").exists());
+        }
+        assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
+        remove(&host, "cid").unwrap();
+        remove(&host, "cid").unwrap();
+        assert!(!dir.path().join("snapshots/cid").exists());
+    }
+
+    #[test]
+    fn an_image_without_layers_is_an_empty_root() {
+        if !is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host { root: dir.path().into(), ..Host::default() };
+        let mount = prepare(&host, "cid", &[]).unwrap().mount().unwrap();
+        assert_eq!(fs::read_dir(sys::dir::path_of(mount.as_fd())).unwrap().count(), 0);
+    }
+}

@@ -4,6 +4,9 @@
 //! content holds `ingest` shared for as long as it takes, and whoever collects takes it exclusively
 //! without waiting: so nothing that is being made is ever collected, and a crashed maker holds nothing.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io;

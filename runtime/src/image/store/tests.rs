@@ -1,0 +1,118 @@
+//! The store's records, names and leases, without any content.
+
+use super::*;
+use crate::image::config::ImageConfig;
+
+struct Bench {
+    _dir: tempfile::TempDir,
+    store: ImageStore,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host { root: dir.path().join("root"), ..Host::default() };
+        let store = ImageStore::open(&host).unwrap();
+        Self { _dir: dir, store }
+    }
+
+    fn put(&self, content: &str, names: &[&str]) -> Image {
+        let record = Record::new(Digest::of(content.as_bytes()), ImageConfig::default());
+        let names: Vec<_> = names.iter().map(|name| name.parse::<Reference>().unwrap().to_string()).collect();
+        self.store.put(record, &names).unwrap()
+    }
+
+    fn find(&self, text: &str) -> Option<Digest> {
+        self.store.find(text).unwrap().map(|image| image.id)
+    }
+}
+
+#[test]
+fn a_name_moves_and_its_old_image_stays_without_one() {
+    let bench = Bench::new();
+    let old = bench.put("old", &["app:1"]);
+    let new = bench.put("new", &["app:1", "app:2"]);
+    assert_eq!(bench.find("app:1").as_ref(), Some(&new.id));
+    let all = bench.store.list().unwrap();
+    assert_eq!(all.len(), 2);
+    assert!(all.iter().any(|image| image.id == old.id && image.names.is_empty()));
+    assert_eq!(bench.find(old.id.short()), Some(old.id));
+    assert_eq!(bench.find("app:3"), None);
+}
+
+#[test]
+fn a_name_wins_over_the_beginning_of_an_id() {
+    let bench = Bench::new();
+    let image = bench.put("x", &[]);
+    let prefix = image.id.hex()[..6].to_owned();
+    assert_eq!(bench.find(&prefix), Some(image.id.clone()));
+    let named = bench.put("y", &[&prefix]);
+    assert_eq!(bench.find(&prefix), Some(named.id));
+    assert_eq!(bench.find(&image.id.to_string()), Some(image.id));
+}
+
+#[test]
+fn an_image_in_use_goes_only_by_force() {
+    let bench = Bench::new();
+    let image = bench.put("x", &["app:1"]);
+    bench.store.lease("pod", &[&image]).unwrap();
+    let error = bench.store.remove("app:1", false).unwrap_err();
+    assert!(error.message().contains("in use by pod"), "{error}");
+    bench.store.release("pod").unwrap();
+    bench.store.release("pod").unwrap();
+    let removal = bench.store.remove("app:1", false).unwrap();
+    assert_eq!(removal.deleted, Some(image.id));
+    assert_eq!(bench.store.remove("app:1", false).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn the_last_name_takes_the_image_along() {
+    let bench = Bench::new();
+    let image = bench.put("x", &["app:1", "app:2"]);
+    assert!(bench.store.remove(image.id.short(), false).unwrap_err().message().contains("several names"));
+    let first = bench.store.remove("app:1", false).unwrap();
+    assert_eq!((first.untagged.len(), first.deleted), (1, None));
+    assert_eq!(bench.store.remove("app:2", false).unwrap().deleted, Some(image.id));
+    assert!(bench.store.list().unwrap().is_empty());
+}
+
+#[test]
+fn a_damaged_record_is_seen_and_can_go() {
+    let bench = Bench::new();
+    let image = bench.put("x", &["app:1"]);
+    let path = bench.store.images_dir().join(format!("{}.json", image.id.hex()));
+    fs::write(&path, "{").unwrap();
+    let all = bench.store.list().unwrap();
+    assert!(all[0].damage.is_some() && all[0].id == image.id);
+    assert_eq!(bench.store.remove(image.id.short(), false).unwrap().deleted, Some(image.id));
+}
+
+#[test]
+fn what_a_crash_left_is_swept_unless_somebody_is_at_work() {
+    let bench = Bench::new();
+    let left = bench.store.tmp_dir().join("left/tree");
+    fs::create_dir_all(&left).unwrap();
+    fs::create_dir_all(bench.store.host().root.join("layers/unknown")).unwrap();
+    let lock = bench.store.begin_ingest().unwrap();
+    bench.put("x", &["app:1"]);
+    ImageStore::open(bench.store.host()).unwrap();
+    bench.store.remove("app:1", false).unwrap();
+    assert!(left.exists() && bench.store.host().root.join("layers/unknown").exists());
+    drop(lock);
+    bench.put("x", &["app:1"]);
+    ImageStore::open(bench.store.host()).unwrap();
+    bench.store.remove("app:1", false).unwrap();
+    for name in ["tmp", "trash", "layers"] {
+        assert_eq!(fs::read_dir(bench.store.host().root.join(name)).unwrap().count(), 0, "{name}");
+    }
+}
+
+#[test]
+fn nobody_else_looks_into_the_store() {
+    let bench = Bench::new();
+    let root = &bench.store.host().root;
+    fs::set_permissions(root, fs::Permissions::from_mode(0o755)).unwrap();
+    ImageStore::open(bench.store.host()).unwrap();
+    assert_eq!(fs::metadata(root).unwrap().permissions().mode() & 0o066, 0);
+    assert_eq!(fs::metadata(root.join("layers")).unwrap().permissions().mode() & 0o777, 0o700);
+}
