@@ -120,8 +120,10 @@ fn a_spoilt_blob_is_refused(host: &Host) -> Result<()> {
     let registry = Registry::start(host)?;
     let name = registry.publish("busybox", "lab/busybox", "1")?;
     let layout = fixtures::path("busybox")?;
-    let json = |path: &str| -> Result<Value> { Ok(serde_json::from_slice(&std::fs::read(layout.join(path))?)?) };
-    let manifest = json("index.json")?["manifests"][0]["digest"].as_str().context("digest")?.replace(':', "/");
+    let json =
+        |path: &str| -> Result<Value> { Ok(serde_json::from_slice(&std::fs::read(layout.join(path))?)?) };
+    let manifest =
+        json("index.json")?["manifests"][0]["digest"].as_str().context("digest")?.replace(':', "/");
     let manifest = json(&format!("blobs/{manifest}"))?;
     let blob = registry.blob(manifest["layers"][0]["digest"].as_str().context("digest")?);
     let good = std::fs::read(&blob)?;

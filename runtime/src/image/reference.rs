@@ -363,7 +363,8 @@ mod tests {
         #[test]
         fn the_grammar_is_taken_whole(
             domain in "([a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?\\.[a-z]{2,4}(:[1-9][0-9]{0,3})?/)?",
-            path in "[a-z0-9]{1,6}((\\.|_|__|-{1,3})[a-z0-9]{1,4}){0,2}(/[a-z0-9]{1,6}((\\.|_|__|-{1,3})[a-z0-9]{1,4}){0,2}){0,3}",
+            // A first part with a dot would be a registry.
+            path in "[a-z0-9]{1,6}((_|__|-{1,3})[a-z0-9]{1,4}){0,2}(/[a-z0-9]{1,6}((\\.|_|__|-{1,3})[a-z0-9]{1,4}){0,2}){0,3}",
             tag in "(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,20})?",
         ) {
             let text = format!("{domain}{path}{tag}");
