@@ -53,6 +53,9 @@ struct Globals {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Create(pod::create::Args),
+    Run(Box<pod::run::Args>),
+    Delete(pod::delete::Args),
     Get(pod::get::Args),
     Describe(pod::describe::Args),
     Logs(pod::logs::Args),
@@ -75,7 +78,12 @@ enum Command {
 impl Command {
     /// Whether the verb touches what only root may: all do, but those listed.
     fn needs_root(&self) -> bool {
-        !matches!(self, Self::Completion(_) | Self::Man(_) | Self::Validate(_) | Self::Version(_))
+        match self {
+            Self::Completion(_) | Self::Man(_) | Self::Validate(_) | Self::Version(_) => false,
+            Self::Create(args) => !args.is_dry_run(),
+            Self::Run(args) => !args.is_dry_run(),
+            _ => true,
+        }
     }
 }
 
@@ -131,6 +139,9 @@ impl Parsed {
         })?;
         let context = Context { host, config, given_namespace: globals.namespace };
         match self.cli.command {
+            Command::Create(args) => pod::create::run(&args, &context),
+            Command::Run(args) => pod::run::run(&args, &context),
+            Command::Delete(args) => pod::delete::run(&args, &context),
             Command::Get(args) => pod::get::run(&args, &context),
             Command::Describe(args) => pod::describe::run(&args, &context),
             Command::Logs(args) => pod::logs::run(&args, &context),

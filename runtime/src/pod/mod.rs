@@ -3,6 +3,7 @@
 pub mod changes;
 pub mod client;
 pub mod doctor;
+pub mod launch;
 pub mod logs;
 pub mod monitor;
 pub mod protocol;
@@ -17,6 +18,7 @@ pub mod bundle;
 pub mod names;
 pub mod namespaces;
 pub mod record;
+pub mod recovery;
 pub mod resources;
 pub mod sandbox;
 pub mod volume;

@@ -6,7 +6,7 @@
 mod edit;
 
 pub use edit::{Guard, boot_id, create, hold, remove};
-pub(in crate::pod) use edit::{folder_names, removed_name};
+pub(in crate::pod) use edit::{folder_names, mark, unmark};
 
 use std::fs::{File, TryLockError};
 use std::path::Path;

@@ -122,8 +122,7 @@ pub fn hold(host: &Host, id: &str) -> Result<Option<Guard>> {
 /// Removes all that is left on disk of a pod that has no monitor any more. Can be done again after
 /// every failure and at every point where it was cut off.
 pub fn remove(host: &Host, id: &str) -> Result<()> {
-    // The sign that something of this pod is under way.
-    make_folder(&host.pod_state_dir(id), 0o711, host)?;
+    mark(host, id)?;
     let pods = host.root.join("pods");
     let (folder, gone) = (pods.join(id), pods.join(removed_name(id)));
     match std::fs::rename(&folder, &gone) {
@@ -144,8 +143,18 @@ pub fn remove(host: &Host, id: &str) -> Result<()> {
     remove_folders(host, id)
 }
 
+/// Makes the folder in the state dir: the sign that something of this pod is alive or under way.
+pub(in crate::pod) fn mark(host: &Host, id: &str) -> Result<()> {
+    make_folder(&host.pod_state_dir(id), 0o711, host)
+}
+
+/// Removes that folder: nothing of this pod is alive or under way.
+pub(in crate::pod) fn unmark(host: &Host, id: &str) -> Result<()> {
+    remove_tree(&host.state_dir.join("pods"), id.as_bytes())
+}
+
 /// What a pod's folder is called once it is being removed.
-pub(in crate::pod) fn removed_name(id: &str) -> String {
+fn removed_name(id: &str) -> String {
     format!(".{id}")
 }
 
@@ -171,7 +180,7 @@ fn remove_folders(host: &Host, id: &str) -> Result<()> {
     let pods = host.root.join("pods");
     remove_tree(&pods, removed_name(id).as_bytes())?;
     remove_tree(&pods, id.as_bytes())?;
-    remove_tree(&host.state_dir.join("pods"), id.as_bytes())
+    unmark(host, id)
 }
 
 fn remove_tree(parent: &Path, name: &[u8]) -> Result<()> {

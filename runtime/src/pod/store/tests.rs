@@ -88,7 +88,7 @@ fn a_removal_that_was_cut_off_goes_on() {
     let (_dir, host) = host();
     let (sandbox, _guard) = create(&host, &mut pod("web")).unwrap();
     let pods = host.root.join("pods");
-    std::fs::rename(pods.join(&sandbox.id), pods.join(removed_name(&sandbox.id))).unwrap();
+    std::fs::rename(pods.join(&sandbox.id), pods.join(format!(".{}", sandbox.id))).unwrap();
     remove(&host, &sandbox.id).unwrap();
     assert!(folder_names(&pods).is_empty());
     assert!(list(&host).unwrap().is_empty());

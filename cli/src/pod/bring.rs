@@ -1,0 +1,103 @@
+//! Bringing pods up, for `create` and `run` alike: the images, then the pod, with what is awaited on stderr.
+//!
+//! Invariant: an image that cannot be had is found out before anything of the pod is made.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use runtime::image::{ImageStore, Reference};
+use runtime::pod::launch::{self, Options, Ready, Up};
+use runtime::pod::manifest::{Container, ImagePullPolicy, Pod};
+use runtime::pod::policy::WaitFor;
+use runtime::{Error, ErrorKind, Result};
+
+use crate::args::Context;
+use crate::image::progress::Shown;
+use crate::image::pull;
+use crate::output;
+
+/// What `--wait` takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Wait {
+    /// Return as soon as the pod has its network
+    None,
+    /// Until every init container is done and every container is started
+    #[default]
+    Started,
+    /// Until every container is ready
+    Ready,
+}
+
+impl From<Wait> for WaitFor {
+    fn from(wait: Wait) -> Self {
+        match wait {
+            Wait::None => Self::None,
+            Wait::Started => Self::Started,
+            Wait::Ready => Self::Ready,
+        }
+    }
+}
+
+/// Pulls what `pod` needs and brings it up; its errors name it.
+pub(crate) fn up(context: &Context, pod: &mut Pod, wait: Wait, timeout: Option<Duration>) -> Result<Up> {
+    let deadline = timeout.filter(|timeout| !timeout.is_zero()).map(|timeout| Instant::now() + timeout);
+    let called = title(pod);
+    let images = images(context, pod).map_err(|error| error.context(&called))?;
+    let options = Options { wait: wait.into(), deadline };
+    let mut note = |awaited: &str| output::note(format_args!("{called}: {awaited}"));
+    let up =
+        launch::up(&context.host, pod, &images, &options, &mut note).map_err(|error| match error.kind() {
+            // `pods "web" already exists` says it all.
+            ErrorKind::Exists => error,
+            _ => error.context(&called),
+        })?;
+    up.warnings.iter().for_each(|warning| output::note(format_args!("warning: {called}: {warning}")));
+    Ok(up)
+}
+
+fn title(pod: &Pod) -> String {
+    let meta = &pod.metadata;
+    if meta.name.is_empty() { format!("pod/{}*", meta.generate_name) } else { format!("pod/{}", meta.name) }
+}
+
+/// Every container's image, each fetched once as the pull policies ask.
+fn images(context: &Context, pod: &Pod) -> Result<BTreeMap<String, Ready>> {
+    let store = ImageStore::open(&context.host)?;
+    let mut fetched: BTreeMap<String, Ready> = BTreeMap::new();
+    let mut images = BTreeMap::new();
+    for container in pod.spec.all_containers() {
+        let known = fetched.get(&container.image).cloned();
+        let ready = match known {
+            Some(ready) => ready,
+            None => fetch(context, &store, container)
+                .map_err(|error| error.context(format_args!("container {:?}", container.name)))?,
+        };
+        fetched.insert(container.image.clone(), ready.clone());
+        images.insert(container.name.clone(), ready);
+    }
+    Ok(images)
+}
+
+fn fetch(context: &Context, store: &ImageStore, container: &Container) -> Result<Ready> {
+    let reference: Reference = container.image.parse()?;
+    let policy = container.image_pull_policy.unwrap_or(ImagePullPolicy::IfNotPresent);
+    let here = if policy == ImagePullPolicy::Always { None } else { store.get(&reference)? };
+    let name = reference.to_string();
+    if let Some(image) = here {
+        return match &image.damage {
+            None => Ok(Ready { image, name, pulled_millis: None }),
+            Some(why) => Err(Error::new(ErrorKind::Image, format!("image {name}: {why}"))),
+        };
+    }
+    if policy == ImagePullPolicy::Never {
+        let message = format!("image {:?} is not present with pull policy of Never", container.image);
+        return Err(Error::new(ErrorKind::Image, message).hint("load it by `podrun load FILE`"));
+    }
+    output::note(format_args!("pulling {name}"));
+    let begun = Instant::now();
+    let shown = Shown::new(false);
+    let image = store.pull(&reference, &pull::options(&context.config), &shown);
+    shown.finish();
+    let pulled_millis = u64::try_from(begun.elapsed().as_millis()).ok();
+    Ok(Ready { image: image?, name, pulled_millis })
+}

@@ -1,0 +1,119 @@
+//! `podrun create`: pods from manifests.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use runtime::pod::manifest::Pod;
+use runtime::pod::recovery;
+use runtime::{Error, ErrorKind, Result};
+
+use super::bring::{self, Wait};
+use super::manifests;
+use super::print::{self, ObjectFormat};
+use crate::args::Context;
+use crate::{duration, exit, output};
+
+/// Create pods from manifests and start them
+///
+/// A manifest is a Kubernetes v1 Pod, JSON or YAML, with any number of documents. All are checked
+/// before the first pod is made. `pod/NAME created` is printed when every init container is done and
+/// every container is started; a pod that cannot come so far is removed again.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  podrun create pod.json
+  podrun create -f web.yaml -f manifests/ --wait=ready --timeout 60s
+  podrun create --dry-run=client -o yaml pod.json
+  generate | podrun create -")]
+pub(crate) struct Args {
+    /// Manifests: files, folders of .json, .yaml and .yml, or - for standard input
+    #[arg(value_name = "FILE", required_unless_present = "filename")]
+    files: Vec<PathBuf>,
+    /// A manifest, as kubectl takes it; may be given several times
+    #[arg(short, long, value_name = "FILE")]
+    filename: Vec<PathBuf>,
+    /// What to wait for
+    #[arg(long, value_enum, default_value_t)]
+    wait: Wait,
+    /// Give up, and remove the pod, after this time [default: never]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    timeout: Option<Duration>,
+    #[command(flatten)]
+    shown: Shown,
+}
+
+/// How what was made, or would be, is shown.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Shown {
+    /// Only check, and print what would be created
+    #[arg(long, value_name = "client", value_parser = ["client", "none"], num_args = 0..=1, require_equals = true,
+          default_missing_value = "client")]
+    dry_run: Option<String>,
+    /// json, yaml, name or jsonpath=TEMPLATE
+    #[arg(short, long, value_name = "FORMAT")]
+    output: Option<ObjectFormat>,
+}
+
+impl Shown {
+    /// Whether nothing is to be made.
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.dry_run.as_deref() == Some("client")
+    }
+
+    /// Prints the pod that was made, or would be.
+    pub(crate) fn print(&self, pod: &Pod) -> Result<()> {
+        match &self.output {
+            Some(format) => print::object(format, pod),
+            None => {
+                let dry = if self.is_dry_run() { " (dry run)" } else { "" };
+                output::line(format_args!("pod/{} created{dry}", called(pod)))
+            }
+        }
+    }
+}
+
+/// The pod's name, or what it will begin with.
+fn called(pod: &Pod) -> &str {
+    let meta = &pod.metadata;
+    if meta.name.is_empty() { &meta.generate_name } else { &meta.name }
+}
+
+impl Args {
+    /// Whether the host is left alone, so that a plain user may.
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.shown.is_dry_run()
+    }
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
+    let sources: Vec<PathBuf> = args.files.iter().chain(&args.filename).cloned().collect();
+    let pods = manifests::read(&sources, context.given_namespace.as_deref())?;
+    if args.is_dry_run() {
+        pods.iter().try_for_each(|pod| args.shown.print(pod))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    recovery::reap(&context.host)?;
+    // With several pods one that fails does not keep the others from coming up, as with kubectl.
+    let mut failed: Option<Error> = None;
+    for mut pod in pods {
+        let made = bring::up(context, &mut pod, args.wait, args.timeout).map_err(own_kind);
+        match made.and_then(|_| args.shown.print(&pod)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted || output::is_closed() => return Err(error),
+            Err(error) => {
+                if let Some(earlier) = failed.replace(error) {
+                    exit::print(&earlier);
+                }
+            }
+        }
+    }
+    failed.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// 126 and 127 are for verbs that pass a child's code on; a pod that cannot start has failed.
+fn own_kind(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::CommandNotFound | ErrorKind::CommandNotExecutable => error.with_kind(ErrorKind::Failed),
+        _ => error,
+    }
+}

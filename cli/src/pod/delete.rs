@@ -1,0 +1,167 @@
+//! `podrun delete`: the end of pods.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap_complete::engine::ArgValueCompleter;
+use runtime::pod::launch::{self, Grace};
+use runtime::pod::recovery;
+use runtime::pod::store::{self, PodEntry};
+use runtime::{Error, ErrorKind, Result};
+
+use super::{manifests, target};
+use crate::args::Context;
+use crate::query::selector::Selector;
+use crate::{completion, duration, exit, output};
+
+/// Delete pods
+///
+/// Each pod gets its grace period; a second delete may only shorten it. Returns when nothing of the
+/// pods is left.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  podrun delete pod web
+  podrun delete web job --now
+  podrun delete -f pod.json
+  podrun delete pods -l app=web --grace-period=5
+  podrun delete --all --force")]
+pub(crate) struct Args {
+    /// The word `pod`, and pods by name
+    #[arg(value_name = "[pod] NAME", add = ArgValueCompleter::new(completion::pods))]
+    words: Vec<String>,
+    /// The pods of this manifest; may be given several times
+    #[arg(short, long, value_name = "FILE", conflicts_with = "words")]
+    filename: Vec<PathBuf>,
+    /// The pods with these labels: app=web,tier!=db
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    selector: Option<Selector>,
+    /// All pods of the namespace
+    #[arg(long, conflicts_with_all = ["selector", "filename"])]
+    all: bool,
+    /// All namespaces, with --all or -l
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+    /// Seconds that the containers have to end by themselves; -1 is as the manifest says
+    #[arg(long, value_name = "SECONDS", default_value_t = -1, allow_negative_numbers = true)]
+    grace_period: i64,
+    /// As --grace-period=1
+    #[arg(long, conflicts_with = "grace_period")]
+    now: bool,
+    /// Kill at once; with --grace-period=0 or alone
+    #[arg(long)]
+    force: bool,
+    /// Wait until nothing of the pods is left
+    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", action = clap::ArgAction::Set)]
+    wait: bool,
+    /// No error for a pod that does not exist
+    #[arg(long)]
+    ignore_not_found: bool,
+    /// Give up waiting after this time; the deletion goes on [default: never]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    timeout: Option<Duration>,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
+    let grace = grace(args)?;
+    recovery::reap(&context.host)?;
+    let (entries, missing) = chosen(args, context)?;
+    let mut failed: Option<Error> = None;
+    let mut fail = |error: Error| {
+        if let Some(earlier) = failed.replace(error) {
+            exit::print(&earlier);
+        }
+    };
+    missing.into_iter().for_each(&mut fail);
+    if entries.is_empty() && args.words.is_empty() && args.filename.is_empty() {
+        output::note("No resources found");
+    }
+    let forced = if grace.force { "force " } else { "" };
+    if grace.force && !entries.is_empty() {
+        output::note("warning: killed at once; the containers have no time to end by themselves");
+    }
+    // All are asked first, so that their graces pass side by side.
+    if !grace.force && (entries.len() > 1 || !args.wait) {
+        for entry in &entries {
+            launch::ask_down(&context.host, entry, grace.period).map(drop).unwrap_or_else(&mut fail);
+        }
+    }
+    let deadline = args.timeout.filter(|timeout| !timeout.is_zero()).map(|timeout| Instant::now() + timeout);
+    for entry in &entries {
+        // kubectl says it before it waits.
+        let said = output::line(format_args!("pod \"{}\" {forced}deleted", entry.name));
+        let alive = store::is_alive(&context.host, &entry.id);
+        if args.wait || grace.force || !alive {
+            let down = launch::down(&context.host, entry, grace, deadline);
+            down.map_err(|error| error.context(format_args!("pod/{}", entry.name))).unwrap_or_else(&mut fail);
+        }
+        said.unwrap_or_else(&mut fail);
+    }
+    failed.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+fn grace(args: &Args) -> Result<Grace> {
+    if args.now {
+        return Ok(Grace { period: Some(Duration::from_secs(1)), force: false });
+    }
+    match args.grace_period {
+        0 => Ok(Grace { period: Some(Duration::ZERO), force: args.force }),
+        -1 => Ok(Grace { period: None, force: args.force }),
+        seconds if args.force => {
+            let message = format!("--force kills at once, and --grace-period={seconds} does not");
+            Err(Error::new(ErrorKind::Usage, message).hint("leave one of them out"))
+        }
+        seconds => match u64::try_from(seconds) {
+            Ok(seconds) => Ok(Grace { period: Some(Duration::from_secs(seconds)), force: false }),
+            Err(_) => {
+                let message = format!("--grace-period={seconds}: must be -1, 0 or a number of seconds");
+                Err(Error::new(ErrorKind::Usage, message))
+            }
+        },
+    }
+}
+
+/// The pods meant, and an error for each that is not there.
+fn chosen(args: &Args, context: &Context) -> Result<(Vec<PodEntry>, Vec<Error>)> {
+    let names = target::names(&args.words)?;
+    if !names.is_empty() && (args.all || args.selector.is_some()) {
+        let message = "names are given, and --all or a selector too";
+        return Err(Error::new(ErrorKind::Usage, message));
+    }
+    if names.is_empty() && args.filename.is_empty() {
+        return matching(args, context).map(|entries| (entries, Vec::new()));
+    }
+    let mut wanted: Vec<(String, String)> =
+        names.into_iter().map(|name| (context.namespace().to_owned(), name)).collect();
+    for pod in manifests::read(&args.filename, context.given_namespace.as_deref())? {
+        if pod.metadata.name.is_empty() {
+            let message = "a manifest with generateName names no pod";
+            return Err(Error::new(ErrorKind::Usage, message).hint("delete the pods by name, or by -l"));
+        }
+        wanted.push((pod.metadata.namespace, pod.metadata.name));
+    }
+    let (mut entries, mut missing): (Vec<PodEntry>, Vec<Error>) = (Vec::new(), Vec::new());
+    for (namespace, name) in wanted {
+        match store::find(&context.host, &namespace, &name) {
+            Ok(entry) if entries.iter().any(|other| other.id == entry.id) => {}
+            Ok(entry) => entries.push(entry),
+            Err(error) if error.kind() == ErrorKind::NotFound && args.ignore_not_found => {}
+            Err(error) => missing.push(error),
+        }
+    }
+    Ok((entries, missing))
+}
+
+fn matching(args: &Args, context: &Context) -> Result<Vec<PodEntry>> {
+    if !args.all && args.selector.is_none() {
+        let message = "no pod is named";
+        return Err(Error::new(ErrorKind::Usage, message).hint("name pods, or give -f, -l or --all"));
+    }
+    let here = |entry: &PodEntry| args.all_namespaces || entry.namespace == context.namespace();
+    let meant = |entry: &PodEntry| {
+        args.selector.as_ref().is_none_or(|selector| selector.matches(&entry.pod.metadata.labels))
+    };
+    let all = store::list(&context.host)?.into_iter();
+    Ok(all.filter(|entry| here(entry) && meant(entry)).collect())
+}

@@ -1,0 +1,230 @@
+//! `podrun run`: a pod of one container, without a manifest.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use runtime::pod::launch::{self, Grace, Up};
+use runtime::pod::manifest::{self, Container, ContainerPort, EnvVar, ImagePullPolicy, Pod, RestartPolicy};
+use runtime::pod::record::{self, ContainerState, ContainerStatusRecord, Loaded};
+use runtime::pod::session::{self, Ended};
+use runtime::pod::{recovery, store};
+use runtime::{Error, ErrorKind, Result};
+
+use super::bring::{self, Wait};
+use super::create::Shown;
+use crate::args::Context;
+use crate::{duration, exit, output};
+
+/// Run an image in a pod of its own
+///
+/// The arguments replace the image's Cmd, or, with --command, its Entrypoint. With -i or -t the
+/// container is attached to, and its exit code is podrun's own.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  podrun run web --image=nginx:1.22 --port=80
+  podrun run job --image=busybox:1.36 --restart=Never --env=MODE=fast -- echo done
+  podrun run shell --image=debian:12 -it --rm --command -- bash
+  podrun run web --image=nginx:1.22 --dry-run=client -o yaml")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(crate) struct Args {
+    /// The pod's name
+    name: String,
+    /// The container's image
+    #[arg(long)]
+    image: String,
+    /// When to pull it [default: Always for the tag latest, else IfNotPresent]
+    #[arg(long, value_name = "POLICY", value_parser = policy)]
+    image_pull_policy: Option<ImagePullPolicy>,
+    /// A variable; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    env: Vec<EnvVar>,
+    /// A port that the container listens on
+    #[arg(long)]
+    port: Option<u16>,
+    /// Labels of the pod: app=web,tier=front [default: run=NAME]
+    #[arg(short, long, value_name = "LABELS", value_delimiter = ',')]
+    labels: Vec<String>,
+    /// When the container is started again: Always, OnFailure or Never
+    #[arg(long, default_value = "Always", value_parser = restart)]
+    restart: RestartPolicy,
+    /// The arguments are the program, not its arguments
+    #[arg(long)]
+    command: bool,
+    /// As good as root on the host
+    #[arg(long)]
+    privileged: bool,
+    /// Keep standard input open, and attach to it
+    #[arg(short = 'i', long)]
+    stdin: bool,
+    /// Give the container a terminal
+    #[arg(short, long)]
+    tty: bool,
+    /// Delete the pod once the attached container has ended
+    #[arg(long)]
+    rm: bool,
+    /// What to wait for, unless attached
+    #[arg(long, value_enum, default_value_t)]
+    wait: Wait,
+    /// Give up, and remove the pod, after this time [default: never]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    timeout: Option<Duration>,
+    #[command(flatten)]
+    shown: Shown,
+    /// Arguments for the container
+    #[arg(value_name = "ARGS", last = true)]
+    args: Vec<String>,
+}
+
+impl Args {
+    /// Whether the host is left alone, so that a plain user may.
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.shown.is_dry_run()
+    }
+
+    fn attaches(&self) -> bool {
+        self.stdin || self.tty
+    }
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
+    if !args.attaches() || args.is_dry_run() {
+        return detached(args, context);
+    }
+    attached(args, context).or_else(|error| {
+        exit::print(&error);
+        Ok(ExitCode::from(exit::code_beside_a_child(error.kind())))
+    })
+}
+
+fn detached(args: &Args, context: &Context) -> Result<ExitCode> {
+    if args.rm {
+        let message = "--rm is for a pod that is attached to";
+        return Err(Error::new(ErrorKind::Usage, message).hint("give -i or -it too"));
+    }
+    let mut pod = pod(args, context)?;
+    if !args.is_dry_run() {
+        recovery::reap(&context.host)?;
+        bring::up(context, &mut pod, args.wait, args.timeout)?;
+    }
+    args.shown.print(&pod)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn attached(args: &Args, context: &Context) -> Result<ExitCode> {
+    let mut pod = pod(args, context)?;
+    recovery::reap(&context.host)?;
+    let mut up = bring::up(context, &mut pod, Wait::Started, args.timeout)?;
+    let ended = follow(args, context, &mut up);
+    let detached = matches!(ended, Ok(None));
+    if args.rm && !detached {
+        let entry = store::find(&context.host, &up.sandbox.namespace, &up.sandbox.name)?;
+        launch::down(&context.host, &entry, Grace::default(), None)?;
+        output::note(format_args!("pod \"{}\" deleted", up.sandbox.name));
+    }
+    ended.map(|code| code.map_or(ExitCode::SUCCESS, exit::of_child))
+}
+
+/// Joins the container's streams until it ends; its exit code, or `None` when the user left it.
+fn follow(args: &Args, context: &Context, up: &mut Up) -> Result<Option<i32>> {
+    let mut containers = up.monitor.watch(0)?.containers;
+    let container = containers.pop().ok_or_else(|| Error::failed("the pod has no container"))?;
+    let tty = args.tty && super::exec::terminal_or_warn();
+    let options = session::Options {
+        stdin: args.stdin,
+        tty,
+        detach: true,
+        container: args.tty.then_some(container.id.as_str()),
+        ..session::Options::default()
+    };
+    let status = record::container_dir(&context.host, &up.sandbox.id, &container.id).join("status.json");
+    if container.record.state != ContainerState::Exited {
+        if args.stdin && tty {
+            output::note("If you don't see a command prompt, try pressing enter.");
+        }
+        let ends = up.monitor.attach(&container.id, args.stdin)?;
+        if session::run(&mut up.monitor, ends, options)? == Ended::Detached {
+            output::note(format_args!("\r\ndetached from pod/{}; it goes on", up.sandbox.name));
+            return Ok(None);
+        }
+    }
+    loop {
+        match record::load::<ContainerStatusRecord>(&status) {
+            Loaded::Present(record) if record.state == ContainerState::Exited => {
+                return Ok(Some(record.exit_code.unwrap_or_default()));
+            }
+            Loaded::Present(_) => {}
+            Loaded::Missing => return Err(Error::failed("the pod was deleted")),
+            Loaded::Unreadable(why) => return Err(Error::failed(format!("the container's status: {why}"))),
+        }
+        // Streams may be closed before the process ends; the monitor tells when it has written that down.
+        let gone = up.monitor.next(None).is_err();
+        if gone
+            && record::load::<ContainerStatusRecord>(&status)
+                .present()
+                .is_none_or(|last| last.state != ContainerState::Exited)
+        {
+            return Err(Error::failed("the pod's monitor ended unexpectedly"));
+        }
+    }
+}
+
+/// The pod that the flags describe, checked as a manifest is.
+fn pod(args: &Args, context: &Context) -> Result<Pod> {
+    let mut container = Container {
+        name: args.name.clone(),
+        image: args.image.clone(),
+        image_pull_policy: args.image_pull_policy,
+        env: args.env.clone(),
+        stdin: args.stdin,
+        stdin_once: args.stdin,
+        tty: args.tty,
+        ..Container::default()
+    };
+    if args.command { &mut container.command } else { &mut container.args }.clone_from(&args.args);
+    if let Some(port) = args.port {
+        container.ports.push(ContainerPort { container_port: port, ..ContainerPort::default() });
+    }
+    if args.privileged {
+        container.security_context.privileged = Some(true);
+    }
+    let mut pod = Pod::default();
+    pod.metadata.name.clone_from(&args.name);
+    if args.labels.is_empty() {
+        pod.metadata.labels.insert("run".into(), args.name.clone());
+    }
+    for label in &args.labels {
+        let (key, value) = label.split_once('=').ok_or_else(|| {
+            Error::new(ErrorKind::Usage, format!("--labels {label:?}: KEY=VALUE is wanted"))
+        })?;
+        pod.metadata.labels.insert(key.into(), value.into());
+    }
+    pod.spec.restart_policy = args.restart;
+    pod.spec.containers.push(container);
+    manifest::place(&mut pod, context.given_namespace.as_deref())?;
+    manifest::default(&mut pod);
+    let problems: Vec<String> = manifest::validate(&pod).iter().map(ToString::to_string).collect();
+    if problems.is_empty() { Ok(pod) } else { Err(Error::new(ErrorKind::Manifest, problems.join("\n"))) }
+}
+
+fn variable(text: &str) -> Result<EnvVar, String> {
+    let (name, value) = text.split_once('=').ok_or("NAME=VALUE is wanted")?;
+    Ok(EnvVar { name: name.into(), value: value.into() })
+}
+
+fn policy(text: &str) -> Result<ImagePullPolicy, String> {
+    match text {
+        "Always" => Ok(ImagePullPolicy::Always),
+        "IfNotPresent" => Ok(ImagePullPolicy::IfNotPresent),
+        "Never" => Ok(ImagePullPolicy::Never),
+        _ => Err("one of Always, IfNotPresent, Never is wanted".into()),
+    }
+}
+
+fn restart(text: &str) -> Result<RestartPolicy, String> {
+    match text {
+        "Always" => Ok(RestartPolicy::Always),
+        "OnFailure" => Ok(RestartPolicy::OnFailure),
+        "Never" => Ok(RestartPolicy::Never),
+        _ => Err("one of Always, OnFailure, Never is wanted".into()),
+    }
+}

@@ -1,0 +1,268 @@
+//! What a client does to bring a pod up and to take it down: records, monitor, sandbox, policy, commit.
+//!
+//! Invariant: a pod that [`up`] does not return is not there any more. Until the commit the pod
+//! belongs to this process: if that is killed, the monitor undoes all; if both are, recovery does.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::client::{Monitor, Notice};
+use super::manifest::Pod;
+use super::policy::{ImageFact, PodState, Progress, StartFailure, WaitFor, create_progress};
+use super::protocol::{Change, Op, Policy, PolicyImage};
+use super::record::{Sandbox, SandboxStatus};
+use super::store::{self, PodEntry};
+use super::{sandbox, volume};
+use crate::error::{Error, ErrorKind, Result};
+use crate::host::Host;
+use crate::image::{Image, ImageStore};
+use crate::net::etc::HostFiles;
+use crate::sys::interrupt::{self, Signals};
+use crate::sys::poll::{self, Interest};
+
+/// An image that is here, and how it came.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    /// The image.
+    pub image: Image,
+    /// The name that the manifest calls it by, normalised.
+    pub name: String,
+    /// Milliseconds the pull took; `None`: it was here.
+    pub pulled_millis: Option<u64>,
+}
+
+/// How to bring a pod up.
+#[derive(Debug)]
+pub struct Options {
+    /// What to wait for before the pod is committed to.
+    pub wait: WaitFor,
+    /// When to give up.
+    pub deadline: Option<Instant>,
+}
+
+/// A pod that is up.
+#[derive(Debug)]
+pub struct Up {
+    /// Its record, with its name.
+    pub sandbox: Sandbox,
+    /// The connection to its monitor.
+    pub monitor: Monitor,
+    /// What its user should know.
+    pub warnings: Vec<String>,
+}
+
+/// Brings `pod` up with `images` by container name; `note` is told what it waits for.
+///
+/// # Errors
+/// [`ErrorKind::Exists`], [`ErrorKind::Timeout`], [`ErrorKind::Interrupted`]; and
+/// [`ErrorKind::CommandNotFound`] or [`ErrorKind::CommandNotExecutable`] for a program that cannot be run.
+pub fn up(
+    host: &Host,
+    pod: &mut Pod,
+    images: &BTreeMap<String, Ready>,
+    options: &Options,
+    note: &mut dyn FnMut(&str),
+) -> Result<Up> {
+    let (sandbox, guard) = store::create(host, pod)?;
+    let mut monitor = None;
+    let raised = raise(host, &sandbox, pod, images, options, note, &mut monitor);
+    let undone = match &raised {
+        Ok(_) => Ok(()),
+        // The guard is still held: nobody else takes what is being undone for lost.
+        Err(_) => undo(host, &sandbox.id, monitor.as_mut()),
+    };
+    drop(guard);
+    let warnings = raised.map_err(|error| with_undo(error, undone))?;
+    let monitor = monitor.ok_or_else(|| Error::failed("the pod came up without a monitor"))?;
+    Ok(Up { sandbox, monitor, warnings })
+}
+
+fn with_undo(error: Error, undone: Result<()>) -> Error {
+    match undone {
+        Ok(()) => error,
+        Err(left) => {
+            error.hint(format!("its undoing failed too: {left}; the next podrun command tries again"))
+        }
+    }
+}
+
+fn raise(
+    host: &Host,
+    sandbox: &Sandbox,
+    pod: &Pod,
+    images: &BTreeMap<String, Ready>,
+    options: &Options,
+    note: &mut dyn FnMut(&str),
+    connection: &mut Option<Monitor>,
+) -> Result<Vec<String>> {
+    volume::prepare(host, &sandbox.id, pod)?;
+    let leased: Vec<&Image> = images.values().map(|ready| &ready.image).collect();
+    ImageStore::open(host)?.lease(&sandbox.id, &leased)?;
+    let (spec, warnings) = sandbox::spec(sandbox, pod, &HostFiles::read(Path::new("/")))?;
+    let monitor = connection.insert(Monitor::spawn(host, &sandbox.id, pod.spec.host_pid)?);
+    monitor.create_sandbox(&spec)?;
+    let images = images.iter().map(|(container, ready)| (container.clone(), policy_image(ready))).collect();
+    monitor.policy(Policy { pod: Box::new(pod.clone()), images })?;
+    if options.wait != WaitFor::None {
+        wait(monitor, options, note)?;
+    }
+    monitor.commit()?;
+    Ok(warnings)
+}
+
+fn policy_image(ready: &Ready) -> PolicyImage {
+    let id = ready.image.digests.first().cloned().unwrap_or_else(|| ready.image.id.to_string());
+    let fact = ImageFact {
+        name: ready.name.clone(),
+        id,
+        pulled_millis: ready.pulled_millis,
+        size: ready.image.size,
+    };
+    let image = serde_json::to_value(&ready.image).and_then(serde_json::from_value);
+    PolicyImage { fact, image: image.expect("an image is plain data") }
+}
+
+/// Ends what is there of a pod that did not come up, and removes it from the disk.
+fn undo(host: &Host, id: &str, monitor: Option<&mut Monitor>) -> Result<()> {
+    if let Some(monitor) = monitor {
+        // A monitor that is gone has nothing to undo that the removal below does not.
+        let _ = monitor.remove_sandbox();
+    }
+    store::remove(host, id)
+}
+
+/// Waits until the pod is as far as `options` ask.
+fn wait(monitor: &mut Monitor, options: &Options, note: &mut dyn FnMut(&str)) -> Result<()> {
+    // Not before the monitor is spawned, which would inherit the mask.
+    let signals = Signals::catch(&interrupt::ENDING)?;
+    let mut status = *monitor.watch(0)?.sandbox;
+    let mut told = String::new();
+    loop {
+        if reached(&status, options.wait, &mut told, note)? {
+            return Ok(());
+        }
+        let left = options.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left == Some(Duration::ZERO) {
+            let message = format!("timed out; the pod is removed again ({told})");
+            return Err(Error::new(ErrorKind::Timeout, message.replace(" ()", "")));
+        }
+        if !monitor.has_notice() {
+            let milliseconds =
+                left.map(|left| u32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u32::MAX));
+            let polled = [(monitor.as_fd(), Interest::Read), (signals.as_fd(), Interest::Read)];
+            let ready = poll::poll(&polled, milliseconds)?;
+            if ready[1].readable {
+                return Err(Error::new(ErrorKind::Interrupted, "interrupted; the pod is removed again"));
+            }
+            if !ready[0].readable {
+                continue;
+            }
+        }
+        let news = monitor.next(Some(Instant::now())).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::failed("the pod's monitor ended unexpectedly"),
+            _ => error,
+        })?;
+        if let Some(Notice::Event(event)) = news
+            && let Change::Sandbox(changed) = event.change
+        {
+            status = *changed;
+        }
+    }
+}
+
+fn reached(
+    status: &SandboxStatus,
+    goal: WaitFor,
+    told: &mut String,
+    note: &mut dyn FnMut(&str),
+) -> Result<bool> {
+    let Some(state) = status.pod_state() else { return Ok(false) };
+    match create_progress(&state, goal) {
+        Progress::Done => Ok(true),
+        Progress::Pending { note: waits } => {
+            // What lasts for an instant is not worth a line.
+            if waits != *told && is_news(&state) {
+                note(&waits);
+            }
+            *told = waits;
+            Ok(false)
+        }
+        Progress::Failed { failure, message, .. } => Err(Error::new(kind(failure), message)),
+    }
+}
+
+/// Whether something went wrong that will be tried again: only then a person is told what is awaited.
+fn is_news(state: &PodState) -> bool {
+    state.containers.iter().any(|run| run.latest_end().is_some_and(|ended| ended.exit_code != 0))
+}
+
+fn kind(failure: Option<StartFailure>) -> ErrorKind {
+    match failure {
+        Some(StartFailure::CommandNotFound) => ErrorKind::CommandNotFound,
+        Some(StartFailure::CommandNotExecutable) => ErrorKind::CommandNotExecutable,
+        _ => ErrorKind::Failed,
+    }
+}
+
+/// How to take a pod down.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Grace {
+    /// How long its processes have to end by themselves; `None`: as its manifest says.
+    pub period: Option<Duration>,
+    /// Whether they are killed at once and nothing is waited for.
+    pub force: bool,
+}
+
+/// Asks for the pod's end and waits until it has come, at most until `deadline`; its records, volumes,
+/// snapshots and logs are gone afterwards. Works without a monitor. Asked again, it may only shorten the grace.
+pub fn down(host: &Host, entry: &PodEntry, grace: Grace, deadline: Option<Instant>) -> Result<()> {
+    match Monitor::connect(host, &entry.id) {
+        Ok(mut monitor) if grace.force => gone_is_fine(monitor.remove_sandbox())?,
+        Ok(mut monitor) => stop(&mut monitor, grace.period, deadline)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    store::remove(host, &entry.id)
+}
+
+/// Asks for the pod's end and does not wait for it. False: there is no monitor to ask.
+pub fn ask_down(host: &Host, entry: &PodEntry, grace: Option<Duration>) -> Result<bool> {
+    let mut monitor = match Monitor::connect(host, &entry.id) {
+        Ok(monitor) => monitor,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    monitor.send(stop_request(grace))?;
+    Ok(true)
+}
+
+/// Asks for the end and waits for it: a monitor closes its connections when nothing of its pod is left.
+fn stop(monitor: &mut Monitor, grace: Option<Duration>, deadline: Option<Instant>) -> Result<()> {
+    monitor.send(stop_request(grace))?;
+    loop {
+        match monitor.next(deadline) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+            Ok(Some(_)) => {}
+            Ok(None) if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                let message = "timed out waiting for the pod's end, which goes on";
+                return Err(Error::new(ErrorKind::Timeout, message));
+            }
+            Ok(None) => {}
+        }
+    }
+}
+
+fn stop_request(grace: Option<Duration>) -> Op {
+    Op::StopSandbox { grace: grace.map(|grace| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)) }
+}
+
+/// A monitor that ends while it is asked to has done what it was asked.
+fn gone_is_fine(result: Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}

@@ -1,0 +1,198 @@
+//! What every verb does first: finds the pods whose monitor died, and whatever a killed client or a
+//! reboot left half done, and brings it to a known end.
+//!
+//! Invariants: a pod's lock that is free and a folder in the state dir that nobody holds mean that
+//! nobody works on it any more; both are held while it is worked on here. A committed pod stays visible, Failed, until it is
+//! deleted; an uncommitted one never was. When all is well this reads two small files and tries one
+//! lock for each living pod, and writes nothing.
+
+use std::fs::File;
+use std::io::ErrorKind as IoKind;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use serde_json::value::RawValue;
+
+use super::manifest::Pod;
+use super::policy::{self, Ended, Loss, Moment};
+use super::record::{
+    self, ContainerState, ContainerStatusRecord, Live, Loaded, Sandbox, SandboxState, SandboxStatus,
+};
+use super::store;
+use crate::cgroup::{Cgroup, Layout};
+use crate::error::{Context, Error, Result};
+use crate::host::Host;
+use crate::image::snapshot;
+use crate::net::{self, HostSockets, NetworkAttachment};
+
+/// Ends what died and finishes what was left.
+pub fn reap(host: &Host) -> Result<()> {
+    let boot = store::boot_id()?;
+    if known_boot(host).as_deref() != Some(boot.as_str()) {
+        after_boot(host, &boot).context(|| "after a reboot")?;
+    }
+    for id in store::folder_names(&host.state_dir.join("pods")) {
+        recover_if_dead(host, &id, Loss::MonitorLost).context(|| format!("clean up after pod {id}"))?;
+    }
+    Ok(())
+}
+
+/// The boot in which podrun was last used here.
+fn known_boot(host: &Host) -> Option<String> {
+    std::fs::read_to_string(host.state_dir.join("boot_id")).ok()
+}
+
+/// The first verb of a boot: no pod can have lived through it.
+fn after_boot(host: &Host, boot: &str) -> Result<()> {
+    let folder = &host.state_dir;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o711)
+        .create(folder)
+        .context(|| format!("mkdir {}", folder.display()))?;
+    // One at a time; the second finds the first's work done.
+    let lock = File::open(folder).context(|| format!("open {}", folder.display()))?;
+    lock.lock().context(|| format!("flock {}", folder.display()))?;
+    if known_boot(host).as_deref() == Some(boot) {
+        return Ok(());
+    }
+    for name in store::folder_names(&host.root.join("pods")) {
+        let id = name.trim_start_matches('.');
+        let sandbox = record::load::<Sandbox>(&record::sandbox_path(host, id)).present();
+        if sandbox.is_none_or(|sandbox| sandbox.boot_id != boot) {
+            store::mark(host, id)?;
+            recover_if_dead(host, id, Loss::HostRebooted).context(|| format!("pod {id}"))?;
+        }
+    }
+    record::write_bytes(&folder.join("boot_id"), boot.as_bytes())
+}
+
+fn recover_if_dead(host: &Host, id: &str, loss: Loss) -> Result<()> {
+    if store::is_alive(host, id) {
+        return Ok(());
+    }
+    let Some(guard) = store::hold(host, id)? else { return Ok(()) };
+    // Its maker may have committed and let go between the two looks.
+    if store::is_alive(host, id) {
+        return Ok(());
+    }
+    recover(host, id, loss)?;
+    drop(guard);
+    Ok(())
+}
+
+/// Brings the pod `id`, which nobody works on, to its end.
+fn recover(host: &Host, id: &str, loss: Loss) -> Result<()> {
+    let sandbox = match record::load::<Sandbox>(&record::sandbox_path(host, id)) {
+        Loaded::Present(sandbox) => sandbox,
+        // A removal that was cut off, or a creation that had no record yet.
+        Loaded::Missing => return store::remove(host, id),
+        // It stays visible as Unknown until it is deleted.
+        Loaded::Unreadable(_) => {
+            take_down(host, id, &default_cgroup(host, id), None)?;
+            return store::unmark(host, id);
+        }
+    };
+    let status = record::load::<SandboxStatus>(&record::sandbox_status_path(host, id));
+    let known = status.clone().present();
+    if known.as_ref().is_none_or(|status| status.state != SandboxState::Ended) {
+        take_down(host, id, &sandbox.cgroup, known.as_ref())?;
+    }
+    match status {
+        Loaded::Present(status) if !status.committed || status.deletion_at.is_some() => {
+            store::remove(host, id)
+        }
+        Loaded::Present(status) => {
+            end(host, &sandbox, status, loss)?;
+            store::unmark(host, id)
+        }
+        Loaded::Missing if loss == Loss::MonitorLost => store::remove(host, id),
+        // What a power cut took is Unknown, and stays until it is deleted.
+        Loaded::Missing | Loaded::Unreadable(_) => {
+            remove_snapshots(host, id)?;
+            store::unmark(host, id)
+        }
+    }
+}
+
+/// Writes down that the pod has ended, and removes what only a running one needs.
+fn end(host: &Host, sandbox: &Sandbox, mut status: SandboxStatus, loss: Loss) -> Result<()> {
+    remove_snapshots(host, &sandbox.id)?;
+    if status.state == SandboxState::Ended {
+        return Ok(());
+    }
+    for container in store::folder_names(&host.pod_root(&sandbox.id).join("containers")) {
+        end_container(&record::container_dir(host, &sandbox.id, &container).join("status.json"))?;
+    }
+    if let (Some(mut state), Ok(pod)) = (status.pod_state(), serde_json::from_str::<Pod>(sandbox.asked.get()))
+    {
+        policy::lose(&pod, &mut state, loss, Moment::now());
+        let text = serde_json::to_string(&state).map_err(|error| Error::failed(error.to_string()))?;
+        status.pod = RawValue::from_string(text).ok();
+    }
+    status.state = SandboxState::Ended;
+    status.network = None;
+    record::write(&record::sandbox_status_path(host, &sandbox.id), &status)
+}
+
+fn end_container(path: &Path) -> Result<()> {
+    let Loaded::Present(mut status) = record::load::<ContainerStatusRecord>(path) else { return Ok(()) };
+    if status.state == ContainerState::Exited {
+        return Ok(());
+    }
+    status.state = ContainerState::Exited;
+    status.pid = None;
+    status.finished_at = record::now();
+    status.exit_code = Some(Ended::LOST);
+    status.reason = "ContainerStatusUnknown".into();
+    status.message = "nobody saw how it ended".into();
+    record::write(path, &status)
+}
+
+/// Leaves nothing of a pod on the host but its files. The link goes first: once the monitor's pid is used
+/// again it leads to a stranger's network.
+fn take_down(host: &Host, id: &str, cgroup: &str, status: Option<&SandboxStatus>) -> Result<()> {
+    if let Loaded::Present(live) = record::load::<Live>(&record::live_path(host, id)) {
+        remove_netns_link(&live)?;
+    }
+    let layout = Layout::detect()?;
+    // hostPID pods outlive their monitor; for the others this finds nobody.
+    let own = Cgroup::open(&layout, cgroup)?;
+    own.kill()?;
+    let attachment = status.and_then(|status| status.network.as_ref());
+    if let Some(attachment) =
+        attachment.and_then(|text| serde_json::from_str::<NetworkAttachment>(text.get()).ok())
+    {
+        let mut sockets = HostSockets::open(host)?;
+        net::detach(&mut sockets, host, &attachment)?;
+    }
+    own.remove()?;
+    for shared in [format!("{}/monitors", host.cgroup_parent), host.cgroup_parent.clone()] {
+        Cgroup::open(&layout, &shared)?.remove_if_empty();
+    }
+    Ok(())
+}
+
+fn default_cgroup(host: &Host, id: &str) -> String {
+    format!("{}/{id}", host.cgroup_parent)
+}
+
+/// Removes the link in /run/netns if it still is this monitor's.
+fn remove_netns_link(live: &Live) -> Result<()> {
+    let Some(link) = &live.netns_link else { return Ok(()) };
+    let target = format!("/proc/{}/ns/net", live.monitor.pid);
+    if !std::fs::read_link(link).is_ok_and(|points_to| points_to == Path::new(&target)) {
+        return Ok(());
+    }
+    match std::fs::remove_file(link) {
+        Err(error) if error.kind() != IoKind::NotFound => {
+            Err(Error::from(error).context(format_args!("remove {}", link.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn remove_snapshots(host: &Host, id: &str) -> Result<()> {
+    let containers = store::folder_names(&host.pod_root(id).join("containers"));
+    containers.iter().try_for_each(|container| snapshot::remove(host, container))
+}
