@@ -78,9 +78,10 @@ fn refused(message: String) -> Error {
     Error::new(ErrorKind::Manifest, message)
 }
 
-/// JSON when it begins with a brace, as kubectl decides, else YAML.
+/// JSON when it begins with a brace, as kubectl decides, unless YAML's `---` separates documents of it.
 fn read(text: &str) -> Result<Vec<Node>, SyntaxError> {
-    if text.trim_start().starts_with('{') { json::read(text) } else { yaml::read(text) }
+    let separated = || text.lines().any(|line| line.trim_end() == "---");
+    if text.trim_start().starts_with('{') && !separated() { json::read(text) } else { yaml::read(text) }
 }
 
 /// The pod of one document; what is wrong with it goes into the report.

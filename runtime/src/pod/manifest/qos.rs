@@ -1,6 +1,6 @@
 //! The quality of service a pod's resources amount to.
 //!
-//! Invariant: Kubernetes' own rule, on a pod whose defaults are filled in; init containers count.
+//! Invariant: Kubernetes' own rule; init containers count.
 
 use std::collections::BTreeMap;
 
@@ -10,34 +10,28 @@ use super::types::{PodSpec, QosClass};
 /// The resources that decide.
 const DECISIVE: [&str; 2] = ["cpu", "memory"];
 
-/// The class of a pod whose defaults are filled in.
+/// The class of a pod. A request that is absent is its limit.
 pub fn qos_class(spec: &PodSpec) -> QosClass {
-    let mut requests = BTreeMap::new();
-    let mut limits = BTreeMap::new();
-    let mut all_limited = true;
-    for container in spec.all_containers() {
-        add(&mut requests, &container.resources.requests);
-        all_limited &= add(&mut limits, &container.resources.limits) == DECISIVE.len();
+    let mut anything = false;
+    let mut guaranteed = true;
+    for resources in spec.all_containers().map(|container| &container.resources) {
+        for name in DECISIVE {
+            let limit = amount(&resources.limits, name);
+            let request = amount(&resources.requests, name);
+            anything |= limit.is_some() || request.is_some();
+            guaranteed &= limit.is_some() && request.is_none_or(|request| Some(request) == limit);
+        }
     }
-    if requests.is_empty() && limits.is_empty() {
-        QosClass::BestEffort
-    } else if all_limited && requests == limits {
-        QosClass::Guaranteed
-    } else {
-        QosClass::Burstable
+    match (anything, guaranteed) {
+        (false, _) => QosClass::BestEffort,
+        (true, true) => QosClass::Guaranteed,
+        (true, false) => QosClass::Burstable,
     }
 }
 
-/// Adds what `list` says of the resources that decide to `sums`; how many it speaks of.
-fn add(sums: &mut BTreeMap<&'static str, i128>, list: &BTreeMap<String, Quantity>) -> usize {
-    let mut found = 0;
-    for name in DECISIVE {
-        if let Some(quantity) = list.get(name).filter(|quantity| quantity.nanos() > 0) {
-            *sums.entry(name).or_default() += quantity.nanos();
-            found += 1;
-        }
-    }
-    found
+/// How much of `name` the list says; nothing is as good as none.
+fn amount(list: &BTreeMap<String, Quantity>, name: &str) -> Option<i128> {
+    list.get(name).map(Quantity::nanos).filter(|nanos| *nanos > 0)
 }
 
 #[cfg(test)]

@@ -171,6 +171,11 @@ fn several_documents_are_several_pods() {
         pods(&yaml[4..].replace("{\"apiVersion\"", " {\"apiVersion\"").replacen(" {", "# a pod\n{", 1)).len(),
         2
     );
+    let mixed = format!(
+        "{}\n---\napiVersion: v1\nkind: Pod\nmetadata: {{name: bad}}\nspec: {{containers: []}}\n",
+        one("x")
+    );
+    assert!(errors("p", &mixed).starts_with("p:6:20: spec.containers: required"), "{}", errors("p", &mixed));
     let same = format!("{}\n{}\n", one("x"), one("x"));
     assert!(
         errors("p", &same).starts_with("p:2:52: metadata.name: the pod on line 1 is called \"x\" too"),
