@@ -230,7 +230,7 @@ impl Cgroup {
 
     fn set_devices(&self, rules: &[LinuxDeviceCgroup]) -> Result<()> {
         if let Some(directory) = self.directory(Controller::Devices) {
-            return write_lines(&directory, &devices::v1(rules)?);
+            return write_lines(directory, &devices::v1(rules)?);
         }
         let Some(unified) = &self.unified else {
             return Err(Error::new(ErrorKind::Unsupported, "this host cannot limit devices: no cgroups"));

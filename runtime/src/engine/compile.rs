@@ -85,7 +85,7 @@ pub fn compile_exec(inputs: ExecInputs<'_>) -> Result<Plan> {
 
 /// The init of a pid namespace that a pod's containers share: it does not exec, and without root, rights
 /// and descriptors there is nothing to enter the host by. Its child's wire reports EOF when it is ready;
-/// containers join by `pid_namespace`, with the descriptor of its /proc/<pid>/ns/pid.
+/// containers join by `pid_namespace`, with its pidfd.
 pub fn compile_pod_init(cgroup: &Cgroup) -> Result<Plan> {
     const NOBODY: u32 = 65534;
     let (mut steps, born_in) = first_steps(cgroup)?;

@@ -72,7 +72,8 @@ pub struct Inputs<'a> {
     pub cgroup: &'a Cgroup,
     /// The standard streams.
     pub stdio: Stdio,
-    /// A pid namespace to join instead of what the spec says (a pod's own, by its init's ns/pid).
+    /// A pid namespace to be born in instead of what the spec says: its nsfs descriptor, or the pidfd
+    /// of a pod's own init.
     pub pid_namespace: Option<BorrowedFd<'a>>,
 }
 

@@ -149,7 +149,9 @@ pub(super) fn find_or_make(target: &Target, refuse_links: bool, state: &State<'_
     for (number, (path, name)) in target.parts.iter().enumerate() {
         let last = number + 1 == target.parts.len();
         let want = if last && !target.directory { Want::Any } else { Want::Directory };
-        let here = match open(path, want) {
+        // The last one is the target itself, which was not there a moment ago.
+        let found = if last { Err(Errno::ENOENT) } else { open(path, want) };
+        let here = match found {
             Err(Errno::ENOENT) => {
                 let parent = parent.as_ref().map_or(root, OwnedFd::as_fd);
                 make_entry(parent, name, want)?
