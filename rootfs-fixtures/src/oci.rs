@@ -106,22 +106,7 @@ impl Layout {
             .iter()
             .map(|layer| self.blob(layer.media_type, &layer.bytes))
             .collect::<Result<_>>()?;
-        let diff_ids: Vec<&String> = image.layers.iter().map(|layer| &layer.diff_id).collect();
-        let history: Vec<Value> = (1..=layers.len())
-            .map(|number| json!({ "created": CREATED, "created_by": format!("rootfs-fixtures, layer {number}") }))
-            .collect();
-        let mut config = json!({
-            "created": CREATED,
-            "architecture": image.architecture,
-            "os": "linux",
-            "config": image.config,
-            "rootfs": { "type": "layers", "diff_ids": diff_ids },
-            "history": history,
-        });
-        if let Some(variant) = &image.variant {
-            config["variant"] = json!(variant);
-        }
-        let config = self.blob(CONFIG, config.to_string().as_bytes())?;
+        let config = self.blob(CONFIG, config(image).to_string().as_bytes())?;
         let manifest =
             json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers });
         let mut descriptor = self.blob(MANIFEST, manifest.to_string().as_bytes())?;
@@ -139,6 +124,26 @@ impl Layout {
         fs::write(self.folder.join("index.json"), index.to_string())?;
         Ok(())
     }
+}
+
+/// An image's config, whose digest is the image's id in whatever it is stored.
+fn config(image: &Image) -> Value {
+    let diff_ids: Vec<&String> = image.layers.iter().map(|layer| &layer.diff_id).collect();
+    let history: Vec<Value> = (1..=diff_ids.len())
+        .map(|number| json!({ "created": CREATED, "created_by": format!("rootfs-fixtures, layer {number}") }))
+        .collect();
+    let mut config = json!({
+        "created": CREATED,
+        "architecture": image.architecture,
+        "os": "linux",
+        "config": image.config,
+        "rootfs": { "type": "layers", "diff_ids": diff_ids },
+        "history": history,
+    });
+    if let Some(variant) = &image.variant {
+        config["variant"] = json!(variant);
+    }
+    config
 }
 
 /// The layout in `folder` as one tar, oci-archive.
@@ -164,15 +169,7 @@ pub(crate) fn docker_archive(image: &Image, trees: &[&Tree], name: &str) -> Resu
         out.file(&path, tar);
         names.push(path);
     }
-    let diff_ids: Vec<&String> = image.layers.iter().map(|layer| &layer.diff_id).collect();
-    let config = json!({
-        "created": CREATED,
-        "architecture": image.architecture,
-        "os": "linux",
-        "config": image.config,
-        "rootfs": { "type": "layers", "diff_ids": diff_ids },
-    })
-    .to_string();
+    let config = config(image).to_string();
     let config_name = format!("{}.json", digest(config.as_bytes()).trim_start_matches("sha256:"));
     out.file(&config_name, config);
     out.file(

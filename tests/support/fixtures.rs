@@ -78,6 +78,13 @@ fn load(name: &str) -> Result<PathBuf> {
         String::from_utf8_lossy(&output.stderr)
     );
     std::fs::remove_dir_all(&scratch).ok();
+    // A lock that is linked into every host would be one lock for all of them.
+    for entry in std::fs::read_dir(folder.join("images"))? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() && entry.metadata()?.len() == 0 {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
     Ok(folder)
 }
 
