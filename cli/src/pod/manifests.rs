@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use runtime::pod::manifest::{self, Pod};
+use runtime::pod::manifest::{self, Document, Pod};
 use runtime::{Error, ErrorKind, Result};
 
 use crate::output;
@@ -20,8 +20,7 @@ pub(crate) fn read(sources: &[PathBuf], namespace: Option<&str>) -> Result<Vec<P
     let mut pods = Vec::new();
     let mut wrong: Vec<Error> = Vec::new();
     for file in files(sources)? {
-        let name = if is_stdin(&file) { "<stdin>".to_owned() } else { file.display().to_string() };
-        match bytes(&file).and_then(|bytes| manifest::parse(&name, &bytes)) {
+        match documents(&file) {
             Ok(documents) => pods.extend(documents),
             Err(error) => wrong.push(error),
         }
@@ -53,8 +52,18 @@ fn refuse_twins(pods: &[Pod]) -> Result<()> {
     Ok(())
 }
 
+/// The pods of one file, not placed in a namespace yet.
+pub(crate) fn documents(file: &Path) -> Result<Vec<Document>> {
+    manifest::parse(&name(file), &bytes(file)?)
+}
+
+/// What messages call a file.
+pub(crate) fn name(file: &Path) -> String {
+    if is_stdin(file) { "<stdin>".to_owned() } else { file.display().to_string() }
+}
+
 /// The files in `sources`; a folder stands for the manifests in it, by name.
-fn files(sources: &[PathBuf]) -> Result<Vec<PathBuf>> {
+pub(crate) fn files(sources: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for source in sources {
         if is_stdin(source) || !source.is_dir() {
@@ -93,7 +102,10 @@ fn bytes(path: &Path) -> Result<Vec<u8>> {
             .map_err(|error| Error::from(error).context("<stdin>"))?;
         return Ok(bytes);
     }
-    std::fs::read(path).map_err(|error| Error::from(error).context(path.display()))
+    std::fs::read(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::failed(format!("{}: no such file", path.display())),
+        _ => Error::from(error).context(path.display()),
+    })
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ mod manifests;
 pub(crate) mod namespaces;
 pub(crate) mod print;
 pub(crate) mod run;
-pub(crate) mod source;
 pub(crate) mod target;
 pub(crate) mod validate;
 pub(crate) mod wait;

@@ -3,13 +3,13 @@
 //! Invariant: needs no root and changes nothing; says of every file whether it is well, and shows
 //! every problem of those that are not.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use runtime::pod::manifest::Pod;
+use runtime::pod::manifest::{self, Pod};
 use runtime::{Error, ErrorKind, Result};
 
-use super::source;
+use super::manifests;
 use crate::args::Context;
 use crate::{exit, output};
 
@@ -35,15 +35,10 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let paths = [&args.filename[..], &args.files].concat();
     let mut worst: Option<Error> = None;
-    for source in source::read(&paths)? {
-        match source.documents(context.given_namespace.as_deref()) {
-            Ok(documents) => {
-                for warning in documents.iter().flat_map(|document| &document.warnings) {
-                    output::note(format_args!("warning: {warning}"));
-                }
-                let pods: Vec<_> = documents.iter().map(|document| called(&document.pod)).collect();
-                output::line(format_args!("{}: ok, {}", source.name, pods.join(", ")))?;
-            }
+    for file in manifests::files(&paths)? {
+        let name = manifests::name(&file);
+        match check(&file, &name, context.given_namespace.as_deref()) {
+            Ok(pods) => output::line(format_args!("{name}: ok, {}", pods.join(", ")))?,
             Err(error) => {
                 output::note(error.message());
                 worst = worst.filter(|worst| worst.kind() == ErrorKind::Manifest).or(Some(error));
@@ -51,6 +46,16 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         }
     }
     Ok(worst.map_or(ExitCode::SUCCESS, |error| ExitCode::from(exit::code(error.kind()))))
+}
+
+/// What the pods of one file are called, if all is well with them.
+fn check(file: &Path, name: &str, namespace: Option<&str>) -> Result<Vec<String>> {
+    let mut documents = manifests::documents(file)?;
+    for document in &mut documents {
+        manifest::place(&mut document.pod, namespace).map_err(|error| error.context(name))?;
+        document.warnings.iter().for_each(|warning| output::note(format_args!("warning: {warning}")));
+    }
+    Ok(documents.iter().map(|document| called(&document.pod)).collect())
 }
 
 fn called(pod: &Pod) -> String {
