@@ -89,11 +89,12 @@ pub fn accept(listener: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
     }
 }
 
-/// The user id of the process at the other end, as it was when it connected.
+/// The user id of the process at the other end, as it was when it connected. (`rustix` cannot read the credentials
+/// of a peer outside the caller's pid namespace: its pid is 0 here.)
 pub fn peer_uid(socket: BorrowedFd<'_>) -> Result<u32> {
-    rustix::net::sockopt::socket_peercred(socket)
-        .map(|credentials| credentials.uid.as_raw())
-        .map_err(error("getsockopt(SO_PEERCRED)"))
+    nix::sys::socket::getsockopt(&socket, nix::sys::socket::sockopt::PeerCredentials)
+        .map(|credentials| credentials.uid())
+        .map_err(|errno| Error::new("getsockopt(SO_PEERCRED)", errno as i32))
 }
 
 /// An unconnected stream socket of the network namespace this process is in.

@@ -52,6 +52,9 @@ use crate::sys::{daemon, socket};
 
 pub(super) use start::spawn;
 
+/// What a monitor could not do, in the pod's folder.
+const LOG: &str = "monitor.log";
+
 /// Bytes moved from a stream in one read, and the longest log line before it is split (CRI).
 const CHUNK: usize = 16 << 10;
 
@@ -144,11 +147,13 @@ struct Monitor {
 pub fn run(id: &str) -> Result<()> {
     let socket = daemon::detach()?;
     let (host, first) = serve::first_request(socket.as_fd())?;
-    let log = host.pod_root(id).join("monitor.log");
+    // Nobody reads this process's streams; the pod's folder is where someone will look.
+    let log = host.pod_root(id).join(LOG);
+    std::panic::set_hook(Box::new(move |panic| drop(start::append(&log, &format!("{panic}\n")))));
+    let log = host.pod_root(id).join(LOG);
     let result = Monitor::start(host, id, socket, &first).and_then(Monitor::run);
     if let Err(error) = &result {
-        // Nobody reads this process's streams; the pod's folder is where someone will look.
-        let _ = std::fs::write(log, format!("{error}\n"));
+        let _ = start::append(&log, &format!("{error}\n"));
     }
     result
 }

@@ -73,7 +73,7 @@ impl Monitor {
     /// it, and the next change writes the whole record again.
     pub(super) fn keep(&mut self, written: Result<()>) {
         if let Err(error) = written {
-            let log = self.host.pod_root(&self.id).join("monitor.log");
+            let log = self.host.pod_root(&self.id).join(super::LOG);
             let _ = super::start::append(&log, &format!("{error}\n"));
         }
     }
