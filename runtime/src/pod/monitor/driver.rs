@@ -19,6 +19,7 @@ use crate::pod::manifest::Pod;
 use crate::pod::policy::{Action, Event, Exit, Moment, PodState, StartFailure, step};
 use crate::pod::protocol::{Policy, PolicyImage};
 use crate::pod::record::{self, Sandbox};
+use crate::sys::daemon;
 
 /// A pod that is run by Kubernetes' rules.
 #[derive(Debug)]
@@ -170,19 +171,37 @@ impl Monitor {
             .context(|| format!("container `{name}`"))
     }
 
-    /// Of a container that was started again, only the attempt before is still of interest.
+    /// Of a container that was started again, only the attempt before is still of interest, and of that one only what
+    /// is said of it: its root goes now.
     fn forget_attempts_before(&mut self, name: &str, attempt: u32) {
-        let old: Vec<String> = self
-            .containers
-            .iter()
-            .filter(|container| container.spec.name == name && container.spec.attempt + 1 < attempt)
-            .filter(|container| !container.is_alive())
-            .map(|container| container.spec.id.clone())
-            .collect();
-        for id in old {
-            let removed = self.remove_container(&id);
+        let ended =
+            self.containers.iter().filter(|container| container.spec.name == name && !container.is_alive());
+        let (old, last): (Vec<_>, Vec<_>) = ended
+            .filter(|container| container.spec.attempt < attempt)
+            .map(|container| (container.spec.attempt, container.spec.id.clone(), container.spec.log.clone()))
+            .partition(|(before, ..)| before + 1 < attempt);
+        if old.is_empty() && last.is_empty() {
+            return;
+        }
+        for (_, id, _) in &old {
+            let removed = self.remove_container(id);
             self.keep(removed);
         }
+        let (host, pod) = (&self.host, &self.id);
+        // A tree of any size may lie in a root: a child deletes it. What it does not finish goes with the pod.
+        let deleting = daemon::run_apart(|| {
+            for (_, id, _) in &last {
+                drop(snapshot::remove(host, id));
+            }
+            for (_, id, log) in &old {
+                drop(snapshot::remove(host, id));
+                drop(std::fs::remove_dir_all(record::container_dir(host, pod, id)));
+                if let Some(log) = log {
+                    drop(std::fs::remove_file(host.log_dir.join(&log.path)));
+                }
+            }
+        });
+        self.keep(deleting.map_err(Error::from));
     }
 
     /// Writes down what the policy makes of it all, and tells the watchers.

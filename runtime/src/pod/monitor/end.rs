@@ -5,9 +5,8 @@
 
 use std::time::Duration;
 
+use super::Monitor;
 use super::serve::Waiter;
-use super::{Monitor, start};
-use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result};
 use crate::net::{self, Idle};
 use crate::pod::policy::Event;
@@ -106,8 +105,8 @@ impl Monitor {
         if self.ending == Some(Ending::Undo) {
             self.purge();
         }
-        let idle_at_once = self.host.network.idle_seconds == 0;
-        if idle_at_once {
+        // Without an idle time nothing is to be left when the answer comes.
+        if self.host.network.idle_seconds == 0 {
             self.release_bridge();
         }
         let enders = std::mem::take(&mut self.enders);
@@ -115,7 +114,7 @@ impl Monitor {
         self.connections.clear();
         self.listener = None;
         self.release_bridge();
-        leave_cgroup(&self)
+        Ok(())
     }
 
     /// Deletes what the pod has on disk.
@@ -132,11 +131,4 @@ impl Monitor {
             std::thread::sleep(time);
         }
     }
-}
-
-/// Leaves the monitors' cgroup and removes it if this was the last of them.
-fn leave_cgroup(monitor: &Monitor) -> Result<()> {
-    let _ = start::monitors_cgroup(&monitor.host);
-    let _ = Cgroup::open(&monitor.layout, &start::monitors_cgroup(&monitor.host));
-    Ok(())
 }

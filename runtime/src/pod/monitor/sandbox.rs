@@ -210,6 +210,9 @@ impl Monitor {
 
     fn make_sandbox(&mut self) -> Result<()> {
         let Some(sandbox) = &mut self.sandbox else { return Ok(()) };
+        if sandbox.spec.pid == NamespaceMode::Host {
+            daemon::adopt_orphans()?;
+        }
         if let Network::Bridge { .. } = sandbox.spec.network {
             sandbox.network = Some(HostSockets::open(&self.host).context(|| "network")?);
         }
