@@ -6,6 +6,7 @@ mod image;
 mod images;
 mod lifecycle;
 mod manifests;
+mod monitor;
 mod network;
 mod pods;
 
@@ -17,11 +18,15 @@ fn main() -> ExitCode {
     if let Some(code) = support::namespaces::take_over(std::env::args().nth(1).as_deref()) {
         return code;
     }
+    if let Some(code) = monitor::take_over() {
+        return code;
+    }
     let mut suite = Suite::default();
     harness::add(&mut suite);
     image::add(&mut suite);
     images::add(&mut suite);
     manifests::add(&mut suite);
+    monitor::add(&mut suite);
     pods::add(&mut suite);
     lifecycle::add(&mut suite);
     network::add(&mut suite);
