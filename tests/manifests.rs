@@ -46,7 +46,11 @@ fn examples_are_pods() -> Result<()> {
     }
     let mut wrong = sleeper("x");
     wrong["spec"]["containers"][0]["imagePulPolicy"] = json!("Never");
-    ensure!(unknown_fields(&wrong)? == ["spec.containers.0.imagePulPolicy"], "the decoder sees a typo");
+    let unknown = unknown_fields(&wrong)?;
+    ensure!(
+        unknown.len() == 1 && unknown[0].ends_with("imagePulPolicy"),
+        "the decoder sees a typo: {unknown:?}"
+    );
     Ok(())
 }
 

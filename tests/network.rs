@@ -82,14 +82,14 @@ fn host_port(host: &Host) -> Result<()> {
 
 /// Another machine: a network namespace of its own, reached by a link, with a server of its own.
 const ELSEWHERE: &str = "ip netns add elsewhere
-ip link add up type veth peer name eth0 netns elsewhere
-ip address add 192.0.2.1/24 dev up
-ip link set up up
+ip link add uplink type veth peer name eth0 netns elsewhere
+ip address add 192.0.2.1/24 dev uplink
+ip link set uplink up
 ip -n elsewhere address add 192.0.2.2/24 dev eth0
 ip -n elsewhere link set eth0 up
 ip -n elsewhere link set lo up";
 const NOT_ELSEWHERE: &str =
-    "ip netns del elsewhere; umount /run/netns; rmdir /run/netns; ip link del up 2>/dev/null; :";
+    "ip netns del elsewhere; umount /run/netns; rmdir /run/netns; ip link del uplink 2>/dev/null; :";
 
 fn host_port_from_elsewhere(host: &Host) -> Result<()> {
     host.run("sh", &["-ec", ELSEWHERE])?.ok()?;

@@ -150,7 +150,8 @@ fn walk(tree: &Path, folder: &Path, name: &str, lines: &mut BTreeSet<String>) ->
         let kind = entry.file_type()?;
         let is_lock = below.ends_with("lock") && entry.metadata()?.len() == 0;
         if kind.is_dir() {
-            if below.contains('/') {
+            // A namespace's folder of names stays, as `names` itself does.
+            if below.contains('/') && !(name == "root" && below.starts_with("names/")) {
                 lines.insert(format!("folder {name}/{below}"));
             }
             walk(tree, &path, name, lines)?;

@@ -116,16 +116,11 @@ impl Host {
 
     /// podrun with this host's trees and `arguments`.
     pub fn podrun_command(&self, arguments: &[&str]) -> Result<Command> {
-        let mut command = self.command(binary_under_test()?, &[]);
-        for (flag, path) in [
-            ("--root", self.root()),
-            ("--state-dir", self.state_dir()),
-            ("--log-dir", self.log_dir()),
-            ("--config", self.config_file()),
-        ] {
-            command.arg(flag).arg(path);
-        }
-        command.arg("--cgroup-parent").arg(&self.cgroup_parent).args(arguments);
+        // By the environment, so that a test can give a flag of its own, which stands above it.
+        let mut command = self.command(binary_under_test()?, arguments);
+        command.env("PODRUN_ROOT", self.root()).env("PODRUN_STATE_DIR", self.state_dir());
+        command.env("PODRUN_LOG_DIR", self.log_dir()).env("PODRUN_CONFIG", self.config_file());
+        command.env("PODRUN_CGROUP_PARENT", &self.cgroup_parent);
         Ok(command)
     }
 

@@ -133,10 +133,11 @@ pub(super) fn make_httpd(kitchen: &Kitchen, folder: &Path, _beside: &Path) -> Re
     write(kitchen, folder, "httpd", vec![Layer::new(&tree, Compression::Zstd)?], config)
 }
 
-const REDIS: [&str; 14] = [
+const REDIS: [&str; 16] = [
     "libatomic1",
     "libcap-ng0",
     "libcap2",
+    "libgcc-s1",
     "libgcrypt20",
     "libgpg-error0",
     "libjemalloc2",
@@ -144,6 +145,7 @@ const REDIS: [&str; 14] = [
     "liblzf1",
     "liblzma5",
     "libssl3",
+    "libstdc++6",
     "libsystemd0",
     "libzstd1",
     "redis-tools",
