@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind as ClapKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use runtime::host::Host;
+use runtime::pod::recovery;
 use runtime::{Error, ErrorKind, Result};
 
 use crate::config::{self, Config, Overrides};
@@ -85,6 +86,13 @@ impl Command {
             _ => true,
         }
     }
+
+    /// Whether the verb is about pods, so that what a killed monitor or client left is cleaned up before it.
+    fn needs_recovery(&self) -> bool {
+        let about_images =
+            matches!(self, Self::Pull(_) | Self::Load(_) | Self::Images(_) | Self::Rmi(_) | Self::Doctor(_));
+        self.needs_root() && !about_images
+    }
 }
 
 /// What a verb is given beside its own arguments.
@@ -138,6 +146,9 @@ impl Parsed {
             cgroup_parent: globals.cgroup_parent,
         })?;
         let context = Context { host, config, given_namespace: globals.namespace };
+        if self.cli.command.needs_recovery() {
+            recovery::reap(&context.host)?;
+        }
         match self.cli.command {
             Command::Create(args) => pod::create::run(&args, &context),
             Command::Run(args) => pod::run::run(&args, &context),

@@ -55,6 +55,14 @@ pub(crate) fn up(context: &Context, pod: &mut Pod, wait: Wait, timeout: Option<D
     Ok(up)
 }
 
+/// 126 and 127 are for verbs that pass a child's code on; a pod that cannot start has failed.
+pub(crate) fn own_kind(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::CommandNotFound | ErrorKind::CommandNotExecutable => error.with_kind(ErrorKind::Failed),
+        _ => error,
+    }
+}
+
 fn title(pod: &Pod) -> String {
     let meta = &pod.metadata;
     if meta.name.is_empty() { format!("pod/{}*", meta.generate_name) } else { format!("pod/{}", meta.name) }

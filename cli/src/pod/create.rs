@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use runtime::pod::manifest::Pod;
-use runtime::pod::recovery;
 use runtime::{Error, ErrorKind, Result};
 
 use super::bring::{self, Wait};
@@ -92,11 +91,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         pods.iter().try_for_each(|pod| args.shown.print(pod))?;
         return Ok(ExitCode::SUCCESS);
     }
-    recovery::reap(&context.host)?;
     // With several pods one that fails does not keep the others from coming up, as with kubectl.
     let mut failed: Option<Error> = None;
     for mut pod in pods {
-        let made = bring::up(context, &mut pod, args.wait, args.timeout).map_err(own_kind);
+        let made = bring::up(context, &mut pod, args.wait, args.timeout).map_err(bring::own_kind);
         match made.and_then(|_| args.shown.print(&pod)) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Interrupted || output::is_closed() => return Err(error),
@@ -108,12 +106,4 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         }
     }
     failed.map_or(Ok(ExitCode::SUCCESS), Err)
-}
-
-/// 126 and 127 are for verbs that pass a child's code on; a pod that cannot start has failed.
-fn own_kind(error: Error) -> Error {
-    match error.kind() {
-        ErrorKind::CommandNotFound | ErrorKind::CommandNotExecutable => error.with_kind(ErrorKind::Failed),
-        _ => error,
-    }
 }

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use clap_complete::engine::ArgValueCompleter;
 use runtime::pod::launch::{self, Grace};
-use runtime::pod::recovery;
 use runtime::pod::store::{self, PodEntry};
 use runtime::{Error, ErrorKind, Result};
 
@@ -65,7 +64,6 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let grace = grace(args)?;
-    recovery::reap(&context.host)?;
     let (entries, missing) = chosen(args, context)?;
     let mut failed: Option<Error> = None;
     let mut fail = |error: Error| {

@@ -7,7 +7,7 @@ use runtime::pod::launch::{self, Grace, Up};
 use runtime::pod::manifest::{self, Container, ContainerPort, EnvVar, ImagePullPolicy, Pod, RestartPolicy};
 use runtime::pod::record::{self, ContainerState, ContainerStatusRecord, Loaded};
 use runtime::pod::session::{self, Ended};
-use runtime::pod::{recovery, store};
+use runtime::pod::store;
 use runtime::{Error, ErrorKind, Result};
 
 use super::bring::{self, Wait};
@@ -103,8 +103,7 @@ fn detached(args: &Args, context: &Context) -> Result<ExitCode> {
     }
     let mut pod = pod(args, context)?;
     if !args.is_dry_run() {
-        recovery::reap(&context.host)?;
-        bring::up(context, &mut pod, args.wait, args.timeout)?;
+        bring::up(context, &mut pod, args.wait, args.timeout).map_err(bring::own_kind)?;
     }
     args.shown.print(&pod)?;
     Ok(ExitCode::SUCCESS)
@@ -112,7 +111,6 @@ fn detached(args: &Args, context: &Context) -> Result<ExitCode> {
 
 fn attached(args: &Args, context: &Context) -> Result<ExitCode> {
     let mut pod = pod(args, context)?;
-    recovery::reap(&context.host)?;
     let mut up = bring::up(context, &mut pod, Wait::Started, args.timeout)?;
     let ended = follow(args, context, &mut up);
     let detached = matches!(ended, Ok(None));

@@ -120,8 +120,7 @@ fn policy_image(ready: &Ready) -> PolicyImage {
         pulled_millis: ready.pulled_millis,
         size: ready.image.size,
     };
-    let image = serde_json::to_value(&ready.image).and_then(serde_json::from_value);
-    PolicyImage { fact, image: image.expect("an image is plain data") }
+    PolicyImage { fact, image: ready.image.clone() }
 }
 
 /// Ends what is there of a pod that did not come up, and removes it from the disk.

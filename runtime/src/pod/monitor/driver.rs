@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use super::Monitor;
 use super::container::Material;
 use super::deadlines::Due;
+use super::end::Ending;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::snapshot;
 use crate::pod::attempt::{self, Prepared};
@@ -107,10 +108,13 @@ impl Monitor {
                 self.take_down();
                 self.facts.push_back(Event::SandboxStopped);
             }
-            // Who asked for the deletion removes the records; see `remove`.
-            Action::Finish { remove: _ } => {
+            Action::Finish { remove } => {
                 if let Some(driver) = &mut self.driver {
                     driver.finished = true;
+                }
+                // Whoever asked may not have waited. A SIGTERM asks for the end, and not for the records.
+                if remove && !self.enders.is_empty() {
+                    self.ending = Some(Ending::Undo);
                 }
             }
         }

@@ -84,7 +84,8 @@ impl Monitor {
     /// Whether nothing is left to wait for.
     pub(super) fn may_finish(&mut self) -> bool {
         if let Some(driver) = &self.driver {
-            return driver.is_finished();
+            // A pod that is over before its maker commits waits for the word whether it is to be seen at all.
+            return driver.is_finished() && self.owner.is_none();
         }
         if self.ending.is_none() || self.containers.iter().any(|container| container.is_alive()) {
             return false;
