@@ -149,22 +149,9 @@ fn create_and_get(host: &Host) -> Result<()> {
     Ok(())
 }
 
-const DEFAULT_CAPABILITIES: [&str; 14] = [
-    "AUDIT_WRITE",
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "MKNOD",
-    "NET_BIND_SERVICE",
-    "NET_RAW",
-    "SETFCAP",
-    "SETGID",
-    "SETPCAP",
-    "SETUID",
-    "SYS_CHROOT",
-];
+/// CRI-O's nine: docker's others (raw packets, device nodes, chroot …) are asked for by name.
+const DEFAULT_CAPABILITIES: [&str; 9] =
+    ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID"];
 
 fn sorted(list: &Value) -> Vec<&str> {
     let mut names: Vec<&str> = list.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -490,7 +477,9 @@ fn limits(host: &Host) -> Result<()> {
             let mut open = vec![parent.clone()];
             while let Some(folder) = open.pop() {
                 open.extend(
-                    std::fs::read_dir(&folder)?
+                    std::fs::read_dir(&folder)
+                        .into_iter()
+                        .flatten()
                         .flatten()
                         .map(|entry| entry.path())
                         .filter(|path| path.is_dir()),
