@@ -83,6 +83,8 @@ pub fn launch(
 pub fn detach() -> Result<OwnedFd> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(failed("prctl(PR_SET_DUMPABLE, 0)"))?;
+    // It was executed as /proc/self/exe, which would leave it the name `exe`.
+    rustix::thread::set_name(c"podrun").map_err(failed("prctl(PR_SET_NAME)"))?;
     // SAFETY: the call closes numbers above 3, which nothing in this fresh process owns yet.
     unsafe { libc::syscall(libc::SYS_close_range, INHERITED + 1, u32::MAX, 0) };
     // SAFETY: `launch` made this number ours, and nothing else in this process has taken it.

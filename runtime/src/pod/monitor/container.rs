@@ -84,6 +84,8 @@ pub(super) struct Container {
     pub(super) log: Option<Log>,
     starters: Vec<Waiter>,
     stoppers: Vec<Waiter>,
+    /// Who wants it forgotten once it has ended.
+    removers: Vec<Waiter>,
 }
 
 impl Container {
@@ -145,6 +147,7 @@ impl Monitor {
             log: None,
             starters: Vec::new(),
             stoppers: Vec::new(),
+            removers: Vec::new(),
         });
         self.publish_container(slot);
         Ok(slot)
@@ -327,6 +330,7 @@ impl Monitor {
         self.publish_container(slot);
         self.fact_start_failed(slot, error);
         self.answer_all(waiters, &Err(Error::from(Failure::from(error))));
+        self.forget_if_wanted(slot);
     }
 
     /// A child has ended and is reaped.
@@ -396,6 +400,7 @@ impl Monitor {
         self.publish_container(slot);
         self.fact_exited(slot);
         self.answer_all(stoppers, &Ok(()));
+        self.forget_if_wanted(slot);
     }
 }
 
@@ -460,21 +465,33 @@ impl Monitor {
         }
     }
 
-    /// Answers `remove`: forgets a container, killing what runs of it. Its end is not told any more.
-    pub(super) fn remove_container(&mut self, id: &str) -> Result<()> {
-        let slot = self.slot_of(id)?;
-        let Some(index) = self.containers.iter().position(|container| container.slot == slot) else {
-            return Ok(());
+    /// Answers `remove` when the container has ended, by SIGKILL if it runs, and is forgotten.
+    pub(super) fn remove_for(&mut self, id: &str, waiter: Waiter) {
+        let slot = match self.slot_of(id) {
+            Ok(slot) => slot,
+            Err(error) => return self.answer(waiter, Err(error)),
         };
-        if self.containers[index].is_alive() {
+        let Some(container) = self.container(slot) else { return };
+        container.removers.push(waiter);
+        if container.is_alive() {
             self.kill_container(slot);
-            let name = &self.containers[index].spec.name;
-            return Err(Error::failed(format!("container `{name}` is still running; it is being killed"))
-                .hint("stop it first; a remove succeeds once it has ended"));
+        } else {
+            self.forget_container(slot);
         }
+    }
+
+    fn forget_if_wanted(&mut self, slot: u32) {
+        if self.container(slot).is_some_and(|container| !container.removers.is_empty()) {
+            self.forget_container(slot);
+        }
+    }
+
+    /// Forgets an ended container.
+    pub(super) fn forget_container(&mut self, slot: u32) {
+        let Some(index) = self.containers.iter().position(|container| container.slot == slot) else { return };
         let container = self.containers.remove(index);
         self.publish_removal(&container.spec.id);
-        Ok(())
+        self.answer_all(container.removers, &Ok(()));
     }
 
     /// Answers `update`.

@@ -182,25 +182,24 @@ impl Monitor {
             self.containers.iter().filter(|container| container.spec.name == name && !container.is_alive());
         let (old, last): (Vec<_>, Vec<_>) = ended
             .filter(|container| container.spec.attempt < attempt)
-            .map(|container| (container.spec.attempt, container.spec.id.clone(), container.spec.log.clone()))
-            .partition(|(before, ..)| before + 1 < attempt);
+            .map(|container| (container.slot, container.spec.clone()))
+            .partition(|(_, spec)| spec.attempt + 1 < attempt);
         if old.is_empty() && last.is_empty() {
             return;
         }
-        for (_, id, _) in &old {
-            let removed = self.remove_container(id);
-            self.keep(removed);
+        for (slot, _) in &old {
+            self.forget_container(*slot);
         }
         let (host, pod) = (&self.host, &self.id);
         // A tree of any size may lie in a root: a child deletes it. What it does not finish goes with the pod.
         let deleting = daemon::run_apart(|| {
-            for (_, id, _) in &last {
-                drop(snapshot::remove(host, id));
+            for (_, spec) in &last {
+                drop(snapshot::remove(host, &spec.id));
             }
-            for (_, id, log) in &old {
-                drop(snapshot::remove(host, id));
-                drop(std::fs::remove_dir_all(record::container_dir(host, pod, id)));
-                if let Some(log) = log {
+            for (_, spec) in &old {
+                drop(snapshot::remove(host, &spec.id));
+                drop(std::fs::remove_dir_all(record::container_dir(host, pod, &spec.id)));
+                if let Some(log) = &spec.log {
                     drop(std::fs::remove_file(host.log_dir.join(&log.path)));
                 }
             }

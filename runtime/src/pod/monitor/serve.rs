@@ -261,6 +261,7 @@ impl Monitor {
         let result = match op {
             Op::Start { container } => return self.start_for(&container, waiter),
             Op::Stop { container, grace } => return self.stop_for(&container, grace, waiter),
+            Op::Remove { container } => return self.remove_for(&container, waiter),
             Op::Exec(exec) => return self.exec_for(*exec, waiter),
             Op::StopSandbox { grace } => return self.stop_pod_for(grace, waiter),
             Op::RemoveSandbox => return self.remove_pod_for(waiter),
@@ -286,7 +287,6 @@ impl Monitor {
             Op::Commit => self.commit(),
             Op::Create(spec) => self.create_container(*spec, None).map(drop),
             Op::Kill { container, signal, all } => self.signal_container(&container, signal, all),
-            Op::Remove { container } => self.remove_container(&container),
             Op::Update { container, resources } => self.update_container(&container, &resources),
             Op::Resize { container, rows, columns } => self.resize_container(&container, rows, columns),
             Op::CloseStdin { container } => self.close_stdin(&container),
