@@ -29,10 +29,12 @@ fn sources(folder: &str) -> Vec<(String, String)> {
     let mut open = vec![root().join(folder)];
     while let Some(path) = open.pop() {
         if path.is_dir() {
-            open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            let entries = std::fs::read_dir(&path).expect("the workspace can be read");
+            open.extend(entries.map(|entry| entry.expect("the workspace can be read").path()));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let name = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
-            found.push((name, std::fs::read_to_string(&path).unwrap()));
+            let name =
+                path.strip_prefix(root()).expect("it lies below the root").to_string_lossy().into_owned();
+            found.push((name, std::fs::read_to_string(&path).expect("sources are UTF-8")));
         }
     }
     assert!(!found.is_empty(), "no sources in {folder}");

@@ -153,10 +153,10 @@ impl Driven {
         loop {
             match self.monitor.next(Some(deadline))?.context("no event in time")? {
                 Notice::Event(event) => match event.change {
-                    Change::Container(status) if status.id == container => {
-                        if status.record.state == ContainerState::Exited {
-                            return Ok(status.record);
-                        }
+                    Change::Container(status)
+                        if status.id == container && status.record.state == ContainerState::Exited =>
+                    {
+                        return Ok(status.record);
                     }
                     _ => {}
                 },

@@ -217,7 +217,7 @@ fn shown(arguments: &[&str]) -> String {
 /// The podrun to test: `PODRUN_UNDER_TEST`, else the one that cargo built beside the tests, else target/podrun.
 pub fn binary_under_test() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("PODRUN_UNDER_TEST") {
-        return Ok(std::fs::canonicalize(&path).with_context(|| format!("PODRUN_UNDER_TEST={path:?}"))?);
+        return std::fs::canonicalize(&path).with_context(|| format!("PODRUN_UNDER_TEST={path:?}"));
     }
     let own = std::env::current_exe()?;
     let beside = own.parent().and_then(Path::parent).map(|folder| folder.join("podrun"));

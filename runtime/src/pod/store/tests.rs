@@ -49,7 +49,7 @@ fn a_taken_name_leaves_nothing_of_the_second_pod() {
     let (_dir, host) = host();
     let (first, _guard) = create(&host, &mut pod("web")).unwrap();
     assert_eq!(create(&host, &mut pod("web")).unwrap_err().kind(), ErrorKind::Exists);
-    assert_eq!(folder_names(&host.root.join("pods")), [first.id.clone()]);
+    assert_eq!(folder_names(&host.root.join("pods")), std::slice::from_ref(&first.id));
     assert_eq!(folder_names(&host.state_dir.join("pods")), [first.id]);
 }
 
