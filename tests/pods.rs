@@ -1,6 +1,11 @@
 //! The main job: a pod of real images, what its containers share, what each is given, and its end.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context, Result, ensure};
+use cgroups_rs::Cgroup;
+use cgroups_rs::cpu::CpuController;
+use cgroups_rs::memory::MemController;
 use serde_json::{Value, json};
 
 use support::footprint::Footprint;
@@ -466,35 +471,32 @@ fn limits(host: &Host) -> Result<()> {
     host.create(&manifest)?;
     let shown = host.pod("limited")?;
     ensure!(shown["status"]["qosClass"] == "Guaranteed", "{}", shown["status"]["qosClass"]);
-    let mut found = 0;
+    // Read back by a library that has nothing of ours.
+    let cgroup = Cgroup::load(cgroups_rs::hierarchies::auto(), container_cgroup(host, &shown)?);
+    let memory: &MemController = cgroup.controller_of().context("no memory controller")?;
+    let limit = memory.memory_stat().limit_in_bytes;
+    ensure!(limit == 64 << 20, "memory limit {limit}");
+    let cpu: &CpuController = cgroup.controller_of().context("no cpu controller")?;
+    let (quota, period) = (cpu.cfs_quota()?, cpu.cfs_period()?);
+    ensure!((quota, period) == (25_000, 100_000), "cpu quota {quota} of {period}");
+    host.delete("limited")?;
+    Ok(())
+}
+
+/// The cgroup of the pod's first container, below the root of each hierarchy.
+fn container_cgroup(host: &Host, pod: &Value) -> Result<PathBuf> {
+    let id = pod["status"]["containerStatuses"][0]["containerID"].as_str().context("no container id")?;
+    let id = id.trim_start_matches("podrun://");
     for parent in host.cgroup_folders()? {
-        for (file, value) in [
-            ("memory.limit_in_bytes", "67108864"),
-            ("memory.max", "67108864"),
-            ("cpu.cfs_quota_us", "25000"),
-            ("cpu.max", "25000 100000"),
-        ] {
-            let mut open = vec![parent.clone()];
-            while let Some(folder) = open.pop() {
-                open.extend(
-                    std::fs::read_dir(&folder)
-                        .into_iter()
-                        .flatten()
-                        .flatten()
-                        .map(|entry| entry.path())
-                        .filter(|path| path.is_dir()),
-                );
-                let is_container = folder.strip_prefix(&parent)?.components().count() == 2;
-                if let (true, Ok(text)) = (is_container, std::fs::read_to_string(folder.join(file))) {
-                    ensure!(text.trim() == value, "{}: {text}", folder.join(file).display());
-                    found += 1;
-                }
+        for entry in std::fs::read_dir(&parent).into_iter().flatten().flatten() {
+            if entry.path().join(id).is_dir() {
+                return Ok(Path::new(host.cgroup_parent().trim_start_matches('/'))
+                    .join(entry.file_name())
+                    .join(id));
             }
         }
     }
-    ensure!(found == 2, "memory and cpu of one container, found {found}");
-    host.delete("limited")?;
-    Ok(())
+    anyhow::bail!("no cgroup of container {id}")
 }
 
 fn servers(host: &Host) -> Result<()> {
