@@ -179,6 +179,10 @@ impl Monitor {
 
     /// Compiles and clones; the wire tells the rest.
     fn launch(&mut self, slot: u32) -> Result<()> {
+        // Whoever ends the pod has signalled what ran then; nothing may come after it.
+        if self.ending.is_some() {
+            return Err(Error::failed("the pod is ending"));
+        }
         let sandbox = self.sandbox.as_ref().ok_or_else(|| Error::failed("the pod has no sandbox"))?;
         let folder = |id: &str| record::container_dir(&self.host, &self.id, id);
         let Some(container) = self.containers.iter_mut().find(|container| container.slot == slot) else {

@@ -129,7 +129,11 @@ impl Monitor {
     /// A client is gone: what it ran is hung up.
     pub(super) fn hang_up_execs(&mut self, connection: u32) {
         for exec in self.execs.iter_mut().filter(|exec| exec.client.connection == connection) {
-            exec.launch = None;
+            if exec.launch.take().is_some() {
+                // Its wire has nobody to tell any more, and would be told of for ever.
+                self.epoll.remove(&exec.child.wire);
+                self.deadlines.cancel(Due::Handshake(exec.child.pid));
+            }
             let _ = signal::send(&exec.child.pidfd, signal::HANGUP);
             signal::send_to_group(exec.child.pid, signal::HANGUP);
             self.deadlines.set_after(Due::HangUp(exec.child.pid), HANG_UP);

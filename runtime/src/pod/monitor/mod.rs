@@ -218,6 +218,7 @@ impl Monitor {
                 self.deadline(due);
             }
             self.drive();
+            self.hang_up_lost();
             if self.may_finish() {
                 return self.finish();
             }

@@ -56,6 +56,9 @@ pub(super) struct Connection {
 pub(super) struct Connections {
     open: BTreeMap<u32, Connection>,
     next: u32,
+    /// Those that a message could not be sent to. Hung up between events and never in the middle of one: the
+    /// owner's end undoes the pod, and whoever was telling it something is still at work on the pod.
+    lost: Vec<u32>,
 }
 
 impl Connections {
@@ -330,6 +333,13 @@ impl Monitor {
     /// Sends a message to one client.
     pub(super) fn tell(&mut self, connection: u32, message: &Message, descriptors: Vec<OwnedFd>) {
         if !self.connections.send(&self.epoll, connection, frame(message), descriptors) {
+            self.connections.lost.push(connection);
+        }
+    }
+
+    /// Hangs up on those that could not be told something.
+    pub(super) fn hang_up_lost(&mut self) {
+        for connection in std::mem::take(&mut self.connections.lost) {
             self.hang_up(connection);
         }
     }
