@@ -48,7 +48,7 @@ fn pods_reach_each_other(host: &Host) -> Result<()> {
         "bash",
         &["-c", &format!("exec 3<>/dev/tcp/{}/80; echo -e 'GET / HTTP/1.0\\n' >&3; cat <&3", server[0])],
     )?;
-    ensure!(page.ok()?.contains("to 10.88.0.1"), "the host reaches the pod");
+    ensure!(page.ok()?.contains("to 10.87.0.1"), "the host reaches the pod");
     host.podrun(&["delete", "pods", "--all", "--now"])?.ok()?;
     Ok(())
 }
@@ -70,10 +70,10 @@ fn with_host_port(name: &str, port: u16) -> Value {
 fn host_port(host: &Host) -> Result<()> {
     host.create(&with_host_port("web", 8080))?;
     ensure!(ask_host(host, "127.0.0.1", 8080)?.contains("served"), "by 127.0.0.1");
-    ensure!(ask_host(host, "10.88.0.1", 8080)?.contains("served"), "by an address of the host");
+    ensure!(ask_host(host, "10.87.0.1", 8080)?.contains("served"), "by an address of the host");
     host.create(&sleeper("other"))?;
-    ensure!(get(host, "other", "10.88.0.1", "8080")? == "served\n", "from another pod");
-    ensure!(get(host, "web", "10.88.0.1", "8080")? == "served\n", "from the pod itself");
+    ensure!(get(host, "other", "10.87.0.1", "8080")? == "served\n", "from another pod");
+    ensure!(get(host, "web", "10.87.0.1", "8080")? == "served\n", "from the pod itself");
     host.podrun(&["delete", "pods", "--all", "--now"])?.ok()?;
     let gone = host.run("timeout", &["5", "bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8080"])?;
     ensure!(!gone.status.success(), "the port is still open");

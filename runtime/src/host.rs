@@ -38,8 +38,8 @@ impl Default for NetworkConfig {
     fn default() -> Self {
         Self {
             bridge: "podrun0".into(),
-            subnet: "10.88.0.0/16".into(),
-            subnet6: "fd10:88::/64".into(),
+            subnet: "10.87.0.0/16".into(),
+            subnet6: "fd10:87::/64".into(),
             idle_seconds: 3,
         }
     }

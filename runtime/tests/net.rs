@@ -208,7 +208,7 @@ fn pods_reach_each_other_and_the_host(test: &TestHost) -> Outcome {
         assert_eq!(one.dial(gateway, 81)?, one.ip(v4));
     }
     assert!(dial(localhost(true), 80).is_err(), "the host's own loopback is another");
-    assert_eq!(one.attachment.ips()[0].to_string(), "10.88.0.2");
+    assert_eq!(one.attachment.ips()[0].to_string(), "10.87.0.2");
     assert_eq!(one.attachment.mac, "0a:58:0a:58:00:02");
     Ok(())
 }
@@ -270,7 +270,7 @@ fn host_port_leads_to_the_pod_from_everywhere(test: &TestHost) -> Outcome {
     let pod = Pod::start(test, 1, &[tcp(8080, 80), udp, sctp])?;
     let other = Pod::start(test, 2, &[])?;
     pod.serve(80);
-    let addresses = ["127.0.0.1", "127.0.0.5", "192.0.2.1", "10.88.0.1", "2001:db8:1::1", "fd10:88::1"];
+    let addresses = ["127.0.0.1", "127.0.0.5", "192.0.2.1", "10.87.0.1", "2001:db8:1::1", "fd10:87::1"];
     for address in addresses {
         let to: IpAddr = address.parse()?;
         dial(to, 8080).map_err(|error| format!("from the host to {to}: {error}"))?;
@@ -487,10 +487,10 @@ fn foreign_bridge_and_subnet_are_refused(test: &TestHost) -> Outcome {
     let error = Pod::start(test, 1, &[]).err().unwrap();
     assert!(error.message().contains("already has a bridge of this name, which is not ours"), "{error}");
     ip("link del podrun0");
-    ip("addr add 10.88.7.1/24 dev lo");
+    ip("addr add 10.87.7.1/24 dev lo");
     let error = Pod::start(test, 1, &[]).err().unwrap();
-    assert!(error.message().ends_with("10.88.0.0/16 overlaps the host's address 10.88.7.1/24"), "{error}");
-    ip("addr del 10.88.7.1/24 dev lo");
+    assert!(error.message().ends_with("10.87.0.0/16 overlaps the host's address 10.87.7.1/24"), "{error}");
+    ip("addr del 10.87.7.1/24 dev lo");
     Pod::start(test, 1, &[])?.detach();
     wait_for_links_to_go();
     assert_eq!(remove_bridge(test), Idle::Gone);

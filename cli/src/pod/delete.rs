@@ -80,23 +80,30 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         output::note("warning: killed at once; the containers have no time to end by themselves");
     }
     // All are asked first, so that their graces pass side by side.
-    if !grace.force && (entries.len() > 1 || !args.wait) {
-        for entry in &entries {
-            launch::ask_down(&context.host, entry, grace.period).map(drop).unwrap_or_else(&mut fail);
-        }
+    let mut going = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let asked = grace.force || named(&entry, ask(context, &entry, grace)).map_err(&mut fail).is_ok();
+        going.extend(asked.then_some(entry));
     }
     let deadline = args.timeout.filter(|timeout| !timeout.is_zero()).map(|timeout| Instant::now() + timeout);
-    for entry in &entries {
+    for entry in &going {
         // kubectl says it before it waits.
         let said = output::line(format_args!("pod \"{}\" {forced}deleted", entry.name));
         let alive = store::is_alive(&context.host, &entry.id);
         if args.wait || grace.force || !alive {
-            let down = launch::down(&context.host, entry, grace, deadline);
-            down.map_err(|error| error.context(format_args!("pod/{}", entry.name))).unwrap_or_else(&mut fail);
+            named(entry, launch::down(&context.host, entry, grace, deadline)).unwrap_or_else(&mut fail);
         }
         said.unwrap_or_else(&mut fail);
     }
     failed.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+fn ask(context: &Context, entry: &PodEntry, grace: Grace) -> Result<()> {
+    launch::ask_down(&context.host, entry, grace.period).map(drop)
+}
+
+fn named(entry: &PodEntry, result: Result<()>) -> Result<()> {
+    result.map_err(|error| error.context(format_args!("pod/{}", entry.name)))
 }
 
 fn grace(args: &Args) -> Result<Grace> {

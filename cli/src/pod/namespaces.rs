@@ -106,12 +106,17 @@ fn name(entry: &PodEntry, row: &Row) -> String {
     }
 }
 
+/// A pid, where it is known.
+fn pid(pid: i32) -> String {
+    if pid == 0 { "-".into() } else { pid.to_string() }
+}
+
 fn as_table(host: &Row, pods: &[(&PodEntry, Vec<Row>)]) -> String {
     let header = ["NAME", "PID", "INSIDE"].into_iter().map(str::to_owned);
     let mut table = Table::new(header.chain(KINDS.iter().map(|kind| kind.to_uppercase())));
     let mut letters = Letters { host, met: Vec::new() };
     let mut row = |name: String, row: &Row| {
-        let mut cells = vec![name.clone(), row.pid.to_string(), row.pid_inside.to_string()];
+        let mut cells = vec![name.clone(), pid(row.pid), pid(row.pid_inside)];
         cells
             .extend(row.inodes.iter().enumerate().map(|(column, inode)| letters.cell(column, *inode, &name)));
         table.row(cells);
@@ -153,8 +158,11 @@ fn as_json(host: &Row, pods: &[(&PodEntry, Vec<Row>)]) -> Value {
     };
     let process = |row: &Row| {
         let part = format!("{:?}", row.part).to_lowercase();
-        let mut value =
-            json!({"part": part, "pid": row.pid, "pidInside": row.pid_inside, "namespaces": namespaces(row)});
+        let mut value = json!({"part": part, "namespaces": namespaces(row)});
+        if row.pid != 0 {
+            value["pid"] = json!(row.pid);
+            value["pidInside"] = json!(row.pid_inside);
+        }
         if row.part == Part::Container {
             value["container"] = json!(row.container);
         }

@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn address_message_is_byte_for_byte_what_ip_sends() {
         let mut batch = Batch::default();
-        batch.add_address(2, Address { ip: "10.88.0.5".parse().unwrap(), prefix: 23 });
+        batch.add_address(2, Address { ip: "10.87.0.5".parse().unwrap(), prefix: 23 });
         batch.ask_for_answer();
         #[rustfmt::skip]
         let golden = [

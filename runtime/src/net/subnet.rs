@@ -5,7 +5,7 @@
 //! address is a slice and an offset, and its IPv4 and IPv6 forms say the same two numbers:
 //!
 //! ```text
-//! 10.88.0.0/16, fd10:88::/64      slice 3, offset 5:   10.88.6.5/23   fd10:88::3:5/112
+//! 10.87.0.0/16, fd10:87::/64      slice 3, offset 5:   10.87.6.5/23   fd10:87::3:5/112
 //! ```
 //!
 //! Invariant: every address made here lies in the configured subnet, and two different pairs of
@@ -191,7 +191,7 @@ fn parse(field: &str, text: &str) -> Result<(IpAddr, u8)> {
         .split_once('/')
         .and_then(|(ip, prefix)| Some((ip.parse::<IpAddr>().ok()?, prefix.parse::<u8>().ok()?)));
     let Some((ip, prefix)) = parsed else {
-        return Err(wrong(field, text, "is no subnet in CIDR notation, as 10.88.0.0/16 is"));
+        return Err(wrong(field, text, "is no subnet in CIDR notation, as 10.87.0.0/16 is"));
     };
     let (width, bits) = match ip {
         IpAddr::V4(ip) => (32, u128::from(u32::from(ip))),
@@ -240,15 +240,15 @@ mod tests {
 
     #[test]
     fn slices_never_meet() {
-        let network = network("podrun0", "10.88.0.0/16", "fd10:88::/64").unwrap();
+        let network = network("podrun0", "10.87.0.0/16", "fd10:87::/64").unwrap();
         assert_eq!(network.slices(), 128);
         assert_eq!(network.bridge(3), "podrun0-3");
         assert_eq!(network.offsets(), 2..511);
         let show = |list: Vec<Address>| {
             list.iter().map(|a| format!("{}/{}", a.ip, a.prefix)).collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(show(network.addresses(3, 5)), "10.88.6.5/23 fd10:88::3:5/112");
-        assert_eq!(show(network.gateways(127)), "10.88.254.1/23 fd10:88::7f:1/112");
+        assert_eq!(show(network.addresses(3, 5)), "10.87.6.5/23 fd10:87::3:5/112");
+        assert_eq!(show(network.gateways(127)), "10.87.254.1/23 fd10:87::7f:1/112");
     }
 
     #[test]
@@ -260,25 +260,25 @@ mod tests {
 
     #[test]
     fn wrong_configuration_is_named() {
-        assert!(refusal("podrun0", "10.88.0.0", "").contains("is no subnet in CIDR notation"));
-        assert!(refusal("podrun0", "10.88.1.2/16", "").ends_with("did you mean 10.88.0.0/16?"));
-        assert!(refusal("podrun0", "10.88.0.0/31", "").contains("from /8 to /30"));
+        assert!(refusal("podrun0", "10.87.0.0", "").contains("is no subnet in CIDR notation"));
+        assert!(refusal("podrun0", "10.87.1.2/16", "").ends_with("did you mean 10.87.0.0/16?"));
+        assert!(refusal("podrun0", "10.87.0.0/31", "").contains("from /8 to /30"));
         assert!(refusal("podrun0", "127.0.0.0/8", "").contains("no subnet that hosts can use"));
         assert!(refusal("podrun0", "fd10::/64", "").contains("is not IPv4"));
-        assert!(refusal("podrun0", "10.88.0.0/16", "fd10::/120").contains("from /16 to /96"));
-        assert!(refusal("podrun0", "10.88.0.0/16", "fd10::1/64").ends_with("did you mean fd10::/64?"));
-        assert!(refusal("", "10.88.0.0/16", "").contains("no name of an interface"));
-        assert!(refusal("a/b", "10.88.0.0/16", "").contains("no name of an interface"));
-        assert!(refusal("twelve-bytes", "10.88.0.0/16", "").contains("longer than 11 bytes"));
-        assert!(network("fifteen-bytes-x", "10.88.0.0/24", "").is_ok());
+        assert!(refusal("podrun0", "10.87.0.0/16", "fd10::/120").contains("from /16 to /96"));
+        assert!(refusal("podrun0", "10.87.0.0/16", "fd10::1/64").ends_with("did you mean fd10::/64?"));
+        assert!(refusal("", "10.87.0.0/16", "").contains("no name of an interface"));
+        assert!(refusal("a/b", "10.87.0.0/16", "").contains("no name of an interface"));
+        assert!(refusal("twelve-bytes", "10.87.0.0/16", "").contains("longer than 11 bytes"));
+        assert!(network("fifteen-bytes-x", "10.87.0.0/24", "").is_ok());
     }
 
     #[test]
     fn overlap_is_seen_from_both_sides() {
-        let network = network("podrun0", "10.88.0.0/16", "fd10:88::/64").unwrap();
+        let network = network("podrun0", "10.87.0.0/16", "fd10:87::/64").unwrap();
         let overlaps =
             |ip: &str, prefix| network.overlap(Address { ip: ip.parse().unwrap(), prefix }).is_some();
-        assert!(overlaps("10.88.7.1", 24) && overlaps("10.0.0.1", 8) && overlaps("fd10:88::9", 128));
+        assert!(overlaps("10.87.7.1", 24) && overlaps("10.0.0.1", 8) && overlaps("fd10:87::9", 128));
         assert!(!overlaps("10.89.0.1", 16) && !overlaps("fd10:89::1", 64));
     }
 }

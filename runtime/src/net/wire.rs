@@ -20,7 +20,7 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Appends a message: its type, its flags beyond `NLM_F_REQUEST`, its fixed part and its
-    /// attributes. `act` says what it does, as in `add address 10.88.0.2 to eth0`.
+    /// attributes. `act` says what it does, as in `add address 10.87.0.2 to eth0`.
     pub(super) fn message(
         &mut self,
         act: impl Into<String>,

@@ -6,13 +6,17 @@
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::client::Monitor;
+use super::{recovery, store};
 use crate::error::{Context, Result};
 use crate::host::Host;
 use crate::sys::poll::{self, Interest};
 use crate::sys::watch::Watch;
+
+/// How long a monitor takes at the most from the closing of its socket to its end.
+const DIES_WITHIN: Duration = Duration::from_secs(1);
 
 /// What wakes a client that waits for pods.
 #[derive(Debug)]
@@ -63,9 +67,14 @@ impl Changes {
                 self.watch.changes()?;
                 // Nothing was asked of a monitor, so that it speaks only by closing.
                 let mut ended = ready.iter().skip(1).map(|one| one.readable);
-                for monitor in self.monitors.values_mut().filter(|monitor| monitor.is_some()) {
+                for (id, monitor) in self.monitors.iter_mut().filter(|(_, monitor)| monitor.is_some()) {
                     if ended.next().unwrap_or(false) {
                         *monitor = None;
+                        // One that was killed wrote nothing down: what it left is brought to its end now.
+                        // One that closed its socket alone is left alone.
+                        if store::await_death(&self.host, id, DIES_WITHIN).is_ok() {
+                            recovery::reap(&self.host)?;
+                        }
                     }
                 }
                 return Ok(true);

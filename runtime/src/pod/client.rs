@@ -18,6 +18,9 @@ use crate::sys::socket;
 /// The name of the monitor's socket in the pod's state dir.
 pub const SOCKET: &str = "monitor.sock";
 
+/// How long a monitor may take to say hello: it never works on one thing for longer than milliseconds.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+
 /// A connection to a pod's monitor.
 #[derive(Debug)]
 pub struct Monitor {
@@ -76,13 +79,15 @@ impl Monitor {
         Ok(monitor)
     }
 
-    /// Connects to the monitor of pod `id`; [`ErrorKind::NotFound`] when none runs.
+    /// Connects to the monitor of pod `id`; [`ErrorKind::NotFound`] when none runs, [`ErrorKind::Timeout`] when it
+    /// does not answer.
     pub fn connect(host: &Host, id: &str) -> Result<Self> {
         let socket = socket::connect(&host.pod_state_dir(id), SOCKET).map_err(|error| {
             Error::from(error).with_kind(ErrorKind::NotFound).context("the pod's monitor does not run")
         })?;
         let mut monitor = Self::new(socket);
-        match monitor.call(Op::Hello { version: VERSION, host: None })? {
+        let deadline = Instant::now() + ANSWERS_WITHIN;
+        match monitor.call_until(Op::Hello { version: VERSION, host: None }, Some(deadline))? {
             (Reply::Hello { version, .. }, _) if version == VERSION => Ok(monitor),
             (Reply::Hello { version, .. }, _) => Err(Error::new(
                 ErrorKind::Unsupported,
@@ -256,9 +261,16 @@ impl Monitor {
     }
 
     fn call(&mut self, op: Op) -> Result<(Reply, Vec<OwnedFd>)> {
+        self.call_until(op, None)
+    }
+
+    fn call_until(&mut self, op: Op, deadline: Option<Instant>) -> Result<(Reply, Vec<OwnedFd>)> {
         let asked = self.send(op)?;
         loop {
-            match self.message(None)? {
+            match self.message(deadline)? {
+                None if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                    return Err(Error::new(ErrorKind::Timeout, "the pod's monitor does not answer"));
+                }
                 Some(Message::Reply { id, result }) if id == asked => {
                     return Ok((result.map_err(Error::from)?, std::mem::take(&mut self.descriptors)));
                 }

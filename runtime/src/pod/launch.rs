@@ -12,14 +12,16 @@ use super::client::{Monitor, Notice};
 use super::manifest::Pod;
 use super::policy::{ImageFact, PodState, Progress, StartFailure, WaitFor, create_progress};
 use super::protocol::{Change, Op, Policy, PolicyImage};
-use super::record::{Sandbox, SandboxStatus};
+use super::record::{self, Live, Sandbox, SandboxStatus};
 use super::store::{self, PodEntry};
-use super::{sandbox, volume};
+use super::{namespaces, recovery, sandbox, volume};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::image::{Image, ImageStore};
 use crate::net::etc::HostFiles;
+use crate::sys::errno::Errno;
 use crate::sys::interrupt::{self, Signals};
+use crate::sys::pidfd;
 use crate::sys::poll::{self, Interest};
 
 /// An image that is here, and how it came.
@@ -205,6 +207,9 @@ fn kind(failure: Option<StartFailure>) -> ErrorKind {
     }
 }
 
+/// How long a monitor that was killed, or has closed its socket, may take to be gone.
+const DIES_WITHIN: Duration = Duration::from_secs(10);
+
 /// How to take a pod down.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Grace {
@@ -217,32 +222,77 @@ pub struct Grace {
 /// Asks for the pod's end and waits until it has come, at most until `deadline`; its records, volumes,
 /// snapshots and logs are gone afterwards. Works without a monitor. Asked again, it may only shorten the grace.
 pub fn down(host: &Host, entry: &PodEntry, grace: Grace, deadline: Option<Instant>) -> Result<()> {
-    match Monitor::connect(host, &entry.id) {
-        Ok(mut monitor) if grace.force => gone_is_fine(monitor.remove_sandbox())?,
-        Ok(mut monitor) => stop(&mut monitor, grace.period, deadline)?,
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
+    let id = &entry.id;
+    let ended = match connect(host, id) {
+        Ok(Some(mut monitor)) if grace.force => monitor.remove_sandbox(),
+        Ok(Some(mut monitor)) => stop(&mut monitor, grace.period, deadline),
+        Ok(None) if entry.alive => Err(gone()),
+        Ok(None) => Ok(()),
+        Err(_) if grace.force => kill_monitor(host, id).and_then(|()| Err(gone())),
         Err(error) => return Err(error),
+    };
+    match ended {
+        // It ended by itself, or was killed: in the second case it has left its pod to us.
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            store::await_death(host, id, DIES_WITHIN)?;
+            recovery::reap(host)?;
+        }
+        ended => ended?,
     }
-    store::remove(host, &entry.id)
+    store::remove(host, id)
+}
+
+/// The pod's monitor, if one runs. One that runs and does not answer is an error: what it holds is not ours.
+fn connect(host: &Host, id: &str) -> Result<Option<Monitor>> {
+    // Between its socket and its lock a monitor that begins or ends has one of the two.
+    let deadline = Instant::now() + Duration::from_secs(2);
+    loop {
+        match Monitor::connect(host, id) {
+            Ok(monitor) => return Ok(Some(monitor)),
+            Err(_) if !store::is_alive(host, id) => return Ok(None),
+            Err(error) if error.kind() != ErrorKind::NotFound || Instant::now() >= deadline => {
+                let error = match error.kind() {
+                    ErrorKind::NotFound => Error::failed("the pod's monitor is alive, and cannot be reached"),
+                    _ => error.with_kind(ErrorKind::Failed),
+                };
+                return Err(error.hint("`podrun delete --force` kills it, and all that it holds"));
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(2)),
+        }
+    }
+}
+
+/// Kills the monitor that the pod's record names, and with it the PID namespace of its containers.
+fn kill_monitor(host: &Host, id: &str) -> Result<()> {
+    let recorded = record::load::<Live>(&record::live_path(host, id)).present();
+    let monitor =
+        recorded.ok_or_else(|| Error::failed("its monitor does not answer, and has no record"))?.monitor;
+    let process = match pidfd::pidfd_open(monitor.pid) {
+        Err(Errno::ESRCH) => return Ok(()),
+        opened => opened.map_err(|errno| errno.during(format!("pidfd_open({})", monitor.pid)))?,
+    };
+    // Looked at only now: the descriptor names one process for ever.
+    if namespaces::is_same(monitor) {
+        pidfd::pidfd_send_signal(process.as_fd(), pidfd::SIGKILL)
+            .map_err(|errno| errno.during(format!("kill({}, SIGKILL)", monitor.pid)))?;
+        pidfd::wait_readable(process.as_fd(), DIES_WITHIN);
+    }
+    Ok(())
 }
 
 /// Asks for the pod's end and does not wait for it. False: there is no monitor to ask.
 pub fn ask_down(host: &Host, entry: &PodEntry, grace: Option<Duration>) -> Result<bool> {
-    let mut monitor = match Monitor::connect(host, &entry.id) {
-        Ok(monitor) => monitor,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
-    };
+    let Some(mut monitor) = connect(host, &entry.id)? else { return Ok(false) };
     monitor.send(stop_request(grace))?;
     Ok(true)
 }
 
-/// Asks for the end and waits for it: a monitor closes its connections when nothing of its pod is left.
+/// Asks for the end and waits for it: a monitor closes its connections when nothing of its pod is left, which
+/// comes back as [`ErrorKind::NotFound`].
 fn stop(monitor: &mut Monitor, grace: Option<Duration>, deadline: Option<Instant>) -> Result<()> {
     monitor.send(stop_request(grace))?;
     loop {
         match monitor.next(deadline) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
             Ok(Some(_)) => {}
             Ok(None) if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
@@ -258,10 +308,6 @@ fn stop_request(grace: Option<Duration>) -> Op {
     Op::StopSandbox { grace: grace.map(|grace| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)) }
 }
 
-/// A monitor that ends while it is asked to has done what it was asked.
-fn gone_is_fine(result: Result<()>) -> Result<()> {
-    match result {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
+fn gone() -> Error {
+    Error::new(ErrorKind::NotFound, "the pod's monitor has gone")
 }

@@ -4,6 +4,7 @@
 //! is compared), so that a reused pid never shows a stranger's namespaces. See namespaces(7).
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use super::record::{self, Live, ProcessId};
@@ -34,17 +35,25 @@ pub struct Row {
     pub part: Part,
     /// The container's name; empty for the others.
     pub container: String,
-    /// Its pid on the host: what nsenter(1) takes.
+    /// Its pid on the host: what nsenter(1) takes; 0 where it is not known.
     pub pid: i32,
     /// Its pid as its own PID namespace sees it.
     pub pid_inside: i32,
-    /// The inode of each namespace, in the order of [`KINDS`]; `None` where the kernel has no such kind.
+    /// The inode of each namespace, in the order of [`KINDS`]; `None` where the kernel has no such kind, or
+    /// does not let this process look.
     pub inodes: [Option<u64>; 8],
 }
 
-/// The host's row.
+/// The host's row. Where its first process may not be looked at (`CAP_SYS_PTRACE` is missing, or it has more
+/// rights than this one), the host's namespaces are those that podrun itself runs in.
 pub fn of_host() -> Result<Row> {
-    read(1, Part::Host, String::new()).context(|| "the host's namespaces")
+    let row = read(1, Part::Host, String::new()).context(|| "the host's namespaces")?;
+    if row.inodes.iter().any(Option::is_some) {
+        return Ok(row);
+    }
+    let own = i32::try_from(std::process::id()).unwrap_or_default();
+    let own = read(own, Part::Host, String::new()).context(|| "podrun's own namespaces")?;
+    Ok(Row { pid: 0, pid_inside: 0, ..own })
 }
 
 /// The rows of a pod that runs: the monitor, the shared init if there is one, and each running container.
@@ -75,7 +84,7 @@ pub fn of_pod(host: &Host, entry: &PodEntry) -> Result<Vec<Row>> {
 }
 
 /// Whether the process still is the one that was recorded: field 22 of /proc/PID/stat.
-fn is_same(process: ProcessId) -> bool {
+pub(in crate::pod) fn is_same(process: ProcessId) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", process.pid)).unwrap_or_default();
     // The second field is the program's name in parentheses, which may hold anything.
     let started = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(19)?.parse().ok());
@@ -88,7 +97,8 @@ fn read(pid: i32, part: Part, container: String) -> std::io::Result<Row> {
     for (kind, inode) in KINDS.iter().zip(&mut inodes) {
         *inode = match fs::read_link(proc.join("ns").join(kind)) {
             Ok(link) => link.to_str().and_then(inode_of),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && proc.exists() => None,
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => None,
+            Err(error) if error.kind() == ErrorKind::NotFound && proc.exists() => None,
             Err(error) => return Err(error),
         };
     }

@@ -397,7 +397,7 @@ mod tests {
         SandboxStatus {
             state: SandboxState::Ready,
             committed: true,
-            ips: vec!["10.88.0.2".parse().unwrap()],
+            ips: vec!["10.87.0.2".parse().unwrap()],
             pod: Some(RawValue::from_string(r#"{"phase": "Running"}"#.into()).unwrap()),
             ..SandboxStatus::default()
         }

@@ -11,14 +11,14 @@ fn host(resolv_conf: &str) -> HostFiles {
 #[test]
 fn hosts_lists_every_address_with_the_full_name_first() {
     let names = Names { hostname: "web", subdomain: Some("front"), namespace: "shop" };
-    let ips = ["10.88.0.2".parse().unwrap(), "fd10:88::2".parse().unwrap()];
+    let ips = ["10.87.0.2".parse().unwrap(), "fd10:87::2".parse().unwrap()];
     let aliases =
         [HostAlias { ip: "1.2.3.4".parse().unwrap(), hostnames: words(&["foo.local", "bar.local"]) }];
     let text = hosts(&names, &ips, &aliases);
     assert!(text.starts_with("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost "));
     assert!(text.ends_with(
-        "10.88.0.2\tweb.front.shop.svc.cluster.local\tweb\n\
-         fd10:88::2\tweb.front.shop.svc.cluster.local\tweb\n\
+        "10.87.0.2\tweb.front.shop.svc.cluster.local\tweb\n\
+         fd10:87::2\tweb.front.shop.svc.cluster.local\tweb\n\
          \n# Entries added by HostAliases.\n1.2.3.4\tfoo.local\tbar.local\n"
     ));
 }
@@ -26,7 +26,7 @@ fn hosts_lists_every_address_with_the_full_name_first() {
 #[test]
 fn hosts_without_subdomain_has_the_short_name_alone() {
     let names = Names { hostname: "web", subdomain: None, namespace: "default" };
-    assert!(hosts(&names, &["10.88.0.2".parse().unwrap()], &[]).ends_with("\n10.88.0.2\tweb\n"));
+    assert!(hosts(&names, &["10.87.0.2".parse().unwrap()], &[]).ends_with("\n10.87.0.2\tweb\n"));
 }
 
 #[test]

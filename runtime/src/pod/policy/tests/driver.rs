@@ -89,7 +89,7 @@ impl Driver {
     pub(super) fn sandbox_ready(&mut self) -> String {
         self.tell(Event::SandboxReady {
             host_ips: vec!["192.0.2.1".into()],
-            pod_ips: vec!["10.88.0.2".into(), "fd10:88::2".into()],
+            pod_ips: vec!["10.87.0.2".into(), "fd10:87::2".into()],
         })
     }
 

@@ -21,8 +21,8 @@ fn the_status_has_kubernetes_shape() {
     assert_eq!(json["phase"], "Running");
     assert_eq!(json["qosClass"], "BestEffort");
     assert_eq!(json["hostIP"], "192.0.2.1");
-    assert_eq!(json["podIP"], "10.88.0.2");
-    assert_eq!(json["podIPs"], serde_json::json!([{"ip": "10.88.0.2"}, {"ip": "fd10:88::2"}]));
+    assert_eq!(json["podIP"], "10.87.0.2");
+    assert_eq!(json["podIPs"], serde_json::json!([{"ip": "10.87.0.2"}, {"ip": "fd10:87::2"}]));
     assert_eq!(json["startTime"], at);
     let container = serde_json::json!({
         "containerID": "podrun://app0",
