@@ -271,9 +271,9 @@ mod tests {
         let golden = [
             48, 0, 0, 0, 20, 0, 0x05, 0x06, 0, 0, 0, 0, 0, 0, 0, 0, // nlmsghdr
             2, 23, 0, 0, 2, 0, 0, 0,                                // ifaddrmsg
-            8, 0, 2, 0, 10, 88, 0, 5,                               // IFA_LOCAL
-            8, 0, 1, 0, 10, 88, 0, 5,                               // IFA_ADDRESS
-            8, 0, 4, 0, 10, 88, 1, 255,                             // IFA_BROADCAST
+            8, 0, 2, 0, 10, 87, 0, 5,                               // IFA_LOCAL
+            8, 0, 1, 0, 10, 87, 0, 5,                               // IFA_ADDRESS
+            8, 0, 4, 0, 10, 87, 1, 255,                             // IFA_BROADCAST
         ];
         assert_eq!(batch.bytes(), golden);
     }
