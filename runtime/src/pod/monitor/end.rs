@@ -124,11 +124,12 @@ impl Monitor {
         self.keep(purged);
     }
 
-    /// Takes the bridge down if this pod was its last, after the idle time in which the next one would find it. By
-    /// now the monitor holds nothing of the pod's.
+    /// Takes the bridge down if this pod was its last, after the idle time in which the next one would find it. The
+    /// monitor is back on the host by then, whose sysctls are restored, and holds nothing of the pod's.
     fn release_bridge(&mut self) {
-        let Some(mut sockets) = self.left_network.take() else { return };
-        while let Ok(Idle::Wait(time)) = net::remove_idle_bridge(&mut sockets, &self.host) {
+        let Some(mut left) = self.left.take() else { return };
+        left.leave_namespaces();
+        while let Ok(Idle::Wait(time)) = net::remove_idle_bridge(&mut left.sockets, &self.host) {
             std::thread::sleep(time);
         }
     }

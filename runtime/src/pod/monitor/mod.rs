@@ -45,7 +45,6 @@ use super::record;
 use crate::cgroup::Layout;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
-use crate::net::HostSockets;
 use crate::sys::epoll::{Epoll, Interest, Ready};
 use crate::sys::signal::{self, Received, Signals};
 use crate::sys::{daemon, socket};
@@ -136,8 +135,8 @@ struct Monitor {
     ending: Option<Ending>,
     /// Who waits for the pod's end.
     enders: Vec<serve::Waiter>,
-    /// Sockets on the host's network that a taken-down sandbox has left, for the bridge's end.
-    left_network: Option<HostSockets>,
+    /// What a taken-down sandbox has left, for the bridge's end.
+    left: Option<sandbox::Left>,
     /// Memory that every stream is read through.
     buffer: Box<[u8]>,
 }
@@ -195,7 +194,7 @@ impl Monitor {
             owner: None,
             ending: None,
             enders: Vec::new(),
-            left_network: None,
+            left: None,
             buffer: vec![0; CHUNK].into_boxed_slice(),
         };
         let owner = monitor.connections.admit(&monitor.epoll, client)?;

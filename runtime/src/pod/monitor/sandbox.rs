@@ -44,6 +44,23 @@ pub(super) struct Sandbox {
     init: Option<Init>,
 }
 
+/// What a taken-down sandbox leaves to a monitor that sees to the bridge's end.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) sockets: HostSockets,
+    origin: Vec<(Namespaces, OwnedFd)>,
+}
+
+impl Left {
+    /// Goes back to the host's namespaces. Those of the pod end with the last process in them: this one.
+    pub(super) fn leave_namespaces(&mut self) {
+        for (kind, namespace) in self.origin.drain(..) {
+            // They were entered from there, and cannot have gone since.
+            let _ = ns::setns(namespace.as_fd(), kind);
+        }
+    }
+}
+
 /// The init of a shared pid namespace.
 #[derive(Debug)]
 struct Init {
@@ -309,13 +326,7 @@ impl Monitor {
             self.status.network = None;
         }
         sandbox.held.clear();
-        self.left_network = sandbox.network.take();
-        for (kind, namespace) in sandbox.origin.drain(..) {
-            // The pod's namespaces end with the last process in them: this one, now.
-            note(
-                ns::setns(namespace.as_fd(), kind).map_err(|errno| errno.during("setns(the host's)").into()),
-            );
-        }
+        self.left = sandbox.network.take().map(|sockets| Left { sockets, origin: sandbox.origin });
         for error in failures {
             self.keep(Err(error));
         }
