@@ -278,10 +278,20 @@ pub fn sync_file_system(fd: impl AsFd) -> Result<()> {
     fs::syncfs(&fd).map_err(failed("syncfs", &fd, b""))
 }
 
-/// Removes `name` in `dir` with all that is in it, however deep; a missing one is fine. Never
-/// follows a link and never enters another file system.
+/// Removes `name` in `dir` with all that is in it, however deep; a missing one is fine, and so is
+/// another process that removes it too. Never follows a link and never enters another file system.
 pub fn remove_tree(dir: impl AsFd, name: &[u8]) -> Result<()> {
     let dir = dir.as_fd();
+    loop {
+        match remove_tree_alone(dir, name) {
+            // Each time something of it was gone, so that this ends.
+            Err(error) if error.errno == rustix::io::Errno::NOENT.raw_os_error() => {}
+            result => return result,
+        }
+    }
+}
+
+fn remove_tree_alone(dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
     match remove_file(dir, name) {
         Ok(()) => return Ok(()),
         Err(error) if error.errno == rustix::io::Errno::NOENT.raw_os_error() => return Ok(()),
