@@ -239,6 +239,8 @@ pub fn down(host: &Host, entry: &PodEntry, grace: Grace, deadline: Option<Instan
         }
         ended => ended?,
     }
+    // From the monitor's end on the pod looks lost to every other verb.
+    let _guard = store::hold_for_removal(host, id)?;
     store::remove(host, id)
 }
 

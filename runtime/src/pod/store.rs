@@ -5,7 +5,7 @@
 
 mod edit;
 
-pub use edit::{Guard, boot_id, create, hold, remove};
+pub use edit::{Guard, boot_id, create, hold, hold_for_removal, remove};
 pub(in crate::pod) use edit::{folder_names, mark, unmark};
 
 use std::fs::{File, TryLockError};

@@ -119,6 +119,23 @@ pub fn hold(host: &Host, id: &str) -> Result<Option<Guard>> {
     Ok(linked.then_some(Guard(folder)))
 }
 
+/// Takes the pod `id` for its removal, once nobody else is at it: a verb that found it without a monitor is
+/// quickly done with it.
+pub fn hold_for_removal(host: &Host, id: &str) -> Result<Guard> {
+    loop {
+        mark(host, id)?;
+        let path = host.pod_state_dir(id);
+        let folder = match File::open(&path) {
+            Err(error) if error.kind() == IoKind::NotFound => continue,
+            opened => opened.context(|| format!("open {}", path.display()))?,
+        };
+        folder.lock().context(|| format!("flock {}", path.display()))?;
+        if folder.metadata().context(|| format!("stat {}", path.display()))?.nlink() > 0 {
+            return Ok(Guard(folder));
+        }
+    }
+}
+
 /// Removes all that is left on disk of a pod that has no monitor any more. Can be done again after
 /// every failure and at every point where it was cut off.
 pub fn remove(host: &Host, id: &str) -> Result<()> {
