@@ -165,6 +165,10 @@ fn take_down(host: &Host, id: &str, cgroup: &str, status: Option<&SandboxStatus>
     {
         let mut sockets = HostSockets::open(host)?;
         net::detach(&mut sockets, host, &attachment)?;
+        // There is no monitor to wait until the network was idle for long enough.
+        let mut at_once = host.clone();
+        at_once.network.idle_seconds = 0;
+        net::remove_idle_bridge(&mut sockets, &at_once)?;
     }
     own.remove()?;
     for shared in [format!("{}/monitors", host.cgroup_parent), host.cgroup_parent.clone()] {
