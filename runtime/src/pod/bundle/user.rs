@@ -108,8 +108,9 @@ fn check_non_root(pod: &Pod, container: &Container, user: Option<&Name>) -> Resu
     if wanted != Some(true) {
         return Ok(());
     }
-    let refused =
-        |message: String| Err(Error::failed(message).hint("set runAsUser to a number other than 0"));
+    let refused = |message: String| {
+        Err(Error::new(ErrorKind::Manifest, message).hint("set runAsUser to a number other than 0"))
+    };
     match user {
         Some(Name::Id(0)) | None => refused("container has runAsNonRoot and image will run as root".into()),
         Some(Name::Id(_)) => Ok(()),

@@ -68,6 +68,13 @@ fn has_succeeded(state: &PodState) -> bool {
 
 /// A container that no retry can mend.
 fn hopeless(run: &ContainerRun) -> Option<Progress> {
+    // What cannot even be made follows from the manifest, the image and the host, which stay as they are.
+    if let ContainerPhase::Unmade { message, .. } = &run.phase
+        && !run.ever_started
+    {
+        let message = format!("{}: {message}", title(run));
+        return Some(Progress::Failed { container: Some(run.name.clone()), failure: None, message });
+    }
     let ended = run.latest_end()?;
     let failure = ended.start_failure.filter(|_| !run.ever_started);
     let init_failed = run.role == Role::Init && run.is_over_with(|code| code != 0);
