@@ -139,6 +139,8 @@ fn watch(
         changes.follow(&entry.id)?;
     }
     loop {
+        // Before they are read: what changes afterwards wakes us.
+        changes.all()?;
         let (entries, _) = select(args, context, names)?;
         for entry in &entries {
             changes.follow(&entry.id)?;

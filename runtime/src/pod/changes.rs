@@ -46,13 +46,22 @@ impl Changes {
         Ok(())
     }
 
+    /// Wakes also when any pod changes that is there by now, one that is not up yet too.
+    pub fn all(&self) -> Result<()> {
+        let pods = self.host.root.join("pods");
+        for name in store::folder_names(&pods) {
+            self.directory(&pods.join(name))?;
+        }
+        Ok(())
+    }
+
     /// Wakes also when a file in `directory` is written; false where there is none yet.
     pub fn directory(&self, directory: &Path) -> Result<bool> {
-        let exists = directory.is_dir();
-        if exists {
-            self.watch.directory(directory)?;
+        match self.watch.directory(directory) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error.into()),
         }
-        Ok(exists)
     }
 
     /// Waits until something changed; false when `deadline` came first.
