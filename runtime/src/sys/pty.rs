@@ -2,9 +2,10 @@
 //!
 //! Both ends block; the side that must not wait says so for its own (`stream::set_nonblocking`).
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{self, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::pty::OpenptFlags;
@@ -16,12 +17,37 @@ fn failed(call: &'static str) -> impl FnOnce(Errno) -> Error {
     move |errno| Error::new(call, errno.raw_os_error())
 }
 
+const FLAGS: OpenptFlags = OpenptFlags::RDWR.union(OpenptFlags::NOCTTY).union(OpenptFlags::CLOEXEC);
+
 /// A terminal: its master and its peer.
 pub fn open() -> Result<(OwnedFd, OwnedFd)> {
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let master = rustix::pty::openpt(flags).map_err(failed("open(\"/dev/ptmx\")"))?;
+    let master = rustix::pty::openpt(FLAGS).map_err(failed("open(\"/dev/ptmx\")"))?;
+    with_peer(master)
+}
+
+/// A terminal of the devpts that stands in the tree `root`, which may be anybody's: its name in /dev/pts means
+/// something there. Fails where there is no such devpts.
+pub fn open_in(root: &Path) -> Result<(OwnedFd, OwnedFd)> {
+    const DEVPTS: i64 = 0x1cd1;
+    let call = "openat2(\"dev/pts/ptmx\")";
+    let root = fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(failed("open(root)"))?;
+    // Looked at before it is opened: what stands there may be anything.
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let found = fs::openat2(root, "dev/pts/ptmx", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
+        .map_err(failed(call))?;
+    let is_devpts = fs::fstatfs(&found).map_err(failed(call))?.f_type == DEVPTS;
+    if !is_devpts || fs::fstat(&found).map_err(failed(call))?.st_rdev != fs::makedev(5, 2) {
+        return Err(failed(call)(Errno::NOTTY));
+    }
+    let path = format!("/proc/self/fd/{}", found.as_raw_fd());
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    with_peer(fs::open(path, flags, Mode::empty()).map_err(failed("open(\"/dev/pts/ptmx\")"))?)
+}
+
+fn with_peer(master: OwnedFd) -> Result<(OwnedFd, OwnedFd)> {
     rustix::pty::unlockpt(&master).map_err(failed("ioctl(TIOCSPTLCK)"))?;
-    let peer = rustix::pty::ioctl_tiocgptpeer(&master, flags).map_err(failed("ioctl(TIOCGPTPEER)"))?;
+    let peer = rustix::pty::ioctl_tiocgptpeer(&master, FLAGS).map_err(failed("ioctl(TIOCGPTPEER)"))?;
     Ok((master, peer))
 }
 
@@ -38,6 +64,6 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
 
 /// `/dev/null`, for reading and writing.
 pub fn null() -> Result<OwnedFd> {
-    rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, rustix::fs::Mode::empty())
+    fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(failed("open(\"/dev/null\")"))
 }

@@ -5,6 +5,7 @@
 //! waits for its code. One whose client is gone is hung up, and killed if that does not end it.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use oci_spec::runtime::{Process, Spec};
@@ -12,7 +13,7 @@ use oci_spec::runtime::{Process, Spec};
 use super::container::failure_on;
 use super::deadlines::Due;
 use super::serve::Waiter;
-use super::{Monitor, Token, streams};
+use super::{Monitor, Token, start, streams};
 use crate::engine::{self, Child, ExecInputs, Plan};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pod::protocol::{Exec, Exit, Message, Reply, Streams as Sent};
@@ -63,7 +64,8 @@ impl Monitor {
         let spec =
             Spec::load(&config).map_err(|error| Error::failed(format!("{}: {error}", config.display())))?;
         let process = process(&spec, exec)?;
-        let (stdio, [stdin, stdout, stderr]) = streams::make(exec.tty, exec.stdin)?;
+        let terminal = exec.tty.then(|| terminal_of(init)).transpose()?;
+        let (stdio, [stdin, stdout, stderr]) = streams::make(terminal, exec.stdin)?;
         if let (true, Some(master), Some((rows, columns))) = (exec.tty, &stdout, exec.size) {
             pty::resize(master, rows, columns)?;
         }
@@ -155,6 +157,13 @@ impl Monitor {
             Err(error) => self.answer(waiter, Err(error.into())),
         }
     }
+}
+
+/// A terminal of the container's own devpts, so that its name means something inside; one of the host's where
+/// the container has put something else there.
+fn terminal_of(init: &OwnedFd) -> Result<(OwnedFd, OwnedFd)> {
+    let root = PathBuf::from(format!("/proc/{}/root", start::host_pid(init)?));
+    Ok(pty::open_in(&root).or_else(|_| pty::open())?)
 }
 
 /// The container's own process with another command: same user, rights, limits and environment.

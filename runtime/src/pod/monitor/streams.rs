@@ -72,10 +72,12 @@ pub(super) struct Streams {
 }
 
 /// Makes a process's streams: the child's ends, and the parent's in the order stdin, stdout, stderr. With a terminal
-/// the parent's one end is its standard output.
-pub(super) fn make(terminal: bool, stdin: bool) -> Result<(Stdio, [Option<OwnedFd>; 3])> {
-    if terminal {
-        let (master, peer) = pty::open()?;
+/// (its master and its peer) the parent's one end is its standard output.
+pub(super) fn make(
+    terminal: Option<(OwnedFd, OwnedFd)>,
+    stdin: bool,
+) -> Result<(Stdio, [Option<OwnedFd>; 3])> {
+    if let Some((master, peer)) = terminal {
         let stdio = Stdio {
             stdin: stream::duplicate(peer.as_fd())?,
             stdout: stream::duplicate(peer.as_fd())?,
@@ -98,7 +100,8 @@ pub(super) fn make(terminal: bool, stdin: bool) -> Result<(Stdio, [Option<OwnedF
 impl Streams {
     /// Makes the streams of the container in `slot`, and has its outputs watched.
     pub(super) fn open(epoll: &Epoll, slot: u32, terminal: bool, stdin: bool) -> Result<(Self, Stdio)> {
-        let (stdio, [our_stdin, stdout, stderr]) = make(terminal, stdin)?;
+        let pty = terminal.then(pty::open).transpose()?;
+        let (stdio, [our_stdin, stdout, stderr]) = make(pty, stdin)?;
         let our_stdin = match &stdout {
             Some(master) if terminal && stdin => Some(stream::duplicate(master.as_fd())?),
             _ => our_stdin,
