@@ -1,9 +1,13 @@
 //! `podrun run`: a pod of one container, without a manifest.
 
+use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use runtime::pod::client::Monitor;
 use runtime::pod::launch::{self, Grace, Up};
+use runtime::pod::logs::{self, Line};
 use runtime::pod::manifest::{self, Container, ContainerPort, EnvVar, ImagePullPolicy, Pod, RestartPolicy};
 use runtime::pod::record::{self, ContainerState, ContainerStatusRecord, Loaded};
 use runtime::pod::session::{self, Ended};
@@ -124,46 +128,78 @@ fn attached(args: &Args, context: &Context) -> Result<ExitCode> {
 
 /// Joins the container's streams until it ends; its exit code, or `None` when the user left it.
 fn follow(args: &Args, context: &Context, up: &mut Up) -> Result<Option<i32>> {
-    let mut containers = up.monitor.watch(0)?.containers;
-    let container = containers.pop().ok_or_else(|| Error::failed("the pod has no container"))?;
+    let sandbox = &up.sandbox;
+    let entry = store::find(&context.host, &sandbox.namespace, &sandbox.name)?;
+    let id = entry.pod.status.container_statuses.first().map(|status| status.container_id.clone());
+    let id = id.as_deref().and_then(|id| id.strip_prefix("podrun://"));
+    let id = id.ok_or_else(|| Error::failed("the pod has no container"))?;
+    let status = record::container_dir(&context.host, &sandbox.id, id).join("status.json");
     let tty = args.tty && super::exec::terminal_or_warn();
-    let options = session::Options {
-        stdin: args.stdin,
-        tty,
-        detach: true,
-        container: args.tty.then_some(container.id.as_str()),
-        ..session::Options::default()
-    };
-    let status = record::container_dir(&context.host, &up.sandbox.id, &container.id).join("status.json");
-    if container.record.state != ContainerState::Exited {
-        if args.stdin && tty {
-            output::note("If you don't see a command prompt, try pressing enter.");
+    match up.monitor.attach(id, args.stdin) {
+        Ok(ends) => {
+            let options = session::Options {
+                stdin: args.stdin,
+                tty,
+                detach: true,
+                container: args.tty.then_some(id),
+                ..session::Options::default()
+            };
+            if session::run(&mut up.monitor, ends, options)? == Ended::Detached {
+                output::note(format_args!("\r\ndetached from pod/{}; it goes on", sandbox.name));
+                return Ok(None);
+            }
+            until_exit(&mut up.monitor, &status).map(Some)
         }
-        let ends = up.monitor.attach(&container.id, args.stdin)?;
-        if session::run(&mut up.monitor, ends, options)? == Ended::Detached {
-            output::note(format_args!("\r\ndetached from pod/{}; it goes on", up.sandbox.name));
-            return Ok(None);
+        // A container that was quicker than we are is over, and what it said is in its log.
+        Err(error) => {
+            let code = exit_code(&status)?.ok_or(error)?;
+            print_log(&sandbox.log_dir.join(&args.name))?;
+            Ok(Some(code))
         }
     }
+}
+
+/// The exit code of a container whose streams are closed, which may be before its end.
+fn until_exit(monitor: &mut Monitor, status: &Path) -> Result<i32> {
     loop {
-        match record::load::<ContainerStatusRecord>(&status) {
-            Loaded::Present(record) if record.state == ContainerState::Exited => {
-                return Ok(Some(record.exit_code.unwrap_or_default()));
-            }
-            Loaded::Present(_) => {}
-            Loaded::Missing => return Err(Error::failed("the pod was deleted")),
-            Loaded::Unreadable(why) => return Err(Error::failed(format!("the container's status: {why}"))),
+        // The monitor tells when it has written that down; and when it is gone, it has.
+        let gone = monitor.next(Some(Instant::now())).is_err();
+        if let Some(code) = exit_code(status)? {
+            return Ok(code);
         }
-        // Streams may be closed before the process ends; the monitor tells when it has written that down.
-        let gone = up.monitor.next(None).is_err();
-        if gone
-            && record::load::<ContainerStatusRecord>(&status)
-                .present()
-                .is_none_or(|last| last.state != ContainerState::Exited)
-        {
+        if gone || monitor.next(None).is_err() && exit_code(status)?.is_none() {
             return Err(Error::failed("the pod's monitor ended unexpectedly"));
         }
     }
+}
+
+/// How the container ended, as far as it has.
+fn exit_code(status: &Path) -> Result<Option<i32>> {
+    match record::load::<ContainerStatusRecord>(status) {
+        Loaded::Present(record) if record.state == ContainerState::Exited => {
+            Ok(Some(record.exit_code.unwrap_or_default()))
+        }
+        Loaded::Present(_) => Ok(None),
+        Loaded::Missing => Err(Error::failed("the pod was deleted")),
+        Loaded::Unreadable(why) => Err(Error::failed(format!("the container's status: {why}"))),
+    }
+}
+
+/// Prints what a container has written, each stream to its own.
+fn print_log(directory: &Path) -> Result<()> {
+    let Some(attempt) = logs::attempts(directory)?.first().copied() else { return Ok(()) };
+    let mut log = logs::Reader::open(directory, attempt, None)?;
+    log.read(|line| {
+        let Some(line) = Line::parse(line) else { return Ok(true) };
+        let end: &[u8] = if line.partial { b"" } else { b"\n" };
+        let text = [line.text, end].concat();
+        let written = match line.stream {
+            "stderr" => std::io::stderr().write_all(&text),
+            _ => std::io::stdout().write_all(&text),
+        };
+        written.map(|()| true).map_err(output::failed)
+    })?;
+    std::io::stdout().flush().map_err(output::failed)
 }
 
 /// The pod that the flags describe, checked as a manifest is.

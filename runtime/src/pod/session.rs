@@ -290,12 +290,17 @@ impl<'a> Session<'a> {
     }
 
     fn listen(&mut self, monitor: &mut Monitor) -> Result<()> {
-        match monitor.next(Some(std::time::Instant::now()))? {
-            Some(Notice::Exited { id, exit }) if Some(id) == self.options.exec => {
+        match monitor.next(Some(std::time::Instant::now())) {
+            Ok(Some(Notice::Exited { id, exit })) if Some(id) == self.options.exec => {
                 self.exit = Some(exit);
                 self.input = None;
             }
-            _ => {}
+            // A monitor goes when its pod is over. Its ends of the streams went with it: what is in them is
+            // read, and then the session ends.
+            Err(error) if error.kind() == ErrorKind::NotFound && self.options.exec.is_none() => {}
+            told => {
+                told?;
+            }
         }
         Ok(())
     }

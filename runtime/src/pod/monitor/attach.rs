@@ -48,11 +48,33 @@ pub(super) struct Attachers {
     next: u16,
     /// Whether standard input may be read from them; not while the container's is full.
     stdin_paused: bool,
+    /// What came out before anybody attached, for the one that will (stdinOnce). `None` from then on, or once it
+    /// was too much.
+    early: Option<[Vec<u8>; 2]>,
 }
 
+/// How much is kept of an output for the first who attaches: what an empty pipe takes at once.
+const EARLY: usize = 64 << 10;
+
 impl Attachers {
+    /// Nobody yet; what comes out is kept for the first.
+    pub(super) fn expecting_one() -> Self {
+        Self { early: Some(Default::default()), ..Self::default() }
+    }
+
+    fn keep_early(&mut self, which: Which, bytes: &[u8]) {
+        if let Some(early) = &mut self.early {
+            let kept = &mut early[which.output_index()];
+            kept.extend_from_slice(bytes);
+            if kept.len() > EARLY {
+                self.early = None;
+            }
+        }
+    }
+
     /// Copies output to all. True: somebody is full, and the stream is to pause.
     pub(super) fn write(&mut self, epoll: &Epoll, slot: u32, which: Which, bytes: &[u8]) -> bool {
+        self.keep_early(which, bytes);
         let mut full = false;
         for attacher in &mut self.present {
             let token = attacher.token(slot, which);
@@ -168,6 +190,7 @@ impl Monitor {
             return Err(Error::new(ErrorKind::Failed, why));
         }
         let streams = &mut container.streams;
+        let early = streams.attachers.early.take().unwrap_or_default();
         let mut sent = Sent { stdin: stdin && streams.has_stdin(), ..Sent::default() };
         let attachers = &mut streams.attachers;
         let mut attacher = Attacher { number: attachers.next, stdin: None, copies: [None, None] };
@@ -182,12 +205,21 @@ impl Monitor {
             theirs.push(write);
         }
         attachers.next = attachers.next.wrapping_add(1);
-        for which in Which::OUTPUTS.into_iter().filter(|which| container.streams.has_output(*which)) {
+        for (which, early) in Which::OUTPUTS.into_iter().zip(early) {
+            let open = container.streams.has_output(which);
+            if !open && early.is_empty() {
+                continue;
+            }
             let (read, write) = pty::pipe()?;
             stream::set_nonblocking(write.as_fd())?;
-            epoll.add(&write, attacher.token(slot, which), Interest::Closed)?;
-            let copy = Copy { fd: write, pending: Vec::new(), ending: false };
-            attacher.copies[which.output_index()] = Some(copy);
+            if !early.is_empty() {
+                stream::write(write.as_fd(), &early)?;
+            }
+            if open {
+                epoll.add(&write, attacher.token(slot, which), Interest::Closed)?;
+                let copy = Copy { fd: write, pending: Vec::new(), ending: false };
+                attacher.copies[which.output_index()] = Some(copy);
+            }
             theirs.push(read);
             *if which == Which::Stdout { &mut sent.stdout } else { &mut sent.stderr } = true;
         }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use oci_spec::runtime::{LinuxResources, Spec};
 
+use super::attach::Attachers;
 use super::deadlines::Due;
 use super::log::Log;
 use super::serve::Waiter;
@@ -215,7 +216,10 @@ impl Monitor {
         }
         let terminal = material.spec.process().as_ref().and_then(oci_spec::runtime::Process::terminal);
         let terminal = terminal == Some(true);
-        let (streams, stdio) = Streams::open(&self.epoll, slot, terminal, container.spec.stdin)?;
+        let (mut streams, stdio) = Streams::open(&self.epoll, slot, terminal, container.spec.stdin)?;
+        if container.spec.stdin_once {
+            streams.attachers = Attachers::expecting_one();
+        }
         container.streams = streams;
         let plan = engine::compile(engine::Inputs {
             spec: &material.spec,
