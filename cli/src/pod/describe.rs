@@ -31,12 +31,15 @@ pub(crate) struct Args {
     #[arg(value_name = "[pod] NAME", add = ArgValueCompleter::new(completion::pods))]
     words: Vec<String>,
     /// The pods with these labels
-    #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with = "words")]
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
     selector: Option<Selector>,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let names = target::names(&args.words)?;
+    if args.selector.is_some() && !names.is_empty() {
+        return Err(Error::new(ErrorKind::Usage, "names are given, and a selector too"));
+    }
     let entries = match &args.selector {
         Some(selector) => store::list(&context.host)?
             .into_iter()

@@ -31,7 +31,7 @@ pub(crate) struct Args {
     #[arg(value_name = "[pod] NAME", add = ArgValueCompleter::new(completion::pods))]
     words: Vec<String>,
     /// All pods of the namespace, side by side
-    #[arg(long, conflicts_with = "words")]
+    #[arg(long)]
     all: bool,
     /// json
     #[arg(short, long, value_name = "FORMAT", value_parser = ["json"])]
@@ -40,6 +40,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let names = target::names(&args.words)?;
+    if args.all && !names.is_empty() {
+        return Err(Error::new(ErrorKind::Usage, "names are given, and --all too"));
+    }
     let entries: Vec<PodEntry> = if args.all {
         store::list(&context.host)?
             .into_iter()

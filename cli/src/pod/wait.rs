@@ -35,10 +35,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "30s")]
     timeout: Duration,
     /// The pods with these labels
-    #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with = "words")]
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
     selector: Option<Selector>,
     /// All pods of the namespace
-    #[arg(long, conflicts_with_all = ["words", "selector"])]
+    #[arg(long, conflicts_with = "selector")]
     all: bool,
 }
 
@@ -113,6 +113,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
 
 fn pods(args: &Args, context: &Context) -> Result<Vec<PodEntry>> {
     let names = target::names(&args.words)?;
+    if !names.is_empty() && (args.selector.is_some() || args.all) {
+        return Err(Error::new(ErrorKind::Usage, "names are given, and --all or a selector too"));
+    }
     if names.is_empty() && args.selector.is_none() && !args.all {
         return Err(Error::new(ErrorKind::Usage, "name a pod, or choose pods by -l or --all"));
     }
