@@ -1,14 +1,20 @@
 //! podrun's tests through the real binary: one program, so that images are loaded once.
 
+mod crowd;
 mod faults;
+mod fields;
 mod harness;
 mod image;
 mod images;
 mod lifecycle;
+mod logs;
 mod manifests;
 mod monitor;
 mod network;
 mod pods;
+mod registry;
+mod streams;
+mod verbs;
 
 use std::process::ExitCode;
 
@@ -30,6 +36,12 @@ fn main() -> ExitCode {
     pods::add(&mut suite);
     lifecycle::add(&mut suite);
     network::add(&mut suite);
+    fields::add(&mut suite);
+    logs::add(&mut suite);
+    streams::add(&mut suite);
+    verbs::add(&mut suite);
+    registry::add(&mut suite);
+    crowd::add(&mut suite);
     faults::add(&mut suite);
     suite.run().exit_code()
 }

@@ -4,11 +4,10 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use support::host::Host;
-use support::pods::{pod, probe, sleeper};
+use support::pods::{pod, probe, sleeper, unknown_fields};
 use support::suite::Suite;
 
 pub(crate) fn add(suite: &mut Suite) {
@@ -17,13 +16,6 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.on_host("what get prints is a v1 Pod with nothing unknown left over", &["probe"], get_prints_a_pod);
     suite.on_host("fields of a cluster are accepted with one warning that lists them", &["probe"], not_ours);
     suite.on_host("several documents are all checked before the first pod is made", &["probe"], all_or_none);
-}
-
-/// Decodes a Pod and gives the fields that the decoder did not know.
-fn unknown_fields(pod: &Value) -> Result<Vec<String>> {
-    let mut unknown = Vec::new();
-    let _pod: Pod = serde_ignored::deserialize(pod, |path| unknown.push(path.to_string()))?;
-    Ok(unknown)
 }
 
 fn examples() -> Result<Vec<(String, Value)>> {

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use crate::deadline::wait_for;
 use crate::fixtures;
 use crate::namespaces::FIRST;
+use crate::pods::ensure_kubernetes_pod;
 use crate::run::{Outcome, Running};
 
 /// A test's host. Dropping it ends whatever still runs there.
@@ -101,10 +102,11 @@ impl Host {
     /// `program` with `arguments`, to be started inside.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
-        command.args(["--net", "--mount", "--pid", "--ipc", "--uts", "--target"]);
-        command.arg(self.init.to_string()).arg("--").arg(program).args(arguments);
+        command.args(["--net", "--mount", "--pid", "--ipc", "--uts", "--target", &self.init.to_string()]);
+        // Entering a mount namespace leaves the working directory behind.
+        command.arg(format!("--wd={}", self.folder.join("files").display()));
+        command.arg("--").arg(program).args(arguments);
         command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-        command.current_dir(self.folder.join("files"));
         command
     }
 
@@ -124,6 +126,25 @@ impl Host {
         Ok(command)
     }
 
+    /// A script of bash inside, in which `$podrun` is podrun and the environment names this host's trees.
+    pub fn script_command(&self, script: &str) -> Result<Command> {
+        let mut command = self.command("bash", &["-euo", "pipefail", "-c", script]);
+        command.env("podrun", binary_under_test()?).env("PODRUN_CGROUP_PARENT", &self.cgroup_parent);
+        command.env("PODRUN_ROOT", self.root()).env("PODRUN_STATE_DIR", self.state_dir());
+        command.env("PODRUN_LOG_DIR", self.log_dir()).env("PODRUN_CONFIG", self.config_file());
+        Ok(command)
+    }
+
+    /// Runs a script to its end.
+    pub fn script(&self, script: &str) -> Result<Outcome> {
+        self.start_script(script)?.wait()
+    }
+
+    /// Starts a script and gives it back running.
+    pub fn start_script(&self, script: &str) -> Result<Running> {
+        Running::start(self.script_command(script)?, script.to_owned(), None)
+    }
+
     /// Starts podrun and gives it back running.
     pub fn start(&self, arguments: &[&str]) -> Result<Running> {
         Running::start(self.podrun_command(arguments)?, shown(arguments), None)
@@ -139,15 +160,18 @@ impl Host {
         Running::start(self.podrun_command(arguments)?, shown(arguments), Some(stdin))?.wait()
     }
 
-    /// Creates the pod of `manifest` (JSON) and gives what podrun printed.
+    /// Creates the pod of `manifest` (JSON), which has to be Kubernetes' own, and gives what podrun printed.
     pub fn create(&self, manifest: &serde_json::Value) -> Result<String> {
+        ensure_kubernetes_pod(manifest).context("the test's manifest")?;
         self.podrun_with_stdin(&["create", "-f", "-"], manifest.to_string().as_bytes())?.ok()
     }
 
-    /// A pod as `get -o json` shows it.
+    /// A pod as `get -o json` shows it, which has to be Kubernetes' own.
     pub fn pod(&self, name: &str) -> Result<serde_json::Value> {
         let text = self.podrun(&["get", "pod", name, "-o", "json"])?.ok()?;
-        serde_json::from_str(&text).with_context(|| format!("`get -o json` printed: {text}"))
+        let pod = serde_json::from_str(&text).with_context(|| format!("`get -o json` printed: {text}"))?;
+        ensure_kubernetes_pod(&pod).context("`get -o json`")?;
+        Ok(pod)
     }
 
     /// Waits until `holds` says yes to the pod.

@@ -12,3 +12,4 @@ pub mod pods;
 pub mod registry;
 pub mod run;
 pub mod suite;
+pub mod terminal;

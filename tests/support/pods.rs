@@ -1,6 +1,7 @@
 //! Manifests as tests write them, and what a container reports of itself.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use crate::fixtures::reference;
@@ -13,6 +14,20 @@ pub fn pod(name: &str, spec: &Value) -> Value {
         spec["terminationGracePeriodSeconds"] = json!(1);
     }
     json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name }, "spec": spec })
+}
+
+/// Decodes a Pod as Kubernetes does and gives the fields that it does not know.
+pub fn unknown_fields(pod: &Value) -> Result<Vec<String>> {
+    let mut unknown = Vec::new();
+    let _pod: Pod = serde_ignored::deserialize(pod, |path| unknown.push(path.to_string()))?;
+    Ok(unknown)
+}
+
+/// Fails unless `pod` is a v1 Pod to Kubernetes, with nothing unknown left over.
+pub fn ensure_kubernetes_pod(pod: &Value) -> Result<()> {
+    let unknown = unknown_fields(pod).with_context(|| format!("{pod:#}"))?;
+    ensure!(unknown.is_empty(), "unknown to Kubernetes: {unknown:?} in {pod:#}");
+    Ok(())
 }
 
 /// A container of the image `probe`.

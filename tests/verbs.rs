@@ -1,0 +1,555 @@
+//! The command line: kubectl's words, columns and habits.
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use support::deadline::wait_for;
+use support::fixtures::reference;
+use support::host::Host;
+use support::pods::{ensure_kubernetes_pod, pod, probe, report, sleeper};
+use support::suite::Suite;
+
+const IMAGES: &[&str] = &["probe"];
+
+pub(crate) fn add(suite: &mut Suite) {
+    suite.on_host("get selects sorts and prints as kubectl does", IMAGES, get);
+    suite.on_host("get -w prints the table and then a row for each change", IMAGES, get_watch);
+    suite.on_host("a namespace separates pods and a mismatch is refused", IMAGES, namespaces);
+    suite.on_host("describe shows a pod with what happened to it", IMAGES, describe);
+    suite.on_host("wait ends with its condition and 8 is its timeout", IMAGES, wait);
+    suite.on_host("delete takes names labels files and all", IMAGES, delete);
+    suite.on_host("a second delete shortens the grace of the first", IMAGES, delete_twice);
+    suite.on_host("delete --wait=false returns before the end", IMAGES, delete_without_waiting);
+    suite.on_host("ns shows who shares which namespace", IMAGES, ns);
+    suite.on_host("run makes a pod from flags", IMAGES, run);
+    suite.on_host("a dry run prints the pod and makes none", IMAGES, dry_run);
+    suite.on_host("create takes several files and folders and generates names", IMAGES, several_files);
+    suite.on_host("create gives up at its timeout and removes the pod", IMAGES, create_timeout);
+    suite.on_host("create waits for what it is asked to", IMAGES, create_waits);
+    suite.on_host("the annotation names the default container", &["busybox"], default_container);
+    suite.on_host("words of other tools are answered with podrun's way", &[], hints);
+    suite.on_host("every verb's help has an example", &[], help_has_examples);
+    suite.on_host("a closed pipe and NO_COLOR are behaved with", IMAGES, pipes_and_colours);
+    suite.on_host("the environment and the config file move the state", IMAGES, settings);
+    suite.on_host("validate checks without root and lists all that is wrong", &[], validate);
+}
+
+fn labelled(name: &str, labels: &Value) -> Value {
+    let mut manifest = sleeper(name);
+    manifest["metadata"]["labels"] = labels.clone();
+    manifest
+}
+
+fn delete_all(host: &Host) -> Result<()> {
+    host.podrun(&["delete", "pods", "--all", "-A", "--force"])?.ok()?;
+    Ok(())
+}
+
+fn first_words(text: &str) -> Vec<&str> {
+    text.lines().filter_map(|line| line.split_whitespace().next()).collect()
+}
+
+fn get(host: &Host) -> Result<()> {
+    let ask = |arguments: &[&str]| host.podrun(&[&["get"], arguments].concat())?.ok();
+    let none = host.podrun(&["get", "pods", "-A"])?;
+    ensure!(none.stderr == "No resources found.\n" && none.stdout.is_empty() && none.code() == 0, "{none}");
+    host.create(&labelled("b", &json!({ "app": "web", "tier": "front" })))?;
+    host.create(&labelled("a", &json!({ "app": "db" })))?;
+    host.create(&labelled("c", &json!({ "app": "web" })))?;
+    ensure!(first_words(&ask(&["pods"])?) == ["NAME", "a", "b", "c"], "{}", ask(&["pods"])?);
+    for word in ["pod", "pods", "po"] {
+        ensure!(first_words(&ask(&[word])?).len() == 4, "{word}");
+    }
+    ensure!(first_words(&ask(&["pods", "b", "a", "--no-headers"])?) == ["b", "a"], "as they are named");
+    ensure!(first_words(&ask(&["pod/b", "--no-headers"])?) == ["b"], "pod/NAME");
+    for (selector, names) in [
+        ("app=web", vec!["b", "c"]),
+        ("app!=web", vec!["a"]),
+        ("app in (web, db),tier", vec!["b"]),
+        ("!tier", vec!["a", "c"]),
+    ] {
+        let found = ask(&["pods", "-l", selector, "--no-headers"])?;
+        ensure!(first_words(&found) == names, "{selector}: {found}");
+    }
+    let sorted = ask(&["pods", "--sort-by=.metadata.labels.app", "--no-headers"])?;
+    ensure!(first_words(&sorted)[0] == "a", "{sorted}");
+    ensure!(ask(&["pods", "-o", "name"])? == "pod/a\npod/b\npod/c\n", "-o name");
+    let wide = ask(&["pod", "b", "-o", "wide", "--show-labels"])?;
+    let heads = ["IP", "NODE", "NOMINATED NODE", "READINESS GATES", "LABELS"];
+    ensure!(heads.iter().all(|head| wide.contains(head)) && wide.contains("app=web,tier=front"), "{wide}");
+    ensure!(wide.contains("10.88.0.") && wide.contains("<none>"), "{wide}");
+    let address = ask(&["pod", "b", "-o", "jsonpath={.status.podIP}"])?;
+    ensure!(address.starts_with("10.88.0.") && !address.contains('\n'), "{address:?}");
+    let names = ask(&["pods", "-o", "jsonpath={range .items[*]}{.metadata.name}{\"\\n\"}{end}"])?;
+    ensure!(names == "a\nb\nc\n", "{names:?}");
+    let yaml: Value = serde_saphyr::from_str(&ask(&["pod", "b", "-o", "yaml"])?)?;
+    ensure!(yaml == host.pod("b")?, "YAML and JSON say the same");
+    let identity = yaml["metadata"]["uid"].as_str().context("uid")?;
+    ensure!(identity.len() == 36 && identity.as_bytes()[14] == b'4', "{identity} is no v4 UUID");
+    let missing = host.podrun(&["get", "pods", "a", "x"])?;
+    ensure!(missing.code() == 4 && missing.stdout.contains("Running"), "{missing}");
+    ensure!(missing.stderr.contains("pod \"x\" not found"), "{missing}");
+    ensure!(host.podrun(&["get", "pod", "x", "--ignore-not-found"])?.ok()?.is_empty(), "ignored");
+    host.podrun(&["get", "pods", "-o", "toml"])?.fails_with(2)?;
+    delete_all(host)
+}
+
+fn get_watch(host: &Host) -> Result<()> {
+    host.create(&sleeper("first"))?;
+    // A file, so that what has been printed can be read while it goes on.
+    let watch = host.start_script("exec $podrun get pods -w >rows")?;
+    let rows = || Ok::<_, anyhow::Error>(std::fs::read_to_string(host.file("rows")).unwrap_or_default());
+    wait_for("the table", || {
+        ensure!(rows()?.lines().count() == 2, "{}", rows()?);
+        Ok(())
+    })?;
+    host.create(&sleeper("second"))?;
+    wait_for("a row for the new pod", || {
+        let rows = rows()?;
+        ensure!(rows.lines().any(|line| line.starts_with("second ") && line.contains("Running")), "{rows}");
+        Ok(())
+    })?;
+    host.delete("first")?;
+    host.delete("second")?;
+    ensure!(rows()?.matches("NAME").count() == 1, "one header: {}", rows()?);
+    watch.signal(Signal::SIGINT)?;
+    let ended = watch.wait()?;
+    ensure!(ended.code() == 130, "{ended}");
+    Ok(())
+}
+
+fn namespaces(host: &Host) -> Result<()> {
+    let mut manifest = sleeper("web");
+    manifest["metadata"]["namespace"] = json!("blue");
+    host.create(&manifest)?;
+    host.create(&sleeper("web"))?;
+    ensure!(first_words(&host.podrun(&["get", "pods"])?.ok()?) == ["NAME", "web"], "of default only");
+    let all = host.podrun(&["get", "pods", "-A"])?.ok()?;
+    ensure!(all.starts_with("NAMESPACE") && first_words(&all) == ["NAMESPACE", "blue", "default"], "{all}");
+    let blue = host.podrun(&["-n", "blue", "get", "pod", "web", "-o", "json"])?.ok()?;
+    let blue: Value = serde_json::from_str(&blue)?;
+    ensure!(blue["metadata"]["namespace"] == "blue", "{}", blue["metadata"]);
+    ensure!(blue["metadata"]["uid"] != host.pod("web")?["metadata"]["uid"], "they are two");
+    host.podrun(&["exec", "-n", "blue", "web", "--", "/probe", "exit", "0"])?.ok()?;
+    let other = host.podrun_with_stdin(&["-n", "green", "create", "-"], manifest.to_string().as_bytes())?;
+    let said = other.fails_with(2)?;
+    ensure!(said.contains("blue") && said.contains("green"), "{said}");
+    let empty = host.podrun(&["get", "pods", "-n", "green"])?;
+    ensure!(empty.stderr.contains("No resources found in green namespace."), "{empty}");
+    host.podrun(&["delete", "pod", "web", "-n", "blue", "--now"])?.ok()?;
+    ensure!(host.pod("web")?["status"]["phase"] == "Running", "the other goes on");
+    host.delete("web")?;
+    Ok(())
+}
+
+fn describe(host: &Host) -> Result<()> {
+    let mut main = probe("main", &["sleep"]);
+    main["env"] = json!([{ "name": "MODE", "value": "fast" }]);
+    main["resources"] = json!({ "limits": { "memory": "64Mi" } });
+    main["ports"] = json!([{ "containerPort": 80 }]);
+    let spec = json!({ "containers": [main, probe("crash", &["exit", "7"])] });
+    host.create(&pod("web", &spec))?;
+    host.wait_for_pod("web", "a restart", |pod| {
+        pod["status"]["containerStatuses"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|one| one["restartCount"] == 1)
+    })?;
+    let text = host.podrun(&["describe", "pod", "web"])?.ok()?;
+    for part in [
+        "Name:",
+        "Namespace:",
+        "Status:",
+        "IP:",
+        "Containers:",
+        "main:",
+        "Image:",
+        "Limits:",
+        "memory:",
+        "MODE",
+        "Conditions:",
+        "Volumes:",
+        "QoS Class:",
+        "Events:",
+        "Last State:",
+        "Exit Code:",
+        "Restart Count:",
+    ] {
+        ensure!(text.contains(part), "`{part}` is not in:\n{text}");
+    }
+    let events = text.split_once("Events:").context("events")?.1;
+    for reason in ["Pulled", "Created", "Started", "BackOff"] {
+        wait_for(reason, || {
+            let text = host.podrun(&["describe", "pod", "web"])?.ok()?;
+            ensure!(text.contains(reason), "{events}");
+            Ok(())
+        })?;
+    }
+    ensure!(host.podrun(&["describe", "pods", "-l", "app=none"])?.ok()?.is_empty(), "none matches");
+    host.podrun(&["describe", "pod", "none"])?.fails_with(4)?;
+    host.delete("web")?;
+    Ok(())
+}
+
+fn wait(host: &Host) -> Result<()> {
+    let ready = host.start(&["wait", "pod/web", "--for=condition=Ready", "--timeout=30s"])?;
+    let outcome = ready.wait()?;
+    outcome.fails_with(4)?;
+    host.create(&sleeper("web"))?;
+    let met = host.podrun(&["wait", "pod", "web", "--for=condition=Ready"])?.ok()?;
+    ensure!(met == "pod/web condition met\n", "{met:?}");
+    host.podrun(&["wait", "web", "--for=jsonpath={.status.phase}=Running"])?.ok()?;
+    let late = host.podrun(&["wait", "web", "--for=condition=Ready=False", "--timeout=0"])?;
+    ensure!(late.fails_with(8)?.contains("timed out"), "a timeout is said");
+    let gone = host.start(&["wait", "pod/web", "--for=delete"])?;
+    let ended =
+        host.start(&["wait", "pod/web", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=0"])?;
+    ended.wait()?.fails_with(8)?;
+    host.delete("web")?;
+    ensure!(gone.wait()?.ok()? == "pod/web condition met\n", "deleted");
+    ensure!(
+        host.podrun(&["wait", "pod/web", "--for=delete"])?.ok()? == "pod/web condition met\n",
+        "gone already"
+    );
+    host.podrun(&["wait", "web"])?.fails_with(2)?;
+    Ok(())
+}
+
+fn delete(host: &Host) -> Result<()> {
+    let names = || host.podrun(&["get", "pods", "-o", "name"])?.ok();
+    for (name, labels) in
+        [("a", json!({ "app": "x" })), ("b", json!({ "app": "x" })), ("c", json!({ "app": "y" }))]
+    {
+        host.create(&labelled(name, &labels))?;
+    }
+    let file = host.write("d.json", &sleeper("d").to_string())?;
+    host.podrun(&["create", &file.to_string_lossy()])?.ok()?;
+    host.podrun(&["delete"])?.fails_with(2)?;
+    host.podrun(&["delete", "pod"])?.fails_with(2)?;
+    host.podrun(&["delete", "pod", "--all", "a"])?.fails_with(2)?;
+    ensure!(names()? == "pod/a\npod/b\npod/c\npod/d\n", "nothing went: {}", names()?);
+    let said = host.podrun(&["delete", "pods", "-l", "app=x", "--now"])?.ok()?;
+    ensure!(said == "pod \"a\" deleted\npod \"b\" deleted\n", "{said:?}");
+    ensure!(names()? == "pod/c\npod/d\n", "{}", names()?);
+    host.podrun(&["delete", "-f", &file.to_string_lossy(), "--now"])?.ok()?;
+    let some = host.podrun(&["delete", "c", "missing", "--force"])?;
+    ensure!(some.code() == 4 && some.stderr.contains("\"missing\" not found"), "{some}");
+    ensure!(names()?.is_empty(), "{}", names()?);
+    host.podrun(&["delete", "pod/missing", "--ignore-not-found"])?.ok()?;
+    host.podrun(&["delete", "pods", "--all"])?.ok()?;
+    // Any prefix of the id that is unique will do.
+    host.create(&sleeper("e"))?;
+    let ns: Value = serde_json::from_str(&host.podrun(&["ns", "e", "-o", "json"])?.ok()?)?;
+    let id = ns["pods"][0]["id"].as_str().context("id")?;
+    host.podrun(&["delete", &id[..12], "--force"])?.ok()?;
+    ensure!(names()?.is_empty(), "{}", names()?);
+    Ok(())
+}
+
+fn deaf(name: &str) -> Value {
+    let spec =
+        json!({ "containers": [probe("main", &["ignore-term"])], "terminationGracePeriodSeconds": 3600 });
+    pod(name, &spec)
+}
+
+fn delete_twice(host: &Host) -> Result<()> {
+    host.create(&deaf("deaf"))?;
+    let first = host.start(&["delete", "pod", "deaf"])?;
+    host.wait_for_pod("deaf", "a deletion", |pod| pod["metadata"]["deletionTimestamp"].is_string())?;
+    ensure!(host.podrun(&["get", "pods"])?.ok()?.contains("Terminating"), "the table says so");
+    host.podrun(&["delete", "pod", "deaf", "--grace-period=1"])?.ok()?;
+    first.wait()?.ok()?;
+    Ok(())
+}
+
+fn delete_without_waiting(host: &Host) -> Result<()> {
+    host.create(&deaf("deaf"))?;
+    let said = host.podrun(&["delete", "pod", "deaf", "--wait=false"])?.ok()?;
+    ensure!(said == "pod \"deaf\" deleted\n", "{said:?}");
+    ensure!(host.pod("deaf")?["metadata"]["deletionTimestamp"].is_string(), "it is on its way");
+    host.podrun(&["delete", "pod", "deaf", "--timeout=1s"])?.fails_with(8)?;
+    host.podrun(&["delete", "pod", "deaf", "--wait=false", "--grace-period=1"])?.ok()?;
+    wait_for("it is gone", || host.podrun(&["get", "pod", "deaf"])?.fails_with(4))?;
+    Ok(())
+}
+
+fn ns(host: &Host) -> Result<()> {
+    host.create(&pod("two", &json!({ "containers": [probe("a", &["sleep"]), probe("b", &["sleep"])] })))?;
+    host.create(&sleeper("one"))?;
+    let table = host.podrun(&["ns", "two"])?.ok()?;
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    let kinds = ["CGROUP", "IPC", "MNT", "NET", "PID", "TIME", "USER", "UTS"];
+    ensure!(kinds.iter().all(|kind| rows[0].contains(kind)), "all eight kinds: {table}");
+    let column = |kind: &str| rows[0].iter().rposition(|head| *head == kind).context("a column");
+    let row = |name: &str| rows.iter().find(|row| row.join(" ").starts_with(name)).context(name.to_owned());
+    let (a, b) = (row("two/a")?, row("two/b")?);
+    for kind in ["NET", "IPC", "UTS"] {
+        ensure!(a[column(kind)?] == b[column(kind)?] && a[column(kind)?] != "*", "{kind}: {table}");
+    }
+    for kind in ["MNT", "PID"] {
+        ensure!(a[column(kind)?] != b[column(kind)?], "{kind}: {table}");
+    }
+    ensure!(a[column("USER")?] == "*" && a[column("TIME")?] == "*", "the host's: {table}");
+    row("host")?;
+    row("two (monitor)")?;
+    let seen = report(host, "two", "a")?;
+    ensure!(table.contains(&format!("net:[{}]", seen["namespaces"]["net"])), "{table}");
+    // The PID outside is the one that nsenter takes.
+    let pid = a[1];
+    let name = host.run("nsenter", &["--target", pid, "--uts", "hostname"])?.ok()?;
+    ensure!(name == "two\n" && a[2] == "1", "{name} {table}");
+    let all: Value = serde_json::from_str(&host.podrun(&["ns", "--all", "-o", "json"])?.ok()?)?;
+    ensure!(all["pods"].as_array().map(Vec::len) == Some(2), "{all:#}");
+    host.podrun(&["ns", "none"])?.fails_with(4)?;
+    delete_all(host)
+}
+
+fn run(host: &Host) -> Result<()> {
+    let image = format!("--image={}", reference("probe"));
+    let said =
+        host.podrun(&["run", "web", &image, "--port=80", "--env=A=1", "--", "serve", "80", "text"])?.ok()?;
+    ensure!(said == "pod/web created\n", "{said:?}");
+    let shown = host.pod("web")?;
+    ensure!(shown["metadata"]["labels"] == json!({ "run": "web" }), "{}", shown["metadata"]);
+    let container = &shown["spec"]["containers"][0];
+    ensure!(
+        container["name"] == "web" && container["args"] == json!(["serve", "80", "text"]),
+        "{container:#}"
+    );
+    ensure!(
+        container["ports"][0]["containerPort"] == 80 && container["env"][0]["name"] == "A",
+        "{container:#}"
+    );
+    ensure!(shown["spec"]["restartPolicy"] == "Always", "{}", shown["spec"]["restartPolicy"]);
+    host.podrun(&["run", "web", &image])?.fails_with(5)?;
+    host.podrun(&["run", "Web_", &image])?.fails_with(3)?;
+    host.podrun(&["run", "other"])?.fails_with(2)?;
+    host.podrun(&["run", "job", &image, "--restart=Never", "--labels=a=b,c=d", "--", "exit", "0"])?.ok()?;
+    let job = host.wait_for_pod("job", "Succeeded", |pod| pod["status"]["phase"] == "Succeeded")?;
+    ensure!(job["metadata"]["labels"] == json!({ "a": "b", "c": "d" }), "{}", job["metadata"]);
+    ensure!(host.podrun(&["get", "pod", "job"])?.ok()?.contains("Completed"), "the table");
+    delete_all(host)
+}
+
+fn dry_run(host: &Host) -> Result<()> {
+    let image = format!("--image={}", reference("probe"));
+    let printed = host.podrun(&["run", "web", &image, "--dry-run=client", "-o", "yaml"])?.ok()?;
+    let pod: Value = serde_saphyr::from_str(&printed)?;
+    ensure_kubernetes_pod(&pod)?;
+    ensure!(pod["kind"] == "Pod" && pod["metadata"]["name"] == "web", "{printed}");
+    let file = host.write("web.json", &sleeper("web").to_string())?;
+    let said = host.podrun(&["create", &file.to_string_lossy(), "--dry-run=client"])?.ok()?;
+    ensure!(said == "pod/web created (dry run)\n", "{said:?}");
+    ensure!(host.podrun(&["get", "pods"])?.ok()?.is_empty(), "none is made");
+    // What it printed can be given back.
+    let made = host.podrun_with_stdin(&["create", "-f", "-"], printed.as_bytes())?.ok()?;
+    ensure!(made == "pod/web created\n", "{made}");
+    host.delete("web")?;
+    Ok(())
+}
+
+fn several_files(host: &Host) -> Result<()> {
+    std::fs::create_dir_all(host.file("folder"))?;
+    host.write("folder/b.yaml", &sleeper("b").to_string())?;
+    host.write("folder/a.json", &sleeper("a").to_string())?;
+    host.write("folder/notes.txt", "not a manifest")?;
+    let mut generated = sleeper("x");
+    generated["metadata"] = json!({ "generateName": "made-" });
+    let file = host.write("c.json", &generated.to_string())?;
+    let file = file.to_string_lossy();
+    let folder = host.file("folder");
+    let said = host.podrun(&["create", "-f", &folder.to_string_lossy(), "-f", &file])?.ok()?;
+    let lines: Vec<&str> = said.lines().collect();
+    ensure!(lines[..2] == ["pod/a created", "pod/b created"] && lines.len() == 3, "{said}");
+    let name = lines[2].strip_prefix("pod/made-").and_then(|rest| rest.strip_suffix(" created"));
+    ensure!(name.is_some_and(|rest| rest.len() == 5), "{said}");
+    // Some exist: the others are made all the same, and the exit code says so.
+    host.delete("a")?;
+    let again = host.podrun(&["create", &folder.to_string_lossy()])?;
+    ensure!(again.code() == 5 && again.stdout == "pod/a created\n", "{again}");
+    ensure!(again.stderr.contains("pods \"b\" already exists"), "{again}");
+    delete_all(host)
+}
+
+fn create_timeout(host: &Host) -> Result<()> {
+    let spec =
+        json!({ "initContainers": [probe("wait", &["sleep"])], "containers": [probe("main", &["sleep"])] });
+    let manifest = pod("slow", &spec).to_string();
+    let outcome = host.podrun_with_stdin(&["create", "-", "--timeout=1s"], manifest.as_bytes())?;
+    let said = outcome.fails_with(8)?;
+    ensure!(said.contains("timed out"), "{said}");
+    host.podrun(&["get", "pod", "slow"])?.fails_with(4)?;
+    host.podrun_with_stdin(&["create", "-", "--wait=none"], manifest.as_bytes())?.ok()?;
+    host.wait_for_pod("slow", "its init container runs", |pod| {
+        pod["status"]["initContainerStatuses"][0]["state"]["running"].is_object()
+    })?;
+    ensure!(host.podrun(&["get", "pods"])?.ok()?.contains("Init:0/1"), "the table");
+    host.delete("slow")?;
+    Ok(())
+}
+
+fn create_waits(host: &Host) -> Result<()> {
+    let file = host.write("web.json", &sleeper("web").to_string())?;
+    let file = file.to_string_lossy();
+    for wait in ["none", "started", "ready"] {
+        let said = host.podrun(&["create", &file, &format!("--wait={wait}")])?.ok()?;
+        ensure!(said == "pod/web created\n", "{said:?}");
+        host.wait_for_pod("web", "Running", |pod| pod["status"]["phase"] == "Running")?;
+        host.delete("web")?;
+    }
+    // A container that fails is tried again: create says so meanwhile and goes on.
+    let init = json!({
+        "name": "init", "image": reference("probe"), "args": ["exit", "3"],
+    });
+    let spec = json!({ "initContainers": [init], "containers": [probe("main", &["sleep"])] });
+    let running = host.start_script(&format!(
+        "cat <<'END' | exec $podrun create - --timeout=2s\n{}\nEND",
+        pod("again", &spec)
+    ))?;
+    let outcome = running.wait()?;
+    ensure!(
+        outcome.code() == 8 && outcome.stderr.contains("init") && outcome.stderr.contains('3'),
+        "{outcome}"
+    );
+    Ok(())
+}
+
+fn default_container(host: &Host) -> Result<()> {
+    let shell = support::pods::shell;
+    let containers =
+        [shell("first", "echo from first; sleep 1001"), shell("second", "echo from second; sleep 1002")];
+    let mut manifest = pod("two", &json!({ "containers": containers }));
+    host.create(&manifest)?;
+    let first = host.podrun(&["exec", "two", "--", "cat", "/proc/1/cmdline"])?;
+    ensure!(first.stdout.contains("1001"), "{first}");
+    ensure!(first.stderr.contains("Defaulted container \"first\" out of: first, second"), "{first}");
+    manifest["metadata"]["name"] = json!("named");
+    manifest["metadata"]["annotations"] = json!({ "kubectl.kubernetes.io/default-container": "second" });
+    host.create(&manifest)?;
+    wait_for("its log", || {
+        let log = host.podrun(&["logs", "named"])?;
+        ensure!(log.stdout == "from second\n" && log.stderr.is_empty(), "{log}");
+        Ok(())
+    })?;
+    let first = host.podrun(&["exec", "named", "-c", "first", "--", "cat", "/proc/1/cmdline"])?.ok()?;
+    ensure!(first.contains("1001"), "-c: {first}");
+    delete_all(host)
+}
+
+fn hints(host: &Host) -> Result<()> {
+    for (line, words) in [
+        (vec!["apply", "-f", "pod.json"], "podrun create"),
+        (vec!["ps"], "podrun get pods"),
+        (vec!["stop", "web"], "podrun delete"),
+        (vec!["rm", "web"], "podrun delete"),
+        (vec!["inspect", "web"], "-o json"),
+        (vec!["get", "pods", "--kubeconfig", "x"], "no server"),
+        (vec!["port-forward", "web", "80"], "hostPort"),
+        (vec!["cp", "web:/a", "b"], "tar"),
+        (vec!["labs"], "podrun ns"),
+    ] {
+        let said = host.podrun(&line)?.fails_with(2)?;
+        ensure!(said.contains("hint: ") && said.contains(words), "{line:?}: {said}");
+        ensure!(said.lines().count() == 2, "one line and its hint: {said}");
+    }
+    let said = host.podrun(&["gett"])?.fails_with(2)?;
+    ensure!(said.starts_with("podrun: ") && said.contains("get"), "{said}");
+    host.podrun(&["get", "services"])?.fails_with(4)?;
+    Ok(())
+}
+
+fn help_has_examples(host: &Host) -> Result<()> {
+    let help = host.podrun(&["--help"])?.ok()?;
+    let verbs = help.split_once("Commands:").context("commands")?.1;
+    let verbs: Vec<&str> = verbs
+        .lines()
+        .skip(1)
+        .take_while(|line| line.starts_with("  "))
+        .filter(|line| !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    for wanted in [
+        "create",
+        "run",
+        "get",
+        "describe",
+        "logs",
+        "exec",
+        "attach",
+        "wait",
+        "delete",
+        "ns",
+        "validate",
+        "images",
+        "pull",
+        "load",
+        "rmi",
+        "doctor",
+        "version",
+        "completion",
+    ] {
+        ensure!(verbs.contains(&wanted), "{wanted} is not in {verbs:?}");
+    }
+    for verb in verbs {
+        let text = host.podrun(&[verb, "--help"])?.ok()?;
+        ensure!(text.contains(&format!("podrun {verb}")) && text.contains("Example"), "{verb}: {text}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        ensure!(host.podrun(&["completion", shell])?.ok()?.contains("podrun"), "{shell}");
+    }
+    ensure!(host.podrun(&["version"])?.ok()?.contains(env!("CARGO_PKG_VERSION")), "version");
+    host.podrun(&[])?.fails_with(2)?;
+    Ok(())
+}
+
+fn pipes_and_colours(host: &Host) -> Result<()> {
+    for number in 0..3 {
+        host.create(&sleeper(&format!("pod-{number}")))?;
+    }
+    let closed = host.script("set +e; ($podrun get pods -o json; echo code $? >&2) | true; exit 0")?;
+    ensure!(closed.stderr == "code 141\n" || closed.stderr == "code 0\n", "no panic, no message: {closed}");
+    for variable in ["NO_COLOR=1", "TERM=dumb", "CLICOLOR_FORCE="] {
+        let said =
+            host.script(&format!("{variable} $podrun get pods; {variable} $podrun get nothing || :"))?;
+        ensure!(!said.stdout.contains('\u{1b}') && !said.stderr.contains('\u{1b}'), "{variable}: {said}");
+    }
+    delete_all(host)
+}
+
+fn settings(host: &Host) -> Result<()> {
+    host.create(&sleeper("web"))?;
+    ensure!(host.script("$podrun get pods -o name")?.ok()? == "pod/web\n", "by the environment");
+    ensure!(
+        host.script("PODRUN_STATE_DIR=/none $podrun --state-dir $PODRUN_STATE_DIR get pods -o name")?.ok()?
+            == "pod/web\n",
+        "a flag is above it"
+    );
+    host.delete("web")?;
+    let config = host.write("own.yaml", "network:\n  brigde: x\n")?;
+    let said = host.podrun(&["--config", &config.to_string_lossy(), "get", "pods"]);
+    // The flag is given twice here: the last one counts, or it is a usage error; either way it is said.
+    ensure!(said?.code() == 2, "an unknown key");
+    host.script("PODRUN_CONFIG=/none $podrun get pods")?.fails_with(2)?;
+    Ok(())
+}
+
+fn validate(host: &Host) -> Result<()> {
+    let good = host.write("good.json", &sleeper("web").to_string())?;
+    let mut wrong = sleeper("web");
+    wrong["spec"]["containers"][0]["ports"] = json!([{ "containerPort": 0 }]);
+    wrong["spec"]["containers"][0]["volumeMounts"] = json!([{ "name": "missing", "mountPath": "/v" }]);
+    wrong["spec"]["hostNetworc"] = json!(true);
+    let bad = host.write("bad.json", &wrong.to_string())?;
+    host.podrun(&["validate", &good.to_string_lossy()])?.ok()?;
+    let said = host.podrun(&["validate", &good.to_string_lossy(), &bad.to_string_lossy()])?.fails_with(3)?;
+    ensure!(said.contains("hostNetwork?"), "{said}");
+    wrong["spec"].as_object_mut().context("spec")?.remove("hostNetworc");
+    let bad = host.write("bad.json", &wrong.to_string())?;
+    let said = host.podrun(&["validate", &bad.to_string_lossy()])?.fails_with(3)?;
+    for place in ["spec.containers[0].ports[0].containerPort", "spec.containers[0].volumeMounts[0].name"] {
+        ensure!(said.contains(place), "{place}: {said}");
+    }
+    Ok(())
+}
