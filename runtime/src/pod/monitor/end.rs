@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Monitor;
 use super::serve::Waiter;
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::net::{self, Idle};
 use crate::pod::policy::Event;
 use crate::pod::record::SandboxState;
@@ -99,13 +99,15 @@ impl Monitor {
         self.take_down();
         self.status.state = SandboxState::Ended;
         self.publish_sandbox();
-        let state = self.host.pod_state_dir(&self.id);
-        // The lock's file goes too; the lock itself is this process's descriptor and goes with it.
-        let removed = std::fs::remove_dir_all(&state).context(|| format!("remove {}", state.display()));
-        self.keep(removed);
-        if self.ending == Some(Ending::Undo) {
-            self.purge();
-        }
+        // To every other verb the pod looks lost as soon as the lock's file is gone, unless somebody holds its
+        // folder: the client that makes it, or this process.
+        let guard = store::hold(&self.host, &self.id);
+        let removed = if self.ending == Some(Ending::Undo) {
+            store::remove(&self.host, &self.id)
+        } else {
+            store::unmark(&self.host, &self.id)
+        };
+        self.keep(guard.and(removed));
         // Without an idle time nothing is to be left when the answer comes.
         if self.host.network.idle_seconds == 0 {
             self.release_bridge();
@@ -116,12 +118,6 @@ impl Monitor {
         self.listener = None;
         self.release_bridge();
         Ok(())
-    }
-
-    /// Deletes what the pod has on disk.
-    fn purge(&mut self) {
-        let purged = store::remove(&self.host, &self.id);
-        self.keep(purged);
     }
 
     /// Takes the bridge down if this pod was its last, after the idle time in which the next one would find it. The
