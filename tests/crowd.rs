@@ -40,7 +40,7 @@ fn fifty(host: &Host) -> Result<()> {
     let shown = all(host)?;
     ensure!(shown.iter().filter(|one| one["status"]["phase"] == "Running").count() == 50, "all run");
     ensure!(addresses(host)?.len() == 100, "one of each family");
-    let reached = host.podrun(&["exec", "pod-00", "--", "/probe", "connect", "10.88.0.1", "1"])?.ok()?;
+    let reached = host.podrun(&["exec", "pod-00", "--", "/probe", "connect", "10.87.0.1", "1"])?.ok()?;
     ensure!(reached.contains("refused"), "the host is reached: {reached}");
     host.podrun(&["delete", "pods", "--all", "--force"])?.ok()?;
     host.create(&sleeper("after"))?;

@@ -673,7 +673,7 @@ fn ports(host: &Host) -> Result<()> {
     };
     wait_for("by its address", || get("192.0.2.10", 8080)?.ok())?;
     wait_for("by any address", || get("127.0.0.1", 8081)?.ok())?;
-    wait_for("by IPv6", || get("fd10:88::1", 8081)?.ok())?;
+    wait_for("by IPv6", || get("fd10:87::1", 8081)?.ok())?;
     ensure!(!get("127.0.0.1", 8080)?.status.success(), "the port is of the one address");
     wait_for("a datagram comes back", || {
         let script = "exec 3<>/dev/udp/127.0.0.1/8080; echo hello >&3; timeout 1 head -n 1 <&3";

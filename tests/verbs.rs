@@ -78,9 +78,9 @@ fn get(host: &Host) -> Result<()> {
     let wide = ask(&["pod", "b", "-o", "wide", "--show-labels"])?;
     let heads = ["IP", "NODE", "NOMINATED NODE", "READINESS GATES", "LABELS"];
     ensure!(heads.iter().all(|head| wide.contains(head)) && wide.contains("app=web,tier=front"), "{wide}");
-    ensure!(wide.contains("10.88.0.") && wide.contains("<none>"), "{wide}");
+    ensure!(wide.contains("10.87.0.") && wide.contains("<none>"), "{wide}");
     let address = ask(&["pod", "b", "-o", "jsonpath={.status.podIP}"])?;
-    ensure!(address.starts_with("10.88.0.") && !address.contains('\n'), "{address:?}");
+    ensure!(address.starts_with("10.87.0.") && !address.contains('\n'), "{address:?}");
     let names = ask(&["pods", "-o", "jsonpath={range .items[*]}{.metadata.name}{\"\\n\"}{end}"])?;
     ensure!(names == "a\nb\nc\n", "{names:?}");
     let yaml: Value = serde_saphyr::from_str(&ask(&["pod", "b", "-o", "yaml"])?)?;
