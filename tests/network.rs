@@ -152,12 +152,23 @@ fn etc_files(host: &Host) -> Result<()> {
 fn host_network(host: &Host) -> Result<()> {
     let mut manifest = sleeper("hostnet");
     manifest["spec"]["hostNetwork"] = json!(true);
+    for line in [
+        "link add up0 type bridge",
+        "address add 192.0.2.50/24 dev up0",
+        "link set up0 up",
+        "route add default via 192.0.2.1",
+    ] {
+        host.run("ip", &line.split(' ').collect::<Vec<_>>())?.ok()?;
+    }
     host.create(&manifest)?;
+    let status = &host.pod("hostnet")?["status"];
+    ensure!(status["podIP"] == "192.0.2.50" && status["hostIP"] == "192.0.2.50", "{status:#}");
     let seen = report(host, "hostnet", "main")?;
     let own = host.run("readlink", &["/proc/self/ns/net"])?.ok()?;
     ensure!(own.contains(&seen["namespaces"]["net"].to_string()), "the host's namespace");
     ensure!(seen["hostname"] == "test-host", "{}", seen["hostname"]);
     host.delete("hostnet")?;
+    host.run("ip", &["link", "delete", "up0"])?.ok()?;
     Ok(())
 }
 

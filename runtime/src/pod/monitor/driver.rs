@@ -47,8 +47,11 @@ impl Monitor {
         if self.driver.is_some() || self.ending.is_some() {
             return Err(Error::new(ErrorKind::Exists, "the pod has its policy already, or is ending"));
         }
-        let host_ips = sandbox.host_addresses().iter().map(ToString::to_string).collect();
-        let pod_ips = self.status.ips.iter().map(ToString::to_string).collect();
+        let host_ips: Vec<String> = sandbox.host_addresses().iter().map(ToString::to_string).collect();
+        let pod_ips = match policy.pod.spec.host_network {
+            true => host_ips.clone(),
+            false => self.status.ips.iter().map(ToString::to_string).collect(),
+        };
         let path = record::sandbox_path(&self.host, &self.id);
         let record = record::load(&path).present();
         let record = record.ok_or_else(|| Error::failed(format!("{}: cannot be read", path.display())))?;

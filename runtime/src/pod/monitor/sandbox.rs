@@ -161,8 +161,11 @@ impl Sandbox {
         self.attachment.iter().flat_map(|attachment| attachment.addresses.iter().map(|at| at.ip)).collect()
     }
 
-    /// The host's addresses as the pod sees them.
+    /// The host's addresses as the pod sees them; with the host's network they are the pod's own.
     pub(super) fn host_addresses(&self) -> Vec<IpAddr> {
+        if self.spec.network == Network::Host {
+            return net::own_addresses();
+        }
         self.attachment.iter().flat_map(|attachment| attachment.gateways.iter().copied()).collect()
     }
 
