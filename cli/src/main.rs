@@ -10,6 +10,7 @@ mod completion;
 mod config;
 mod doctor;
 mod duration;
+mod elastic;
 mod exit;
 mod image;
 mod missing;

@@ -3,7 +3,7 @@
 //! Invariant: a row is one line whatever its cells hold (control characters are shown escaped), and
 //! no cell is cut.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 /// Spaces after the widest cell of a column.
 const PADDING: usize = 3;
@@ -63,8 +63,16 @@ impl Table {
     }
 }
 
-fn printable(cell: String) -> String {
-    if cell.chars().any(char::is_control) { cell.escape_debug().to_string() } else { cell }
+/// `text` without what would move a terminal's cursor: control characters are shown as escapes.
+pub(crate) fn printable(text: impl Display) -> String {
+    let text = text.to_string();
+    if !text.chars().any(char::is_control) {
+        return text;
+    }
+    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
+        if c.is_control() { shown.extend(c.escape_debug()) } else { shown.push(c) }
+        shown
+    })
 }
 
 #[cfg(test)]

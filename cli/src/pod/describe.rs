@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap_complete::engine::ArgValueCompleter;
 use runtime::host::Host;
 use runtime::pod::manifest::{
-    Container, ContainerState, ContainerStatus, Pod, QosClass, ResourceRequirements, StorageMedium,
-    StringMap, Time, Volume, VolumeSource,
+    Container, ContainerPort, ContainerState, ContainerStatus, Pod, QosClass, ResourceRequirements,
+    StorageMedium, StringMap, Time, Volume, VolumeMount, VolumeSource,
 };
 use runtime::pod::policy::Journal;
 use runtime::pod::policy::columns::human_duration;
@@ -17,9 +17,10 @@ use runtime::{Error, ErrorKind, Result};
 use super::target;
 use crate::args::Context;
 use crate::completion;
+use crate::elastic::align;
 use crate::output;
 use crate::query::selector::Selector;
-use crate::table::Table;
+use crate::table::printable;
 
 /// Show all of a pod, with what happened to it
 #[derive(Debug, clap::Args)]
@@ -61,23 +62,19 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Text that grows by indented lines.
+/// Text that grows by indented lines of tab-ended cells.
 #[derive(Default)]
 struct Page(String);
 
-/// Where the values of the outermost level stand.
-const VALUE_COLUMN: usize = 18;
-
 impl Page {
-    /// `name:` and its value in the page's column, both below `indent` spaces.
+    /// `name:` and its value, below `indent` spaces.
     fn field(&mut self, indent: usize, name: &str, value: impl Display) {
-        let width = VALUE_COLUMN.saturating_sub(indent).max(name.len() + 2);
-        let label = format!("{name}:");
-        let _ = writeln!(self.0, "{:indent$}{label:<width$}{value}", "");
+        let _ = writeln!(self.0, "{:indent$}{name}:\t{}", "", printable(value));
     }
 
+    /// A line without cells, which ends the columns above it.
     fn line(&mut self, indent: usize, text: impl Display) {
-        let _ = writeln!(self.0, "{:indent$}{text}", "");
+        let _ = writeln!(self.0, "{:indent$}{}", "", printable(text));
     }
 
     /// A list below its name, or `<none>` beside it.
@@ -94,7 +91,9 @@ impl Page {
     fn labels(&mut self, name: &str, labels: &StringMap, joint: &str) {
         let mut lines = labels.iter().map(|(key, value)| format!("{key}{joint}{value}"));
         self.field(0, name, lines.next().unwrap_or_else(|| "<none>".into()));
-        lines.for_each(|line| self.line(VALUE_COLUMN, line));
+        for line in lines {
+            let _ = writeln!(self.0, "\t{}", printable(line));
+        }
     }
 }
 
@@ -105,20 +104,16 @@ fn describe(entry: &PodEntry) -> String {
     containers(&mut page, "Containers", &pod.spec.containers, pod);
     if !pod.status.conditions.is_empty() {
         page.line(0, "Conditions:");
-        let width = pod.status.conditions.iter().map(|one| one.kind.len()).max().unwrap_or(0) + 2;
-        page.line(2, format_args!("{:<width$}Status", "Type"));
+        let _ = writeln!(page.0, "  Type\tStatus");
         for condition in &pod.status.conditions {
-            page.line(2, format_args!("{:<width$}{:?}", condition.kind, condition.status));
+            let _ = writeln!(page.0, "  {}\t{:?}", condition.kind, condition.status);
         }
     }
     volumes(&mut page, &pod.spec.volumes);
-    page.field(
-        0,
-        "QoS Class",
-        pod.status.qos_class.map_or("<none>".into(), |class: QosClass| format!("{class:?}")),
-    );
+    let qos = pod.status.qos_class.map_or("<none>".into(), |class: QosClass| format!("{class:?}"));
+    page.field(0, "QoS Class", qos);
     events(&mut page, &entry.journal());
-    page.0
+    align(&page.0)
 }
 
 fn head(page: &mut Page, entry: &PodEntry) {
@@ -149,7 +144,7 @@ fn head(page: &mut Page, entry: &PodEntry) {
         page.field(0, "IPs", "<none>");
     } else {
         page.line(0, "IPs:");
-        pod.status.pod_ips.iter().for_each(|one| page.line(2, format_args!("IP:  {}", one.ip)));
+        pod.status.pod_ips.iter().for_each(|one| page.field(2, "IP", &one.ip));
     }
 }
 
@@ -172,16 +167,18 @@ fn what_it_is(page: &mut Page, container: &Container, status: &ContainerStatus) 
     page.field(4, "Container ID", &status.container_id);
     page.field(4, "Image", &container.image);
     page.field(4, "Image ID", &status.image_id);
-    let joined = |texts: Vec<String>| if texts.is_empty() { "<none>".into() } else { texts.join(", ") };
-    let protocol =
-        |port: &runtime::pod::manifest::ContainerPort| format!("{:?}", port.protocol).to_uppercase();
-    let ports = container.ports.iter().map(|port| format!("{}/{}", port.container_port, protocol(port)));
-    page.field(4, "Port", joined(ports.collect()));
-    let ports = container.ports.iter().map(|port| format!("{}/{}", port.host_port, protocol(port)));
-    page.field(4, "Host Port", joined(ports.collect()));
+    let several = if container.ports.len() > 1 { "s" } else { "" };
+    let numbers = |number: fn(&ContainerPort) -> u16| {
+        let protocol = |port: &ContainerPort| format!("{:?}", port.protocol).to_uppercase();
+        let ports = container.ports.iter().map(|port| format!("{}/{}", number(port), protocol(port)));
+        let ports: Vec<String> = ports.collect();
+        if ports.is_empty() { "<none>".into() } else { ports.join(", ") }
+    };
+    page.field(4, &format!("Port{several}"), numbers(|port| port.container_port));
+    page.field(4, &format!("Host Port{several}"), numbers(|port| port.host_port));
     for (name, words) in [("Command", &container.command), ("Args", &container.args)] {
         if !words.is_empty() {
-            page.list(4, name, words.iter().map(|word| word.escape_debug()));
+            page.list(4, name, words.iter().flat_map(|word| word.split('\n')));
         }
     }
 }
@@ -237,10 +234,15 @@ fn what_it_has(page: &mut Page, container: &Container) {
             amounts.iter().for_each(|(name, amount)| page.field(6, name, amount));
         }
     }
-    let variables =
-        container.env.iter().map(|variable| format!("{}:  {}", variable.name, variable.value.escape_debug()));
-    page.list(4, "Environment", variables);
-    let mounts = container.volume_mounts.iter().map(|mount| {
+    if container.env.is_empty() {
+        page.field(4, "Environment", "<none>");
+    } else {
+        page.line(4, "Environment:");
+        container.env.iter().for_each(|variable| page.field(6, &variable.name, &variable.value));
+    }
+    let mut mounts: Vec<&VolumeMount> = container.volume_mounts.iter().collect();
+    mounts.sort_by(|left, right| left.mount_path.cmp(&right.mount_path));
+    let mounts = mounts.into_iter().map(|mount| {
         let rights = if mount.read_only { "ro" } else { "rw" };
         let below =
             if mount.sub_path.is_empty() { String::new() } else { format!(",path={:?}", mount.sub_path) };
@@ -289,8 +291,7 @@ fn events(page: &mut Page, journal: &Journal) {
         return page.field(0, "Events", "<none>");
     }
     page.line(0, "Events:");
-    let mut table = Table::new(["Type", "Reason", "Age", "From", "Message"]);
-    table.row(["----", "------", "----", "----", "-------"]);
+    let _ = writeln!(page.0, "  Type\tReason\tAge\tFrom\tMessage\n  ----\t------\t----\t----\t-------");
     let now = Time::now();
     let ago = |moment: runtime::pod::policy::Moment| human_duration(now.unix() - Time::from(moment).unix());
     for entry in journal.entries() {
@@ -298,15 +299,9 @@ fn events(page: &mut Page, journal: &Journal) {
             1 => ago(entry.last_at),
             count => format!("{} (x{count} over {})", ago(entry.last_at), ago(entry.first_at)),
         };
-        table.row([
-            format!("{:?}", entry.severity),
-            entry.reason.clone(),
-            age,
-            Journal::SOURCE.into(),
-            entry.message.clone(),
-        ]);
+        let (kind, reason, message) = (entry.severity, printable(&entry.reason), printable(&entry.message));
+        let _ = writeln!(page.0, "  {kind:?}\t{reason}\t{age}\t{}\t{message}", Journal::SOURCE);
     }
-    table.render(true).lines().for_each(|line| page.line(2, line));
 }
 
 /// A time as kubectl describes it: RFC 1123 with a numeric zone.
