@@ -15,13 +15,13 @@ use runtime::pod::recovery;
 use runtime::{Error, ErrorKind, Result};
 
 use crate::config::{self, Config, Overrides};
-use crate::{completion, doctor, exit, image, missing, output, pod, version};
+use crate::{completion, doctor, exit, help, image, missing, output, pod, version};
 
 /// Run Kubernetes pods on this host, without a server
 ///
 /// A manifest is a Kubernetes v1 Pod: the file that `kubectl create -f` takes works here too.
 #[derive(Debug, Parser)]
-#[command(name = "podrun", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "podrun", version, arg_required_else_help = true, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(flatten)]
     globals: Globals,
@@ -67,7 +67,6 @@ enum Command {
     Doctor(doctor::Args),
     Validate(pod::validate::Args),
     Completion(completion::Args),
-    #[command(hide = true)]
     Man(completion::ManArgs),
     Pull(image::pull::Args),
     Load(image::load::Args),
@@ -125,9 +124,9 @@ pub(crate) struct Parsed {
 /// usage error) is printed, and the exit code given.
 pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> std::result::Result<Parsed, ExitCode> {
     let line: Vec<OsString> = args.collect();
-    let matches = Cli::command().try_get_matches_from(&line).map_err(|error| answer(&error))?;
+    let matches = Cli::command().try_get_matches_from(&line).map_err(|error| answer(&error, &line))?;
     let verb = matches.subcommand_name().unwrap_or_default().to_owned();
-    let cli = Cli::from_arg_matches(&matches).map_err(|error| answer(&error))?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| answer(&error, &line))?;
     Ok(Parsed { verb, line, cli })
 }
 
@@ -198,37 +197,88 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 
-/// Prints what clap has to say in podrun's form, and gives the exit code.
-fn answer(error: &clap::Error) -> ExitCode {
+/// Prints what clap has to say about `line` in podrun's form, and gives the exit code.
+fn answer(error: &clap::Error, line: &[OsString]) -> ExitCode {
+    let usage = ExitCode::from(exit::code(ErrorKind::Usage));
     match error.kind() {
-        ClapKind::DisplayHelp | ClapKind::DisplayVersion => {
-            return match output::text(error.render()) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => exit::report(&error),
-            };
-        }
-        ClapKind::InvalidSubcommand => {
-            if let Some(ContextValue::String(verb)) = error.get(ContextKind::InvalidSubcommand)
-                && let Some(hint) = missing::verb(verb)
-            {
-                let message = format!("there is no command {verb:?}");
-                return exit::report(&Error::new(ErrorKind::Usage, message).hint(hint));
-            }
-        }
-        ClapKind::UnknownArgument => {
-            if let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
-                && let Some(hint) = missing::flag(flag)
-            {
-                let message = format!("there is no flag {flag}");
-                return exit::report(&Error::new(ErrorKind::Usage, message).hint(hint));
-            }
+        ClapKind::DisplayVersion => return shown(output::text(error.render())),
+        ClapKind::DisplayHelp => return shown(output::text(help_for(line))),
+        // kubectl shows the same page, and fails as podrun does.
+        ClapKind::DisplayHelpOnMissingArgumentOrSubcommand | ClapKind::MissingSubcommand => {
+            output::note(help_for(&[OsString::from("podrun"), OsString::from("--help")]).trim_end());
+            return usage;
         }
         _ => {}
     }
-    let text = error.render().to_string();
-    let text = text.strip_prefix("error: ").map_or(text.clone(), |rest| format!("podrun: {rest}"));
-    output::note(text.trim_end());
-    ExitCode::from(exit::code(ErrorKind::Usage))
+    let verb = verb_of(line);
+    let mut error = complaint(error, verb.as_deref());
+    if let (None, Some(verb)) = (error.hint_text(), verb) {
+        error = error.hint(format!("`podrun {verb} --help` has examples"));
+    }
+    exit::report(&error)
+}
+
+fn shown(result: Result<()>) -> ExitCode {
+    result.map_or_else(|error| exit::report(&error), |()| ExitCode::SUCCESS)
+}
+
+/// The page that `line` asks for.
+fn help_for(line: &[OsString]) -> String {
+    match help::arranged(Cli::command()).try_get_matches_from(line) {
+        Err(error) => error.render().to_string(),
+        Ok(_) => String::new(),
+    }
+}
+
+/// The verb in `line`, if it has one that exists.
+fn verb_of(line: &[OsString]) -> Option<String> {
+    let command = Cli::command();
+    let known = |word: &&OsString| command.get_subcommands().any(|verb| verb.get_name() == word.as_os_str());
+    line.iter().skip(1).find(known).map(|verb| verb.to_string_lossy().into_owned())
+}
+
+/// What is wrong with a command line, without the usage that clap adds: it repeats the environment.
+fn complaint(error: &clap::Error, verb: Option<&str>) -> Error {
+    let told = |kind: ContextKind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => Some(texts.join(" ")),
+        _ => None,
+    };
+    let usage = |message: String| Error::new(ErrorKind::Usage, message);
+    match error.kind() {
+        ClapKind::InvalidSubcommand => {
+            let verb = told(ContextKind::InvalidSubcommand).unwrap_or_default();
+            let hint = missing::verb(&verb).map(str::to_owned);
+            let similar =
+                told(ContextKind::SuggestedSubcommand).map(|verb| format!("did you mean `podrun {verb}`?"));
+            let hint = hint.or(similar).unwrap_or_else(|| "`podrun --help` lists the commands".into());
+            usage(format!("there is no command {verb:?}")).hint(hint)
+        }
+        ClapKind::MissingRequiredArgument => {
+            usage(format!("missing: {}", told(ContextKind::InvalidArg).unwrap_or_default()))
+        }
+        ClapKind::UnknownArgument => {
+            let flag = told(ContextKind::InvalidArg).unwrap_or_default();
+            let similar = told(ContextKind::SuggestedArg).map(|flag| format!("did you mean {flag}?"));
+            match (missing::flag(&flag).map(str::to_owned).or(similar), flag.starts_with('-')) {
+                (Some(hint), _) => usage(format!("there is no flag {flag}")).hint(hint),
+                (None, true) => usage(format!("there is no flag {flag}")),
+                (None, false) if matches!(verb, Some("exec" | "run")) => {
+                    usage(format!("{flag:?} is one argument too many"))
+                        .hint("a program and its arguments follow --, as in podrun exec POD -- PROGRAM")
+                }
+                (None, false) => usage(format!("{flag:?} is one argument too many")),
+            }
+        }
+        _ => {
+            let text = error.render().to_string();
+            let told = text.split("\n\n").filter(|part| !part.starts_with("Usage:"));
+            let told: Vec<&str> =
+                told.filter(|part| !part.starts_with("For more")).map(str::trim_end).collect();
+            let text = told.join("\n");
+            usage(text.strip_prefix("error: ").unwrap_or(&text).to_owned())
+        }
+    }
 }
 
 #[cfg(test)]

@@ -39,8 +39,7 @@ mod tests {
     #[test]
     fn a_column_is_as_wide_as_its_longest_cell_and_ends_with_a_line_that_has_none() {
         let text = "Name:\tweb\nNamespace:\tx\nBox:\n  a:\t1\n  long:\t\n  b:\t2\tnote\n  c:\t22\tnote\n";
-        let wanted =
-            "Name:       web\nNamespace:  x\nBox:\n  a:     1\n  long:\n  b:     2   note\n  c:     22  note\n";
+        let wanted = "Name:       web\nNamespace:  x\nBox:\n  a:     1\n  long:\n  b:     2   note\n  c:     22  note\n";
         assert_eq!(align(text), wanted);
     }
 }

@@ -12,6 +12,7 @@ mod doctor;
 mod duration;
 mod elastic;
 mod exit;
+mod help;
 mod image;
 mod missing;
 mod output;

@@ -70,7 +70,11 @@ pub(crate) fn printable(text: impl Display) -> String {
         return text;
     }
     text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
-        if c.is_control() { shown.extend(c.escape_debug()) } else { shown.push(c) }
+        if c.is_control() {
+            shown.extend(c.escape_debug())
+        } else {
+            shown.push(c)
+        }
         shown
     })
 }

@@ -7,9 +7,9 @@ use runtime::Result;
 use crate::output;
 
 /// Print podrun's version
-///
-/// Example: podrun version
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  podrun version")]
 pub(crate) struct Args {}
 
 pub(crate) fn run(_: &Args) -> Result<ExitCode> {

@@ -48,10 +48,15 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     if args.tty && !container.tty {
         output::note(format_args!("Unable to use a TTY - container {} did not allocate one", container.name));
     }
-    let tty = args.tty && container.tty && exec::terminal_or_warn();
     let mut monitor = Monitor::connect(&context.host, &entry.id)?;
     let ends = monitor.attach(id, stdin)?;
-    if stdin && tty {
+    if stdin && ends.stdin.is_none() {
+        output::note("its standard input has been closed (stdinOnce: true); attaching to its output");
+    }
+    let stdin = ends.stdin.is_some();
+    // A terminal that nothing is typed into keeps its own Ctrl-C.
+    let tty = args.tty && stdin && container.tty && exec::terminal_or_warn();
+    if tty {
         output::note("If you don't see a command prompt, try pressing enter.");
     }
     let options =

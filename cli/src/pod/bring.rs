@@ -19,12 +19,13 @@ use crate::output;
 /// What `--wait` takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Wait {
-    /// Return as soon as the pod has its network
+    // Ordinary comments, since clap would spread documented values over the screen.
+    // As soon as the pod has its network.
     None,
-    /// Until every init container is done and every container is started
+    // Every init container is done and every container is started.
     #[default]
     Started,
-    /// Until every container is ready
+    // Every container is ready.
     Ready,
 }
 

@@ -31,8 +31,8 @@ pub(crate) struct Args {
     /// A manifest, as kubectl takes it; may be given several times
     #[arg(short, long, value_name = "FILE")]
     filename: Vec<PathBuf>,
-    /// What to wait for
-    #[arg(long, value_enum, default_value_t)]
+    /// For none (its network is up), started (init containers done, the others started) or ready
+    #[arg(long, value_name = "HOW FAR", value_enum, default_value_t, hide_possible_values = true)]
     wait: Wait,
     /// Give up, and remove the pod, after this time [default: never]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
@@ -46,7 +46,7 @@ pub(crate) struct Args {
 pub(crate) struct Shown {
     /// Only check, and print what would be created
     #[arg(long, value_name = "client", value_parser = ["client", "none"], num_args = 0..=1, require_equals = true,
-          default_missing_value = "client")]
+          default_missing_value = "client", hide_possible_values = true)]
     dry_run: Option<String>,
     /// json, yaml, name or jsonpath=TEMPLATE
     #[arg(short, long, value_name = "FORMAT")]

@@ -26,8 +26,8 @@ use crate::{completion, duration, exit, output};
   podrun delete pods -l app=web --grace-period=5
   podrun delete --all --force")]
 pub(crate) struct Args {
-    /// The word `pod`, and pods by name
-    #[arg(value_name = "[pod] NAME", add = ArgValueCompleter::new(completion::pods))]
+    /// Pods by name; a word `pod` before them may be given
+    #[arg(value_name = "POD", add = ArgValueCompleter::new(completion::pods))]
     words: Vec<String>,
     /// The pods of this manifest; may be given several times
     #[arg(short, long, value_name = "FILE", conflicts_with = "words")]

@@ -29,7 +29,7 @@ use crate::table::printable;
   podrun describe pod/web pod/job")]
 pub(crate) struct Args {
     /// The pods
-    #[arg(value_name = "[pod] NAME", add = ArgValueCompleter::new(completion::pods))]
+    #[arg(value_name = "POD", add = ArgValueCompleter::new(completion::pods))]
     words: Vec<String>,
     /// The pods with these labels
     #[arg(short = 'l', long, value_name = "SELECTOR")]

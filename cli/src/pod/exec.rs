@@ -52,7 +52,10 @@ fn exec(args: &Args, context: &Context) -> Result<ExitCode> {
     let entry = target::find(context, &args.pod)?;
     let container = target::container(&entry.pod, args.container.as_deref())?;
     let id = target::running_id(&entry.pod, &container.name)?;
-    let tty = args.tty && terminal_or_warn();
+    if args.tty && !args.stdin {
+        output::note("Unable to use a TTY - standard input is not passed on; give -it");
+    }
+    let tty = args.tty && args.stdin && terminal_or_warn();
     let mut monitor = Monitor::connect(&context.host, &entry.id)?;
     let started = monitor.exec(Exec {
         container: id.into(),

@@ -30,8 +30,8 @@ use crate::table::Table;
   podrun get pod web -o jsonpath='{.status.podIP}{\"\\n\"}'
   podrun get pods -w")]
 pub(crate) struct Args {
-    /// The word `pods`, and pods by name [default: all]
-    #[arg(value_name = "[pods] NAME", add = ArgValueCompleter::new(completion::pods))]
+    /// Pods by name; a word `pods` before them may be given [default: all]
+    #[arg(value_name = "POD", add = ArgValueCompleter::new(completion::pods))]
     words: Vec<String>,
     /// wide, json, yaml, name or jsonpath=TEMPLATE
     #[arg(short, long, value_name = "FORMAT")]

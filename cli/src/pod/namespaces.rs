@@ -28,7 +28,7 @@ use crate::table::Table;
   podrun ns web -o json")]
 pub(crate) struct Args {
     /// The pods
-    #[arg(value_name = "[pod] NAME", add = ArgValueCompleter::new(completion::pods))]
+    #[arg(value_name = "POD", add = ArgValueCompleter::new(completion::pods))]
     words: Vec<String>,
     /// All pods of the namespace, side by side
     #[arg(long)]

@@ -48,9 +48,9 @@ pub(crate) struct Args {
     /// Labels of the pod: app=web,tier=front [default: run=NAME]
     #[arg(short, long, value_name = "LABELS", value_delimiter = ',')]
     labels: Vec<String>,
-    /// When the container is started again: Always, OnFailure or Never
-    #[arg(long, default_value = "Always", value_parser = restart)]
-    restart: RestartPolicy,
+    /// When it is started again: Always, OnFailure or Never [default: Always; Never with --rm]
+    #[arg(long, value_name = "POLICY", value_parser = restart)]
+    restart: Option<RestartPolicy>,
     /// The arguments are the program, not its arguments
     #[arg(long)]
     command: bool,
@@ -66,8 +66,8 @@ pub(crate) struct Args {
     /// Delete the pod once the attached container has ended
     #[arg(long)]
     rm: bool,
-    /// What to wait for, unless attached
-    #[arg(long, value_enum, default_value_t)]
+    /// Unless attached: for none (its network is up), started or ready
+    #[arg(long, value_name = "HOW FAR", value_enum, default_value_t, hide_possible_values = true)]
     wait: Wait,
     /// Give up, and remove the pod, after this time [default: never]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
@@ -91,6 +91,10 @@ impl Args {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
+    if args.tty && !args.stdin {
+        let message = "-t gives the container a terminal, and nobody types on it without -i";
+        return Err(Error::new(ErrorKind::Usage, message).hint("give -it"));
+    }
     if !args.attaches() || args.is_dry_run() {
         return detached(args, context);
     }
@@ -115,8 +119,14 @@ fn detached(args: &Args, context: &Context) -> Result<ExitCode> {
 
 fn attached(args: &Args, context: &Context) -> Result<ExitCode> {
     let mut pod = pod(args, context)?;
+    // Without one here, one inside would wait for keys for ever.
+    let tty = args.tty && super::exec::terminal_or_warn();
+    if let Some(container) = pod.spec.containers.first_mut() {
+        container.tty = tty;
+        container.stdin_once = args.stdin && !tty;
+    }
     let mut up = bring::up(context, &mut pod, Wait::Started, args.timeout)?;
-    let ended = follow(args, context, &mut up);
+    let ended = follow(args, context, &mut up, tty);
     let detached = matches!(ended, Ok(None));
     if args.rm && !detached {
         let entry = store::find(&context.host, &up.sandbox.namespace, &up.sandbox.name)?;
@@ -127,21 +137,23 @@ fn attached(args: &Args, context: &Context) -> Result<ExitCode> {
 }
 
 /// Joins the container's streams until it ends; its exit code, or `None` when the user left it.
-fn follow(args: &Args, context: &Context, up: &mut Up) -> Result<Option<i32>> {
+fn follow(args: &Args, context: &Context, up: &mut Up, tty: bool) -> Result<Option<i32>> {
     let sandbox = &up.sandbox;
     let entry = store::find(&context.host, &sandbox.namespace, &sandbox.name)?;
     let id = entry.pod.status.container_statuses.first().map(|status| status.container_id.clone());
     let id = id.as_deref().and_then(|id| id.strip_prefix("podrun://"));
     let id = id.ok_or_else(|| Error::failed("the pod has no container"))?;
     let status = record::container_dir(&context.host, &sandbox.id, id).join("status.json");
-    let tty = args.tty && super::exec::terminal_or_warn();
     match up.monitor.attach(id, args.stdin) {
         Ok(ends) => {
+            if tty {
+                output::note("If you don't see a command prompt, try pressing enter.");
+            }
             let options = session::Options {
                 stdin: args.stdin,
                 tty,
                 detach: true,
-                container: args.tty.then_some(id),
+                container: tty.then_some(id),
                 ..session::Options::default()
             };
             if session::run(&mut up.monitor, ends, options)? == Ended::Detached {
@@ -210,7 +222,8 @@ fn pod(args: &Args, context: &Context) -> Result<Pod> {
         image_pull_policy: args.image_pull_policy,
         env: args.env.clone(),
         stdin: args.stdin,
-        stdin_once: args.stdin,
+        // A terminal can be left and joined again; a pipe ends with whoever wrote to it.
+        stdin_once: args.stdin && !args.tty,
         tty: args.tty,
         ..Container::default()
     };
@@ -232,7 +245,9 @@ fn pod(args: &Args, context: &Context) -> Result<Pod> {
         })?;
         pod.metadata.labels.insert(key.into(), value.into());
     }
-    pod.spec.restart_policy = args.restart;
+    // A pod that goes when its container ends has no use for a next attempt.
+    let unasked = if args.rm { RestartPolicy::Never } else { RestartPolicy::Always };
+    pod.spec.restart_policy = args.restart.unwrap_or(unasked);
     pod.spec.containers.push(container);
     manifest::place(&mut pod, context.given_namespace.as_deref())?;
     manifest::default(&mut pod);

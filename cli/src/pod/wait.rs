@@ -26,7 +26,7 @@ use crate::{duration, output};
   podrun wait web --for=delete")]
 pub(crate) struct Args {
     /// The pods
-    #[arg(value_name = "[pod] NAME", add = ArgValueCompleter::new(completion::pods))]
+    #[arg(value_name = "POD", add = ArgValueCompleter::new(completion::pods))]
     words: Vec<String>,
     /// condition=NAME[=VALUE], jsonpath=PATH[=VALUE] or delete
     #[arg(long = "for", value_name = "WHAT")]

@@ -17,7 +17,7 @@ use super::store::{self, PodEntry};
 use super::{namespaces, recovery, sandbox, volume};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
-use crate::image::{Image, ImageStore};
+use crate::image::{Image, ImageStore, Reference};
 use crate::net::etc::HostFiles;
 use crate::sys::errno::Errno;
 use crate::sys::interrupt::{self, Signals};
@@ -115,7 +115,11 @@ fn raise(
 }
 
 fn policy_image(ready: &Ready) -> PolicyImage {
-    let id = ready.image.digests.first().cloned().unwrap_or_else(|| ready.image.id.to_string());
+    // Of an image with several names, the digest of the one that the manifest uses.
+    let repository = ready.name.parse().map(|name: Reference| name.repository()).unwrap_or_default();
+    let digests = &ready.image.digests;
+    let own = digests.iter().find(|digest| digest.split_once('@').is_some_and(|(of, _)| of == repository));
+    let id = own.or(digests.first()).cloned().unwrap_or_else(|| ready.image.id.to_string());
     let fact = ImageFact {
         name: ready.name.clone(),
         id,

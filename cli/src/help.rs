@@ -1,0 +1,107 @@
+//! How `--help` reads: verbs by what they are for, a page per verb that is short enough to be read.
+//!
+//! Invariant: texts are where the verbs are, and are only arranged here; each visible verb is in one group
+//! (a test holds it), and each has an example (another does).
+
+use std::fmt::Write as _;
+
+use clap::Command;
+
+/// The verbs, by what they are for, in the order of `podrun --help`.
+pub(crate) const GROUPS: [(&str, &[&str]); 6] = [
+    ("Start and end pods", &["create", "run", "delete"]),
+    ("Look at pods", &["get", "describe", "logs", "wait", "ns"]),
+    ("Go inside", &["exec", "attach"]),
+    ("Images", &["pull", "load", "images", "rmi"]),
+    ("Check", &["validate", "doctor"]),
+    ("podrun itself", &["completion", "man", "version"]),
+];
+
+/// The flags that every verb takes and only the first page lists.
+const OF_THE_HOST: [&str; 5] = ["config", "root", "state_dir", "log_dir", "cgroup_parent"];
+
+/// `command` as `--help` shows it.
+pub(crate) fn arranged(command: Command) -> Command {
+    let overview = overview(&command);
+    let mut command = command.mut_args(|arg| {
+        let is_hosts = OF_THE_HOST.contains(&arg.get_id().as_str());
+        // Whoever looks at a verb has chosen where podrun's state is.
+        if is_hosts { arg.hide(true) } else { arg }
+    });
+    for verb in GROUPS.iter().flat_map(|(_, verbs)| *verbs) {
+        command = command.mut_subcommand(verb, page);
+    }
+    command.help_template(overview)
+}
+
+/// A verb's page: what it does, usage, arguments, options, examples.
+fn page(verb: Command) -> Command {
+    // One text: with a long one beside a short one clap spreads the options over the screen.
+    let text = verb.get_long_about().or(verb.get_about()).cloned().unwrap_or_default();
+    let examples = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let more = format!("{examples}\n\n`podrun --help` lists the options that every verb takes.");
+    verb.about(text).long_about(None).after_help(more.trim_start().to_owned())
+}
+
+/// The first page: the verbs in their groups and the global options.
+fn overview(command: &Command) -> String {
+    let mut text = format!(
+        "{}\n\nUsage: podrun VERB [OPTIONS]\n",
+        command.get_long_about().or(command.get_about()).cloned().unwrap_or_default()
+    );
+    for (title, verbs) in GROUPS {
+        let _ = writeln!(text, "\n{title}:");
+        for verb in verbs {
+            let about = command.find_subcommand(verb).and_then(Command::get_about);
+            let _ = writeln!(text, "  {verb:<12}{}", about.cloned().unwrap_or_default());
+        }
+    }
+    text.push_str("\nOptions that every verb takes:\n");
+    for arg in command.get_arguments() {
+        let (Some(long), Some(about)) = (arg.get_long(), arg.get_help()) else { continue };
+        let short = arg.get_short().map_or_else(|| "    ".into(), |short| format!("-{short}, "));
+        let value = arg.get_value_names().and_then(|names| names.first());
+        let flag = value.map_or_else(|| format!("--{long}"), |value| format!("--{long} {value}"));
+        let _ = writeln!(text, "  {short}{flag:<24}{about}");
+    }
+    text.push_str(
+        "  -h, --help                  A verb's own options, with examples: podrun create --help\n",
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::args::Cli;
+
+    fn verbs() -> impl Iterator<Item = Command> {
+        let mut command = arranged(Cli::command());
+        command.build();
+        let visible = |verb: &Command| verb.get_name() != "help";
+        command.get_subcommands().filter(|verb| visible(verb)).cloned().collect::<Vec<_>>().into_iter()
+    }
+
+    #[test]
+    fn every_verb_is_in_one_group() {
+        let grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, verbs)| *verbs).copied().collect();
+        let known: BTreeSet<String> = verbs().map(|verb| verb.get_name().to_owned()).collect();
+        assert_eq!(grouped.len(), known.len());
+        assert!(grouped.iter().all(|verb| known.contains(*verb)));
+    }
+
+    #[test]
+    fn every_page_has_an_example_that_parses_and_no_line_wraps() {
+        for mut verb in verbs() {
+            let page = verb.render_help().to_string();
+            let name = verb.get_name().to_owned();
+            assert!(page.contains("Example"), "{name}");
+            assert!(page.contains(&format!("  podrun {name}")), "{name}: {page}");
+            assert!(page.lines().all(|line| line.chars().count() <= 100), "{name}: {page}");
+        }
+    }
+}
