@@ -32,7 +32,9 @@ pub(crate) fn add(suite: &mut Suite) {
     );
     suite.on_host("a cgroup that cannot be made fails the create and leaves no pod", &["probe"], no_cgroup);
     suite.on_host("a full disk fails the create and leaves no pod", &["probe"], full_disk);
+    suite.on_host("a create on a full disk says so and leaves no pod", &["probe"], full_root);
     suite.on_host("a plain user is told to use sudo", &[], no_root);
+    suite.on_host("a root without the capabilities is told which it lacks", &[], no_capability);
     suite.on_host("Ctrl-C during create removes the pod and exits with 130", &["probe"], interrupted);
     suite.on_host("a create killed at any moment leaves the whole pod or none", &["probe"], killed_create);
     suite.on_host(
@@ -219,6 +221,30 @@ fn full_disk(host: &Host) -> Result<()> {
     Ok(())
 }
 
+fn full_root(host: &Host) -> Result<()> {
+    // A copy of the image store on a small tmpfs, then filled up.
+    let small = host.file("small");
+    std::fs::create_dir_all(&small)?;
+    let path = small.to_string_lossy().into_owned();
+    host.run("mount", &["-t", "tmpfs", "-o", "size=64m", "small", &path])?.ok()?;
+    let archive = fixtures::path("probe.tar")?;
+    host.podrun(&["--root", &path, "load", &archive.to_string_lossy()])?.ok()?;
+    host.run("sh", &["-c", &format!("cat /dev/zero >{path}/filler 2>/dev/null; :")])?.ok()?;
+    let file = host.write("pod.json", &sleeper("web").to_string())?;
+    let outcome = host.podrun(&["--root", &path, "create", &file.to_string_lossy()])?;
+    ensure!(outcome.code() == 1 && outcome.stderr.contains("ENOSPC"), "{outcome}");
+    host.podrun(&["--root", &path, "get", "pod", "web"])?.fails_with(4)?;
+    // With room again the same name is free.
+    host.run("rm", &[&format!("{path}/filler")])?.ok()?;
+    host.podrun(&["--root", &path, "create", &file.to_string_lossy()])?.ok()?;
+    // A pod that runs can be deleted from a full disk.
+    host.run("sh", &["-c", &format!("cat /dev/zero >{path}/filler 2>/dev/null; :")])?.ok()?;
+    host.podrun(&["--root", &path, "delete", "pod", "web"])?.ok()?;
+    host.podrun(&["--root", &path, "get", "pod", "web"])?.fails_with(4)?;
+    host.run("umount", &[&path])?.ok()?;
+    Ok(())
+}
+
 fn no_root(host: &Host) -> Result<()> {
     let binary = support::host::binary_under_test()?;
     // The binary may lie where a plain user cannot come: it is put where it can be run.
@@ -236,6 +262,17 @@ fn no_root(host: &Host) -> Result<()> {
     run(&["--help"])?.ok()?;
     run(&["completion", "bash"])?.ok()?;
     std::fs::remove_file(copy)?;
+    Ok(())
+}
+
+fn no_capability(host: &Host) -> Result<()> {
+    let file = host.write("pod.json", &sleeper("web").to_string())?;
+    let mut command = host.command("setpriv", &["--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]);
+    command.arg(support::host::binary_under_test()?).arg("create").arg(&file);
+    let output = command.output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(7), "{said}");
+    ensure!(said.contains("create needs CAP_SYS_ADMIN") && said.contains("doctor"), "{said}");
     Ok(())
 }
 
