@@ -89,10 +89,15 @@ impl Layout {
     /// controller.
     pub fn carries(&self, controller: &str) -> bool {
         let mut controllers = self.v1.iter().flat_map(|hierarchy| &hierarchy.controllers);
-        let mut unified = self.unified.iter().flat_map(|unified| &unified.controllers);
         (controller == "devices" && self.is_unified_only())
             || controllers.any(|known| known.name() == controller)
-            || unified.any(|known| known.name() == controller)
+            || self.carries_unified(controller)
+    }
+
+    /// Whether a limit of `controller` (the kernel's name) is set in the unified hierarchy.
+    pub fn carries_unified(&self, controller: &str) -> bool {
+        let mut controllers = self.unified.iter().flat_map(|unified| &unified.controllers);
+        controllers.any(|known| known.name() == controller)
     }
 
     /// The layout in a word, for people.

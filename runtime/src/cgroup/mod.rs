@@ -205,7 +205,10 @@ impl Cgroup {
             .and_then(|directory| read_number(&directory.join("memory.memsw.limit_in_bytes")));
         for write in resources::v1(resources, memsw) {
             if let Some(directory) = self.directory(write.controller) {
-                write_file(&directory.join(&write.file), &write.value)?;
+                let file = directory.join(&write.file);
+                if !(write.is_of_swap() && !file.exists()) {
+                    write_file(&file, &write.value)?;
+                }
             } else if !self.unified_controllers.contains(&write.controller) {
                 return Err(lacks(&write));
             }
@@ -213,13 +216,18 @@ impl Cgroup {
         if let Some(unified) = &self.unified {
             if !self.unified_controllers.is_empty() {
                 for write in resources::v2(resources)? {
-                    if self.unified_controllers.contains(&write.controller) {
-                        write_file(&unified.join(&write.file), &write.value)?;
+                    let file = unified.join(&write.file);
+                    let there = self.unified_controllers.contains(&write.controller);
+                    if there && !(write.is_of_swap() && !file.exists()) {
+                        write_file(&file, &write.value)?;
                     }
                 }
             }
             for (file, value) in resources::unified(resources) {
-                write_file(&unified.join(file), &value)?;
+                let path = unified.join(&file);
+                if !(resources::is_of_swap(&file) && !path.exists()) {
+                    write_file(&path, &value)?;
+                }
             }
         }
         match resources.devices() {

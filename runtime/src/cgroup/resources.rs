@@ -18,6 +18,18 @@ pub(super) struct Write {
     pub(super) value: String,
 }
 
+impl Write {
+    /// See [`is_of_swap`].
+    pub(super) fn is_of_swap(&self) -> bool {
+        is_of_swap(&self.file)
+    }
+}
+
+/// Whether a file limits swap: on a kernel that does not count swap it is not there, and neither is the limit.
+pub(super) fn is_of_swap(file: &str) -> bool {
+    ["memory.memsw.limit_in_bytes", "memory.swap.max"].contains(&file)
+}
+
 fn write(controller: Controller, file: &str, value: impl ToString) -> Write {
     Write { controller, file: file.to_owned(), value: value.to_string() }
 }

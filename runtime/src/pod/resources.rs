@@ -21,14 +21,25 @@ const SHARES: (u64, u64) = (2, 262_144);
 /// Processes and threads that a container may have where nothing says otherwise: as podman.
 const PIDS_LIMIT: i64 = 2048;
 
-/// The limits of one container's cgroup; `devices` are the engine's.
-pub fn container(container: &Container) -> LinuxResources {
+/// The limits of one container's cgroup; `devices` are the engine's. No container swaps, and, where memory is limited
+/// by cgroup v2 (`unified`), all of it dies when it has used up its own.
+pub fn container(container: &Container, unified: bool) -> LinuxResources {
     let requirements = &container.resources;
-    build(
+    let mut resources = build(
         cpu(Some(cpu_request(requirements)), requirements.cpu_limit()),
         requirements.memory_limit().filter(|limit| *limit > 0),
         Some(PIDS_LIMIT),
-    )
+    );
+    let mut memory = resources.memory().unwrap_or_default();
+    // Memory and swap together: none is left for swap.
+    memory.set_swap(memory.limit());
+    resources.set_memory(memory.limit().map(|_| memory));
+    if unified {
+        let files = [("memory.oom.group", "1"), ("memory.swap.max", "0")];
+        let files = files.map(|(file, value)| (file.to_owned(), value.to_owned()));
+        resources.set_unified(Some(files.into()));
+    }
+    resources
 }
 
 /// The limits of the pod's own cgroup: the sums that a kubelet would give it.
@@ -165,17 +176,34 @@ mod tests {
         use serde_json::json;
         let limits = json!({"cpu": "250m", "memory": "64Mi"});
         let pod_ = pod_of(json!({"containers": [with("a", json!({"cpu": "100m"}), limits)]}));
-        let own = container(&pod_.spec.containers[0]);
+        let own = container(&pod_.spec.containers[0], false);
         let cpu = own.cpu().as_ref().unwrap();
         assert_eq!((cpu.shares(), cpu.quota(), cpu.period()), (Some(102), Some(25_000), Some(100_000)));
         assert_eq!(own.memory().as_ref().unwrap().limit(), Some(64 << 20));
         assert_eq!(own.pids().as_ref().unwrap().limit(), PIDS_LIMIT);
         let tiny = pod_of(json!({"containers": [with("a", json!({}), json!({"cpu": "1m"}))]}));
-        assert_eq!(container(&tiny.spec.containers[0]).cpu().as_ref().unwrap().quota(), Some(1_000));
+        assert_eq!(container(&tiny.spec.containers[0], false).cpu().as_ref().unwrap().quota(), Some(1_000));
         let none = pod_of(json!({"containers": [with("a", json!({}), json!({}))]}));
-        let none = container(&none.spec.containers[0]);
+        let none = container(&none.spec.containers[0], false);
         assert_eq!(none.cpu().as_ref().unwrap().shares(), Some(2));
         assert!(none.memory().is_none());
+        assert!(none.unified().is_none());
+    }
+
+    #[test]
+    fn no_container_swaps_and_on_v2_all_of_it_dies_together() {
+        use serde_json::json;
+        let of = |limits: serde_json::Value, unified: bool| {
+            container(&pod_of(json!({"containers": [with("a", json!({}), limits)]})).spec.containers[0], unified)
+        };
+        let v1 = of(json!({"memory": "64Mi"}), false);
+        let memory = v1.memory().unwrap();
+        assert_eq!((memory.limit(), memory.swap()), (Some(64 << 20), Some(64 << 20)));
+        for limits in [json!({}), json!({"memory": "64Mi"})] {
+            let files = of(limits, true).unified().clone().unwrap();
+            assert_eq!(files.get("memory.oom.group").map(String::as_str), Some("1"));
+            assert_eq!(files.get("memory.swap.max").map(String::as_str), Some("0"));
+        }
     }
 
     #[test]

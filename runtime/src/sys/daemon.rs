@@ -4,12 +4,13 @@
 //! stream, session, working directory, environment or umask.
 
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
 use super::clone::{Request, SingleThreaded, clone_child};
+use super::mount::{self, Attributes, Depth};
 use super::ns::Namespaces;
 use super::{Error, Result};
 
@@ -40,6 +41,7 @@ pub fn launch(
     let mut argv: Vec<*const libc::c_char> = arguments.iter().map(|text| text.as_ptr()).collect();
     argv.push(std::ptr::null());
     let envp = [std::ptr::null::<libc::c_char>()];
+    let program = program()?;
 
     // SAFETY: all-zero is the kernel's own default for this plain structure.
     let mut clone: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -65,7 +67,13 @@ pub fn launch(
             } else {
                 libc::dup2(inherited, INHERITED);
             }
-            libc::execve(c"/proc/self/exe".as_ptr(), argv.as_ptr(), envp.as_ptr());
+            libc::execveat(
+                program.as_raw_fd(),
+                c"".as_ptr(),
+                argv.as_ptr().cast::<*mut libc::c_char>(),
+                envp.as_ptr().cast::<*mut libc::c_char>(),
+                libc::AT_EMPTY_PATH,
+            );
             libc::_exit(127)
         }
     }
@@ -78,12 +86,43 @@ pub fn launch(
     }
 }
 
+/// This binary for one exec, by a descriptor through which nobody can write to it: a process that gets at the new
+/// process's /proc/PID/exe gets no more (CVE-2019-5736). It must be closed when the exec is done: as long as it is open
+/// the mount can be made writable again through that link.
+fn program() -> Result<OwnedFd> {
+    let shown = "open_tree(\"/proc/self/exe\", OPEN_TREE_CLONE)";
+    match mount::clone_host_tree(c"/proc/self/exe", Depth::One) {
+        Ok(tree) => {
+            let read_only = Attributes { set: Attributes::RDONLY | Attributes::NOSUID, clear: 0 };
+            mount::mount_setattr(tree.as_fd(), Depth::One, read_only, None)
+                .map_err(|errno| errno.during("mount_setattr(podrun's binary, MOUNT_ATTR_RDONLY)"))?;
+            Ok(tree)
+        }
+        // It was started from a mount of another namespace, or from one that cannot be bound.
+        Err(super::Errno::EINVAL) => sealed_copy(),
+        Err(errno) => Err(errno.during(shown)),
+    }
+}
+
+/// This binary in memory, where nobody can change it any more.
+fn sealed_copy() -> Result<OwnedFd> {
+    use rustix::fs::{MemfdFlags, SealFlags};
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let copy = rustix::fs::memfd_create(c"podrun", flags).map_err(failed("memfd_create()"))?;
+    let copied = std::fs::File::open("/proc/self/exe")
+        .and_then(|mut binary| std::io::copy(&mut binary, &mut std::fs::File::from(copy.try_clone()?)));
+    copied.map_err(|error| Error::new("copy /proc/self/exe", error.raw_os_error().unwrap_or(0)))?;
+    let all = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    rustix::fs::fcntl_add_seals(&copy, all).map_err(failed("fcntl(F_ADD_SEALS)"))?;
+    Ok(copy)
+}
+
 /// What a daemon does before anything else: nobody may trace it, and it lets go of its maker. Returns descriptor
 /// [`INHERITED`].
 pub fn detach() -> Result<OwnedFd> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(failed("prctl(PR_SET_DUMPABLE, 0)"))?;
-    // It was executed as /proc/self/exe, which would leave it the name `exe`.
+    // It was executed by a descriptor, which would leave it that number as its name.
     rustix::thread::set_name(c"podrun").map_err(failed("prctl(PR_SET_NAME)"))?;
     // SAFETY: the call closes numbers above 3, which nothing in this fresh process owns yet.
     unsafe { libc::syscall(libc::SYS_close_range, INHERITED + 1, u32::MAX, 0) };

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use oci_spec::runtime::{Capability, LinuxDevice, LinuxDeviceBuilder, LinuxDeviceType};
 
+use crate::cgroup::Layout;
+
 /// Folders of /dev that a container has of its own.
 const OWN_FOLDERS: [&str; 5] = ["pts", "shm", "mqueue", "fd", ".udev"];
 
@@ -17,6 +19,8 @@ pub struct Facts {
     pub memory: u64,
     /// The capabilities that podrun can hand on.
     pub capabilities: HashSet<Capability>,
+    /// Whether memory is limited by cgroup v2.
+    pub unified_memory: bool,
     /// Each CPU's thermal_throttle folder, which tells a neighbour's load.
     pub throttles: Vec<String>,
     /// The host's devices; read only for a pod with a privileged container.
@@ -25,8 +29,9 @@ pub struct Facts {
 
 impl Facts {
     /// Reads them; `privileged`: whether a container of the pod is.
-    pub fn read(privileged: bool) -> Self {
+    pub fn read(privileged: bool, layout: &Layout) -> Self {
         Self {
+            unified_memory: layout.carries_unified("memory"),
             memory: memory(),
             capabilities: capabilities(),
             throttles: throttles(),
@@ -113,7 +118,7 @@ mod tests {
 
     #[test]
     fn this_host_has_memory_and_a_null_device() {
-        let facts = Facts::read(true);
+        let facts = Facts::read(true, &Layout::detect().unwrap());
         assert!(facts.memory > 1 << 20);
         assert!(facts.devices.iter().any(|device| device.path() == Path::new("/dev/null")));
     }

@@ -67,7 +67,7 @@ pub fn spec(inputs: &Inputs<'_>) -> Result<Spec> {
     let mut linux = LinuxBuilder::default()
         .namespaces(namespaces(inputs.pod, privileged))
         .cgroups_path(inputs.cgroup)
-        .resources(limits(container, privileged))
+        .resources(limits(container, privileged, inputs.facts.unified_memory))
         .masked_paths(masked)
         .readonly_paths(read_only);
     if privileged {
@@ -143,7 +143,7 @@ const DEVICES: [(i64, Option<i64>); 8] = [
 
 /// The cgroup's limits with its device rules: every device, or none but those that every container has. A node of
 /// any other may be made, as every engine allows, and cannot be opened.
-fn limits(container: &Container, privileged: bool) -> LinuxResources {
+fn limits(container: &Container, privileged: bool, unified: bool) -> LinuxResources {
     let rule = |allow, kind, major: Option<i64>, minor: Option<i64>, access: &str| {
         let mut rule = LinuxDeviceCgroup::default();
         rule.set_allow(allow).set_typ(Some(kind)).set_major(major).set_minor(minor);
@@ -157,7 +157,7 @@ fn limits(container: &Container, privileged: bool) -> LinuxResources {
         let usual = DEVICES.iter();
         rules.extend(usual.map(|(major, minor)| rule(true, LinuxDeviceType::C, Some(*major), *minor, "rwm")));
     }
-    let mut limits = resources::container(container);
+    let mut limits = resources::container(container, unified);
     limits.set_devices(Some(rules));
     limits
 }

@@ -64,7 +64,7 @@ impl Monitor {
             pod: policy.pod,
             images: policy.images,
             sandbox: record,
-            host_facts: Facts::read(privileged),
+            host_facts: Facts::read(privileged, &self.layout),
             state,
             finished: false,
         });
@@ -115,8 +115,8 @@ impl Monitor {
                 if let Some(driver) = &mut self.driver {
                     driver.finished = true;
                 }
-                // Whoever asked may not have waited. A SIGTERM asks for the end, and not for the records.
-                if remove && !self.enders.is_empty() {
+                // Whoever asked for the deletion may not have waited.
+                if remove {
                     self.ending = Some(Ending::Undo);
                 }
             }

@@ -68,6 +68,14 @@ impl Monitor {
         }
     }
 
+    /// A signal that every process gets when the host goes down: the pod ends with grace, and its records stay.
+    pub(super) fn end_with_host(&mut self) {
+        match self.driver {
+            Some(_) => self.facts.push_back(Event::HostStops),
+            None => self.stop_pod(None),
+        }
+    }
+
     /// Kills all of the pod. Nothing is written about it any more, and no policy is asked.
     fn force(&mut self, ending: Ending) {
         self.ending = Some(ending);

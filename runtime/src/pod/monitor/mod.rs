@@ -238,7 +238,7 @@ impl Monitor {
     fn signalled(&mut self) {
         while let Some(received) = self.signals.next() {
             match received {
-                Received::Terminate => self.stop_pod(None),
+                Received::Terminate => self.end_with_host(),
                 // All of them at once: an exec'd child left unreaped keeps its container's init from ending.
                 Received::Child => {
                     while let Some(ended) = signal::reap() {

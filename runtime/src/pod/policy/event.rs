@@ -56,6 +56,8 @@ pub enum Event {
         /// Seconds of grace; `None` takes the manifest's. A second request can only shorten the first.
         grace_seconds: Option<u64>,
     },
+    /// The host goes down: the pod is to be ended, and stays to be seen.
+    HostStops,
     /// [`Action::StopSandbox`] is done: network and cgroups are down.
     SandboxStopped,
 }

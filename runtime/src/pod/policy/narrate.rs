@@ -61,3 +61,8 @@ pub(super) fn deadline_exceeded(journal: &mut Journal, now: Moment) {
     let message = "Pod was active on the node longer than the specified deadline".to_owned();
     journal.note(Normal, "DeadlineExceeded", None, message, now);
 }
+
+pub(super) fn host_stops(journal: &mut Journal, now: Moment) {
+    let message = "Pod is terminated in response to imminent node shutdown".to_owned();
+    journal.note(Warning, "Terminated", None, message, now);
+}

@@ -311,6 +311,14 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    pub(super) fn host_stopped() -> Self {
+        Self {
+            unknown: false,
+            reason: "Terminated".into(),
+            message: "Pod was terminated in response to imminent node shutdown.".into(),
+        }
+    }
+
     pub(super) fn deadline_exceeded() -> Self {
         Self {
             unknown: false,

@@ -66,6 +66,7 @@ fn apply(pod: &Pod, state: &mut PodState, event: Event, now: Moment) {
         }
         Event::Exited { container, attempt, exit } => exited(pod, state, &container, attempt, exit, now),
         Event::DeleteRequested { grace_seconds } => stop::request_deletion(pod, state, grace_seconds, now),
+        Event::HostStops => stop::end_with_host(pod, state, now),
         Event::Tick | Event::SandboxReady { .. } | Event::SandboxStopped => {}
     }
 }

@@ -4,7 +4,7 @@
 //! sidecar has ended; one grace period covers it all, and when it is spent whatever is left is killed.
 
 use super::{
-    Action, ContainerPhase, ContainerRun, Deletion, Moment, PodState, Role, Sandbox, Sent, Stopping, narrate,
+    Action, ContainerPhase, ContainerRun, Deletion, Moment, PodState, Role, Sandbox, Sent, Stopping, Verdict, narrate,
 };
 use crate::pod::manifest::Pod;
 
@@ -21,6 +21,16 @@ pub(super) fn request_deletion(pod: &Pod, state: &mut PodState, grace: Option<u6
         state.deletion = Some(Deletion { due_at, grace_seconds });
     }
     begin(state, grace_seconds, now);
+}
+
+/// The host goes down. A pod that was not ending anyway has failed by it, as under a kubelet that shuts its node
+/// down; nobody asked for its deletion.
+pub(super) fn end_with_host(pod: &Pod, state: &mut PodState, now: Moment) {
+    if state.stopping.is_none() {
+        narrate::host_stops(&mut state.events, now);
+        state.verdict.get_or_insert_with(Verdict::host_stopped);
+    }
+    begin(state, grace_of(pod), now);
 }
 
 /// Begins to end the pod, or shortens the grace if that has begun.

@@ -22,6 +22,35 @@ fn when_the_apps_are_done_the_sidecars_are_stopped_in_reverse_order() {
 }
 
 #[test]
+fn a_host_that_goes_down_fails_the_pod_and_deletes_nothing() {
+    let mut driver = Driver::up(Always, "sidecar:s app");
+    assert_eq!(driver.tell(Event::HostStops), "stop app#0");
+    assert_eq!(driver.tell(Event::HostStops), "", "it is told once");
+    assert_eq!(driver.exits("app", 0), "stop s#0");
+    assert_eq!(driver.exits("s", 0), "stop sandbox");
+    assert_eq!(driver.phase(), PodPhase::Failed);
+    assert_eq!(driver.tell(Event::SandboxStopped), "finish");
+    assert_eq!(driver.state.deletion, None);
+    assert_eq!(driver.state.verdict.as_ref().map(|verdict| verdict.reason.as_str()), Some("Terminated"));
+}
+
+#[test]
+fn a_host_that_goes_down_changes_nothing_for_a_pod_that_was_ending() {
+    let mut driver = Driver::up(Never, "sidecar:s app");
+    driver.exits("app", 0);
+    assert_eq!(driver.tell(Event::HostStops), "");
+    assert_eq!(driver.exits("s", 0), "stop sandbox");
+    assert_eq!(driver.phase(), PodPhase::Succeeded);
+
+    let mut driver = Driver::up(Never, "app");
+    driver.delete(None);
+    driver.tell(Event::HostStops);
+    driver.exits("app", 0);
+    assert!(driver.tell(Event::SandboxStopped).starts_with("finish"));
+    assert!(driver.state.deletion.is_some() && driver.state.verdict.is_none());
+}
+
+#[test]
 fn one_app_that_failed_makes_the_pod_failed_under_never() {
     let mut driver = Driver::up(Never, "a b");
     driver.exits("a", 2);
