@@ -100,6 +100,25 @@ impl Cgroup {
         failed.map_or(Ok(()), |error| Err(error.context(format!("cgroup {}", self.path))))
     }
 
+    /// Moves the calling process, which has one thread, into the hierarchies' roots if nobody else is inside: the last
+    /// act of a supervisor, after which its cgroup can be removed. It waits for a grace period, and nobody for it.
+    pub fn leave_as_last(&self) -> Result<()> {
+        let count = |directory: &Path| {
+            std::fs::read_to_string(directory.join("cgroup.procs")).map_or(0, |text| text.lines().count())
+        };
+        if self.directories().any(|directory| count(directory) > 1) {
+            return Ok(());
+        }
+        for place in self.v1.iter().filter(|place| place.joined) {
+            write_file(&place.mount.join("tasks"), "0")?;
+        }
+        let root = |unified: &PathBuf| unified.ancestors().nth(self.path.matches('/').count()).map(Path::to_owned);
+        match self.unified.as_ref().and_then(root) {
+            Some(root) => write_file(&root.join("cgroup.procs"), "0"),
+            None => Ok(()),
+        }
+    }
+
     /// Removes it where nothing is below it and nobody in it; for a parent that the last pod leaves.
     pub fn remove_if_empty(&self) {
         for directory in self.directories() {

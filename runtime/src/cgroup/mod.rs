@@ -1,6 +1,6 @@
 //! Control groups on v1, hybrid and v2 hosts: made, limited, joined, killed, counted and removed.
 //!
-//! Invariant: nothing here ever writes `cgroup.procs`. A child joins by writing `0` into `tasks`
+//! Invariant: nothing here ever writes `cgroup.procs`, but for the last supervisor that goes. A child joins by writing `0` into `tasks`
 //! (v1) or is born inside (CLONE_INTO_CGROUP), because moving another process waits for an RCU
 //! grace period of 10 ms and more. Only hierarchies in which something is set or read are touched.
 

@@ -13,7 +13,7 @@ use super::subnet::{self, Network, Slice};
 use super::wire::{Batch, ENODEV};
 use super::{Address, HostSockets, Idle, NetworkAttachment, Owner, PortMap, bridge, portmap, sysctl};
 use crate::error::{Context as _, Error, Result};
-use crate::host::{Host, NetworkConfig};
+use crate::host::Host;
 use crate::sys::netlink::{Family, Socket};
 use crate::sys::netns;
 
@@ -214,6 +214,22 @@ pub fn detach(sockets: &mut HostSockets, host: &Host, attachment: &NetworkAttach
     ports.and(down).and(given_back).context(|| "network")
 }
 
+/// Takes a pod off the network of which nothing is known but its id, since its monitor is dead. The caller is in the
+/// host's network namespace. Idempotent; a pod without a lease costs a look.
+pub fn detach_lost(host: &Host, pod_id: &str) -> Result<()> {
+    let interface = link_name(pod_id);
+    for folder in LeaseFolder::all(&host.state_dir) {
+        let mut locked = folder.lock()?;
+        if locked.leases.holds(&interface) {
+            set_down(&mut HostSockets::open(host)?, &interface).context(|| "network")?;
+        }
+        if locked.leases.give_back(&interface) {
+            locked.save()?;
+        }
+    }
+    Ok(())
+}
+
 fn set_down(sockets: &mut HostSockets, interface: &str) -> Result<()> {
     let mut batch = Batch::default();
     batch.set_down(interface);
@@ -236,14 +252,25 @@ fn give_back(host: &Host, attachment: &NetworkAttachment) -> Result<()> {
     Ok(())
 }
 
+/// The same for whoever finds that no monitor is left to do it: without a wait, and at once if `now` says so, however
+/// short a time ago the last pod left. The caller is in the host's network namespace.
+pub fn remove_abandoned_bridge(host: &Host, now: bool) -> Result<()> {
+    let network = Network::new(&host.network)?;
+    if !LeaseFolder::new(&host.state_dir, &network.name).exists() {
+        return Ok(());
+    }
+    let idle = if now { Duration::ZERO } else { Duration::from_secs(host.network.idle_seconds) };
+    remove_idle(&mut HostSockets::open(host)?, host, idle).map(drop).context(|| "network")
+}
+
 /// Removes the network's bridges and nft tables and gives the host its sysctls back, when no pod has
 /// been on it for the configured time. Returns at once when a pod is there; the removal takes the
 /// 50 ms that the kernel does, under the network's lock.
 pub fn remove_idle_bridge(sockets: &mut HostSockets, host: &Host) -> Result<Idle> {
-    remove_idle(sockets, host).context(|| "network")
+    remove_idle(sockets, host, Duration::from_secs(host.network.idle_seconds)).context(|| "network")
 }
 
-fn remove_idle(sockets: &mut HostSockets, host: &Host) -> Result<Idle> {
+fn remove_idle(sockets: &mut HostSockets, host: &Host, idle: Duration) -> Result<Idle> {
     let network = Network::new(&host.network)?;
     let folder = LeaseFolder::new(&host.state_dir, &network.name);
     if !folder.exists() {
@@ -253,8 +280,7 @@ fn remove_idle(sockets: &mut HostSockets, host: &Host) -> Result<Idle> {
     if locked.leases.used(None) {
         return Ok(Idle::Used);
     }
-    let NetworkConfig { idle_seconds, .. } = host.network;
-    match Duration::from_secs(idle_seconds).checked_sub(locked.age()) {
+    match idle.checked_sub(locked.age()) {
         Some(rest) if !rest.is_zero() => Ok(Idle::Wait(rest)),
         _ => bridge::remove_all(sockets, &folder, &network, locked).map(|()| Idle::Gone),
     }

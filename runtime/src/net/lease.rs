@@ -35,6 +35,12 @@ impl LeaseFolder {
         Self(state_dir.join("net").join(network))
     }
 
+    /// The folder of every network that has leases, whatever the configuration calls its own.
+    pub(super) fn all(state_dir: &Path) -> Vec<Self> {
+        let folders = fs::read_dir(state_dir.join("net")).into_iter().flatten().flatten();
+        folders.map(|entry| Self(entry.path())).filter(Self::exists).collect()
+    }
+
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }

@@ -28,7 +28,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::attach::{attach, detach, remove_idle_bridge};
+pub use self::attach::{attach, detach, detach_lost, remove_abandoned_bridge, remove_idle_bridge};
 use self::subnet::Network;
 use crate::error::Result;
 use crate::host::{Host, NetworkConfig};

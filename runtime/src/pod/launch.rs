@@ -135,7 +135,8 @@ fn undo(host: &Host, id: &str, monitor: Option<&mut Monitor>) -> Result<()> {
         // A monitor that is gone has nothing to undo that the removal below does not.
         let _ = monitor.remove_sandbox();
     }
-    store::remove(host, id)
+    store::remove(host, id)?;
+    shared::tidy(host, false)
 }
 
 /// Waits until the pod is as far as `options` ask.
@@ -243,9 +244,8 @@ pub fn down(host: &Host, entry: &PodEntry, grace: Grace, deadline: Option<Instan
         }
         ended => ended?,
     }
-    // From the monitor's end on the pod looks lost to every other verb.
-    let _guard = store::hold_for_removal(host, id)?;
-    store::remove(host, id)
+    store::remove(host, id)?;
+    shared::tidy(host, false)
 }
 
 /// The pod's monitor, if one runs. One that runs and does not answer is an error: what it holds is not ours.

@@ -22,3 +22,5 @@ pub mod recovery;
 pub mod resources;
 pub mod sandbox;
 pub mod volume;
+
+mod shared;

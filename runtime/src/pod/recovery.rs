@@ -18,23 +18,25 @@ use super::policy::{self, Ended, Loss, Moment};
 use super::record::{
     self, ContainerState, ContainerStatusRecord, Live, Loaded, Sandbox, SandboxState, SandboxStatus,
 };
-use super::store;
+use super::{shared, store};
 use crate::cgroup::{Cgroup, Layout};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::image::snapshot;
-use crate::net::{self, HostSockets, NetworkAttachment};
+use crate::net;
 
 /// Ends what died and finishes what was left.
 pub fn reap(host: &Host) -> Result<()> {
     let boot = store::boot_id()?;
-    if known_boot(host).as_deref() != Some(boot.as_str()) {
+    let mut found_dead = known_boot(host).as_deref() != Some(boot.as_str());
+    if found_dead {
         after_boot(host, &boot).context(|| "after a reboot")?;
     }
     for id in store::folder_names(&host.state_dir.join("pods")) {
-        recover_if_dead(host, &id, Loss::MonitorLost).context(|| format!("clean up after pod {id}"))?;
+        let recovered = recover_if_dead(host, &id, Loss::MonitorLost);
+        found_dead |= recovered.context(|| format!("clean up after pod {id}"))?;
     }
-    Ok(())
+    shared::tidy(host, found_dead)
 }
 
 /// The boot in which podrun was last used here.
@@ -67,18 +69,19 @@ fn after_boot(host: &Host, boot: &str) -> Result<()> {
     record::write_bytes(&folder.join("boot_id"), boot.as_bytes())
 }
 
-fn recover_if_dead(host: &Host, id: &str, loss: Loss) -> Result<()> {
+/// Whether it was dead, and is recovered now.
+fn recover_if_dead(host: &Host, id: &str, loss: Loss) -> Result<bool> {
     if store::is_alive(host, id) {
-        return Ok(());
+        return Ok(false);
     }
-    let Some(guard) = store::hold(host, id)? else { return Ok(()) };
+    let Some(guard) = store::hold(host, id)? else { return Ok(false) };
     // Its maker may have committed and let go between the two looks.
     if store::is_alive(host, id) {
-        return Ok(());
+        return Ok(false);
     }
     recover(host, id, loss)?;
     drop(guard);
-    Ok(())
+    Ok(true)
 }
 
 /// Brings the pod `id`, which nobody works on, to its end.
@@ -89,14 +92,14 @@ fn recover(host: &Host, id: &str, loss: Loss) -> Result<()> {
         Loaded::Missing => return store::remove(host, id),
         // It stays visible as Unknown until it is deleted.
         Loaded::Unreadable(_) => {
-            take_down(host, id, &default_cgroup(host, id), None)?;
+            take_down(host, id, &default_cgroup(host, id))?;
             return store::unmark(host, id);
         }
     };
     let status = record::load::<SandboxStatus>(&record::sandbox_status_path(host, id));
     let known = status.clone().present();
     if known.as_ref().is_none_or(|status| status.state != SandboxState::Ended) {
-        take_down(host, id, &sandbox.cgroup, known.as_ref())?;
+        take_down(host, id, &sandbox.cgroup)?;
     }
     match status {
         Loaded::Present(status) if !status.committed || status.deletion_at.is_some() => {
@@ -151,7 +154,7 @@ fn end_container(path: &Path) -> Result<()> {
 
 /// Leaves nothing of a pod on the host but its files. The link goes first: once the monitor's pid is used
 /// again it leads to a stranger's network.
-fn take_down(host: &Host, id: &str, cgroup: &str, status: Option<&SandboxStatus>) -> Result<()> {
+fn take_down(host: &Host, id: &str, cgroup: &str) -> Result<()> {
     if let Loaded::Present(live) = record::load::<Live>(&record::live_path(host, id)) {
         remove_netns_link(&live)?;
     }
@@ -159,22 +162,9 @@ fn take_down(host: &Host, id: &str, cgroup: &str, status: Option<&SandboxStatus>
     // hostPID pods outlive their monitor; for the others this finds nobody.
     let own = Cgroup::open(&layout, cgroup)?;
     own.kill()?;
-    let attachment = status.and_then(|status| status.network.as_ref());
-    if let Some(attachment) =
-        attachment.and_then(|text| serde_json::from_str::<NetworkAttachment>(text.get()).ok())
-    {
-        let mut sockets = HostSockets::open(host)?;
-        net::detach(&mut sockets, host, &attachment)?;
-        // There is no monitor to wait until the network was idle for long enough.
-        let mut at_once = host.clone();
-        at_once.network.idle_seconds = 0;
-        net::remove_idle_bridge(&mut sockets, &at_once)?;
-    }
-    own.remove()?;
-    for shared in [format!("{}/monitors", host.cgroup_parent), host.cgroup_parent.clone()] {
-        Cgroup::open(&layout, &shared)?.remove_if_empty();
-    }
-    Ok(())
+    // By the id alone: it may have died before it wrote down what it was given.
+    net::detach_lost(host, id)?;
+    own.remove()
 }
 
 fn default_cgroup(host: &Host, id: &str) -> String {

@@ -190,10 +190,3 @@ pub fn lock(path: &std::path::Path) -> Result<Option<OwnedFd>> {
         Err(errno) => Err(Error::new(format!("flock({path:?})"), errno.raw_os_error())),
     }
 }
-
-impl Error {
-    /// Whether what was named has been removed meanwhile: a cgroup to be born in.
-    pub fn is_no_device(&self) -> bool {
-        self.errno == libc::ENODEV
-    }
-}

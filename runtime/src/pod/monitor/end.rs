@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::net::{self, Idle};
 use crate::pod::policy::Event;
 use crate::pod::record::SandboxState;
-use crate::pod::store;
+use crate::pod::{shared, store};
 
 /// How the pod is ending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,7 +125,7 @@ impl Monitor {
         self.connections.clear();
         self.listener = None;
         self.release_bridge();
-        Ok(())
+        shared::leave_monitors(&self.host, &self.layout)
     }
 
     /// Takes the bridge down if this pod was its last, after the idle time in which the next one would find it. The

@@ -8,46 +8,32 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use crate::cgroup::{Cgroup, Layout};
+use crate::cgroup::{Join, Layout};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::pod::record::ProcessId;
+use crate::pod::shared;
 use crate::sys::{daemon, socket};
 
 /// How much the monitor is spared when memory runs out: it is small, and its pod dies with it.
 const OOM_SCORE_ADJUST: i32 = -998;
 
-/// The cgroup of all monitors, below the host's parent.
-const CGROUP: &str = "monitors";
-
-/// The path of the monitors' cgroup.
-pub(super) fn monitors_cgroup(host: &Host) -> String {
-    format!("{}/{CGROUP}", host.cgroup_parent.trim_end_matches('/'))
-}
-
 /// Starts the monitor of pod `id`; the socket owns the pod until it says `commit`.
 pub(in crate::pod) fn spawn(host: &Host, id: &str, host_pid: bool) -> Result<OwnedFd> {
     let (ours, theirs) = socket::pair()?;
     let layout = Layout::detect()?;
-    // Born in its own cgroup, so that no session's or unit's end takes it along. The last monitor's end may remove
-    // the cgroup in between: then it is made again.
-    for _ in 0..3 {
-        let join = Cgroup::create_for_supervisor(&layout, &monitors_cgroup(host))?.join()?;
-        let arguments = ["podrun", "monitor", id];
+    // Born in its own cgroup, so that no session's or unit's end takes it along.
+    shared::join_monitors(host, &layout, |join| {
         let unified = join.unified.as_ref().map(AsFd::as_fd);
-        match daemon::launch(&arguments, theirs.as_fd(), unified, !host_pid) {
-            Ok(_) => return Ok(ours),
-            Err(error) if error.is_not_found() || error.is_no_device() => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(Error::failed(format!("the cgroup {} keeps vanishing", monitors_cgroup(host))))
+        daemon::launch(&["podrun", "monitor", id], theirs.as_fd(), unified, !host_pid).map_err(Error::from)
+    })?;
+    Ok(ours)
 }
 
 /// Leaves the maker's v1 cgroups (it was born outside the unified one), and takes what protection from the OOM
 /// killer the host grants: without CAP_SYS_RESOURCE not below what its maker has.
 pub(super) fn settle(host: &Host, layout: &Layout) -> Result<()> {
-    Cgroup::create_for_supervisor(layout, &monitors_cgroup(host))?.join()?.enter_v1()?;
+    shared::join_monitors(host, layout, Join::enter_v1)?;
     // Refused where it would raise the protection without the right to: the monitor keeps what it has.
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJUST.to_string());
     Ok(())

@@ -1,0 +1,79 @@
+//! What the pods of a host share, and its end: the monitors' cgroup and the parent of all, the bridge, leases of images.
+//!
+//! Invariant: everything here can be done by anyone at any time, twice and by two at once: what a pod still needs
+//! is in use, and stays.
+
+use crate::cgroup::{Cgroup, Join, Layout};
+use crate::error::{Context, Result};
+use crate::host::Host;
+use crate::image::ImageStore;
+use crate::net;
+use crate::pod::store;
+
+/// The cgroup of all monitors, below the host's parent.
+const MONITORS: &str = "monitors";
+
+/// How often a cgroup is made again that the end of another pod has removed.
+const TRIES: u32 = 16;
+
+/// The path of the monitors' cgroup.
+fn monitors_cgroup(host: &Host) -> String {
+    format!("{}/{MONITORS}", parent_cgroup(host))
+}
+
+fn parent_cgroup(host: &Host) -> &str {
+    host.cgroup_parent.trim_end_matches('/')
+}
+
+/// Gives `enter` what it needs to be in the monitors' cgroup. The last monitor's end may remove that meanwhile: then it
+/// is made again.
+pub(super) fn join_monitors<T>(
+    host: &Host,
+    layout: &Layout,
+    mut enter: impl FnMut(&Join) -> Result<T>,
+) -> Result<T> {
+    let path = monitors_cgroup(host);
+    for _ in 1..TRIES {
+        let joined = Cgroup::create_for_supervisor(layout, &path).and_then(|cgroup| cgroup.join());
+        if let Ok(entered) = joined.and_then(|join| enter(&join)) {
+            return Ok(entered);
+        }
+    }
+    enter(&Cgroup::create_for_supervisor(layout, &path)?.join()?)
+}
+
+/// Moves this monitor, which has done all else, out of the cgroup of monitors if it is the last one.
+pub(super) fn leave_monitors(host: &Host, layout: &Layout) -> Result<()> {
+    Cgroup::open(layout, &monitors_cgroup(host))?.leave_as_last()?;
+    remove_cgroups(host, layout)
+}
+
+/// Removes the cgroups above the pods', if the last pod has left them.
+fn remove_cgroups(host: &Host, layout: &Layout) -> Result<()> {
+    for path in [&monitors_cgroup(host), parent_cgroup(host)] {
+        Cgroup::open(layout, path)?.remove_if_empty();
+    }
+    Ok(())
+}
+
+/// Removes what no pod needs any more; costs little unless `found_dead`: a pod was found whose monitor cannot do it, or
+/// the host was started anew.
+pub(super) fn tidy(host: &Host, found_dead: bool) -> Result<()> {
+    if !found_dead && !store::folder_names(&host.state_dir.join("pods")).is_empty() {
+        return Ok(());
+    }
+    remove_cgroups(host, &Layout::detect()?)?;
+    net::remove_abandoned_bridge(host, found_dead)?;
+    if found_dead { release_stale_leases(host) } else { Ok(()) }
+}
+
+/// Gives back the images of pods that are no more.
+fn release_stale_leases(host: &Host) -> Result<()> {
+    let images = ImageStore::open(host)?;
+    for owner in images.lease_owners()? {
+        if !host.pod_state_dir(&owner).exists() && !host.pod_root(&owner).exists() {
+            images.release(&owner).context(|| format!("images of pod {owner}"))?;
+        }
+    }
+    Ok(())
+}
