@@ -146,7 +146,9 @@ impl Parsed {
         })?;
         let context = Context { host, config, given_namespace: globals.namespace };
         if self.cli.command.needs_recovery() {
-            recovery::reap(&context.host)?;
+            for trouble in recovery::reap(&context.host) {
+                output::note(format_args!("warning: {trouble}"));
+            }
         }
         match self.cli.command {
             Command::Create(args) => pod::create::run(&args, &context),

@@ -112,7 +112,8 @@ impl Cgroup {
         for place in self.v1.iter().filter(|place| place.joined) {
             write_file(&place.mount.join("tasks"), "0")?;
         }
-        let root = |unified: &PathBuf| unified.ancestors().nth(self.path.matches('/').count()).map(Path::to_owned);
+        let root =
+            |unified: &PathBuf| unified.ancestors().nth(self.path.matches('/').count()).map(Path::to_owned);
         match self.unified.as_ref().and_then(root) {
             Some(root) => write_file(&root.join("cgroup.procs"), "0"),
             None => Ok(()),

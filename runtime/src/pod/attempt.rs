@@ -1,6 +1,6 @@
 //! One attempt of a container made ready: its id, its records, its runtime spec, and the trees it mounts.
 //!
-//! Invariant: after an error nothing of the attempt is left on disk. The spec in memory names its
+//! Invariant: what an attempt has on disk is below its folder or found by the folder's name. The spec in memory names its
 //! volumes by descriptors of this process, so that what was checked is what is mounted; the
 //! `config.json` beside the records names their paths, for people.
 
@@ -87,18 +87,23 @@ fn random(bytes: &mut [u8]) -> Result<()> {
     File::open("/dev/urandom").and_then(|mut source| source.read_exact(bytes)).context(|| "/dev/urandom")
 }
 
-/// Makes the attempt `id` ready, whose root file system is `rootfs`.
+/// Makes the folder of the attempt `id` of a container in the pod `pod`: the sign by which whatever else is made for
+/// it, its snapshot first of all, is found and removed.
+pub fn begin(host: &Host, pod: &str, id: &str) -> Result<()> {
+    let folder = record::container_dir(host, pod, id);
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+    made.context(|| format!("mkdir {}", folder.display()))
+}
+
+/// Removes what [`begin`] and [`prepare`] have made: only files of ours are in it so far.
+pub fn give_up(host: &Host, pod: &str, id: &str) {
+    // The error that led here is the one to tell.
+    let _ = std::fs::remove_dir_all(record::container_dir(host, pod, id));
+}
+
+/// Makes the attempt `id` ready, which was begun, and whose root file system is `rootfs`.
 pub fn prepare(id: &str, inputs: &Inputs<'_>, rootfs: BorrowedFd<'_>) -> Result<Prepared> {
-    let folder = record::container_dir(inputs.host, &inputs.sandbox.id, id);
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&folder)
-        .context(|| format!("mkdir {}", folder.display()))?;
-    fill(id, inputs, rootfs, &folder).inspect_err(|_| {
-        // Only files of ours are in it so far. The error that led here is the one to tell.
-        let _ = std::fs::remove_dir_all(&folder);
-    })
+    fill(id, inputs, rootfs, &record::container_dir(inputs.host, &inputs.sandbox.id, id))
 }
 
 fn fill(id: &str, inputs: &Inputs<'_>, rootfs: BorrowedFd<'_>, folder: &Path) -> Result<Prepared> {

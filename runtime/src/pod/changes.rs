@@ -82,7 +82,8 @@ impl Changes {
                         // One that was killed wrote nothing down: what it left is brought to its end now.
                         // One that closed its socket alone is left alone.
                         if store::await_death(&self.host, id, DIES_WITHIN).is_ok() {
-                            recovery::reap(&self.host)?;
+                            // What cannot be done now is the next verb's to try again, and to tell.
+                            drop(recovery::reap(&self.host));
                         }
                     }
                 }

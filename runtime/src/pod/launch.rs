@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use super::client::{Monitor, Notice};
 use super::manifest::Pod;
 use super::policy::{ImageFact, PodState, Progress, StartFailure, WaitFor, create_progress};
-use super::protocol::{Change, Op, Policy, PolicyImage};
+use super::protocol::{Change, Op, Policy, PolicyImage, SandboxSpec};
 use super::record::{self, Live, Sandbox, SandboxStatus};
 use super::store::{self, PodEntry};
-use super::{namespaces, recovery, sandbox, volume};
+use super::{namespaces, recovery, sandbox, shared, volume};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::image::{Image, ImageStore, Reference};
@@ -104,14 +104,30 @@ fn raise(
     ImageStore::open(host)?.lease(&sandbox.id, &leased)?;
     let (spec, warnings) = sandbox::spec(sandbox, pod, &HostFiles::read(Path::new("/")))?;
     let monitor = connection.insert(Monitor::spawn(host, &sandbox.id, pod.spec.host_pid)?);
-    monitor.create_sandbox(&spec)?;
     let images = images.iter().map(|(container, ready)| (container.clone(), policy_image(ready))).collect();
-    monitor.policy(Policy { pod: Box::new(pod.clone()), images })?;
+    let policy = Policy { pod: Box::new(pod.clone()), images };
+    match hand_over(monitor, &spec, policy, options, note) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(Error::failed("the pod's monitor ended unexpectedly, or the pod was deleted"))
+        }
+        handed => handed.map(|()| warnings),
+    }
+}
+
+/// Has the monitor make the pod, up to the commit.
+fn hand_over(
+    monitor: &mut Monitor,
+    spec: &SandboxSpec,
+    policy: Policy,
+    options: &Options,
+    note: &mut dyn FnMut(&str),
+) -> Result<()> {
+    monitor.create_sandbox(spec)?;
+    monitor.policy(policy)?;
     if options.wait != WaitFor::None {
         wait(monitor, options, note)?;
     }
-    monitor.commit()?;
-    Ok(warnings)
+    monitor.commit()
 }
 
 fn policy_image(ready: &Ready) -> PolicyImage {
@@ -131,11 +147,11 @@ fn policy_image(ready: &Ready) -> PolicyImage {
 
 /// Ends what is there of a pod that did not come up, and removes it from the disk.
 fn undo(host: &Host, id: &str, monitor: Option<&mut Monitor>) -> Result<()> {
-    if let Some(monitor) = monitor {
-        // A monitor that is gone has nothing to undo that the removal below does not.
-        let _ = monitor.remove_sandbox();
+    if monitor.is_some_and(|monitor| monitor.remove_sandbox().is_ok()) {
+        store::remove(host, id)?;
+    } else {
+        recovery::remove(host, id)?;
     }
-    store::remove(host, id)?;
     shared::tidy(host, false)
 }
 
@@ -166,10 +182,7 @@ fn wait(monitor: &mut Monitor, options: &Options, note: &mut dyn FnMut(&str)) ->
                 continue;
             }
         }
-        let news = monitor.next(Some(Instant::now())).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => Error::failed("the pod's monitor ended unexpectedly"),
-            _ => error,
-        })?;
+        let news = monitor.next(Some(Instant::now()))?;
         if let Some(Notice::Event(event)) = news
             && let Change::Sandbox(changed) = event.change
         {
@@ -228,24 +241,24 @@ pub struct Grace {
 /// snapshots and logs are gone afterwards. Works without a monitor. Asked again, it may only shorten the grace.
 pub fn down(host: &Host, entry: &PodEntry, grace: Grace, deadline: Option<Instant>) -> Result<()> {
     let id = &entry.id;
-    let ended = match connect(host, id) {
-        Ok(Some(mut monitor)) if grace.force => monitor.remove_sandbox(),
-        Ok(Some(mut monitor)) => stop(&mut monitor, grace.period, deadline),
-        Ok(None) if entry.alive => Err(gone()),
-        Ok(None) => Ok(()),
-        Err(_) if grace.force => kill_monitor(host, id).and_then(|()| Err(gone())),
-        Err(error) => return Err(error),
-    };
-    match ended {
-        // It ended by itself, or was killed: in the second case it has left its pod to us.
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            store::await_death(host, id, DIES_WITHIN)?;
-            recovery::reap(host)?;
+    loop {
+        let ended = match connect(host, id) {
+            Ok(Some(mut monitor)) if grace.force => monitor.remove_sandbox(),
+            Ok(Some(mut monitor)) => stop(&mut monitor, grace.period, deadline),
+            Ok(None) => Ok(()),
+            Err(_) if grace.force => kill_monitor(host, id),
+            Err(error) => return Err(error),
+        };
+        match ended {
+            // It ended by itself, or was killed.
+            Err(error) if error.kind() == ErrorKind::NotFound => store::await_death(host, id, DIES_WITHIN)?,
+            ended => ended?,
         }
-        ended => ended?,
+        // Where its maker has brought it up in the meantime it has a monitor to ask.
+        if recovery::remove_dead(host, id)? {
+            return shared::tidy(host, false);
+        }
     }
-    store::remove(host, id)?;
-    shared::tidy(host, false)
 }
 
 /// The pod's monitor, if one runs. One that runs and does not answer is an error: what it holds is not ours.
@@ -312,8 +325,4 @@ fn stop(monitor: &mut Monitor, grace: Option<Duration>, deadline: Option<Instant
 
 fn stop_request(grace: Option<Duration>) -> Op {
     Op::StopSandbox { grace: grace.map(|grace| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)) }
-}
-
-fn gone() -> Error {
-    Error::new(ErrorKind::NotFound, "the pod's monitor has gone")
 }

@@ -18,25 +18,35 @@ use super::policy::{self, Ended, Loss, Moment};
 use super::record::{
     self, ContainerState, ContainerStatusRecord, Live, Loaded, Sandbox, SandboxState, SandboxStatus,
 };
-use super::{shared, store};
+use super::{sandbox, shared, store};
 use crate::cgroup::{Cgroup, Layout};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::image::snapshot;
 use crate::net;
 
-/// Ends what died and finishes what was left.
-pub fn reap(host: &Host) -> Result<()> {
-    let boot = store::boot_id()?;
-    let mut found_dead = known_boot(host).as_deref() != Some(boot.as_str());
-    if found_dead {
-        after_boot(host, &boot).context(|| "after a reboot")?;
+/// Ends what died and finishes what was left; gives what it could not, which the next verb tries again. One pod's
+/// trouble, a full disk say, keeps nobody from looking at the others, or from deleting that one.
+#[must_use]
+pub fn reap(host: &Host) -> Vec<Error> {
+    let mut troubles = Vec::new();
+    let mut found_dead = false;
+    match store::boot_id() {
+        Ok(boot) if known_boot(host).as_deref() == Some(boot.as_str()) => {}
+        boot => {
+            found_dead = true;
+            let recovered = boot.and_then(|boot| after_boot(host, &boot));
+            troubles.extend(recovered.context(|| "after a reboot").err());
+        }
     }
     for id in store::folder_names(&host.state_dir.join("pods")) {
-        let recovered = recover_if_dead(host, &id, Loss::MonitorLost);
-        found_dead |= recovered.context(|| format!("clean up after pod {id}"))?;
+        match recover_if_dead(host, &id, Loss::MonitorLost) {
+            Ok(was_dead) => found_dead |= was_dead,
+            Err(error) => troubles.push(error.context(format_args!("clean up after pod {id}"))),
+        }
     }
-    shared::tidy(host, found_dead)
+    troubles.extend(shared::tidy(host, found_dead).err());
+    troubles
 }
 
 /// The boot in which podrun was last used here.
@@ -58,14 +68,17 @@ fn after_boot(host: &Host, boot: &str) -> Result<()> {
     if known_boot(host).as_deref() == Some(boot) {
         return Ok(());
     }
+    let mut trouble = Ok(());
     for name in store::folder_names(&host.root.join("pods")) {
         let id = name.trim_start_matches('.');
         let sandbox = record::load::<Sandbox>(&record::sandbox_path(host, id)).present();
         if sandbox.is_none_or(|sandbox| sandbox.boot_id != boot) {
-            store::mark(host, id)?;
-            recover_if_dead(host, id, Loss::HostRebooted).context(|| format!("pod {id}"))?;
+            let ended = store::mark(host, id).and_then(|()| recover_if_dead(host, id, Loss::HostRebooted));
+            trouble = trouble.and(ended.map(drop).context(|| format!("pod {id}")));
         }
     }
+    // Until all are ended the boot stays unknown, so that what is left of them counts as of the last one.
+    trouble?;
     record::write_bytes(&folder.join("boot_id"), boot.as_bytes())
 }
 
@@ -82,6 +95,26 @@ fn recover_if_dead(host: &Host, id: &str, loss: Loss) -> Result<bool> {
     recover(host, id, loss)?;
     drop(guard);
     Ok(true)
+}
+
+/// Removes the pod `id` if it has no monitor, which is what it says; whoever makes or removes it is waited for.
+pub(super) fn remove_dead(host: &Host, id: &str) -> Result<bool> {
+    let _guard = store::hold_for_removal(host, id)?;
+    if store::is_alive(host, id) {
+        return Ok(false);
+    }
+    remove(host, id).map(|()| true)
+}
+
+/// Removes the pod `id`, which the caller holds, with what its monitor has left if that was killed.
+pub(super) fn remove(host: &Host, id: &str) -> Result<()> {
+    let sandbox = record::load::<Sandbox>(&record::sandbox_path(host, id)).present();
+    // A monitor that ended by itself has removed it.
+    if record::lock_path(host, id).exists() {
+        let cgroup = sandbox.map_or_else(|| default_cgroup(host, id), |sandbox| sandbox.cgroup);
+        take_down(host, id, &cgroup)?;
+    }
+    store::remove(host, id)
 }
 
 /// Brings the pod `id`, which nobody works on, to its end.
@@ -155,8 +188,18 @@ fn end_container(path: &Path) -> Result<()> {
 /// Leaves nothing of a pod on the host but its files. The link goes first: once the monitor's pid is used
 /// again it leads to a stranger's network.
 fn take_down(host: &Host, id: &str, cgroup: &str) -> Result<()> {
-    if let Loaded::Present(live) = record::load::<Live>(&record::live_path(host, id)) {
-        remove_netns_link(&live)?;
+    match record::load::<Live>(&record::live_path(host, id)) {
+        Loaded::Present(Live { netns_link: Some(link), .. }) => remove_netns_link(&link)?,
+        // It died before it could write down that there is one.
+        _ if host.links_netns() => {
+            if let Loaded::Present(Sandbox { namespace, name, .. }) =
+                record::load::<Sandbox>(&record::sandbox_path(host, id))
+                && let Some(name) = sandbox::netns_link(&namespace, &name)
+            {
+                remove_netns_link(&Path::new(sandbox::NETNS_DIR).join(name))?;
+            }
+        }
+        _ => {}
     }
     let layout = Layout::detect()?;
     // hostPID pods outlive their monitor; for the others this finds nobody.
@@ -171,11 +214,11 @@ fn default_cgroup(host: &Host, id: &str) -> String {
     format!("{}/{id}", host.cgroup_parent)
 }
 
-/// Removes the link in /run/netns if it still is this monitor's.
-fn remove_netns_link(live: &Live) -> Result<()> {
-    let Some(link) = &live.netns_link else { return Ok(()) };
-    let target = format!("/proc/{}/ns/net", live.monitor.pid);
-    if !std::fs::read_link(link).is_ok_and(|points_to| points_to == Path::new(&target)) {
+/// Removes the pod's link in /run/netns. Its name is the pod's as long as the pod has records, so that what has that
+/// name and leads to some process's network is a monitor's, this one's or an older one's.
+fn remove_netns_link(link: &Path) -> Result<()> {
+    let leads = |target: std::path::PathBuf| target.starts_with("/proc") && target.ends_with("ns/net");
+    if !std::fs::read_link(link).is_ok_and(leads) {
         return Ok(());
     }
     match std::fs::remove_file(link) {
@@ -189,4 +232,29 @@ fn remove_netns_link(live: &Live) -> Result<()> {
 fn remove_snapshots(host: &Host, id: &str) -> Result<()> {
     let containers = store::folder_names(&host.pod_root(id).join("containers"));
     containers.iter().try_for_each(|container| snapshot::remove(host, container))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_pods_trouble_is_told_and_keeps_nobody_from_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let host =
+            Host { root: dir.path().join("root"), state_dir: dir.path().join("state"), ..Host::default() };
+        for id in ["1111", "2222"] {
+            std::fs::create_dir_all(host.pod_state_dir(id)).unwrap();
+        }
+        // It cannot be taken from the records: its place among the removed is taken.
+        std::fs::create_dir_all(host.root.join("pods/1111")).unwrap();
+        std::fs::create_dir_all(host.root.join("pods/.1111/full")).unwrap();
+        let troubles = reap(&host);
+        assert!(troubles.iter().all(|trouble| trouble.to_string().contains("1111")), "{troubles:?}");
+        assert!(!host.pod_state_dir("2222").exists(), "the next one was cleaned up");
+        assert_eq!(known_boot(&host), None, "not before all are ended");
+        std::fs::remove_dir_all(host.root.join("pods/.1111")).unwrap();
+        assert_eq!(reap(&host).len(), 0);
+        assert_eq!(known_boot(&host), Some(store::boot_id().unwrap()));
+    }
 }

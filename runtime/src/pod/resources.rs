@@ -194,7 +194,10 @@ mod tests {
     fn no_container_swaps_and_on_v2_all_of_it_dies_together() {
         use serde_json::json;
         let of = |limits: serde_json::Value, unified: bool| {
-            container(&pod_of(json!({"containers": [with("a", json!({}), limits)]})).spec.containers[0], unified)
+            container(
+                &pod_of(json!({"containers": [with("a", json!({}), limits)]})).spec.containers[0],
+                unified,
+            )
         };
         let v1 = of(json!({"memory": "64Mi"}), false);
         let memory = v1.memory().unwrap();

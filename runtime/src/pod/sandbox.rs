@@ -77,8 +77,11 @@ pub fn log_folder(namespace: &str, name: &str, uid: &str) -> String {
     format!("{namespace}_{}_{uid}", name.get(..room).unwrap_or(name))
 }
 
-/// The link of the pod's network namespace in /run/netns, for `ip netns`.
-fn netns_link(namespace: &str, name: &str) -> Option<String> {
+/// Where `ip netns` looks for named networks.
+pub(super) const NETNS_DIR: &str = "/run/netns";
+
+/// The name of the link to the pod's network namespace there.
+pub(super) fn netns_link(namespace: &str, name: &str) -> Option<String> {
     let link = format!("{namespace}_{name}");
     (link.len() <= FILE_NAME_MAX).then_some(link)
 }

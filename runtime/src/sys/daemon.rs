@@ -178,15 +178,20 @@ pub fn set_hostname(name: &str) -> Result<()> {
         .map_err(|errno| Error::new(format!("sethostname({name:?})"), errno.raw_os_error()))
 }
 
-/// Opens and takes the lock file at `path`; `None`: another process holds it. It is held as long as the descriptor.
-pub fn lock(path: &std::path::Path) -> Result<Option<OwnedFd>> {
-    use rustix::fs::{FlockOperation, Mode, OFlags};
+/// Makes the lock file at `path`, held from the moment at which others can see it: one who tries it cannot be what
+/// keeps its owner from it. `None`: there is one. It is held as long as the descriptor.
+pub fn lock_new(path: &std::path::Path) -> Result<Option<OwnedFd>> {
+    use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags};
+    let failed = |call: &str, errno: Errno| Error::new(format!("{call}({path:?})"), errno.raw_os_error());
+    let unseen = path.with_extension("new");
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = rustix::fs::open(path, flags, Mode::from_raw_mode(0o600))
-        .map_err(|errno| Error::new(format!("open({path:?}, O_CREAT)"), errno.raw_os_error()))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    let file = rustix::fs::open(&unseen, flags, Mode::from_raw_mode(0o600))
+        .map_err(|errno| failed("open", errno))?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|errno| failed("flock", errno))?;
+    match rustix::fs::renameat_with(CWD, &unseen, CWD, path, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(Some(file)),
-        Err(Errno::AGAIN) => Ok(None),
-        Err(errno) => Err(Error::new(format!("flock({path:?})"), errno.raw_os_error())),
+        Err(Errno::EXIST) => Ok(None),
+        Err(errno) => Err(failed("rename", errno)),
     }
 }

@@ -399,3 +399,26 @@ impl Error {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_who_remove_one_tree_both_succeed() {
+        let dir = tempfile::tempdir().unwrap();
+        for _ in 0..50 {
+            for number in 0..20 {
+                std::fs::create_dir_all(dir.path().join(format!("tree/{number}/a/b"))).unwrap();
+                std::fs::write(dir.path().join(format!("tree/{number}/file")), "").unwrap();
+            }
+            let remove = || remove_tree(open(dir.path()).unwrap(), b"tree");
+            std::thread::scope(|scope| {
+                let other = scope.spawn(remove);
+                remove().unwrap();
+                other.join().unwrap().unwrap();
+            });
+            assert!(!dir.path().join("tree").exists());
+        }
+    }
+}

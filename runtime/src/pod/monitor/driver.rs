@@ -160,6 +160,7 @@ impl Monitor {
         let image =
             &driver.images.get(name).ok_or_else(|| Error::failed(format!("no image for `{name}`")))?.image;
         let id = attempt::draw_id()?;
+        attempt::begin(&self.host, &self.id, &id)?;
         let rootfs = snapshot::prepare(&self.host, &id, &image.layers).and_then(|made| made.mount());
         let prepared = rootfs.and_then(|rootfs| {
             let inputs = attempt::Inputs {
@@ -174,7 +175,10 @@ impl Monitor {
             Ok((attempt::prepare(&id, &inputs, rootfs.as_fd())?, rootfs))
         });
         prepared
-            .inspect_err(|_| drop(snapshot::remove(&self.host, &id)))
+            .inspect_err(|_| {
+                drop(snapshot::remove(&self.host, &id));
+                attempt::give_up(&self.host, &self.id, &id);
+            })
             .context(|| format!("container `{name}`"))
     }
 

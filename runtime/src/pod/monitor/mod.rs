@@ -163,8 +163,8 @@ impl Monitor {
         start::settle(&host, &layout)?;
         let state = host.pod_state_dir(id);
         start::make_state_dir(&state)?;
-        let lock = daemon::lock(&record::lock_path(&host, id))?.ok_or_else(|| {
-            Error::new(ErrorKind::Exists, "the pod has a monitor already: its lock is held")
+        let lock = daemon::lock_new(&record::lock_path(&host, id))?.ok_or_else(|| {
+            Error::new(ErrorKind::Exists, "the pod has a monitor already: its lock is there")
         })?;
         let epoll = Epoll::new()?;
         let signals = Signals::open()?;

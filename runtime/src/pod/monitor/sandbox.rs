@@ -19,14 +19,12 @@ use crate::net::etc::{self, HostFiles, Names};
 use crate::net::{self, HostSockets, NetworkAttachment, Owner};
 use crate::pod::protocol::{HeldMount, NamespaceMode, Network, SandboxSpec};
 use crate::pod::record::{self, ProcessId, SandboxState};
+use crate::pod::sandbox::NETNS_DIR;
 use crate::pod::volume;
 use crate::sys::epoll::Interest;
 use crate::sys::mount::{self, Attributes, Depth, Propagation};
 use crate::sys::ns::{self, Namespaces};
 use crate::sys::{daemon, signal};
-
-/// Where `ip netns` looks for named networks.
-const NETNS_DIR: &str = "/run/netns";
 
 /// What there is of a sandbox.
 #[derive(Debug)]

@@ -4,7 +4,8 @@
 //! sidecar has ended; one grace period covers it all, and when it is spent whatever is left is killed.
 
 use super::{
-    Action, ContainerPhase, ContainerRun, Deletion, Moment, PodState, Role, Sandbox, Sent, Stopping, Verdict, narrate,
+    Action, ContainerPhase, ContainerRun, Deletion, Moment, PodState, Role, Sandbox, Sent, Stopping, Verdict,
+    narrate,
 };
 use crate::pod::manifest::Pod;
 
