@@ -58,7 +58,7 @@ fn cgroups_and_records_are_seen(host: &Host) -> Result<()> {
     }
     let now = Footprint::of(host)?;
     let count = |kind: &str| now.of_kind(kind).len() - before.of_kind(kind).len();
-    ensure!(count("cgroup") == 2 * hierarchies.len(), "{:?}", now.of_kind("cgroup"));
+    ensure!(count("cgroup") == 3 * hierarchies.len(), "{:?}", now.of_kind("cgroup"));
     ensure!(count("file") == 3 && count("folder") == 3, "{:?}", now.changes_since(&before));
     for folder in &hierarchies {
         ["pod/container", "pod", ""].iter().try_for_each(|name| std::fs::remove_dir(folder.join(name)))?;

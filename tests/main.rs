@@ -1,5 +1,6 @@
 //! podrun's tests through the real binary: one program, so that images are loaded once.
 
+mod afterlife;
 mod crowd;
 mod faults;
 mod fields;
@@ -43,5 +44,6 @@ fn main() -> ExitCode {
     registry::add(&mut suite);
     crowd::add(&mut suite);
     faults::add(&mut suite);
+    afterlife::add(&mut suite);
     suite.run().exit_code()
 }

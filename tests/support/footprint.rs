@@ -88,14 +88,14 @@ fn mounts(host: &Host, lines: &mut BTreeSet<String>) -> Result<()> {
     Ok(())
 }
 
-/// Cgroups below the host's own. The parent and the monitors' one stay, as /sys/fs/cgroup/system.slice does.
+/// The host's own cgroup and all below, in every hierarchy.
 fn cgroups(host: &Host, lines: &mut BTreeSet<String>) -> Result<()> {
     for parent in host.cgroup_folders()? {
-        let mut open = vec![parent.clone()];
+        let mut open = vec![parent];
         while let Some(folder) = open.pop() {
             let below = std::fs::read_dir(&folder).into_iter().flatten().flatten();
             open.extend(below.map(|entry| entry.path()).filter(|path| path.is_dir()));
-            if folder != parent && folder != parent.join("monitors") {
+            if folder.is_dir() {
                 lines.insert(format!("cgroup {}", folder.display()));
             }
         }
