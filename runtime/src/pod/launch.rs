@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::client::{Monitor, Notice};
 use super::manifest::Pod;
-use super::policy::{ImageFact, PodState, Progress, StartFailure, WaitFor, create_progress};
+use super::policy::{ContainerPhase, ImageFact, PodState, Progress, StartFailure, WaitFor, create_progress};
 use super::protocol::{Change, Op, Policy, PolicyImage, SandboxSpec};
 use super::record::{self, Live, Sandbox, SandboxStatus};
 use super::store::{self, PodEntry};
@@ -122,10 +122,12 @@ fn hand_over(
     options: &Options,
     note: &mut dyn FnMut(&str),
 ) -> Result<()> {
+    // Not before the monitor is spawned, which would inherit the mask; and from then on the pod is undone here.
+    let signals = Signals::catch(&interrupt::ENDING)?;
     monitor.create_sandbox(spec)?;
     monitor.policy(policy)?;
     if options.wait != WaitFor::None {
-        wait(monitor, options, note)?;
+        wait(monitor, &signals, options, note)?;
     }
     monitor.commit()
 }
@@ -156,9 +158,12 @@ fn undo(host: &Host, id: &str, monitor: Option<&mut Monitor>) -> Result<()> {
 }
 
 /// Waits until the pod is as far as `options` ask.
-fn wait(monitor: &mut Monitor, options: &Options, note: &mut dyn FnMut(&str)) -> Result<()> {
-    // Not before the monitor is spawned, which would inherit the mask.
-    let signals = Signals::catch(&interrupt::ENDING)?;
+fn wait(
+    monitor: &mut Monitor,
+    signals: &Signals,
+    options: &Options,
+    note: &mut dyn FnMut(&str),
+) -> Result<()> {
     let mut status = *monitor.watch(0)?.sandbox;
     let mut told = String::new();
     loop {
@@ -176,6 +181,8 @@ fn wait(monitor: &mut Monitor, options: &Options, note: &mut dyn FnMut(&str)) ->
             let polled = [(monitor.as_fd(), Interest::Read), (signals.as_fd(), Interest::Read)];
             let ready = poll::poll(&polled, milliseconds)?;
             if ready[1].readable {
+                // Taken off the queue: let through, it would end this process before its undoing.
+                signals.next()?;
                 return Err(Error::new(ErrorKind::Interrupted, "interrupted; the pod is removed again"));
             }
             if !ready[0].readable {
@@ -214,7 +221,10 @@ fn reached(
 
 /// Whether something went wrong that will be tried again: only then a person is told what is awaited.
 fn is_news(state: &PodState) -> bool {
-    state.containers.iter().any(|run| run.latest_end().is_some_and(|ended| ended.exit_code != 0))
+    state.containers.iter().any(|run| {
+        matches!(run.phase, ContainerPhase::Unmade { .. })
+            || run.latest_end().is_some_and(|ended| ended.exit_code != 0)
+    })
 }
 
 fn kind(failure: Option<StartFailure>) -> ErrorKind {

@@ -68,8 +68,9 @@ fn has_succeeded(state: &PodState) -> bool {
 
 /// A container that no retry can mend.
 fn hopeless(run: &ContainerRun) -> Option<Progress> {
-    // What cannot even be made follows from the manifest, the image and the host, which stay as they are.
-    if let ContainerPhase::Unmade { message, .. } = &run.phase
+    // The manifest and the image stay as they are.
+    if let ContainerPhase::Unmade { failure: StartFailure::CreateContainerConfigError, message, .. } =
+        &run.phase
         && !run.ever_started
     {
         let message = format!("{}: {message}", title(run));
