@@ -286,8 +286,10 @@ fn interrupted(host: &Host) -> Result<()> {
         ensure!(host.run("pgrep", &["-f", "^/probe sleep"])?.status.success(), "not yet");
         Ok(())
     })?;
+    // By then the client takes signals: it has asked for the container.
     running.signal(Signal::SIGINT)?;
-    running.wait()?.fails_with(130)?;
+    let said = running.wait()?.fails_with(130)?;
+    ensure!(said.contains("interrupted; the pod is removed again"), "{said}");
     host.podrun(&["get", "pod", "slow"])?.fails_with(4)?;
     Ok(())
 }

@@ -41,6 +41,8 @@ pub(crate) fn add(suite: &mut Suite) {
         &["probe"],
         shared_pids,
     );
+    suite.on_host("a pod outlives the session that created it", &["probe"], outlives_its_session);
+    suite.on_host("after a reboot pods show as ended and can be deleted", &["probe"], reboot);
     suite.on_host("the richer example runs and ends in order", &["busybox", "nginx", "redis"], shop);
 }
 
@@ -308,5 +310,49 @@ fn shop(host: &Host) -> Result<()> {
             .is_some_and(|redis| redis["restartCount"] == 1 && redis["state"]["running"].is_object())
     })?;
     host.podrun(&["delete", "pod", "shop"])?.ok()?;
+    Ok(())
+}
+
+fn outlives_its_session(host: &Host) -> Result<()> {
+    host.write("web.json", &sleeper("web").to_string())?;
+    // The shell leads a session, as sshd's does, and all of it is killed.
+    let outcome = host.script("setsid --wait bash -c 'umask 077; $podrun create web.json; kill -9 0'")?;
+    ensure!(outcome.stdout == "pod/web created\n" && outcome.code() == 137, "{outcome}");
+    host.podrun(&["exec", "web", "--", "/probe", "exit", "0"])?.ok()?;
+    let pid = monitors(host)?.pop().context("a monitor")?;
+    let look = |script: &str| host.run("sh", &["-c", &script.replace("PID", &pid)])?.ok();
+    ensure!(look("ps -o sid= -p PID")?.trim() == pid, "it leads a session of its own");
+    ensure!(look("readlink /proc/PID/cwd")? == "/\n", "it keeps no folder busy");
+    ensure!(look("grep Umask /proc/PID/status")?.contains("0022"), "the caller's umask is not its own");
+    for stream in ["0", "1", "2"] {
+        ensure!(look(&format!("readlink /proc/PID/fd/{stream}"))? == "/dev/null\n", "descriptor {stream}");
+    }
+    ensure!(look("cat /proc/PID/cgroup")?.contains("/monitors"), "{}", look("cat /proc/PID/cgroup")?);
+    host.delete("web")?;
+    Ok(())
+}
+
+fn reboot(host: &Host) -> Result<()> {
+    // In the host's network, since a bridge would not live through a reboot.
+    let spec = json!({ "containers": [probe("main", &["write-log", "3"]), probe("other", &["sleep"])], "hostNetwork": true });
+    host.create(&pod("web", &spec))?;
+    host.run("kill", &["-9", &monitors(host)?[0]])?.ok()?;
+    wait_for("its processes end", || {
+        ensure!(!host.run("pgrep", &["-f", "^/probe sleep"])?.status.success(), "not yet");
+        Ok(())
+    })?;
+    // What lies on a tmpfs is gone, and the records are of another boot.
+    host.script(
+        "rm -r $PODRUN_STATE_DIR/*; cd $PODRUN_ROOT/pods
+         own=$(cat /proc/sys/kernel/random/boot_id); sed -i s/$own/00000000-0000-4000-8000-000000000000/ */sandbox.json",
+    )?
+    .ok()?;
+    let shown = host.pod("web")?;
+    ensure!(shown["status"]["phase"] == "Failed", "{:#}", shown["status"]);
+    let snapshots = std::fs::read_dir(host.root().join("snapshots")).map_or(0, Iterator::count);
+    ensure!(snapshots == 0, "{snapshots} snapshots are left");
+    ensure!(host.podrun(&["logs", "web"])?.ok()?.starts_with("line 0 "), "its logs are there");
+    host.podrun(&["exec", "web", "--", "/probe"])?.fails_with(125)?;
+    host.podrun(&["delete", "pod", "web"])?.ok()?;
     Ok(())
 }

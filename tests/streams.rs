@@ -235,7 +235,9 @@ fn run_in_a_terminal(host: &Host) -> Result<()> {
     let image = format!("--image={}", reference("busybox"));
     let line = ["run", "shell", &image, "-it", "--rm", "--restart=Never", "--command", "--", "sh"];
     let mut terminal = Terminal::start(&host.podrun_command(&line)?)?;
-    // The prompt came before the client could attach, and is shown all the same.
+    // The prompt may have come before the client could attach.
+    terminal.wait_until_shown("try pressing enter")?;
+    terminal.types("\r")?;
     terminal.wait_until_shown("# ")?;
     terminal.types("tty; echo $((6 * 7))\r")?;
     terminal.wait_until_shown("42")?;

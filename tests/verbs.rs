@@ -462,14 +462,11 @@ fn hints(host: &Host) -> Result<()> {
 
 fn help_has_examples(host: &Host) -> Result<()> {
     let help = host.podrun(&["--help"])?.ok()?;
-    let verbs = help.split_once("Commands:").context("commands")?.1;
-    let verbs: Vec<&str> = verbs
-        .lines()
-        .skip(1)
-        .take_while(|line| line.starts_with("  "))
-        .filter(|line| !line.starts_with("   "))
-        .filter_map(|line| line.split_whitespace().next())
-        .collect();
+    // A verb stands below the title of its group, two spaces in.
+    let is_verb =
+        |line: &&str| line.starts_with("  ") && !line.starts_with("   ") && !line.starts_with("  -");
+    let verbs: Vec<&str> =
+        help.lines().filter(is_verb).filter_map(|line| line.split_whitespace().next()).collect();
     for wanted in [
         "create",
         "run",
