@@ -78,10 +78,17 @@ impl Running {
     /// The program's own pid, seen from the machine: `nsenter` stands in between.
     pub fn pid(&self) -> Result<i32> {
         let outer = self.child.id();
-        wait_for("the program behind nsenter", || {
+        let found = wait_for("the program behind nsenter", || {
             let children = std::fs::read_to_string(format!("/proc/{outer}/task/{outer}/children"))?;
-            Ok(children.split_whitespace().next().context("not started yet")?.parse()?)
-        })
+            if let Some(pid) = children.split_whitespace().next() {
+                return Ok(Some(pid.parse()?));
+            }
+            // One that has ended has no children, and never will.
+            let stat = std::fs::read_to_string(format!("/proc/{outer}/stat"))?;
+            ensure!(stat.contains(") Z "), "not started yet");
+            Ok(None)
+        })?;
+        found.context("it has ended")
     }
 
     /// Sends the program a signal.
