@@ -4,6 +4,7 @@ mod afterlife;
 mod crowd;
 mod faults;
 mod fields;
+mod habits;
 mod harness;
 mod image;
 mod images;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     lifecycle::add(&mut suite);
     network::add(&mut suite);
     fields::add(&mut suite);
+    habits::add(&mut suite);
     logs::add(&mut suite);
     streams::add(&mut suite);
     verbs::add(&mut suite);

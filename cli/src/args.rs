@@ -86,6 +86,15 @@ impl Command {
         }
     }
 
+    /// Whether the exit code may be that of a program in a container.
+    fn passes_a_code_on(&self) -> bool {
+        match self {
+            Self::Exec(_) => true,
+            Self::Run(args) => args.attaches() && !args.is_dry_run(),
+            _ => false,
+        }
+    }
+
     /// Whether the verb is about pods, so that what a killed monitor or client left is cleaned up before it.
     fn needs_recovery(&self) -> bool {
         let about_images =
@@ -131,8 +140,19 @@ pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> std::result::Result
 }
 
 impl Parsed {
-    /// Runs the verb.
+    /// Runs the verb. Where a child's exit code is passed on, podrun's own failures have codes beside it.
     pub(crate) fn run(self) -> Result<ExitCode> {
+        let beside_a_child = self.cli.command.passes_a_code_on();
+        self.perform().or_else(|error| {
+            if !beside_a_child || output::is_closed() {
+                return Err(error);
+            }
+            exit::print(&error);
+            Ok(ExitCode::from(exit::code_beside_a_child(error.kind())))
+        })
+    }
+
+    fn perform(self) -> Result<ExitCode> {
         if self.cli.command.needs_root() {
             self.check_rights()?;
         }

@@ -42,13 +42,6 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
-    exec(args, context).or_else(|error| {
-        exit::print(&error);
-        Ok(ExitCode::from(exit::code_beside_a_child(error.kind())))
-    })
-}
-
-fn exec(args: &Args, context: &Context) -> Result<ExitCode> {
     let entry = target::find(context, &args.pod)?;
     let container = target::container(&entry.pod, args.container.as_deref())?;
     let id = target::running_id(&entry.pod, &container.name)?;

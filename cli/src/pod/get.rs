@@ -109,7 +109,9 @@ fn select(
         for name in names {
             match store::find(&context.host, context.namespace(), name) {
                 Ok(entry) => found.push(entry),
-                Err(error) if error.kind() == ErrorKind::NotFound => missing = missing.or(Some(error)),
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    missing = missing.or(Some(target::explained(error, name)));
+                }
                 Err(error) => return Err(error),
             }
         }

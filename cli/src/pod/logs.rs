@@ -92,6 +92,12 @@ fn follow(
     let mut changes = Changes::new(&context.host)?;
     changes.follow(&entry.id)?;
     loop {
+        entry = match store::find(&context.host, &entry.namespace, &entry.id) {
+            Ok(entry) => entry,
+            // Deleted meanwhile: its logs have gone with it.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(ExitCode::SUCCESS),
+            Err(error) => return Err(error),
+        };
         // Whether they are over is asked before they are read: what a container wrote last is on disk
         // before its end is.
         let over = sources.iter().all(|source| is_over(&entry, &source.container));
@@ -103,12 +109,6 @@ fn follow(
             return Ok(ExitCode::SUCCESS);
         }
         changes.wait(None)?;
-        entry = match store::find(&context.host, &entry.namespace, &entry.id) {
-            Ok(entry) => entry,
-            // Deleted meanwhile: its logs have gone with it.
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(ExitCode::SUCCESS),
-            Err(error) => return Err(error),
-        };
     }
 }
 

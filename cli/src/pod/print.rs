@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use runtime::pod::manifest::Pod;
 use runtime::{Error, Result};
+use serde::Serialize as _;
 use serde_json::{Value, json};
 
 use crate::output;
@@ -89,7 +90,7 @@ pub(crate) fn json_of(pod: &Pod) -> Value {
 
 fn value(format: &ObjectFormat, value: &Value) -> Result<()> {
     match format {
-        ObjectFormat::Json => output::line(format_args!("{value:#}")),
+        ObjectFormat::Json => output::line(indented(value)?),
         ObjectFormat::Yaml => {
             let text = serde_saphyr::to_string(value).map_err(|error| Error::failed(error.to_string()))?;
             output::text(text)
@@ -97,6 +98,15 @@ fn value(format: &ObjectFormat, value: &Value) -> Result<()> {
         ObjectFormat::JsonPath(template) => output::text(template.render(value)),
         ObjectFormat::Name => Ok(()),
     }
+}
+
+/// JSON as kubectl writes it, four spaces a level.
+fn indented(value: &Value) -> Result<String> {
+    let mut text = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, formatter);
+    value.serialize(&mut serializer).map_err(|error| Error::failed(error.to_string()))?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 #[cfg(test)]

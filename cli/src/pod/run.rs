@@ -85,7 +85,8 @@ impl Args {
         self.shown.is_dry_run()
     }
 
-    fn attaches(&self) -> bool {
+    /// Whether the container's streams are joined.
+    pub(crate) fn attaches(&self) -> bool {
         self.stdin || self.tty
     }
 }
@@ -98,14 +99,11 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     if !args.attaches() || args.is_dry_run() {
         return detached(args, context);
     }
-    attached(args, context).or_else(|error| {
-        exit::print(&error);
-        Ok(ExitCode::from(exit::code_beside_a_child(error.kind())))
-    })
+    attached(args, context)
 }
 
 fn detached(args: &Args, context: &Context) -> Result<ExitCode> {
-    if args.rm {
+    if args.rm && !args.attaches() {
         let message = "--rm is for a pod that is attached to";
         return Err(Error::new(ErrorKind::Usage, message).hint("give -i or -it too"));
     }
@@ -123,7 +121,6 @@ fn attached(args: &Args, context: &Context) -> Result<ExitCode> {
     let tty = args.tty && super::exec::terminal_or_warn();
     if let Some(container) = pod.spec.containers.first_mut() {
         container.tty = tty;
-        container.stdin_once = args.stdin && !tty;
     }
     let mut up = bring::up(context, &mut pod, Wait::Started, args.timeout)?;
     let ended = follow(args, context, &mut up, tty);
@@ -222,8 +219,7 @@ fn pod(args: &Args, context: &Context) -> Result<Pod> {
         image_pull_policy: args.image_pull_policy,
         env: args.env.clone(),
         stdin: args.stdin,
-        // A terminal can be left and joined again; a pipe ends with whoever wrote to it.
-        stdin_once: args.stdin && !args.tty,
+        stdin_once: args.stdin,
         tty: args.tty,
         ..Container::default()
     };

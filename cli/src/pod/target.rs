@@ -41,8 +41,48 @@ pub(crate) fn name(word: &str) -> Result<&str> {
 
 /// The pod that `word` names.
 pub(crate) fn find(context: &Context, word: &str) -> Result<PodEntry> {
-    store::find(&context.host, context.namespace(), name(word)?)
+    let name = name(word)?;
+    store::find(&context.host, context.namespace(), name).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => explained(error, name),
+        _ => error,
+    })
 }
+
+/// The error of a pod that is not there, with a better hint where `name` is another resource's word.
+pub(crate) fn explained(error: Error, name: &str) -> Error {
+    let hint = match name {
+        "event" | "events" | "ev" => "`podrun describe pod NAME` shows a pod's events",
+        "all" => "all that podrun has is pods: `podrun get pods -A`",
+        "image" | "images" => "images are listed by `podrun images`",
+        name if OTHERS.contains(&name) => "podrun has pods only: `podrun get pods`",
+        _ => return error,
+    };
+    Error::new(error.kind(), error.message()).hint(hint)
+}
+
+/// Words that kubectl's users give where podrun has pods only.
+const OTHERS: [&str; 20] = [
+    "deployment",
+    "deployments",
+    "deploy",
+    "service",
+    "services",
+    "svc",
+    "node",
+    "nodes",
+    "no",
+    "namespace",
+    "namespaces",
+    "ns",
+    "job",
+    "jobs",
+    "configmap",
+    "configmaps",
+    "cm",
+    "secret",
+    "secrets",
+    "containers",
+];
 
 /// The container of `pod` that is meant: `given`, or the default one, which is said where there is a choice.
 pub(crate) fn container<'p>(pod: &'p Pod, given: Option<&str>) -> Result<&'p Container> {

@@ -235,8 +235,8 @@ impl Registry {
         match within(pending).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => {
+                let tls_wanted = !self.plain_http && authority == self.authority && speaks_otherwise(&error);
                 let error = failed(format!("registry {authority}: {}", reason(&error)));
-                let tls_wanted = !self.plain_http && authority == self.authority;
                 Err(if tls_wanted {
                     error.hint("a registry without TLS must be listed as insecure in the config file")
                 } else {
@@ -364,6 +364,16 @@ impl Registry {
         }
         Ok(bytes)
     }
+}
+
+/// Whether somebody answered, and not with TLS.
+fn speaks_otherwise(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{ConnectionReset, InvalidData, UnexpectedEof};
+    let mut errors = std::iter::successors(Some(error), |error| error.source());
+    errors.any(|error| {
+        let io = error.downcast_ref::<std::io::Error>();
+        io.is_some_and(|io| matches!(io.kind(), ConnectionReset | InvalidData | UnexpectedEof))
+    })
 }
 
 /// The innermost reason of an HTTP error, in words.

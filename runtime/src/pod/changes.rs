@@ -41,7 +41,12 @@ impl Changes {
     pub fn follow(&mut self, id: &str) -> Result<()> {
         if !self.monitors.contains_key(id) {
             self.directory(&self.host.pod_root(id))?;
-            self.monitors.insert(id.into(), Monitor::connect(&self.host, id).ok());
+            let monitor = Monitor::connect(&self.host, id).ok();
+            if monitor.is_none() {
+                // It may have been killed since the records were read: they are to be read again.
+                recovery::reap(&self.host)?;
+            }
+            self.monitors.insert(id.into(), monitor);
         }
         Ok(())
     }

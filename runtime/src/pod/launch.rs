@@ -157,6 +157,9 @@ fn undo(host: &Host, id: &str, monitor: Option<&mut Monitor>) -> Result<()> {
     shared::tidy(host, false)
 }
 
+/// How long a creation may take before a person is told what it waits for.
+const SILENT_FOR: Duration = Duration::from_secs(2);
+
 /// Waits until the pod is as far as `options` ask.
 fn wait(
     monitor: &mut Monitor,
@@ -166,9 +169,17 @@ fn wait(
 ) -> Result<()> {
     let mut status = *monitor.watch(0)?.sandbox;
     let mut told = String::new();
+    // When what is awaited becomes worth a line although nothing went wrong.
+    let mut silent_until = Some(Instant::now() + SILENT_FOR);
     loop {
         if reached(&status, options.wait, &mut told, note)? {
             return Ok(());
+        }
+        if silent_until.is_some_and(|until| until <= Instant::now()) {
+            silent_until = None;
+            if !told.is_empty() {
+                note(&format!("waiting: {told}"));
+            }
         }
         let left = options.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left == Some(Duration::ZERO) {
@@ -176,6 +187,8 @@ fn wait(
             return Err(Error::new(ErrorKind::Timeout, message.replace(" ()", "")));
         }
         if !monitor.has_notice() {
+            let until = silent_until.map(|until| until.saturating_duration_since(Instant::now()));
+            let left = [left, until].into_iter().flatten().min();
             let milliseconds =
                 left.map(|left| u32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u32::MAX));
             let polled = [(monitor.as_fd(), Interest::Read), (signals.as_fd(), Interest::Read)];

@@ -255,7 +255,8 @@ impl Monitor {
                 self.epoll.remove(fd);
                 attacher.stdin = None;
                 streams.attachers.forget_gone();
-                if container.spec.stdin_once {
+                // A terminal can be left and joined again; a pipe ends with whoever wrote to it.
+                if container.spec.stdin_once && !streams.terminal {
                     streams.close_stdin();
                 }
             }
