@@ -142,7 +142,7 @@ pub enum Op {
         /// Milliseconds until SIGKILL; absent: as the pod says.
         grace: Option<u64>,
     },
-    /// Ends the pod at once, writes nothing any more, and exits: the client deletes the records after the reply.
+    /// Ends the pod at once, deletes its records, and exits.
     RemoveSandbox,
 }
 

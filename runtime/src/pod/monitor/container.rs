@@ -184,6 +184,11 @@ impl Monitor {
         if self.ending.is_some() {
             return Err(Error::failed("the pod is ending"));
         }
+        // The OOM killer may have taken the one that was there, and with it all containers.
+        let wants_init = |container: &Container| container.slot == slot && container.spec.pid == NamespaceMode::Pod;
+        if self.containers.iter().any(wants_init) {
+            self.ensure_pod_init()?;
+        }
         let sandbox = self.sandbox.as_ref().ok_or_else(|| Error::failed("the pod has no sandbox"))?;
         let folder = |id: &str| record::container_dir(&self.host, &self.id, id);
         let Some(container) = self.containers.iter_mut().find(|container| container.slot == slot) else {
@@ -247,7 +252,7 @@ impl Monitor {
 
     /// The wire of a child has its word.
     pub(super) fn wire_ready(&mut self, pid: i32) {
-        if self.pod_init_ready(pid) || self.exec_launched(pid) {
+        if self.exec_launched(pid) {
             return;
         }
         let Some(container) = self.by_pid(pid) else { return };

@@ -117,7 +117,7 @@ impl Monitor {
                 }
                 // Whoever asked for the deletion may not have waited.
                 if remove {
-                    self.ending = Some(Ending::Undo);
+                    self.ending = Some(Ending::Remove);
                 }
             }
         }

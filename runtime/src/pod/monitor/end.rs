@@ -18,10 +18,9 @@ use crate::pod::{shared, store};
 pub(super) enum Ending {
     /// With grace, without a policy.
     Stop,
-    /// At once; the client deletes the records.
+    /// At once, with all its records: a client asked for that, or nobody wanted the pod in the end. Deleted here, so
+    /// that a client killed meanwhile leaves no pod that seems to run.
     Remove,
-    /// At once; nobody wanted it in the end, and its records are deleted here.
-    Undo,
 }
 
 impl Monitor {
@@ -50,7 +49,7 @@ impl Monitor {
 
     /// The client that the pod belonged to is gone before it committed.
     pub(super) fn undo_pod(&mut self) {
-        self.force(Ending::Undo);
+        self.force(Ending::Remove);
     }
 
     /// Ends the pod with grace (milliseconds; absent: as the pod says). A policy knows the order of exits.
@@ -110,7 +109,7 @@ impl Monitor {
         // To every other verb the pod looks lost as soon as the lock's file is gone, unless somebody holds its
         // folder: the client that makes it, or this process.
         let guard = store::hold(&self.host, &self.id);
-        let removed = if self.ending == Some(Ending::Undo) {
+        let removed = if self.is_vanishing() {
             store::remove(&self.host, &self.id)
         } else {
             store::unmark(&self.host, &self.id)

@@ -47,7 +47,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::sys::epoll::{Epoll, Interest, Ready};
 use crate::sys::signal::{self, Received, Signals};
-use crate::sys::{daemon, socket};
+use crate::sys::{daemon, socket, stream};
 
 pub(super) use start::spawn;
 
@@ -150,7 +150,13 @@ pub fn run(id: &str) -> Result<()> {
     let log = host.pod_root(id).join(LOG);
     std::panic::set_hook(Box::new(move |panic| drop(start::append(&log, &format!("{panic}\n")))));
     let log = host.pod_root(id).join(LOG);
-    let result = Monitor::start(host, id, socket, &first).and_then(Monitor::run);
+    let answer = stream::duplicate(socket.as_fd())?;
+    let started = Monitor::start(host, id, socket, &first);
+    if let Err(error) = &started {
+        serve::refuse(answer.as_fd(), &first, error);
+    }
+    drop(answer);
+    let result = started.and_then(Monitor::run);
     if let Err(error) = &result {
         let _ = start::append(&log, &format!("{error}\n"));
     }

@@ -66,7 +66,7 @@ impl Monitor {
 
     /// Whether the pod's records are being deleted: then nothing is written any more.
     pub(super) fn is_vanishing(&self) -> bool {
-        matches!(self.ending, Some(Ending::Remove | Ending::Undo))
+        self.ending == Some(Ending::Remove)
     }
 
     /// Notes that a record could not be written. The pod goes on: what it does matters more than what is known of

@@ -8,10 +8,12 @@ use std::ffi::CString;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::{Monitor, Token, start};
+use super::container::failure_on;
+use super::{Monitor, start};
 use crate::cgroup::Cgroup;
 use crate::engine::{self, Child};
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -21,10 +23,9 @@ use crate::pod::protocol::{HeldMount, NamespaceMode, Network, SandboxSpec};
 use crate::pod::record::{self, ProcessId, SandboxState};
 use crate::pod::sandbox::NETNS_DIR;
 use crate::pod::volume;
-use crate::sys::epoll::Interest;
 use crate::sys::mount::{self, Attributes, Depth, Propagation};
 use crate::sys::ns::{self, Namespaces};
-use crate::sys::{daemon, signal};
+use crate::sys::{daemon, pidfd, signal};
 
 /// What there is of a sandbox.
 #[derive(Debug)]
@@ -206,6 +207,9 @@ impl Sandbox {
     }
 }
 
+/// How long the init of a shared pid namespace may take to give up its rights.
+const INIT_READY: Duration = Duration::from_secs(10);
+
 impl Monitor {
     /// Answers `create-sandbox`; what was made of one that failed is undone with the pod.
     pub(super) fn create_sandbox(&mut self, spec: SandboxSpec) -> Result<()> {
@@ -265,28 +269,28 @@ impl Monitor {
             sandbox.link_netns(self.me.pid)?;
         }
         if sandbox.spec.pid == NamespaceMode::Pod {
-            self.start_pod_init()?;
+            self.ensure_pod_init()?;
         }
         Ok(())
     }
 
-    /// Starts the init of a shared pid namespace, in a leaf of its own: no inner cgroup has tasks.
-    fn start_pod_init(&mut self) -> Result<()> {
-        let Some(sandbox) = &mut self.sandbox else { return Ok(()) };
+    /// Starts the init of a shared pid namespace where there is none, in a leaf of its own: no inner cgroup has tasks.
+    pub(super) fn ensure_pod_init(&mut self) -> Result<()> {
+        let Some(sandbox) = self.sandbox.as_mut().filter(|sandbox| sandbox.init.is_none()) else { return Ok(()) };
         let cgroup = Cgroup::create(&self.layout, &format!("{}/init", sandbox.spec.cgroup), None)?;
-        let child = engine::compile_pod_init(&cgroup)?.spawn()?;
-        self.epoll.add(&child.wire, Token::Wire(child.pid).pack(), Interest::Read)?;
+        let plan = engine::compile_pod_init(&cgroup)?;
+        let child = plan.spawn()?;
+        // Until it has given up its rights it is a way to the host for whoever sees it: no container starts before,
+        // and there is nobody yet whom this half millisecond keeps waiting.
+        if !pidfd::wait_readable(child.wire.as_fd(), INIT_READY) {
+            return Err(Error::new(ErrorKind::Timeout, "the pod's own init is not ready"));
+        }
+        if let Some(failure) = failure_on(&child.wire) {
+            return Err(plan.render(failure));
+        }
         let process = start::process(start::host_pid(&child.pidfd)?)?;
         sandbox.init = Some(Init { child, process, cgroup });
         Ok(())
-    }
-
-    /// The wire of the shared pid namespace's init says that it is ready, or gone.
-    pub(super) fn pod_init_ready(&mut self, pid: i32) -> bool {
-        let init = self.sandbox.as_ref().and_then(|sandbox| sandbox.init.as_ref());
-        let Some(init) = init.filter(|init| init.child.pid == pid) else { return false };
-        self.epoll.remove(&init.child.wire);
-        true
     }
 
     /// Whether the child that ended is the shared pid namespace's init: then the kernel has ended the pod.

@@ -196,6 +196,13 @@ pub(super) fn first_request(socket: BorrowedFd<'_>) -> Result<(Host, Hello)> {
     }
 }
 
+/// Answers the spawning client's hello with why there is no monitor: the log that also says it goes with the pod.
+pub(super) fn refuse(socket: BorrowedFd<'_>, hello: &Hello, error: &Error) {
+    let message = Message::Reply { id: hello.id, result: Err(Failure::from(error)) };
+    // A client that is gone does not want to know.
+    let _ = socket::send(socket, &frame(&message), &[]);
+}
+
 fn read_exact(socket: BorrowedFd<'_>, mut bytes: &mut [u8]) -> Result<()> {
     while !bytes.is_empty() {
         match socket::receive(socket, bytes, &mut Vec::new())? {

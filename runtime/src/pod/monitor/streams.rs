@@ -16,6 +16,9 @@ use crate::sys::{pty, stream};
 /// How many reads of one stream one event is worth; then the others have their turn.
 const READS_PER_ROUND: usize = 4;
 
+/// The most that a pipe holds, as the kernel lets anyone set it.
+const PIPE_MAX: usize = 1 << 20;
+
 /// One of a process's standard streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -192,6 +195,21 @@ impl Streams {
         }
     }
 
+    /// Puts what an ended process has left in its pipes into the log, at most as much as a pipe can hold: a reader
+    /// who attached and does not read must not cost the log its end.
+    fn log_rest(&self, log: &mut Option<Log>, buffer: &mut [u8]) {
+        let Some(log) = log else { return };
+        for which in Which::OUTPUTS {
+            let Some(output) = &self.outputs[which.output_index()] else { continue };
+            for _ in 0..PIPE_MAX / CHUNK {
+                match stream::read(output.fd.as_fd(), buffer) {
+                    Ok(Some(count)) if count > 0 => log.write(which.source(), &buffer[..count]),
+                    _ => break,
+                }
+            }
+        }
+    }
+
     /// Gives up every output that has not come to its end.
     pub(super) fn end_outputs(&mut self, epoll: &Epoll, log: &mut Option<Log>) {
         for which in Which::OUTPUTS {
@@ -278,6 +296,7 @@ impl Monitor {
         let Some(container) = self.containers.iter_mut().find(|container| container.slot == slot) else {
             return;
         };
+        container.streams.log_rest(&mut container.log, &mut self.buffer[..CHUNK]);
         container.streams.end_outputs(&self.epoll, &mut container.log);
         self.end_if_drained(slot);
     }
