@@ -8,6 +8,7 @@ mod habits;
 mod harness;
 mod image;
 mod images;
+mod kills;
 mod lifecycle;
 mod logs;
 mod manifests;
@@ -47,5 +48,6 @@ fn main() -> ExitCode {
     crowd::add(&mut suite);
     faults::add(&mut suite);
     afterlife::add(&mut suite);
+    kills::add(&mut suite);
     suite.run().exit_code()
 }

@@ -185,7 +185,8 @@ impl Monitor {
             return Err(Error::failed("the pod is ending"));
         }
         // The OOM killer may have taken the one that was there, and with it all containers.
-        let wants_init = |container: &Container| container.slot == slot && container.spec.pid == NamespaceMode::Pod;
+        let wants_init =
+            |container: &Container| container.slot == slot && container.spec.pid == NamespaceMode::Pod;
         if self.containers.iter().any(wants_init) {
             self.ensure_pod_init()?;
         }

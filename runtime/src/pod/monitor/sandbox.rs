@@ -276,7 +276,9 @@ impl Monitor {
 
     /// Starts the init of a shared pid namespace where there is none, in a leaf of its own: no inner cgroup has tasks.
     pub(super) fn ensure_pod_init(&mut self) -> Result<()> {
-        let Some(sandbox) = self.sandbox.as_mut().filter(|sandbox| sandbox.init.is_none()) else { return Ok(()) };
+        let Some(sandbox) = self.sandbox.as_mut().filter(|sandbox| sandbox.init.is_none()) else {
+            return Ok(());
+        };
         let cgroup = Cgroup::create(&self.layout, &format!("{}/init", sandbox.spec.cgroup), None)?;
         let plan = engine::compile_pod_init(&cgroup)?;
         let child = plan.spawn()?;
