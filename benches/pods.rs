@@ -144,7 +144,9 @@ impl Bench {
         let cgroup = std::fs::read_to_string("/proc/self/mountinfo")?
             .lines()
             .find(|line| line.contains(" - cgroup2 "))
-            .and_then(|line| line.split(' ').nth(4).map(|folder| Path::new(folder).join("podrun-bench-floor")))
+            .and_then(|line| {
+                line.split(' ').nth(4).map(|folder| Path::new(folder).join("podrun-bench-floor"))
+            })
             .context("no cgroup2 is mounted")?;
         let mut all: [Vec<Duration>; 2] = Default::default();
         for _ in 0..ROUNDS {
