@@ -206,7 +206,7 @@ impl Cgroup {
         for write in resources::v1(resources, memsw) {
             if let Some(directory) = self.directory(write.controller) {
                 let file = directory.join(&write.file);
-                if !(write.is_of_swap() && !file.exists()) {
+                if !write.is_of_swap() || file.exists() {
                     write_file(&file, &write.value)?;
                 }
             } else if !self.unified_controllers.contains(&write.controller) {
@@ -218,14 +218,14 @@ impl Cgroup {
                 for write in resources::v2(resources)? {
                     let file = unified.join(&write.file);
                     let there = self.unified_controllers.contains(&write.controller);
-                    if there && !(write.is_of_swap() && !file.exists()) {
+                    if there && (!write.is_of_swap() || file.exists()) {
                         write_file(&file, &write.value)?;
                     }
                 }
             }
             for (file, value) in resources::unified(resources) {
                 let path = unified.join(&file);
-                if !(resources::is_of_swap(&file) && !path.exists()) {
+                if !resources::is_of_swap(&file) || path.exists() {
                     write_file(&path, &value)?;
                 }
             }
