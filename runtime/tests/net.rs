@@ -209,7 +209,7 @@ fn pods_reach_each_other_and_the_host(test: &TestHost) -> Outcome {
     }
     assert!(dial(localhost(true), 80).is_err(), "the host's own loopback is another");
     assert_eq!(one.attachment.ips()[0].to_string(), "10.87.0.2");
-    assert_eq!(one.attachment.mac, "0a:58:0a:58:00:02");
+    assert_eq!(one.attachment.mac, "0a:58:0a:57:00:02");
     Ok(())
 }
 

@@ -68,7 +68,8 @@ impl Case {
             facts: &facts,
         };
         let rootfs = inside::open_host(&self.rootfs).unwrap();
-        prepare("c1", &inputs, rootfs.as_fd())
+        begin(&self.host, &sandbox.id, "c1").unwrap();
+        prepare("c1", &inputs, rootfs.as_fd()).inspect_err(|_| give_up(&self.host, &sandbox.id, "c1"))
     }
 }
 
