@@ -11,6 +11,8 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 # The images that `make fixtures` makes; empty: all of them.
 IMAGES ?=
+# How many pods `make bench` has side by side at most.
+PODS ?= 1000
 # What `make test` hands on to the tests, for example ARGS='--test podrun load'.
 ARGS ?=
 
@@ -34,6 +36,7 @@ build: rust ## the static binary, at target/podrun
 	@$(NEED) $(FOR_BUILD)
 	cargo build --release --locked --package podrun
 	@install -m 755 target/$(HOST)/release/podrun target/.podrun.new && mv target/.podrun.new target/podrun
+	@scripts/notices.sh >target/NOTICES
 
 .PHONY: fixtures
 fixtures: rust ## the images of tests and demo, below target/fixtures (IMAGES="busybox nginx" makes only these)
@@ -66,18 +69,25 @@ demo: build ## a pod of two containers from its creation to its end, each comman
 	@scripts/demo.sh
 
 .PHONY: bench
-bench: build ## times beside the kernel's floor and the peers that are there
+bench: build ## times beside the kernel's floor and the peers that are there (PODS=200: no more side by side)
 	@$(NEED) $(FOR_RUNNING)
-	@$(MAKE) fixtures IMAGES="busybox"
-	@$(SUDO) scripts/bench.sh
+	@$(MAKE) fixtures IMAGES="busybox pause"
+	cargo build --quiet --locked --package podrun-tests --bin podrun-bench
+	@gcc -O2 -static -o target/floor benches/floor.c
+	@$(SUDO) scripts/bench.sh target/$(HOST)/debug/podrun-bench $(PODS)
 
 .PHONY: peers
 peers: ## a root below target/peers with today's crun, runc, podman and containerd, for make bench
 	@$(NEED) debootstrap:makes\ the\ root
 	@$(SUDO) scripts/peers.sh target/peers
+	@scripts/critest.sh target/critest
+
+# Made only when it is not there, so that `sudo make install` after `make build` needs no Rust of root's.
+target/podrun:
+	@$(MAKE) build
 
 .PHONY: install
-install: build ## binary, podrun-oci link, man pages and completions below DESTDIR and PREFIX
+install: target/podrun ## what `make build` made: binary, podrun-oci link, man pages, completions below DESTDIR and PREFIX
 	install -D -m 755 target/podrun '$(DESTDIR)$(PREFIX)/bin/podrun'
 	ln -sf podrun '$(DESTDIR)$(PREFIX)/bin/podrun-oci'
 	install -d '$(DESTDIR)$(PREFIX)/share/man/man1'
@@ -86,6 +96,7 @@ install: build ## binary, podrun-oci link, man pages and completions below DESTD
 	complete bash '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/podrun'; \
 	complete zsh '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_podrun'; \
 	complete fish '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/podrun.fish'
+	install -D -m 644 --target-directory '$(DESTDIR)$(PREFIX)/share/doc/podrun' LICENSE target/NOTICES
 
 .PHONY: clean
 clean: ## remove target/

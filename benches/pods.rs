@@ -10,10 +10,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
+#[path = "peers.rs"]
+mod peers;
+
 /// Rounds behind each median.
 const ROUNDS: usize = 40;
 /// What the goals of the rows allow, as factors of the floor.
 const GOAL: f64 = 2.0;
+/// How many times faster than the peers a pod is to be.
+const THAN_PODMAN: f64 = 30.0;
+const THAN_CONTAINERD: f64 = 15.0;
 
 struct Bench {
     podrun: PathBuf,
@@ -37,12 +43,13 @@ fn main() -> Result<()> {
 
 impl Bench {
     fn rows(&mut self, most: usize) -> Result<()> {
-        println!("{:<52}{:>10}{:>10}{:>8}{:>8}", "row (medians, ms)", "floor", "podrun", "ratio", "goal");
+        println!("{:<52}{:>10}{:>10}{:>8}{:>8}", "row (medians, ms)", "beside", "podrun", "ratio", "goal");
         let first = self.create("keeper")?;
         line("create of the first pod, which makes the bridge", None, first, None);
         let one = self.up_and_down()?;
         line("create, one cached container", Some(one.floor_up), one.create, Some(GOAL));
         line("delete --grace-period=0 --force", Some(one.floor_down), one.delete, Some(GOAL));
+        self.beside_peers(&one)?;
         let (floor, exec) = self.beside_run(&["exec", "keeper", "--", "true"])?;
         line("exec POD -- true (floor: run)", Some(floor), exec, Some(GOAL));
         let (floor, podrun) = self.at_once(16)?;
@@ -137,6 +144,16 @@ impl Bench {
         }
         let [floor_up, floor_down, create, delete] = all.map(middle);
         Ok(UpAndDown { floor_up, floor_down, create, delete })
+    }
+
+    /// Today's podman and containerd, and how many times faster podrun is. One that fails here spoils no other row.
+    fn beside_peers(&self, one: &UpAndDown) -> Result<()> {
+        let podman = peers::podman(&self.manifest("one")?);
+        faster("podman: kube play", "podman: pod rm -f -t 0", &podman, one, THAN_PODMAN);
+        let containerd = peers::containerd(&self.folder.join("critest"));
+        let (up, down) = ("containerd: pod, create and start by CRI", "containerd: stop and remove by CRI");
+        faster(up, down, &containerd, one, THAN_CONTAINERD);
+        Ok(())
     }
 
     /// `floor run` and a verb in turns.
@@ -235,12 +252,36 @@ fn middle(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
+fn ms(time: Duration) -> String {
+    format!("{:.2}", time.as_secs_f64() * 1000.0)
+}
+
 fn ratio(one: Duration, other: Duration) -> f64 {
     one.as_secs_f64() / other.as_secs_f64()
 }
 
+/// A peer's two rows: its time stands where the floor's does, and the ratio says how many times faster podrun is.
+fn faster(up: &str, down: &str, peer: &Result<Option<peers::UpAndDown>>, one: &UpAndDown, goal: f64) {
+    let why = match peer {
+        Ok(Some(peer)) => {
+            for (row, theirs, ours) in [(up, peer.up, one.create), (down, peer.down, one.delete)] {
+                let times = ratio(theirs, ours);
+                println!("{row:<52}{:>10}{:>10}{times:>7.1}x{goal:>7.0}x", ms(theirs), ms(ours));
+            }
+            return;
+        }
+        Ok(None) => "not installed",
+        Err(error) => {
+            eprintln!("{error:#}");
+            "failed"
+        }
+    };
+    for row in [up, down] {
+        println!("{row:<52}{why:>36}");
+    }
+}
+
 fn line(row: &str, floor: Option<Duration>, podrun: Duration, goal: Option<f64>) {
-    let ms = |time: Duration| format!("{:.2}", time.as_secs_f64() * 1000.0);
     let times = floor.map_or_else(|| "-".to_owned(), |floor| format!("{:.2}", ratio(podrun, floor)));
     let floor = floor.map_or_else(|| "-".to_owned(), ms);
     let goal = goal.map_or_else(|| "-".to_owned(), |goal| format!("{goal:.1}"));

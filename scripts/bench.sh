@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
-# bench.sh [PODS]: the table of times, as root. All of it happens in namespaces and folders of its own; a
-# peer that is not there is a row that says so. PODS: at most so many pods side by side (default 1000).
+# bench.sh PROGRAM PODS: the table of times, as root, by PROGRAM (benches/pods.rs). All of it happens in
+# namespaces and folders of its own. PODS: at most so many pods side by side.
 set -eu
 cd "$(dirname "$0")/.."
-most=${1:-1000}
+program=$PWD/$1 most=$2
 folder=$PWD/target/bench
 podrun=$PWD/target/podrun
-host=$(rustc -vV | sed -n 's/^host: //p')
-program=$PWD/target/$host/debug/podrun-bench
-cargo build --quiet --locked --package podrun-tests --bin podrun-bench
-gcc -O2 -static -o target/floor benches/floor.c
-rm -rf "$folder"
+clean() {
+    for cgroup in /sys/fs/cgroup/podrun-bench* /sys/fs/cgroup/*/podrun-bench*; do
+        [ ! -d "$cgroup" ] || find "$cgroup" -depth -type d -exec rmdir {} + || true
+    done
+    rm -rf "$folder"
+}
+trap clean EXIT
+clean
 mkdir -p "$folder/rootfs"
 layer=$(tar tf target/fixtures/busybox.docker.tar | grep layer.tar)
 tar xOf target/fixtures/busybox.docker.tar "$layer" | tar x -C "$folder/rootfs"
@@ -24,8 +27,3 @@ ip link add floor0 type bridge
 ip link set floor0 up
 "$podrun" load target/fixtures/busybox.tar >/dev/null
 "$program" "$podrun" "$PWD/target/floor" "$folder" "$most"'
-for cgroup in /sys/fs/cgroup/podrun-bench /sys/fs/cgroup/*/podrun-bench; do
-    [ ! -d "$cgroup" ] || find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null || true
-done
-scripts/bench-peers.sh
-rm -rf "$folder"

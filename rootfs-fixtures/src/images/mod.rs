@@ -30,13 +30,14 @@ pub(crate) struct Recipe {
 }
 
 /// Every image that can be made.
-pub(crate) const RECIPES: [Recipe; 8] = [
+pub(crate) const RECIPES: [Recipe; 9] = [
     Recipe { name: "busybox", packages: base::packages, uses_probe: false, make: base::make },
     Recipe { name: "nginx", packages: servers::nginx_packages, uses_probe: false, make: servers::make_nginx },
     Recipe { name: "httpd", packages: servers::httpd_packages, uses_probe: false, make: servers::make_httpd },
     Recipe { name: "redis", packages: servers::redis_packages, uses_probe: false, make: servers::make_redis },
     Recipe { name: "debian", packages: debian::packages, uses_probe: false, make: debian::make },
     Recipe { name: "probe", packages: no_packages, uses_probe: true, make: probe::make },
+    Recipe { name: "pause", packages: no_packages, uses_probe: true, make: probe::make_pause },
     Recipe { name: "layers", packages: no_packages, uses_probe: true, make: layers::make_layers },
     Recipe { name: "platforms", packages: no_packages, uses_probe: true, make: layers::make_platforms },
 ];

@@ -25,3 +25,16 @@ pub(super) fn make(kitchen: &Kitchen, folder: &Path, _beside: &Path) -> Result<(
     };
     write_single(folder, "probe", &image)
 }
+
+/// What containerd wants to hold a sandbox open with, for `make bench`; podrun has no need of it.
+pub(super) fn make_pause(kitchen: &Kitchen, folder: &Path, _beside: &Path) -> Result<()> {
+    let mut tree = Tree::default();
+    tree.program("pause", fs::read(crate::probe_program()?)?);
+    let image = Image {
+        architecture: kitchen.architecture.oci.into(),
+        variant: None,
+        layers: vec![Layer::new(&tree, Compression::Gzip)?],
+        config: json!({ "Env": [base::PATH], "Entrypoint": ["/pause", "sleep"] }),
+    };
+    write_single(folder, "pause", &image)
+}
