@@ -2,6 +2,7 @@
 
 mod afterlife;
 mod crowd;
+mod examples;
 mod faults;
 mod fields;
 mod habits;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     lifecycle::add(&mut suite);
     network::add(&mut suite);
     fields::add(&mut suite);
+    examples::add(&mut suite);
     habits::add(&mut suite);
     logs::add(&mut suite);
     streams::add(&mut suite);

@@ -23,6 +23,9 @@ fn examples() -> Result<Vec<(String, Value)>> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(&folder)? {
         let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "md") {
+            continue;
+        }
         let text = std::fs::read_to_string(&path)?;
         let value = serde_saphyr::from_str(&text).with_context(|| format!("`{}`", path.display()))?;
         all.push((path.to_string_lossy().into_owned(), value));

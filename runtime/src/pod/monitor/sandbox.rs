@@ -140,6 +140,8 @@ impl Sandbox {
     fn hold(&mut self, name: &str, size: Option<u64>, mode: &str) -> Result<()> {
         let make = || -> std::result::Result<OwnedFd, crate::sys::Errno> {
             let context = mount::fsopen(c"tmpfs")?;
+            // What `df` and `mount` show in the container.
+            mount::fsconfig(context.as_fd(), c"source", Some(c"tmpfs"))?;
             let mode = CString::new(mode).expect("a mode is digits");
             mount::fsconfig(context.as_fd(), c"mode", Some(&mode))?;
             if let Some(size) = size {
