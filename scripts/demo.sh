@@ -1,42 +1,50 @@
 #!/usr/bin/env bash
 # The main job, as a user would type it: a pod of two containers from its creation to its end. Each command
 # is shown with what it printed, and the host is counted before and after.
-set -eu
+set -eu -o pipefail
 cd "$(dirname "$0")/.."
-sudo=()
-prompt='#'
+root=() prompt='#'
 if [ "$(id -u)" != 0 ]; then
-    sudo=(sudo)
+    root=(sudo)
     prompt='$ sudo'
 fi
-podrun() { "${sudo[@]}" target/podrun "$@"; }
+bold='' plain=''
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
+    bold=$'\033[1m' plain=$'\033[0m'
+fi
+say() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
+podrun() { "${root[@]}" target/podrun "$@"; }
 show() { # the command as it would be typed, then what it prints
-    echo
-    echo "$prompt podrun $*"
+    printf '\n%s podrun %s\n' "$prompt" "$*"
     podrun "$@"
 }
-say() { printf '\n\033[1m== %s\033[0m\n' "$*" | if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then cat; else sed 's/\x1b\[[0-9]*m//g'; fi; }
 
-count() { # one number a line; kernel threads come and go by themselves
-    echo "processes  $(ps --no-headers -N --ppid 2 -p 2 | wc -l)"
-    echo "mounts     $(wc -l </proc/self/mountinfo)"
-    echo "namespaces $("${sudo[@]}" lsns --noheadings --output NS | wc -l)"
-    echo "links      $(ip -o link | wc -l)"
-    echo "nft-tables $("${sudo[@]}" nft list tables | wc -l)"
+# A line for each thing of the host that a pod has to do with. Kernel threads come and go by themselves.
+inventory() {
+    ps --no-headers -N --ppid 2 -p 2 -o args | sed 's/^/processes  /'
+    sed 's/^/mounts     /' /proc/self/mountinfo
+    "${root[@]}" lsns --noheadings --output NS,TYPE | sed 's/^ */namespaces /'
+    ip -o link | sed 's/^[0-9]*: \([^:@]*\).*/links      \1/'
+    "${root[@]}" nft list tables | sed 's/^/nft-tables /'
 }
+of() { grep -c "^$1 " <<<"$2" || true; } # how many of a kind
+kinds='processes mounts namespaces links nft-tables'
 
 say "The host before"
-before=$(count)
-echo "$before"
+before=$(inventory)
+for kind in $kinds; do printf '%-11s%5d\n' "$kind" "$(of "$kind" "$before")"; done
 
-say "Two images, made here out of Debian packages"
+say "Two images, made here out of Debian packages (podrun is target/podrun)"
 show load target/fixtures/busybox.tar
 show load target/fixtures/nginx.tar
-trap 'podrun delete pod web --now --ignore-not-found >/dev/null 2>&1 || true' EXIT
+show images
 
 say "One manifest, the same that kubectl takes"
 show create examples/web-and-sidecar.json
+trap 'podrun delete pod web --now --ignore-not-found >/dev/null 2>&1 || true' EXIT
 show get pods -o wide
+
+say "Who shares which namespace: a letter is one namespace, * the host's own"
 show ns web
 
 say "The sidecar reaches nginx on 127.0.0.1, which is the pod's own"
@@ -44,14 +52,14 @@ for _ in $(seq 100); do
     podrun logs web -c sidecar 2>/dev/null | grep -q 'nginx answered' && break
     sleep 0.1
 done
-show logs web -c sidecar --tail 4
+show logs web -c sidecar --tail 2
 show exec web -c sidecar -- wget -q -O - http://127.0.0.1/
-echo
-echo "\$ echo >/dev/tcp/127.0.0.1/80      # the host's own 127.0.0.1"
-if (echo >/dev/tcp/127.0.0.1/80) 2>/dev/null; then
-    echo "something answers there, and it is the host's own web server, not the pod's"
-else
-    echo "connection refused: the host's 127.0.0.1 is another"
+
+say "The host's own 127.0.0.1 is another"
+printf '\n$ (exec 3<>/dev/tcp/127.0.0.1/80) && echo answers\n'
+if (exec 3<>/dev/tcp/127.0.0.1/80) 2>&1; then
+    echo "answers"
+    echo "(this host has a web server of its own; it is not the pod's)"
 fi
 
 say "The end"
@@ -60,10 +68,22 @@ trap - EXIT
 show get pods
 
 say "The host after (the bridge goes some seconds after its last pod)"
-for _ in $(seq 150); do
-    after=$(count)
-    [ "$after" != "$before" ] || break
+is_as_before() { for kind in $kinds; do [ "$(of "$kind" "$before")" = "$(of "$kind" "$after")" ] || return 1; done; }
+for _ in $(seq 100); do
+    after=$(inventory)
+    ! is_as_before || break
     sleep 0.1
 done
-paste <(echo "$before") <(echo "$after") | awk '{ printf "%-10s  before %4d   after %4d   %s\n", $1, $2, $4, $2 == $4 ? "as before" : "DIFFERENT" }'
-[ "$after" = "$before" ] || { echo "the host is not as before" >&2; exit 1; }
+for kind in $kinds; do
+    old=$(of "$kind" "$before") new=$(of "$kind" "$after")
+    word='as before'
+    [ "$old" = "$new" ] || word=DIFFERENT
+    printf '%-11sbefore %4d   after %4d   %s\n' "$kind" "$old" "$new" "$word"
+done
+if ! is_as_before; then
+    echo
+    echo "the host is not as before (< is gone, > is new):" >&2
+    diff <(sort <<<"$before") <(sort <<<"$after") >&2
+    exit 1
+fi
+echo "What stays is the two images: $prompt podrun rmi localhost/podrun/nginx:1 localhost/podrun/busybox:1"
