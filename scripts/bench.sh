@@ -25,5 +25,5 @@ mount -t tmpfs run /run
 ip link set lo up
 ip link add floor0 type bridge
 ip link set floor0 up
-"$podrun" load target/fixtures/busybox.tar >/dev/null
+"$podrun" load -q target/fixtures/busybox.tar >/dev/null
 "$program" "$podrun" "$PWD/target/floor" "$folder" "$most"'

@@ -56,11 +56,9 @@ show logs web -c sidecar --tail 2
 show exec web -c sidecar -- wget -q -O - http://127.0.0.1/
 
 say "The host's own 127.0.0.1 is another"
-printf '\n$ (exec 3<>/dev/tcp/127.0.0.1/80) && echo answers\n'
-if (exec 3<>/dev/tcp/127.0.0.1/80) 2>&1; then
-    echo "answers"
-    echo "(this host has a web server of its own; it is not the pod's)"
-fi
+ask='exec 3<>/dev/tcp/127.0.0.1/80 && echo answered'
+printf "\n$ bash -c '%s'\n" "$ask"
+! bash -c "$ask" 2>&1 || echo "(this host has a web server of its own; it is not the pod's)"
 
 say "The end"
 show delete pod web
@@ -86,4 +84,4 @@ if ! is_as_before; then
     diff <(sort <<<"$before") <(sort <<<"$after") >&2
     exit 1
 fi
-echo "What stays is the two images: $prompt podrun rmi localhost/podrun/nginx:1 localhost/podrun/busybox:1"
+printf '\nThe two images stay, for the next pod. This removes them:\n%s podrun rmi localhost/podrun/nginx:1 localhost/podrun/busybox:1\n' "$prompt"

@@ -12,6 +12,7 @@ if [ ! -x "$folder/usr/bin/podman" ]; then
     echo "making a root of Debian sid at $folder (some minutes)"
     debootstrap --variant=minbase --include="$packages" sid "$folder.new" "$archive" >"$folder.log" ||
         { tail -n 5 "$folder.log" >&2; exit 1; }
+    rm "$folder.log"
     mkdir -p "$folder.new"/var/lib/{containerd,containers}
     mv "$folder.new" "$folder"
 fi
