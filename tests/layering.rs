@@ -243,6 +243,27 @@ fn every_file_that_the_architecture_names_is_there() {
 }
 
 #[test]
+fn every_link_of_a_page_leads_to_a_file() {
+    let mut count = 0;
+    for folder in ["", "docs", "examples"] {
+        let pages = std::fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        for page in pages.filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
+            let text = std::fs::read_to_string(&page).unwrap();
+            for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+                let (file, _anchor) = link.split_once('#').unwrap_or((link, ""));
+                if file.contains("://") {
+                    continue;
+                }
+                let target = page.parent().unwrap().join(file);
+                assert!(target.exists(), "{} links to `{link}`, which is not there", page.display());
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 20, "only {count} links found");
+}
+
+#[test]
 fn a_broken_rule_is_seen() {
     let code = code("use crate::{error::Result, net::{Bridge, ipam}, pod};\nlet x = crate::image::get();\n");
     let expected = ["error", "image", "net", "pod"].map(str::to_owned);

@@ -130,6 +130,16 @@ mod tests {
     }
 
     #[test]
+    fn the_file_of_the_documentation_is_the_defaults() {
+        let page = include_str!("../../docs/cli.md");
+        let (_, after) = page.split_once("```yaml\n").unwrap();
+        let (file, _) = after.split_once("```").unwrap();
+        let config: Config = serde_saphyr::from_str(file).unwrap();
+        assert_eq!(resolve(Overrides::default(), &config).unwrap(), Host::default());
+        assert!(config.registries["registry.lan:5000"].insecure);
+    }
+
+    #[test]
     fn an_unknown_key_is_refused() {
         assert!(serde_saphyr::from_str::<Config>("rot: /x\n").is_err());
         assert!(serde_saphyr::from_str::<Config>("network: {brigde: x}\n").is_err());
