@@ -18,6 +18,8 @@ ARGS ?=
 
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+# Cargo starts each test program by this, where it is not root's already. The tests call cargo too, and sbin.
+AS_ROOT = $(if $(SUDO),env CARGO_TARGET_$(shell echo '$(HOST)' | tr a-z- A-Z_)_RUNNER="sudo -E env PATH=$$PATH:/usr/sbin:/sbin")
 NEED := scripts/need.sh
 FOR_BUILD := gcc:links\ podrun libc6-dev:links\ it\ statically
 FOR_RUNNING := iproute2:shows\ links\ and\ addresses nftables:shows\ firewall\ rules procps:shows\ processes
@@ -53,7 +55,7 @@ target/fixtures/tools/docker-registry:
 test: fixtures target/fixtures/tools/docker-registry ## every test; those that make pods run as root (by sudo)
 	@$(NEED) $(FOR_RUNNING)
 	cargo build --quiet --locked --workspace
-	$(if $(SUDO),env CARGO_TARGET_$(shell echo '$(HOST)' | tr a-z- A-Z_)_RUNNER="sudo -E") cargo test --locked --workspace --no-fail-fast $(ARGS)
+	$(AS_ROOT) cargo test --locked --workspace --no-fail-fast $(ARGS)
 
 .PHONY: lint
 lint: rust ## formatting, clippy, licences, layering
