@@ -178,7 +178,7 @@ fn load(dir: &Path, id: &Digest) -> Result<Option<Loaded>> {
 /// Replaces the record of an image; it is on the disk when this returns.
 pub(super) fn save(dir: &Path, record: &Record) -> Result<()> {
     let text = serde_json::to_vec_pretty(record).expect("a record is plain data");
-    replace_file(&record_path(dir, &record.id), &text, Durability::Disk)
+    replace_file(&record_path(dir, &record.id), &text)
 }
 
 /// Forgets an image.
@@ -192,17 +192,8 @@ pub(super) fn delete(dir: &Path, id: &Digest) -> Result<()> {
     }
 }
 
-/// How long a small file must last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Durability {
-    /// It outlives a power cut.
-    Disk,
-    /// It outlives this process: a power cut ends what it stands for, too.
-    Memory,
-}
-
-/// Replaces a small file whole: written beside it, then renamed.
-pub(super) fn replace_file(path: &Path, text: &[u8], durability: Durability) -> Result<()> {
+/// Replaces a small file whole: written beside it, then renamed; it is on the disk when this returns.
+fn replace_file(path: &Path, text: &[u8]) -> Result<()> {
     let dir = path.parent().expect("a state file lies in a directory");
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().expect("a state file has a name"));
@@ -211,9 +202,7 @@ pub(super) fn replace_file(path: &Path, text: &[u8], durability: Durability) -> 
     let write = || -> io::Result<()> {
         let mut file = File::create(&temp)?;
         file.write_all(text)?;
-        if durability == Durability::Disk {
-            file.sync_all()?;
-        }
+        file.sync_all()?;
         fs::rename(&temp, path)
     };
     if let Err(error) = write() {
@@ -221,7 +210,7 @@ pub(super) fn replace_file(path: &Path, text: &[u8], durability: Durability) -> 
         let _ = fs::remove_file(&temp);
         return Err(Error::from(error).context(format!("write {}", path.display())));
     }
-    if durability == Durability::Disk { sync_dir(dir) } else { Ok(()) }
+    sync_dir(dir)
 }
 
 /// Makes the names in `dir` last.

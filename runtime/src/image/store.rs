@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::{ChainId, Digest, is_lower_hex};
 use super::layers;
-use super::record::{self, Durability, Image, Loaded, Record};
+use super::record::{self, Image, Loaded, Record};
 use super::reference::Reference;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
@@ -65,10 +65,12 @@ impl ImageStore {
                 "tmp",
                 "trash",
                 "snapshots",
-                "images",
             ] {
                 make_private(&host.root.join(name))?;
             }
+            super::snapshot::make_mount_points(host)?;
+            // The last one: with it the store is whole.
+            make_private(&this.images_dir())?;
         }
         hide(&host.root)?;
         this.sweep()?;
@@ -206,7 +208,8 @@ impl ImageStore {
                     }
                 }
             }
-            record::replace_file(&self.leases_dir().join(owner), &text, Durability::Memory)
+            sys::dir::place(&sys::dir::open(&self.leases_dir())?, owner.as_bytes(), &text)
+                .context(|| format!("lease of {owner}"))
         })
     }
 

@@ -78,6 +78,28 @@ pub fn open(path: &Path) -> Result<OwnedFd> {
     fs::openat(CWD, path, flags, Mode::empty()).map_err(failed("openat", CWD, path.as_os_str().as_bytes()))
 }
 
+/// Puts a small file of our own, readable by root alone, into `dir` in place of what has that name. It gets its name when
+/// it is whole: a writer that is killed leaves nothing (`O_TMPFILE`, open(2)).
+pub fn place(dir: impl AsFd, name: &[u8], bytes: &[u8]) -> Result<()> {
+    let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+    let file = fs::openat(&dir, ".", flags, Mode::from_raw_mode(0o600)).map_err(failed(
+        "openat(O_TMPFILE)",
+        &dir,
+        name,
+    ))?;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let written = rustix::io::write(&file, rest).map_err(failed("write", &dir, name))?;
+        rest = &rest[written..];
+    }
+    loop {
+        match fs::linkat(&file, "", &dir, name, AtFlags::EMPTY_PATH) {
+            Err(rustix::io::Errno::EXIST) => remove_file(&dir, name)?,
+            linked => return linked.map_err(failed("linkat", &dir, name)),
+        }
+    }
+}
+
 /// Opens the directory `name` in `dir`; a symbolic link is refused.
 pub fn open_at(dir: impl AsFd, name: &[u8]) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
