@@ -18,7 +18,7 @@ use super::policy::{self, Ended, Loss, Moment};
 use super::record::{
     self, ContainerState, ContainerStatusRecord, Live, Loaded, Sandbox, SandboxState, SandboxStatus,
 };
-use super::{sandbox, shared, store};
+use super::{names, sandbox, shared, store};
 use crate::cgroup::{Cgroup, Layout};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
@@ -123,6 +123,10 @@ fn recover(host: &Host, id: &str, loss: Loss) -> Result<()> {
         Loaded::Present(sandbox) => sandbox,
         // A removal that was cut off, or a creation that had no record yet.
         Loaded::Missing => return store::remove(host, id),
+        // A creation that was cut off over its record: it had no name yet.
+        Loaded::Unreadable(_) if !names::all(host).iter().any(|(_, _, holder)| holder == id) => {
+            return store::remove(host, id);
+        }
         // It stays visible as Unknown until it is deleted.
         Loaded::Unreadable(_) => {
             take_down(host, id, &default_cgroup(host, id))?;
@@ -237,6 +241,23 @@ fn remove_snapshots(host: &Host, id: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_creation_that_was_cut_off_over_its_record_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let host =
+            Host { root: dir.path().join("root"), state_dir: dir.path().join("state"), ..Host::default() };
+        for id in ["1111", "2222"] {
+            std::fs::create_dir_all(host.pod_state_dir(id)).unwrap();
+            std::fs::create_dir_all(host.pod_root(id)).unwrap();
+            std::fs::write(record::sandbox_path(&host, id), "{\"version\":1,").unwrap();
+        }
+        names::reserve(&host, "default", "web", "2222").unwrap();
+        assert_eq!(reap(&host).len(), 0);
+        assert!(!host.pod_root("1111").exists(), "it had no name: it never was");
+        assert!(host.pod_root("2222").exists(), "its name is taken: it shows as Unknown");
+        assert!(!host.pod_state_dir("2222").exists());
+    }
 
     #[test]
     fn one_pods_trouble_is_told_and_keeps_nobody_from_the_next() {
