@@ -336,6 +336,10 @@ fn reboot(host: &Host) -> Result<()> {
     // In the host's network, since a bridge would not live through a reboot.
     let spec = json!({ "containers": [probe("main", &["write-log", "3"]), probe("other", &["sleep"])], "hostNetwork": true });
     host.create(&pod("web", &spec))?;
+    wait_for("it has written its log", || {
+        ensure!(host.podrun(&["logs", "web"])?.ok()?.lines().count() == 3, "not yet");
+        Ok(())
+    })?;
     host.run("kill", &["-9", &monitors(host)?[0]])?.ok()?;
     wait_for("its processes end", || {
         ensure!(!host.run("pgrep", &["-f", "^/probe sleep"])?.status.success(), "not yet");

@@ -100,15 +100,9 @@ impl Cgroup {
         failed.map_or(Ok(()), |error| Err(error.context(format!("cgroup {}", self.path))))
     }
 
-    /// Moves the calling process, which has one thread, into the hierarchies' roots if nobody else is inside: the last
-    /// act of a supervisor, after which its cgroup can be removed. It waits for a grace period, and nobody for it.
-    pub fn leave_as_last(&self) -> Result<()> {
-        let count = |directory: &Path| {
-            std::fs::read_to_string(directory.join("cgroup.procs")).map_or(0, |text| text.lines().count())
-        };
-        if self.directories().any(|directory| count(directory) > 1) {
-            return Ok(());
-        }
+    /// Moves the calling process, which has one thread, into the hierarchies' roots: the last act of a supervisor, after
+    /// which its cgroup can be removed. It waits for a grace period, and nobody for it.
+    pub fn leave(&self) -> Result<()> {
         for place in self.v1.iter().filter(|place| place.joined) {
             write_file(&place.mount.join("tasks"), "0")?;
         }

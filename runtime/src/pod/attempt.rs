@@ -56,6 +56,24 @@ pub struct Prepared {
     pub spec: Spec,
     /// The opened volumes that the spec names by `/proc/self/fd/<n>`.
     pub sources: Vec<Source>,
+    /// What is to be on disk of it.
+    pub records: Records,
+}
+
+/// What an attempt has on disk beside its status, not written yet: nothing that starts it reads it.
+#[derive(Debug)]
+pub struct Records {
+    folder: PathBuf,
+    record: ContainerRecord,
+    spec: Vec<u8>,
+}
+
+impl Records {
+    /// Writes `container.json` and `config.json`, while the container's process is on its way.
+    pub fn write(&self) -> Result<()> {
+        record::write_new(&self.folder.join("container.json"), &self.record)?;
+        record::write_new_bytes(&self.folder.join("config.json"), &self.spec)
+    }
 }
 
 /// Draws the id of a pod or a container: 64 hex digits.
@@ -127,7 +145,7 @@ fn fill(id: &str, inputs: &Inputs<'_>, rootfs: BorrowedFd<'_>, folder: &Path) ->
     })?;
     let mut sources: Vec<Source> = opened.into_iter().flatten().collect();
     sources.extend(image_volumes(inputs, rootfs, &mut spec)?);
-    write_records(id, inputs, folder, &spec, &sources)?;
+    let records = records(id, inputs, folder, &spec, &sources)?;
     let container = ContainerSpec {
         id: id.to_owned(),
         name: container.name.clone(),
@@ -145,7 +163,7 @@ fn fill(id: &str, inputs: &Inputs<'_>, rootfs: BorrowedFd<'_>, folder: &Path) ->
                 == TerminationMessagePolicy::FallbackToLogsOnError,
         }),
     };
-    Ok(Prepared { container, spec, sources })
+    Ok(Prepared { container, spec, sources, records })
 }
 
 /// Opens each of the container's volumeMounts; those in memory, and /dev/shm, are the monitor's.
@@ -219,13 +237,7 @@ fn termination_log(container: &Container, folder: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn write_records(
-    id: &str,
-    inputs: &Inputs<'_>,
-    folder: &Path,
-    spec: &Spec,
-    sources: &[Source],
-) -> Result<()> {
+fn records(id: &str, inputs: &Inputs<'_>, folder: &Path, spec: &Spec, sources: &[Source]) -> Result<Records> {
     let record = ContainerRecord {
         version: Version,
         id: id.to_owned(),
@@ -238,7 +250,6 @@ fn write_records(
         log_path: inputs.host.log_dir.join(log_path(inputs)),
         asked: None,
     };
-    record::write_new(&folder.join("container.json"), &record)?;
     let mut shown = spec.clone();
     for mount in shown.mounts_mut().iter_mut().flatten() {
         let named = sources.iter().find(|source| mount.source().as_ref() == Some(&descriptor(source)));
@@ -246,7 +257,8 @@ fn write_records(
             mount.set_source(Some(source.path.clone()));
         }
     }
-    record::write_new(&folder.join("config.json"), &shown)
+    let spec = serde_json::to_vec(&shown).map_err(|error| Error::failed(format!("config.json: {error}")))?;
+    Ok(Records { folder: folder.to_owned(), record, spec })
 }
 
 /// The log file below the host's log dir: `<pod>/<container>/<attempt>.log`.

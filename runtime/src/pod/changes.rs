@@ -83,10 +83,11 @@ impl Changes {
                 let mut ended = ready.iter().skip(1).map(|one| one.readable);
                 for (id, monitor) in self.monitors.iter_mut().filter(|(_, monitor)| monitor.is_some()) {
                     if ended.next().unwrap_or(false) {
-                        *monitor = None;
+                        let ended = monitor.take();
                         // One that was killed wrote nothing down: what it left is brought to its end now.
                         // One that closed its socket alone is left alone.
-                        if store::await_death(&self.host, id, DIES_WITHIN).is_ok() {
+                        let dies = |monitor: Monitor| monitor.await_death(DIES_WITHIN);
+                        if !store::is_alive(&self.host, id) || ended.is_some_and(dies) {
                             // What cannot be done now is the next verb's to try again, and to tell.
                             drop(recovery::reap(&self.host));
                         }

@@ -11,9 +11,10 @@ use super::protocol::{
     ContainerSpec, DESCRIPTORS_MAX, Event, Exec, Exit, FRAME_MAX, Message, Op, Policy, Reply, Request,
     SandboxSpec, Snapshot, Streams, VERSION,
 };
+use super::shared::AmongMonitors;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
-use crate::sys::socket;
+use crate::sys::{pidfd, socket};
 
 /// The name of the monitor's socket in the pod's state dir.
 pub const SOCKET: &str = "monitor.sock";
@@ -29,6 +30,10 @@ pub struct Monitor {
     received: Vec<u8>,
     descriptors: Vec<OwnedFd>,
     kept: VecDeque<Notice>,
+    /// Requests that were sent ahead and are not answered yet.
+    ahead: Vec<u64>,
+    /// Until it speaks: see [`AmongMonitors`].
+    among: Option<AmongMonitors>,
 }
 
 /// What a monitor says unasked.
@@ -70,12 +75,13 @@ pub struct Ends {
 
 impl Monitor {
     /// Starts the pod's monitor and owns the pod until [`Monitor::commit`]: if this connection closes before, the
-    /// monitor undoes everything and exits.
+    /// monitor undoes everything and exits. Returns while it is starting; whether it did, the next call tells.
     pub fn spawn(host: &Host, id: &str, host_pid: bool) -> Result<Self> {
-        let socket = super::monitor::spawn(host, id, host_pid).context(|| "start the pod's monitor")?;
+        let (socket, among) =
+            super::monitor::spawn(host, id, host_pid).context(|| "start the pod's monitor")?;
         let mut monitor = Self::new(socket);
-        let hello = Op::Hello { version: VERSION, host: Some(Box::new(host.clone())) };
-        monitor.call(hello)?;
+        monitor.among = Some(among);
+        monitor.send_ahead(Op::Hello { version: VERSION, host: Some(Box::new(host.clone())) })?;
         Ok(monitor)
     }
 
@@ -98,8 +104,25 @@ impl Monitor {
         }
     }
 
+    /// Waits until the monitor's process, which has hung up, is dead; false when the time is over first.
+    pub(super) fn await_death(&self, time: Duration) -> bool {
+        match socket::peer_process(self.socket.as_fd()) {
+            Ok(Some(process)) => pidfd::wait_readable(process.as_fd(), time),
+            Ok(None) => true,
+            Err(_) => false,
+        }
+    }
+
     fn new(socket: OwnedFd) -> Self {
-        Self { socket, next_id: 1, received: Vec::new(), descriptors: Vec::new(), kept: VecDeque::new() }
+        Self {
+            socket,
+            next_id: 1,
+            received: Vec::new(),
+            descriptors: Vec::new(),
+            kept: VecDeque::new(),
+            ahead: Vec::new(),
+            among: None,
+        }
     }
 
     /// Makes the sandbox.
@@ -253,6 +276,13 @@ impl Monitor {
         Ok(id)
     }
 
+    /// Sends a request whose answer nobody waits for. If it fails, the next call fails as it did.
+    pub fn send_ahead(&mut self, op: Op) -> Result<()> {
+        let id = self.send(op)?;
+        self.ahead.push(id);
+        Ok(())
+    }
+
     fn done(&mut self, op: Op) -> Result<()> {
         match self.call(op)? {
             (Reply::Done, _) => Ok(()),
@@ -273,6 +303,10 @@ impl Monitor {
                 }
                 Some(Message::Reply { id, result }) if id == asked => {
                     return Ok((result.map_err(Error::from)?, std::mem::take(&mut self.descriptors)));
+                }
+                Some(Message::Reply { id, result }) if self.ahead.contains(&id) => {
+                    self.ahead.retain(|sent| *sent != id);
+                    result.map_err(Error::from)?;
                 }
                 Some(Message::Event(event)) => self.kept.push_back(Notice::Event(event)),
                 Some(Message::Exited { id, exit }) => self.kept.push_back(Notice::Exited { id, exit }),
@@ -295,6 +329,7 @@ impl Monitor {
                 let message = serde_json::from_slice(&self.received[4..4 + length])
                     .map_err(|error| Error::failed(format!("the monitor's message: {error}")))?;
                 self.received.drain(..4 + length);
+                self.among = None;
                 return Ok(Some(message));
             }
             let left =

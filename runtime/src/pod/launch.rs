@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::client::{Monitor, Notice};
 use super::manifest::Pod;
 use super::policy::{ContainerPhase, ImageFact, PodState, Progress, StartFailure, WaitFor, create_progress};
-use super::protocol::{Change, Op, Policy, PolicyImage, SandboxSpec};
+use super::protocol::{Change, Op, Policy, PolicyImage};
 use super::record::{self, Live, Sandbox, SandboxStatus};
 use super::store::{self, PodEntry};
 use super::{namespaces, recovery, sandbox, shared, volume};
@@ -67,16 +67,16 @@ pub fn up(
     options: &Options,
     note: &mut dyn FnMut(&str),
 ) -> Result<Up> {
-    let (sandbox, guard) = store::create(host, pod)?;
+    let (id, guard) = store::begin(host)?;
     let mut monitor = None;
-    let raised = raise(host, &sandbox, pod, images, options, note, &mut monitor);
+    let raised = raise(host, &id, pod, images, options, note, &mut monitor);
     let undone = match &raised {
         Ok(_) => Ok(()),
         // The guard is still held: nobody else takes what is being undone for lost.
-        Err(_) => undo(host, &sandbox.id, monitor.as_mut()),
+        Err(_) => undo(host, &id, monitor.as_mut()),
     };
     drop(guard);
-    let warnings = raised.map_err(|error| with_undo(error, undone))?;
+    let (sandbox, warnings) = raised.map_err(|error| with_undo(error, undone))?;
     let monitor = monitor.ok_or_else(|| Error::failed("the pod came up without a monitor"))?;
     Ok(Up { sandbox, monitor, warnings })
 }
@@ -92,44 +92,48 @@ fn with_undo(error: Error, undone: Result<()>) -> Error {
 
 fn raise(
     host: &Host,
-    sandbox: &Sandbox,
-    pod: &Pod,
+    id: &str,
+    pod: &mut Pod,
     images: &BTreeMap<String, Ready>,
     options: &Options,
     note: &mut dyn FnMut(&str),
     connection: &mut Option<Monitor>,
+) -> Result<(Sandbox, Vec<String>)> {
+    let mut make = || {
+        let monitor = connection.insert(Monitor::spawn(host, id, pod.spec.host_pid)?);
+        // Not before the monitor is spawned, which would inherit the mask; and from then on the pod is undone here.
+        let signals = Signals::catch(&interrupt::ENDING)?;
+        let sandbox = store::fill(host, id, pod)?;
+        let warnings = hand_over(host, &sandbox, pod, images, monitor)?;
+        if options.wait != WaitFor::None {
+            wait(monitor, &signals, options, note)?;
+        }
+        monitor.commit()?;
+        Ok((sandbox, warnings))
+    };
+    make().map_err(|error: Error| match error.kind() {
+        ErrorKind::NotFound => Error::failed("the pod's monitor ended unexpectedly, or the pod was deleted"),
+        _ => error,
+    })
+}
+
+/// Tells the monitor what to make. It works on each part while this process prepares the next: what comes of them
+/// is the next call's to say.
+fn hand_over(
+    host: &Host,
+    sandbox: &Sandbox,
+    pod: &Pod,
+    images: &BTreeMap<String, Ready>,
+    monitor: &mut Monitor,
 ) -> Result<Vec<String>> {
+    let (spec, warnings) = sandbox::spec(sandbox, pod, &HostFiles::read(Path::new("/")))?;
+    monitor.send_ahead(Op::CreateSandbox(Box::new(spec)))?;
     volume::prepare(host, &sandbox.id, pod)?;
     let leased: Vec<&Image> = images.values().map(|ready| &ready.image).collect();
     ImageStore::open(host)?.lease(&sandbox.id, &leased)?;
-    let (spec, warnings) = sandbox::spec(sandbox, pod, &HostFiles::read(Path::new("/")))?;
-    let monitor = connection.insert(Monitor::spawn(host, &sandbox.id, pod.spec.host_pid)?);
     let images = images.iter().map(|(container, ready)| (container.clone(), policy_image(ready))).collect();
-    let policy = Policy { pod: Box::new(pod.clone()), images };
-    match hand_over(monitor, &spec, policy, options, note) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            Err(Error::failed("the pod's monitor ended unexpectedly, or the pod was deleted"))
-        }
-        handed => handed.map(|()| warnings),
-    }
-}
-
-/// Has the monitor make the pod, up to the commit.
-fn hand_over(
-    monitor: &mut Monitor,
-    spec: &SandboxSpec,
-    policy: Policy,
-    options: &Options,
-    note: &mut dyn FnMut(&str),
-) -> Result<()> {
-    // Not before the monitor is spawned, which would inherit the mask; and from then on the pod is undone here.
-    let signals = Signals::catch(&interrupt::ENDING)?;
-    monitor.create_sandbox(spec)?;
-    monitor.policy(policy)?;
-    if options.wait != WaitFor::None {
-        wait(monitor, &signals, options, note)?;
-    }
-    monitor.commit()
+    monitor.send_ahead(Op::Policy(Box::new(Policy { pod: Box::new(pod.clone()), images })))?;
+    Ok(warnings)
 }
 
 fn policy_image(ready: &Ready) -> PolicyImage {
@@ -265,17 +269,25 @@ pub struct Grace {
 pub fn down(host: &Host, entry: &PodEntry, grace: Grace, deadline: Option<Instant>) -> Result<()> {
     let id = &entry.id;
     loop {
-        let ended = match connect(host, id) {
-            Ok(Some(mut monitor)) if grace.force => monitor.remove_sandbox(),
-            Ok(Some(mut monitor)) => stop(&mut monitor, grace.period, deadline),
-            Ok(None) => Ok(()),
-            Err(_) if grace.force => kill_monitor(host, id),
+        match connect(host, id) {
+            Ok(Some(mut monitor)) => {
+                let ended = match grace.force {
+                    true => monitor.remove_sandbox(),
+                    false => stop(&mut monitor, grace.period, deadline),
+                };
+                match ended {
+                    // It ended by itself, or was killed: then its lock is held a moment longer than its socket.
+                    Err(error) if error.kind() == ErrorKind::NotFound => {
+                        if store::is_alive(host, id) && !monitor.await_death(DIES_WITHIN) {
+                            return Err(Error::failed("the pod's monitor has hung up, and does not end"));
+                        }
+                    }
+                    ended => ended?,
+                }
+            }
+            Ok(None) => {}
+            Err(_) if grace.force => kill_monitor(host, id)?,
             Err(error) => return Err(error),
-        };
-        match ended {
-            // It ended by itself, or was killed.
-            Err(error) if error.kind() == ErrorKind::NotFound => store::await_death(host, id, DIES_WITHIN)?,
-            ended => ended?,
         }
         // Where its maker has brought it up in the meantime it has a monitor to ask.
         if recovery::remove_dead(host, id)? {
@@ -286,20 +298,21 @@ pub fn down(host: &Host, entry: &PodEntry, grace: Grace, deadline: Option<Instan
 
 /// The pod's monitor, if one runs. One that runs and does not answer is an error: what it holds is not ours.
 fn connect(host: &Host, id: &str) -> Result<Option<Monitor>> {
-    // Between its socket and its lock a monitor that begins or ends has one of the two.
-    let deadline = Instant::now() + Duration::from_secs(2);
-    loop {
-        match Monitor::connect(host, id) {
-            Ok(monitor) => return Ok(Some(monitor)),
-            Err(_) if !store::is_alive(host, id) => return Ok(None),
-            Err(error) if error.kind() != ErrorKind::NotFound || Instant::now() >= deadline => {
-                let error = match error.kind() {
-                    ErrorKind::NotFound => Error::failed("the pod's monitor is alive, and cannot be reached"),
-                    _ => error.with_kind(ErrorKind::Failed),
-                };
-                return Err(error.hint("`podrun delete --force` kills it, and all that it holds"));
-            }
-            Err(_) => std::thread::sleep(Duration::from_millis(2)),
+    let mut connected = Monitor::connect(host, id);
+    // A monitor shows its socket before its lock, and takes the lock away first: one that has begun since can be reached.
+    if connected.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) && store::is_alive(host, id)
+    {
+        connected = Monitor::connect(host, id);
+    }
+    match connected {
+        Ok(monitor) => Ok(Some(monitor)),
+        Err(_) if !store::is_alive(host, id) => Ok(None),
+        Err(error) => {
+            let error = match error.kind() {
+                ErrorKind::NotFound => Error::failed("the pod's monitor is alive, and cannot be reached"),
+                _ => error.with_kind(ErrorKind::Failed),
+            };
+            Err(error.hint("`podrun delete --force` kills it, and all that it holds"))
         }
     }
 }

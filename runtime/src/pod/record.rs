@@ -340,13 +340,23 @@ pub fn write_new<T: Serialize>(path: &Path, record: &T) -> Result<()> {
     let bytes = serde_json::to_vec(record)
         .map_err(|error| crate::Error::failed(error.to_string()))
         .context(|| format!("record {}", path.display()))?;
+    write_new_bytes(path, &bytes)
+}
+
+/// The same for a record that is bytes already.
+pub fn write_new_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     std::fs::write(path, bytes).context(|| format!("record {}", path.display()))
 }
 
 /// Reads the record at `path`.
 pub fn load<T: DeserializeOwned>(path: &Path) -> Loaded<T> {
+    // One read for a record and one for its end: without the size `read_to_end` feels its way up from 32 bytes.
     let mut bytes = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes));
+    let read = std::fs::File::open(path).and_then(|file| {
+        let size = file.metadata()?.len().min(LIMIT);
+        bytes.reserve_exact(usize::try_from(size).unwrap_or(0) + 1);
+        file.take(LIMIT).read_to_end(&mut bytes)
+    });
     match read {
         Ok(_) => {}
         Err(error) if error.kind() == IoKind::NotFound => return Loaded::Missing,

@@ -3,6 +3,9 @@
 //! Invariant: everything here can be done by anyone at any time, twice and by two at once: what a pod still needs
 //! is in use, and stays.
 
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
+
 use crate::cgroup::{Cgroup, Join, Layout};
 use crate::error::{Context, Result};
 use crate::host::Host;
@@ -25,6 +28,25 @@ fn parent_cgroup(host: &Host) -> &str {
     host.cgroup_parent.trim_end_matches('/')
 }
 
+/// Who may be in the monitors' cgroup, or is about to start one who will: each holds the pods' folder by a shared flock,
+/// and who can have it alone is the last.
+#[derive(Debug)]
+pub(super) struct AmongMonitors(File);
+
+impl AmongMonitors {
+    /// Waits for the last one's end, if that is under way: some 20 ms.
+    pub(super) fn join(host: &Host) -> Result<Self> {
+        let pods = host.state_dir.join("pods");
+        let open = || {
+            DirBuilder::new().recursive(true).mode(0o711).create(&pods)?;
+            File::open(&pods)
+        };
+        let folder = File::open(&pods).or_else(|_| open()).context(|| format!("open {}", pods.display()))?;
+        folder.lock_shared().context(|| format!("flock {}", pods.display()))?;
+        Ok(Self(folder))
+    }
+}
+
 /// Gives `enter` what it needs to be in the monitors' cgroup. The last monitor's end may remove that meanwhile: then it
 /// is made again.
 pub(super) fn join_monitors<T>(
@@ -42,9 +64,16 @@ pub(super) fn join_monitors<T>(
     enter(&Cgroup::create_for_supervisor(layout, &path)?.join()?)
 }
 
-/// Moves this monitor, which has done all else, out of the cgroup of monitors if it is the last one.
-pub(super) fn leave_monitors(host: &Host, layout: &Layout) -> Result<()> {
-    Cgroup::open(layout, &monitors_cgroup(host))?.leave_as_last()?;
+/// Takes this monitor, which has done all else, from among the others; the last one takes their cgroup along. Trying to
+/// have the flock alone gives up the share in it, so that of two who leave at once one is the last.
+pub(super) fn leave_monitors(host: &Host, layout: &Layout, among: &AmongMonitors) -> Result<()> {
+    if among.0.try_lock().is_err() {
+        return Ok(());
+    }
+    let cgroup = Cgroup::open(layout, &monitors_cgroup(host))?;
+    cgroup.leave()?;
+    // Those who left a moment before may still be dying in it.
+    cgroup.remove()?;
     remove_cgroups(host, layout)
 }
 

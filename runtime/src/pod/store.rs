@@ -5,12 +5,11 @@
 
 mod edit;
 
-pub use edit::{Guard, boot_id, create, hold, hold_for_removal, remove};
+pub use edit::{Guard, begin, boot_id, fill, hold, hold_for_removal, remove};
 pub(in crate::pod) use edit::{folder_names, mark, unmark};
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use super::manifest::{Pod, PodPhase, Time};
 use super::names;
@@ -87,19 +86,6 @@ pub fn find(host: &Host, namespace: &str, name: &str) -> Result<PodEntry> {
 pub fn is_alive(host: &Host, id: &str) -> bool {
     File::open(record::lock_path(host, id))
         .is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
-}
-
-/// Waits until the monitor of pod `id` is gone, which it is a moment after its socket: its descriptors are
-/// closed one after the other.
-pub(in crate::pod) fn await_death(host: &Host, id: &str, time: Duration) -> Result<()> {
-    let deadline = Instant::now() + time;
-    while is_alive(host, id) {
-        if Instant::now() >= deadline {
-            return Err(Error::failed("its monitor does not end"));
-        }
-        std::thread::sleep(Duration::from_micros(200));
-    }
-    Ok(())
 }
 
 /// The pod `id`, which has the name; `None` if it is another front's.

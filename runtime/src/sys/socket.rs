@@ -4,7 +4,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -117,6 +117,29 @@ pub fn loopback_up() -> Result<()> {
     // SAFETY: the kernel reads one ifreq, which lives until the call returns.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
     if result == 0 { Ok(()) } else { Err(super::Errno::last().during("ioctl(SIOCSIFFLAGS, \"lo\", IFF_UP)")) }
+}
+
+/// The process that listens at the other end of a connected socket, by descriptor (SO_PEERPIDFD, Linux 6.5). `None`:
+/// it is dead and reaped.
+pub fn peer_process(socket: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
+    let mut pidfd: libc::c_int = -1;
+    let mut length = libc::socklen_t::try_from(size_of_val(&pidfd)).expect("four bytes");
+    // SAFETY: the kernel writes one int and the length, which both live until the call returns.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERPIDFD,
+            (&raw mut pidfd).cast(),
+            &raw mut length,
+        )
+    };
+    match (result, super::Errno::last()) {
+        // SAFETY: the kernel just made this descriptor (CLOEXEC), and nobody else knows it.
+        (0, _) => Ok(Some(unsafe { OwnedFd::from_raw_fd(pidfd) })),
+        (_, super::Errno::ESRCH | super::Errno(libc::ENODATA)) => Ok(None),
+        (_, errno) => Err(errno.during("getsockopt(SO_PEERPIDFD)")),
+    }
 }
 
 /// Sends what fits of `bytes`, with `descriptors` beside the first of them. `None`: it would block.

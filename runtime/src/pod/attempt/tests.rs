@@ -97,6 +97,8 @@ fn volumes_are_descriptors_in_memory_and_paths_on_disk() {
     };
     assert_eq!(source(&prepared.spec, "/v"), descriptor(&prepared.sources[0]));
     let folder = case.host.root.join("pods").join("a".repeat(64)).join("containers/c1");
+    assert!(!folder.join("config.json").exists(), "its process is on its way before its records are written");
+    prepared.records.write().unwrap();
     let on_disk = Spec::load(folder.join("config.json")).unwrap();
     assert!(source(&on_disk, "/v").ends_with("volumes/v"));
     let held: Vec<_> = prepared

@@ -78,6 +78,8 @@ pub(super) struct Container {
     pub(super) status: ContainerStatus,
     /// The sequence number of its last change.
     pub(super) changed: u64,
+    /// Whether its record is behind.
+    pub(super) unwritten: bool,
     material: Option<Box<Material>>,
     process: Option<Process>,
     pub(super) cgroup: Option<Cgroup>,
@@ -116,12 +118,15 @@ impl Container {
 }
 
 impl Monitor {
-    /// Takes a container in: a record, no process.
-    pub(super) fn create_container(
-        &mut self,
-        spec: ContainerSpec,
-        material: Option<Material>,
-    ) -> Result<u32> {
+    /// Answers `create`: a container with a record and no process.
+    pub(super) fn create_container(&mut self, spec: ContainerSpec) -> Result<()> {
+        let slot = self.admit_container(spec, None)?;
+        self.publish_container(slot);
+        Ok(())
+    }
+
+    /// Takes a container in, of which nobody is told yet.
+    pub(super) fn admit_container(&mut self, spec: ContainerSpec, material: Option<Material>) -> Result<u32> {
         if self.sandbox.is_none() || self.ending.is_some() {
             return Err(Error::failed("the pod has no sandbox, or is ending"));
         }
@@ -141,6 +146,7 @@ impl Monitor {
             spec,
             status,
             changed: 0,
+            unwritten: false,
             material: material.map(Box::new),
             process: None,
             cgroup: None,
@@ -150,7 +156,6 @@ impl Monitor {
             stoppers: Vec::new(),
             removers: Vec::new(),
         });
-        self.publish_container(slot);
         Ok(slot)
     }
 
@@ -166,20 +171,17 @@ impl Monitor {
             Ok(slot)
         });
         match started {
-            Ok(slot) => self.start_container(slot),
+            Ok(slot) => {
+                if let Err(error) = self.launch(slot) {
+                    self.start_failed(slot, &error);
+                }
+            }
             Err(error) => self.answer(waiter, Err(error)),
         }
     }
 
-    /// Starts a created container. What comes of it is published, like everything else.
-    pub(super) fn start_container(&mut self, slot: u32) {
-        if let Err(error) = self.launch(slot) {
-            self.start_failed(slot, &error);
-        }
-    }
-
     /// Compiles and clones; the wire tells the rest.
-    fn launch(&mut self, slot: u32) -> Result<()> {
+    pub(super) fn launch(&mut self, slot: u32) -> Result<()> {
         // Whoever ends the pod has signalled what ran then; nothing may come after it.
         if self.ending.is_some() {
             return Err(Error::failed("the pod is ending"));
@@ -303,15 +305,14 @@ impl Monitor {
         record.started_at = record::now();
         record.pid = container.process.as_ref().map(|process| process.host.pid);
         let starters = std::mem::take(&mut container.starters);
+        self.processes_changed();
         self.publish_container(slot);
-        let written = self.write_live();
-        self.keep(written);
         self.fact_started(slot);
         self.answer_all(starters, &Ok(()));
     }
 
     /// The attempt came to nothing. A child there is left of it is killed; its end is not told again.
-    fn start_failed(&mut self, slot: u32, error: &Error) {
+    pub(super) fn start_failed(&mut self, slot: u32, error: &Error) {
         let epoll = &self.epoll;
         let Some(container) = self.containers.iter_mut().find(|container| container.slot == slot) else {
             return;

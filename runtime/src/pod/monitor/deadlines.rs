@@ -17,6 +17,8 @@ pub(super) enum Due {
     HangUp(i32),
     /// The policy wanted to be woken.
     Policy,
+    /// The records of a pod that is not committed yet have lagged behind long enough.
+    Records,
 }
 
 /// The moments waited for: a handful, so a plain list.

@@ -130,12 +130,19 @@ impl Monitor {
 
     fn start_attempt(&mut self, name: &str, attempt: u32) {
         let made = self.prepare_attempt(name, attempt).and_then(|(prepared, rootfs)| {
-            let Prepared { container, spec, sources } = prepared;
-            self.create_container(container, Some(Material { spec, rootfs: Some(rootfs), _sources: sources }))
+            let Prepared { container, spec, sources, records } = prepared;
+            let material = Material { spec, rootfs: Some(rootfs), _sources: sources };
+            Ok((self.admit_container(container, Some(material))?, records))
         });
         match made {
-            Ok(slot) => {
-                self.start_container(slot);
+            Ok((slot, records)) => {
+                let launched = self.launch(slot);
+                // The child has its mounts to make meanwhile.
+                self.keep(records.write());
+                self.publish_container(slot);
+                if let Err(error) = launched {
+                    self.start_failed(slot, &error);
+                }
                 self.forget_attempts_before(name, attempt);
             }
             Err(error) => {

@@ -29,9 +29,11 @@ impl Monitor {
         if self.ending.is_some() {
             return Err(Error::failed("the pod is ending"));
         }
-        self.owner = None;
         self.status.committed = true;
         self.publish_sandbox();
+        // A pod whose records cannot be written would be gone with its monitor: then it is its maker's still.
+        self.write_records().inspect_err(|_| self.status.committed = false)?;
+        self.owner = None;
         Ok(())
     }
 
@@ -124,7 +126,7 @@ impl Monitor {
         self.connections.clear();
         self.listener = None;
         self.release_bridge();
-        shared::leave_monitors(&self.host, &self.layout)
+        shared::leave_monitors(&self.host, &self.layout, &self.among)
     }
 
     /// Takes the bridge down if this pod was its last, after the idle time in which the next one would find it. The

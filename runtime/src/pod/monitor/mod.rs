@@ -29,9 +29,7 @@ mod serve;
 mod start;
 mod streams;
 
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 
 use container::Container;
 use deadlines::Deadlines;
@@ -41,9 +39,9 @@ use exec::ExecProcess;
 use sandbox::Sandbox;
 use serve::Connections;
 
-use super::record;
+use super::{record, shared};
 use crate::cgroup::Layout;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::sys::epoll::{Epoll, Interest, Ready};
 use crate::sys::signal::{self, Received, Signals};
@@ -112,6 +110,7 @@ struct Monitor {
     me: record::ProcessId,
     /// Held for the monitor's life: whoever gets it knows that there is no monitor.
     _lock: OwnedFd,
+    among: shared::AmongMonitors,
     epoll: Epoll,
     signals: Signals,
     listener: Option<OwnedFd>,
@@ -128,6 +127,8 @@ struct Monitor {
     facts: std::collections::VecDeque<super::policy::Event>,
     /// The sequence number of the last change.
     sequence: u64,
+    /// Which records of the pod's own are behind what is known.
+    unwritten: publish::Unwritten,
     /// The next container's slot.
     next_slot: u32,
     /// The connection that undoes the pod by closing, until it commits.
@@ -169,20 +170,23 @@ impl Monitor {
         start::settle(&host, &layout)?;
         let state = host.pod_state_dir(id);
         start::make_state_dir(&state)?;
-        let lock = daemon::lock_new(&record::lock_path(&host, id))?.ok_or_else(|| {
-            Error::new(ErrorKind::Exists, "the pod has a monitor already: its lock is there")
-        })?;
+        let among = shared::AmongMonitors::join(&host)?;
         let epoll = Epoll::new()?;
         let signals = Signals::open()?;
         epoll.add(&signals, Token::Signals.pack(), Interest::Read)?;
-        // Made before the move into the pod's network: a socket made there shows in the pod's /proc/net/unix.
+        // Made before the move into the pod's network: a socket made there shows in the pod's /proc/net/unix. And before
+        // the lock: who sees that can connect.
         let listener = socket::listen(&state, super::client::SOCKET)?;
         epoll.add(&listener, Token::Listener.pack(), Interest::Read)?;
+        let lock = daemon::lock_new(&record::lock_path(&host, id))?.ok_or_else(|| {
+            Error::new(ErrorKind::Exists, "the pod has a monitor already: its lock is there")
+        })?;
         let mut monitor = Self {
             me: start::own_process()?,
             id: id.into(),
             host,
             _lock: lock,
+            among,
             epoll,
             signals,
             listener: Some(listener),
@@ -196,6 +200,7 @@ impl Monitor {
             driver: None,
             facts: std::collections::VecDeque::new(),
             sequence: 0,
+            unwritten: publish::Unwritten::default(),
             next_slot: 0,
             owner: None,
             ending: None,
@@ -263,6 +268,10 @@ impl Monitor {
             deadlines::Due::HangUp(pid) => self.kill_exec(pid),
             // The policy is told the time in every round.
             deadlines::Due::Policy => self.facts.push_back(super::policy::Event::Tick),
+            deadlines::Due::Records => {
+                let written = self.write_records();
+                self.keep(written);
+            }
         }
     }
 
@@ -281,18 +290,5 @@ impl Monitor {
 
     fn container_dir(&self, container: &str) -> std::path::PathBuf {
         record::container_dir(&self.host, &self.id, container)
-    }
-
-    /// Writes `live.json`: which processes are the pod's, for whoever finds the monitor dead.
-    fn write_live(&self) -> Result<()> {
-        let running = |container: &Container| Some((container.spec.id.clone(), container.host_process()?));
-        let live = record::Live {
-            version: record::Version,
-            monitor: self.me,
-            init: self.sandbox.as_ref().and_then(Sandbox::init_process),
-            containers: self.containers.iter().filter_map(running).collect::<BTreeMap<_, _>>(),
-            netns_link: self.sandbox.as_ref().and_then(|sandbox| sandbox.netns_link().map(Path::to_owned)),
-        };
-        record::write(&record::live_path(&self.host, &self.id), &live).context(|| "live.json")
     }
 }

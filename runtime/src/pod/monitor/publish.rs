@@ -1,13 +1,34 @@
 //! What changed goes to disk, then to whoever watches.
 //!
-//! Invariant: sequence numbers grow by one with each change, and an event is sent after its record is on disk, so
-//! that who misses the event finds the record.
+//! Invariants: sequence numbers grow by one with each change, and an event is sent after its record is on disk, so
+//! that who misses the event finds the record. A pod that nobody has committed to is undone whole when its maker goes:
+//! its records may lag behind by [`LAG`], which saves most creates all but the last of them, and the commit waits for
+//! all of them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
 
 use super::Monitor;
+use super::container::Container;
+use super::deadlines::Due;
 use super::end::Ending;
-use crate::error::Result;
+use super::sandbox::Sandbox;
+use crate::error::{Context, Result};
 use crate::pod::protocol::{Change, Event, Message, Snapshot};
 use crate::pod::record;
+
+/// How long what happens to a pod that is not committed yet may stay unseen by others.
+const LAG: Duration = Duration::from_millis(100);
+
+/// Which of the pod's own records are behind; a container knows of its own.
+#[derive(Debug, Default)]
+pub(super) struct Unwritten {
+    /// `live.json`.
+    live: bool,
+    /// `status.json`.
+    status: bool,
+}
 
 impl Monitor {
     /// The container in `slot` changed.
@@ -19,9 +40,9 @@ impl Monitor {
         let sequence = self.sequence;
         let Some(container) = self.container(slot) else { return };
         container.changed = sequence;
+        container.unwritten = true;
         let status = container.status.clone();
-        let path = self.container_dir(&status.id).join("status.json");
-        self.keep(record::write(&path, &status.record));
+        self.record_soon();
         self.send_change(Change::Container(Box::new(status)));
     }
 
@@ -31,9 +52,60 @@ impl Monitor {
             return;
         }
         self.sequence += 1;
-        let path = record::sandbox_status_path(&self.host, &self.id);
-        self.keep(record::write(&path, &self.status));
+        self.unwritten.status = true;
+        self.record_soon();
         self.send_change(Change::Sandbox(Box::new(self.status.clone())));
+    }
+
+    /// The pod has other processes, or another link in /run/netns, than before; what comes of it is published next.
+    pub(super) fn processes_changed(&mut self) {
+        self.unwritten.live = true;
+    }
+
+    /// Writes what is behind: at once, or for a pod that is still its maker's, before others can wonder.
+    fn record_soon(&mut self) {
+        if self.owner.is_none() {
+            let written = self.write_records();
+            self.keep(written);
+        } else if self.deadlines.get(Due::Records).is_none() {
+            self.deadlines.set_after(Due::Records, LAG);
+        }
+    }
+
+    /// Writes every record that is behind, the pod's status last. What could not be written stays behind.
+    pub(super) fn write_records(&mut self) -> Result<()> {
+        self.deadlines.cancel(Due::Records);
+        if self.is_vanishing() {
+            return Ok(());
+        }
+        if self.unwritten.live {
+            self.write_live()?;
+            self.unwritten.live = false;
+        }
+        let (host, pod) = (&self.host, &self.id);
+        for container in self.containers.iter_mut().filter(|container| container.unwritten) {
+            let folder = record::container_dir(host, pod, &container.spec.id);
+            record::write(&folder.join("status.json"), &container.status.record)?;
+            container.unwritten = false;
+        }
+        if self.unwritten.status {
+            record::write(&record::sandbox_status_path(&self.host, &self.id), &self.status)?;
+            self.unwritten.status = false;
+        }
+        Ok(())
+    }
+
+    /// Writes `live.json`: which processes are the pod's, for whoever finds the monitor dead.
+    fn write_live(&self) -> Result<()> {
+        let running = |container: &Container| Some((container.spec.id.clone(), container.host_process()?));
+        let live = record::Live {
+            version: record::Version,
+            monitor: self.me,
+            init: self.sandbox.as_ref().and_then(Sandbox::init_process),
+            containers: self.containers.iter().filter_map(running).collect::<BTreeMap<_, _>>(),
+            netns_link: self.sandbox.as_ref().and_then(|sandbox| sandbox.netns_link().map(Path::to_owned)),
+        };
+        record::write(&record::live_path(&self.host, &self.id), &live).context(|| "live.json")
     }
 
     /// A container is forgotten.

@@ -227,7 +227,7 @@ impl Monitor {
         self.status.state = SandboxState::Ready;
         self.status.ready_at = record::now();
         self.status.ips = ips;
-        self.write_live()?;
+        self.processes_changed();
         self.publish_sandbox();
         Ok(())
     }

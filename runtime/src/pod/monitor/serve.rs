@@ -295,7 +295,7 @@ impl Monitor {
             Op::CreateSandbox(spec) => self.create_sandbox(*spec),
             Op::Policy(policy) => self.adopt_policy(*policy),
             Op::Commit => self.commit(),
-            Op::Create(spec) => self.create_container(*spec, None).map(drop),
+            Op::Create(spec) => self.create_container(*spec),
             Op::Kill { container, signal, all } => self.signal_container(&container, signal, all),
             Op::Update { container, resources } => self.update_container(&container, &resources),
             Op::Resize { container, rows, columns } => self.resize_container(&container, rows, columns),

@@ -12,22 +12,24 @@ use crate::cgroup::{Join, Layout};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::pod::record::ProcessId;
-use crate::pod::shared;
+use crate::pod::shared::{self, AmongMonitors};
 use crate::sys::{daemon, socket};
 
 /// How much the monitor is spared when memory runs out: it is small, and its pod dies with it.
 const OOM_SCORE_ADJUST: i32 = -998;
 
-/// Starts the monitor of pod `id`; the socket owns the pod until it says `commit`.
-pub(in crate::pod) fn spawn(host: &Host, id: &str, host_pid: bool) -> Result<OwnedFd> {
+/// Starts the monitor of pod `id`; the socket owns the pod until it says `commit`. Until the monitor has spoken its
+/// client stands for it among the others.
+pub(in crate::pod) fn spawn(host: &Host, id: &str, host_pid: bool) -> Result<(OwnedFd, AmongMonitors)> {
     let (ours, theirs) = socket::pair()?;
     let layout = Layout::detect()?;
+    let among = AmongMonitors::join(host)?;
     // Born in its own cgroup, so that no session's or unit's end takes it along.
     shared::join_monitors(host, &layout, |join| {
         let unified = join.unified.as_ref().map(AsFd::as_fd);
         daemon::launch(&["podrun", "monitor", id], theirs.as_fd(), unified, !host_pid).map_err(Error::from)
     })?;
-    Ok(ours)
+    Ok((ours, among))
 }
 
 /// Leaves the maker's v1 cgroups (it was born outside the unified one), and takes what protection from the OOM

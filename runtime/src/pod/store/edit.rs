@@ -29,19 +29,8 @@ const GENERATE_TRIES: usize = 16;
 #[derive(Debug)]
 pub struct Guard(#[expect(dead_code, reason = "held for its flock")] File);
 
-/// Makes a pod's records and reserves its name; `pod` gets its name (if that is generated), its uid and
-/// its creation time.
-pub fn create(host: &Host, pod: &mut Pod) -> Result<(Sandbox, Guard)> {
-    let (id, guard) = begin(host)?;
-    let made = fill(host, &id, pod).inspect_err(|_| {
-        // Nothing but our own first files is there. The error that led here is the one to tell.
-        let _ = remove_folders(host, &id);
-    })?;
-    Ok((made, guard))
-}
-
-/// Makes the folder of a new pod in the state dir, and holds it.
-fn begin(host: &Host) -> Result<(String, Guard)> {
+/// Draws the id of a new pod, makes its folder in the state dir, and holds it.
+pub fn begin(host: &Host) -> Result<(String, Guard)> {
     loop {
         let id = draw_id()?;
         make_folder(&host.pod_state_dir(&id), 0o711, host)?;
@@ -51,7 +40,9 @@ fn begin(host: &Host) -> Result<(String, Guard)> {
     }
 }
 
-fn fill(host: &Host, id: &str, pod: &mut Pod) -> Result<Sandbox> {
+/// Makes the records of the pod `id`, which the caller holds, and reserves its name; `pod` gets its name (if that is
+/// generated), its uid and its creation time. What was made of one that failed is the caller's to [`remove`].
+pub fn fill(host: &Host, id: &str, pod: &mut Pod) -> Result<Sandbox> {
     make_folder(&host.pod_root(id), 0o700, host)?;
     let generated = pod.metadata.name.is_empty();
     let created_at = record::now();
@@ -167,6 +158,8 @@ pub(in crate::pod) fn mark(host: &Host, id: &str) -> Result<()> {
 
 /// Removes that folder: nothing of this pod is alive or under way.
 pub(in crate::pod) fn unmark(host: &Host, id: &str) -> Result<()> {
+    // The lock before the socket beside it: where there is no lock nobody looks for a monitor.
+    let _ = std::fs::remove_file(record::lock_path(host, id));
     remove_tree(&host.state_dir.join("pods"), id.as_bytes())
 }
 

@@ -20,6 +20,12 @@ fn pod(name: &str) -> Pod {
     .unwrap()
 }
 
+fn create(host: &Host, pod: &mut Pod) -> Result<(Sandbox, Guard)> {
+    let (id, guard) = begin(host)?;
+    let made = fill(host, &id, pod).inspect_err(|_| remove(host, &id).unwrap())?;
+    Ok((made, guard))
+}
+
 #[test]
 fn a_pod_is_made_found_and_removed_without_a_trace() {
     let (_dir, host) = host();
