@@ -85,11 +85,11 @@ peers: ## a root below target/peers with today's crun, runc, podman and containe
 	@scripts/critest.sh target/critest
 
 # Made only when it is not there, so that `sudo make install` after `make build` needs no Rust of root's.
-target/podrun:
+target/podrun target/NOTICES &:
 	@$(MAKE) build
 
 .PHONY: install
-install: target/podrun ## what `make build` made: binary, podrun-oci link, man pages, completions below DESTDIR and PREFIX
+install: target/podrun target/NOTICES ## what `make build` made: binary, podrun-oci link, man pages, completions below DESTDIR and PREFIX
 	install -D -m 755 target/podrun '$(DESTDIR)$(PREFIX)/bin/podrun'
 	ln -sf podrun '$(DESTDIR)$(PREFIX)/bin/podrun-oci'
 	install -d '$(DESTDIR)$(PREFIX)/share/man/man1'
