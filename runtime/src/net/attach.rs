@@ -256,8 +256,9 @@ fn give_back(host: &Host, attachment: &NetworkAttachment) -> Result<()> {
 /// short a time ago the last pod left. The caller is in the host's network namespace.
 pub fn remove_abandoned_bridge(host: &Host, now: bool) -> Result<()> {
     let network = Network::new(&host.network)?;
-    if !LeaseFolder::new(&host.state_dir, &network.name).exists() {
-        return Ok(());
+    let folder = LeaseFolder::new(&host.state_dir, &network.name);
+    if !folder.exists() {
+        return folder.finish_clearing();
     }
     let idle = if now { Duration::ZERO } else { Duration::from_secs(host.network.idle_seconds) };
     remove_idle(&mut HostSockets::open(host)?, host, idle).map(drop).context(|| "network")

@@ -50,6 +50,16 @@ impl LeaseFolder {
         self.path("leases").exists()
     }
 
+    /// Removes what a clearing that was cut off has left: the leases are the first to go.
+    pub(super) fn finish_clearing(&self) -> Result<()> {
+        if !self.0.is_dir() {
+            return Ok(());
+        }
+        let locked = self.lock()?;
+        // Who came meanwhile has leases by now.
+        if self.exists() { Ok(()) } else { locked.clear() }
+    }
+
     /// Locks the leases and reads them; the folder is made where it is missing.
     pub(super) fn lock(&self) -> Result<Locked> {
         let lock = loop {

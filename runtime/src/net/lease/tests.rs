@@ -1,6 +1,23 @@
 use proptest::prelude::*;
 
 use super::*;
+
+#[test]
+fn a_clearing_that_was_cut_off_is_finished() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = LeaseFolder::new(dir.path(), "podrun0");
+    folder.finish_clearing().unwrap();
+    for left in [&["sysctls", "lock"][..], &["lock"], &[]] {
+        fs::create_dir_all(dir.path().join("net/podrun0")).unwrap();
+        left.iter().for_each(|name| fs::write(folder.path(name), "").unwrap());
+        folder.finish_clearing().unwrap();
+        assert!(!dir.path().join("net").exists(), "{left:?}");
+    }
+    folder.lock().unwrap().save().unwrap();
+    folder.finish_clearing().unwrap();
+    assert!(folder.exists(), "leases are no remains");
+}
+
 use crate::host::NetworkConfig;
 
 fn network(subnet: &str) -> Network {
