@@ -100,7 +100,8 @@ fn follow(
         };
         // Whether they are over is asked before they are read: what a container wrote last is on disk
         // before its end is.
-        let over = sources.iter().all(|source| is_over(&entry, &source.container));
+        let alive = store::is_alive(&context.host, &entry.id);
+        let over = !alive || sources.iter().all(|source| is_over(&entry, &source.container));
         for source in sources.iter_mut() {
             source.print(printer)?;
             source.watched = source.watched || changes.directory(&source.directory)?;
@@ -115,7 +116,7 @@ fn follow(
 /// Whether `container` will not write any more: its pod is over, or it ended and is not restarted.
 fn is_over(entry: &PodEntry, container: &str) -> bool {
     let pod = &entry.pod;
-    if !entry.alive || matches!(pod.status.phase, Some(PodPhase::Succeeded | PodPhase::Failed)) {
+    if matches!(pod.status.phase, Some(PodPhase::Succeeded | PodPhase::Failed)) {
         return true;
     }
     let ended = target::status(pod, container).and_then(|status| match &status.state {

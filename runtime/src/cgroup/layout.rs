@@ -4,10 +4,12 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Context as _, Result};
 
 /// The controllers that podrun sets or reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Controller {
     Cpu,
     Cpuset,
@@ -38,7 +40,7 @@ impl Controller {
 }
 
 /// A v1 hierarchy.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Hierarchy {
     /// Where it is mounted.
     pub(super) mount: PathBuf,
@@ -49,7 +51,7 @@ pub(super) struct Hierarchy {
 }
 
 /// The unified hierarchy.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Unified {
     /// Where it is mounted.
     pub(super) mount: PathBuf,
@@ -57,8 +59,8 @@ pub(super) struct Unified {
     pub(super) controllers: Vec<Controller>,
 }
 
-/// Which hierarchies this host mounts; read once per process.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Which hierarchies this host mounts; read once, and handed on to the processes that one starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layout {
     pub(super) v1: Vec<Hierarchy>,
     pub(super) unified: Option<Unified>,

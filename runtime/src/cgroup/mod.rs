@@ -309,7 +309,7 @@ fn make_directory(directory: &Path) -> Result<()> {
     let mut tried = 0;
     loop {
         let made = match std::fs::create_dir(directory) {
-            Err(error) if error.kind() == Io::NotFound => std::fs::create_dir_all(directory),
+            Err(error) if error.kind() == Io::NotFound => make_with_parent(directory),
             other => other,
         };
         tried += 1;
@@ -322,6 +322,16 @@ fn make_directory(directory: &Path) -> Result<()> {
             }
         }
     }
+}
+
+/// Most often it is the pod's cgroup alone that is missing above a container's.
+fn make_with_parent(directory: &Path) -> std::io::Result<()> {
+    if let Some(parent) = directory.parent()
+        && std::fs::create_dir(parent).is_ok()
+    {
+        return std::fs::create_dir(directory);
+    }
+    std::fs::create_dir_all(directory)
 }
 
 /// A new v1 cpuset has no CPU and no memory node, and takes no task until it has: it gets its parent's.

@@ -63,20 +63,30 @@ fn mount_points(host: &Host) -> PathBuf {
 /// Makes the directories of the container `cid` on top of `layers`, the lowest first. What an
 /// earlier attempt of the same id wrote is gone afterwards.
 pub fn prepare(host: &Host, cid: &str, layers: &[ChainId]) -> Result<Snapshot> {
+    make(host, cid)?;
+    prepared(host, cid, layers)
+}
+
+/// Makes the directories alone, for whoever asks for the snapshot by [`prepared`] later.
+pub fn make(host: &Host, cid: &str) -> Result<()> {
+    make_fresh(host, cid).context(|| format!("snapshot {}", snapshot_dir(host, cid).display()))
+}
+
+/// The snapshot of the container `cid`, whose directories are made, on top of `layers`.
+pub fn prepared(host: &Host, cid: &str, layers: &[ChainId]) -> Result<Snapshot> {
     if layers.len() > LAYERS_MAX {
         return Err(Error::new(
             ErrorKind::Image,
             format!("the image has {} layers, overlayfs takes {LAYERS_MAX}", layers.len()),
         ));
     }
-    let dir = snapshot_dir(host, cid);
-    make_fresh(host, cid).context(|| format!("snapshot {}", dir.display()))?;
     let base = mount_points(host);
     if !base.is_dir() {
         make_mount_points(host)?;
     }
     let mut lower: Vec<PathBuf> = layers.iter().rev().map(|layer| layer_dir(host, layer)).collect();
     lower.push(base);
+    let dir = snapshot_dir(host, cid);
     Ok(Snapshot { upper: dir.join("upper"), work: dir.join("work"), lower })
 }
 

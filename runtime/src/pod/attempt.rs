@@ -20,7 +20,7 @@ use super::sandbox;
 use super::volume::{self, Source};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
-use crate::image::Image;
+use crate::image::{Image, snapshot};
 use crate::sys::inside;
 
 /// Bytes of a log file before it is rotated: a kubelet's containerLogMaxSize.
@@ -105,17 +105,21 @@ fn random(bytes: &mut [u8]) -> Result<()> {
     File::open("/dev/urandom").and_then(|mut source| source.read_exact(bytes)).context(|| "/dev/urandom")
 }
 
-/// Makes the folder of the attempt `id` of a container in the pod `pod`: the sign by which whatever else is made for
-/// it, its snapshot first of all, is found and removed.
-pub fn begin(host: &Host, pod: &str, id: &str) -> Result<()> {
-    let folder = record::container_dir(host, pod, id);
+/// Draws the id of an attempt of a container in the pod `pod`, and makes its directories: its folder first, the sign by
+/// which whatever else is made for it, its snapshot first of all, is found and removed.
+pub fn begin(host: &Host, pod: &str) -> Result<String> {
+    let id = draw_id()?;
+    let folder = record::container_dir(host, pod, &id);
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
-    made.context(|| format!("mkdir {}", folder.display()))
+    made.context(|| format!("mkdir {}", folder.display()))?;
+    snapshot::make(host, &id).inspect_err(|_| give_up(host, pod, &id))?;
+    Ok(id)
 }
 
 /// Removes what [`begin`] and [`prepare`] have made: only files of ours are in it so far.
 pub fn give_up(host: &Host, pod: &str, id: &str) {
     // The error that led here is the one to tell.
+    let _ = snapshot::remove(host, id);
     let _ = std::fs::remove_dir_all(record::container_dir(host, pod, id));
 }
 

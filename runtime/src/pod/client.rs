@@ -8,10 +8,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::protocol::{
-    ContainerSpec, DESCRIPTORS_MAX, Event, Exec, Exit, FRAME_MAX, Message, Op, Policy, Reply, Request,
+    ContainerSpec, DESCRIPTORS_MAX, Event, Exec, Exit, FRAME_MAX, Maker, Message, Op, Policy, Reply, Request,
     SandboxSpec, Snapshot, Streams, VERSION,
 };
 use super::shared::AmongMonitors;
+use crate::cgroup::Layout;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::sys::{pidfd, socket};
@@ -77,11 +78,15 @@ impl Monitor {
     /// Starts the pod's monitor and owns the pod until [`Monitor::commit`]: if this connection closes before, the
     /// monitor undoes everything and exits. Returns while it is starting; whether it did, the next call tells.
     pub fn spawn(host: &Host, id: &str, host_pid: bool) -> Result<Self> {
+        let layout = Layout::detect()?;
         let (socket, among) =
-            super::monitor::spawn(host, id, host_pid).context(|| "start the pod's monitor")?;
+            super::monitor::spawn(host, &layout, id, host_pid).context(|| "start the pod's monitor")?;
         let mut monitor = Self::new(socket);
         monitor.among = Some(among);
-        monitor.send_ahead(Op::Hello { version: VERSION, host: Some(Box::new(host.clone())) })?;
+        monitor.send_ahead(Op::Hello {
+            version: VERSION,
+            maker: Some(Box::new(Maker { host: host.clone(), layout })),
+        })?;
         Ok(monitor)
     }
 
@@ -93,7 +98,7 @@ impl Monitor {
         })?;
         let mut monitor = Self::new(socket);
         let deadline = Instant::now() + ANSWERS_WITHIN;
-        match monitor.call_until(Op::Hello { version: VERSION, host: None }, Some(deadline))? {
+        match monitor.call_until(Op::Hello { version: VERSION, maker: None }, Some(deadline))? {
             (Reply::Hello { version, .. }, _) if version == VERSION => Ok(monitor),
             (Reply::Hello { version, .. }, _) => Err(Error::new(
                 ErrorKind::Unsupported,

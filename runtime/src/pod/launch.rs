@@ -14,7 +14,7 @@ use super::policy::{ContainerPhase, ImageFact, PodState, Progress, StartFailure,
 use super::protocol::{Change, Op, Policy, PolicyImage};
 use super::record::{self, Live, Sandbox, SandboxStatus};
 use super::store::{self, PodEntry};
-use super::{namespaces, recovery, sandbox, shared, volume};
+use super::{attempt, namespaces, recovery, sandbox, shared, volume};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::image::{Image, ImageStore, Reference};
@@ -131,8 +131,11 @@ fn hand_over(
     volume::prepare(host, &sandbox.id, pod)?;
     let leased: Vec<&Image> = images.values().map(|ready| &ready.image).collect();
     ImageStore::open(host)?.lease(&sandbox.id, &leased)?;
+    let first = |container: &String| Ok((container.clone(), attempt::begin(host, &sandbox.id)?));
+    let first_attempts = images.keys().map(first).collect::<Result<_>>()?;
     let images = images.iter().map(|(container, ready)| (container.clone(), policy_image(ready))).collect();
-    monitor.send_ahead(Op::Policy(Box::new(Policy { pod: Box::new(pod.clone()), images })))?;
+    let policy = Policy { pod: Box::new(pod.clone()), images, first_attempts };
+    monitor.send_ahead(Op::Policy(Box::new(policy)))?;
     Ok(warnings)
 }
 

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::manifest::Pod;
 use super::policy::ImageFact;
 use super::record::{ContainerStatusRecord, SandboxStatus};
+use crate::cgroup::Layout;
 use crate::error::{Error, ErrorKind};
 use crate::host::Host;
 use crate::image::Image;
@@ -52,7 +53,7 @@ pub enum Op {
         /// The client's [`VERSION`].
         version: u32,
         /// Set by the spawning client only.
-        host: Option<Box<Host>>,
+        maker: Option<Box<Maker>>,
     },
     /// A snapshot now, then each later change as an event. `from` is the last sequence number already seen: changes
     /// up to it are left out of what follows (0: none seen).
@@ -144,6 +145,15 @@ pub enum Op {
     },
     /// Ends the pod at once, deletes its records, and exits.
     RemoveSandbox,
+}
+
+/// What a monitor is told by the process that starts it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Maker {
+    /// Where the host's trees are.
+    pub host: Host,
+    /// Its cgroups: the table of mounts is long to read.
+    pub layout: Layout,
 }
 
 /// A monitor's frame.
@@ -391,6 +401,9 @@ pub struct Policy {
     pub pod: Box<Pod>,
     /// Each container's name and what it runs from.
     pub images: BTreeMap<String, PolicyImage>,
+    /// The id of each container's first attempt, for which the maker has made the directories while the monitor made
+    /// the sandbox.
+    pub first_attempts: BTreeMap<String, String>,
 }
 
 /// The image of one container of a [`Policy`].

@@ -34,8 +34,6 @@ pub struct PodEntry {
     pub status: SandboxStatus,
     /// The v1 Pod: what was asked for with its status.
     pub pod: Pod,
-    /// Whether its monitor runs.
-    pub alive: bool,
 }
 
 impl PodEntry {
@@ -116,7 +114,7 @@ fn load(host: &Host, id: &str, namespace: &str, name: &str) -> Option<PodEntry> 
     name.clone_into(&mut pod.metadata.name);
     namespace.clone_into(&mut pod.metadata.namespace);
     if let Some(state) = status.pod_state() {
-        pod = policy::observed(&pod, &state);
+        pod = policy::observed(pod, &state);
     } else {
         pod.status.phase = Some(PodPhase::Pending);
     }
@@ -125,16 +123,7 @@ fn load(host: &Host, id: &str, namespace: &str, name: &str) -> Option<PodEntry> 
         pod.status.reason = "RecordUnreadable".into();
         pod.status.message = why;
     }
-    let alive = is_alive(host, id);
-    Some(PodEntry {
-        id: id.into(),
-        namespace: namespace.into(),
-        name: name.into(),
-        sandbox,
-        status,
-        pod,
-        alive,
-    })
+    Some(PodEntry { id: id.into(), namespace: namespace.into(), name: name.into(), sandbox, status, pod })
 }
 
 /// The v1 Pod that was asked for, with what the system set when it was made.

@@ -8,6 +8,7 @@
 pub mod daemon;
 pub mod dir;
 pub mod epoll;
+pub mod host;
 pub mod inside;
 pub mod interrupt;
 pub mod netlink;

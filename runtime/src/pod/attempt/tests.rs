@@ -68,8 +68,8 @@ impl Case {
             facts: &facts,
         };
         let rootfs = inside::open_host(&self.rootfs).unwrap();
-        begin(&self.host, &sandbox.id, "c1").unwrap();
-        prepare("c1", &inputs, rootfs.as_fd()).inspect_err(|_| give_up(&self.host, &sandbox.id, "c1"))
+        let id = begin(&self.host, &sandbox.id).unwrap();
+        prepare(&id, &inputs, rootfs.as_fd()).inspect_err(|_| give_up(&self.host, &sandbox.id, &id))
     }
 }
 
@@ -96,7 +96,7 @@ fn volumes_are_descriptors_in_memory_and_paths_on_disk() {
         mounts.iter().find(|mount| mount.destination() == Path::new(at)).unwrap().source().clone().unwrap()
     };
     assert_eq!(source(&prepared.spec, "/v"), descriptor(&prepared.sources[0]));
-    let folder = case.host.root.join("pods").join("a".repeat(64)).join("containers/c1");
+    let folder = record::container_dir(&case.host, &"a".repeat(64), &prepared.container.id);
     assert!(!folder.join("config.json").exists(), "its process is on its way before its records are written");
     prepared.records.write().unwrap();
     let on_disk = Spec::load(folder.join("config.json")).unwrap();

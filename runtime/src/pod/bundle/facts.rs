@@ -8,6 +8,7 @@ use std::path::Path;
 use oci_spec::runtime::{Capability, LinuxDevice, LinuxDeviceBuilder, LinuxDeviceType};
 
 use crate::cgroup::Layout;
+use crate::sys::host;
 
 /// Folders of /dev that a container has of its own.
 const OWN_FOLDERS: [&str; 5] = ["pts", "shm", "mqueue", "fd", ".udev"];
@@ -32,20 +33,12 @@ impl Facts {
     pub fn read(privileged: bool, layout: &Layout) -> Self {
         Self {
             unified_memory: layout.carries_unified("memory"),
-            memory: memory(),
+            memory: host::memory(),
             capabilities: capabilities(),
             throttles: throttles(),
             devices: if privileged { devices(Path::new("/dev")) } else { Vec::new() },
         }
     }
-}
-
-fn memory() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok());
-    kib.map_or(0, |kib: u64| kib.saturating_mul(1024))
 }
 
 fn capabilities() -> HashSet<Capability> {

@@ -27,6 +27,7 @@ use crate::sys::daemon;
 pub(super) struct Driver {
     pod: Box<Pod>,
     images: BTreeMap<String, PolicyImage>,
+    first_attempts: BTreeMap<String, String>,
     sandbox: Sandbox,
     host_facts: Facts,
     state: PodState,
@@ -63,6 +64,7 @@ impl Monitor {
         self.driver = Some(Driver {
             pod: policy.pod,
             images: policy.images,
+            first_attempts: policy.first_attempts,
             sandbox: record,
             host_facts: Facts::read(privileged, &self.layout),
             state,
@@ -166,9 +168,11 @@ impl Monitor {
             container.ok_or_else(|| Error::failed(format!("no container `{name}` in the pod")))?;
         let image =
             &driver.images.get(name).ok_or_else(|| Error::failed(format!("no image for `{name}`")))?.image;
-        let id = attempt::draw_id()?;
-        attempt::begin(&self.host, &self.id, &id)?;
-        let rootfs = snapshot::prepare(&self.host, &id, &image.layers).and_then(|made| made.mount());
+        let id = match driver.first_attempts.get(name) {
+            Some(id) if attempt == 0 => id.clone(),
+            _ => attempt::begin(&self.host, &self.id)?,
+        };
+        let rootfs = snapshot::prepared(&self.host, &id, &image.layers).and_then(|made| made.mount());
         let prepared = rootfs.and_then(|rootfs| {
             let inputs = attempt::Inputs {
                 host: &self.host,
@@ -182,10 +186,7 @@ impl Monitor {
             Ok((attempt::prepare(&id, &inputs, rootfs.as_fd())?, rootfs))
         });
         prepared
-            .inspect_err(|_| {
-                drop(snapshot::remove(&self.host, &id));
-                attempt::give_up(&self.host, &self.id, &id);
-            })
+            .inspect_err(|_| attempt::give_up(&self.host, &self.id, &id))
             .context(|| format!("container `{name}`"))
     }
 

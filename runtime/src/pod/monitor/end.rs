@@ -123,6 +123,7 @@ impl Monitor {
         }
         let enders = std::mem::take(&mut self.enders);
         self.answer_all(enders, &Ok(()));
+        self.connections.flush(&self.epoll);
         self.connections.clear();
         self.listener = None;
         self.release_bridge();

@@ -39,6 +39,7 @@ use exec::ExecProcess;
 use sandbox::Sandbox;
 use serve::Connections;
 
+use super::protocol::Maker;
 use super::{record, shared};
 use crate::cgroup::Layout;
 use crate::error::{Error, ErrorKind, Result};
@@ -146,13 +147,13 @@ struct Monitor {
 /// `podrun monitor ID` calls this first of all.
 pub fn run(id: &str) -> Result<()> {
     let socket = daemon::detach()?;
-    let (host, first) = serve::first_request(socket.as_fd())?;
+    let (Maker { host, layout }, first) = serve::first_request(socket.as_fd())?;
     // Nobody reads this process's streams; the pod's folder is where someone will look.
     let log = host.pod_root(id).join(LOG);
     std::panic::set_hook(Box::new(move |panic| drop(start::append(&log, &format!("{panic}\n")))));
     let log = host.pod_root(id).join(LOG);
     let answer = stream::duplicate(socket.as_fd())?;
-    let started = Monitor::start(host, id, socket, &first);
+    let started = Monitor::start(host, layout, id, socket, &first);
     if let Err(error) = &started {
         serve::refuse(answer.as_fd(), &first, error);
     }
@@ -165,8 +166,7 @@ pub fn run(id: &str) -> Result<()> {
 }
 
 impl Monitor {
-    fn start(host: Host, id: &str, client: OwnedFd, hello: &serve::Hello) -> Result<Self> {
-        let layout = Layout::detect()?;
+    fn start(host: Host, layout: Layout, id: &str, client: OwnedFd, hello: &serve::Hello) -> Result<Self> {
         start::settle(&host, &layout)?;
         let state = host.pod_state_dir(id);
         start::make_state_dir(&state)?;
@@ -228,6 +228,7 @@ impl Monitor {
                 self.deadline(due);
             }
             self.drive();
+            self.connections.flush(&self.epoll);
             self.hang_up_lost();
             if self.may_finish() {
                 return self.finish();

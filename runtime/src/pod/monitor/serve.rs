@@ -9,8 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::{Monitor, Token};
 use crate::error::{Error, ErrorKind, Result};
-use crate::host::Host;
-use crate::pod::protocol::{FRAME_MAX, Failure, Message, Op, Reply, Request, VERSION};
+use crate::pod::protocol::{FRAME_MAX, Failure, Maker, Message, Op, Reply, Request, VERSION};
 use crate::sys::epoll::{Epoll, Interest, Ready};
 use crate::sys::{socket, stream};
 
@@ -93,16 +92,28 @@ impl Connections {
         self.open.clear();
     }
 
-    /// Queues a frame and sends what fits. False: the client is gone, or reads too little.
-    fn send(&mut self, epoll: &Epoll, number: u32, frame: Vec<u8>, descriptors: Vec<OwnedFd>) -> bool {
+    /// Queues a frame, which goes with all others of this round: a client woken by the first of them would take the
+    /// processor from this process before the last. False: the client reads too little.
+    fn queue(&mut self, number: u32, frame: Vec<u8>, descriptors: Vec<OwnedFd>) -> bool {
         let Some(connection) = self.open.get_mut(&number) else { return true };
         let unread: usize = connection.outgoing.iter().map(|frame| frame.bytes.len()).sum();
         if unread > UNREAD_MAX {
             return false;
         }
-        connection.outgoing.push_back(Outgoing { bytes: frame, sent: 0, descriptors });
-        // With something queued before it, epoll's word is awaited.
-        connection.outgoing.len() > 1 || connection.flush(epoll, number)
+        match connection.outgoing.back_mut() {
+            Some(last) if descriptors.is_empty() => last.bytes.extend_from_slice(&frame),
+            _ => connection.outgoing.push_back(Outgoing { bytes: frame, sent: 0, descriptors }),
+        }
+        true
+    }
+
+    /// Sends what is queued, as far as it fits. Where something did not fit before, epoll's word is awaited.
+    pub(super) fn flush(&mut self, epoll: &Epoll) {
+        for (number, connection) in &mut self.open {
+            if !connection.outgoing.is_empty() && !connection.blocked && !connection.flush(epoll, *number) {
+                self.lost.push(*number);
+            }
+        }
     }
 }
 
@@ -185,13 +196,13 @@ fn frame(message: &Message) -> Vec<u8> {
 }
 
 /// Waits for the spawning client's hello, which says where the host's trees are.
-pub(super) fn first_request(socket: BorrowedFd<'_>) -> Result<(Host, Hello)> {
+pub(super) fn first_request(socket: BorrowedFd<'_>) -> Result<(Maker, Hello)> {
     let mut header = [0; 4];
     read_exact(socket, &mut header)?;
     let mut body = vec![0; frame_length(header)?];
     read_exact(socket, &mut body)?;
     match parse(&body)? {
-        Request { id, op: Op::Hello { version, host: Some(host) } } => Ok((*host, Hello { id, version })),
+        Request { id, op: Op::Hello { version, maker: Some(maker) } } => Ok((*maker, Hello { id, version })),
         _ => Err(Error::new(ErrorKind::Usage, "the monitor's first request was no hello")),
     }
 }
@@ -337,9 +348,9 @@ impl Monitor {
         }
     }
 
-    /// Sends a message to one client.
+    /// Sends a message to one client, at the end of this round.
     pub(super) fn tell(&mut self, connection: u32, message: &Message, descriptors: Vec<OwnedFd>) {
-        if !self.connections.send(&self.epoll, connection, frame(message), descriptors) {
+        if !self.connections.queue(connection, frame(message), descriptors) {
             self.connections.lost.push(connection);
         }
     }

@@ -20,12 +20,16 @@ const OOM_SCORE_ADJUST: i32 = -998;
 
 /// Starts the monitor of pod `id`; the socket owns the pod until it says `commit`. Until the monitor has spoken its
 /// client stands for it among the others.
-pub(in crate::pod) fn spawn(host: &Host, id: &str, host_pid: bool) -> Result<(OwnedFd, AmongMonitors)> {
+pub(in crate::pod) fn spawn(
+    host: &Host,
+    layout: &Layout,
+    id: &str,
+    host_pid: bool,
+) -> Result<(OwnedFd, AmongMonitors)> {
     let (ours, theirs) = socket::pair()?;
-    let layout = Layout::detect()?;
     let among = AmongMonitors::join(host)?;
     // Born in its own cgroup, so that no session's or unit's end takes it along.
-    shared::join_monitors(host, &layout, |join| {
+    shared::join_monitors(host, layout, |join| {
         let unified = join.unified.as_ref().map(AsFd::as_fd);
         daemon::launch(&["podrun", "monitor", id], theirs.as_fd(), unified, !host_pid).map_err(Error::from)
     })?;

@@ -39,8 +39,7 @@ pub fn status(pod: &Pod, state: &PodState) -> PodStatus {
 }
 
 /// The pod with its status, and its deletion if that was asked for: what `get -o json` prints.
-pub fn observed(pod: &Pod, state: &PodState) -> Pod {
-    let mut pod = pod.clone();
+pub fn observed(mut pod: Pod, state: &PodState) -> Pod {
     pod.status = status(&pod, state);
     if let Some(deletion) = state.deletion {
         pod.metadata.deletion_timestamp = Some(deletion.due_at.into());

@@ -39,7 +39,7 @@ fn a_pod_is_made_found_and_removed_without_a_trace() {
     assert_eq!(shown.metadata.uid, sandbox.uid);
     assert_eq!(shown.status.phase, Some(PodPhase::Pending));
     assert_eq!(find(&host, "default", &sandbox.id[..10]).unwrap().id, sandbox.id);
-    assert!(!found.alive);
+    assert!(!is_alive(&host, &found.id));
     assert_eq!(find(&host, "other", "web").unwrap_err().kind(), ErrorKind::NotFound);
     std::fs::create_dir_all(&sandbox.log_dir).unwrap();
     remove(&host, &sandbox.id).unwrap();

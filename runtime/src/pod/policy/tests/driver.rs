@@ -163,7 +163,7 @@ impl Driver {
 
     /// READY STATUS RESTARTS, as `get pods` shows them.
     pub(super) fn row(&self) -> String {
-        let row = columns(&observed(&self.pod, &self.state), Time::from(self.now));
+        let row = columns(&observed(self.pod.clone(), &self.state), Time::from(self.now));
         format!("{} {} {}", row.ready, row.status, row.restarts)
     }
 

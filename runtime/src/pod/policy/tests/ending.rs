@@ -137,7 +137,7 @@ fn a_second_deletion_can_only_shorten_the_first() {
     assert_eq!(driver.wakes_in(), Some(8));
     assert_eq!(driver.delete(Some(3)), "");
     assert_eq!(driver.wakes_in(), Some(3));
-    let metadata = observed(&driver.pod, &driver.state).metadata;
+    let metadata = observed(driver.pod.clone(), &driver.state).metadata;
     assert_eq!(metadata.deletion_grace_period_seconds, Some(3));
     assert_eq!(metadata.deletion_timestamp, Some(Time::from(driver.now.plus_seconds(3))));
     assert_eq!(driver.delete(Some(0)), "kill a#0");
@@ -218,7 +218,7 @@ fn the_deadline_counts_from_the_start_of_the_pod_and_ends_it_with_grace() {
     assert_eq!(driver.wakes_in(), Some(40));
     assert_eq!(driver.after(40), "stop app#0");
     assert_eq!(driver.phase(), PodPhase::Failed);
-    let status = observed(&driver.pod, &driver.state).status;
+    let status = observed(driver.pod.clone(), &driver.state).status;
     assert_eq!(status.reason, "DeadlineExceeded");
     assert_eq!(status.message, "Pod was active on the node longer than the specified deadline");
     assert!(driver.journal().contains(&"DeadlineExceeded - x1".to_owned()));
@@ -249,7 +249,7 @@ fn a_pod_whose_monitor_was_lost_is_failed_and_says_so() {
     lose(&driver.pod, &mut driver.state, Loss::MonitorLost, driver.now);
     assert!(driver.state.is_finished());
     assert_eq!(driver.phase(), PodPhase::Failed);
-    assert_eq!(observed(&driver.pod, &driver.state).status.reason, "MonitorLost");
+    assert_eq!(observed(driver.pod.clone(), &driver.state).status.reason, "MonitorLost");
     assert_eq!(driver.row(), "0/2 MonitorLost 0");
     let Some(ContainerState::Terminated(ended)) = driver.container("app").state else { panic!() };
     assert_eq!((ended.exit_code, ended.reason.as_str()), (137, "MonitorLost"));
@@ -271,7 +271,7 @@ fn a_pod_without_a_record_is_unknown() {
     let manifest = pod(Always, "sidecar:s app");
     let driver = Driver::new(manifest.clone());
     let state = PodState::unknown(&manifest, "its record is missing", driver.now);
-    let seen = observed(&manifest, &state);
+    let seen = observed(manifest.clone(), &state);
     assert_eq!(seen.status.phase, Some(PodPhase::Unknown));
     assert_eq!(seen.status.message, "its record is missing");
     let row = columns(&seen, Time::from(driver.now));

@@ -279,7 +279,7 @@ impl World {
             Deed::Reload => {
                 let written = serde_json::to_vec(&self.state).expect("a state serialises");
                 self.state = serde_json::from_slice(&written).expect("and is read back");
-                let seen = observed(&self.pod, &self.state);
+                let seen = observed(self.pod.clone(), &self.state);
                 let written = serde_json::to_vec(&seen).expect("a pod with its status serialises");
                 assert_eq!(serde_json::from_slice::<Pod>(&written).expect("and is read back"), seen);
             }
