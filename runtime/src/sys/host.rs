@@ -3,7 +3,6 @@
 /// Bytes of memory that the kernel can use: /proc/meminfo's MemTotal, by sysinfo(2).
 pub fn memory() -> u64 {
     let info = rustix::system::sysinfo();
-    #[expect(clippy::unnecessary_cast, reason = "the kernel's unsigned long is not 64 bits everywhere")]
     let total = info.totalram as u64;
     total.saturating_mul(u64::from(info.mem_unit))
 }
