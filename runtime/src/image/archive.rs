@@ -97,6 +97,9 @@ impl<R: Read> TarStream<R> {
                     (Step::Again, consumed)
                 }
                 Ok(ParseEvent::End { consumed }) => (Step::End, consumed),
+                Err(_) if self.position == 0 => {
+                    return Err(Error::new(ErrorKind::Image, "it is no tar archive"));
+                }
                 Err(error) => return Err(wrong(format!("at byte {}: {error}", self.position))),
             };
             self.advance(consumed);

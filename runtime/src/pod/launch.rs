@@ -235,7 +235,10 @@ fn reached(
             *told = waits;
             Ok(false)
         }
-        Progress::Failed { failure, message, .. } => Err(Error::new(kind(failure), message)),
+        Progress::Failed { failure, message, .. } => {
+            let error = Error::new(kind(failure), message);
+            Err(hint(failure).into_iter().fold(error, Error::hint))
+        }
     }
 }
 
@@ -252,6 +255,18 @@ fn kind(failure: Option<StartFailure>) -> ErrorKind {
         Some(StartFailure::CommandNotFound) => ErrorKind::CommandNotFound,
         Some(StartFailure::CommandNotExecutable) => ErrorKind::CommandNotExecutable,
         _ => ErrorKind::Failed,
+    }
+}
+
+fn hint(failure: Option<StartFailure>) -> Option<&'static str> {
+    match failure? {
+        StartFailure::CommandNotFound => Some(
+            "the image has no such program, or not the interpreter that it names; see command and args in the manifest",
+        ),
+        StartFailure::CommandNotExecutable => {
+            Some("it is no executable file, or the container's user may not execute it")
+        }
+        _ => None,
     }
 }
 

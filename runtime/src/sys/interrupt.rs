@@ -10,10 +10,11 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use super::{Error, Result};
 
 /// What ends a client from outside.
-pub const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+pub const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
 
 /// What a client that holds a terminal in raw mode must see.
-pub const TERMINAL: [Signal; 4] = [Signal::SIGWINCH, Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+pub const TERMINAL: [Signal; 5] =
+    [Signal::SIGWINCH, Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
 
 /// A signal as a client tells them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

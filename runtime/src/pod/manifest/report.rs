@@ -38,8 +38,12 @@ impl<'a> Report<'a> {
         for (at, message) in &self.findings {
             let _ = write!(rendered, "{}:{}:{}: {message}", self.source_name, at.line, at.column);
             let line = self.text.lines().nth(at.line as usize - 1).unwrap_or_default();
-            let (shown, caret) = excerpt(line, at.column as usize - 1);
-            let _ = write!(rendered, "\n{shown}\n{caret}\n");
+            rendered.push('\n');
+            // At the end of the file there is no line to show.
+            if !line.is_empty() {
+                let (shown, caret) = excerpt(line, at.column as usize - 1);
+                let _ = write!(rendered, "{shown}\n{caret}\n");
+            }
         }
         rendered.truncate(rendered.trim_end().len());
         rendered

@@ -183,10 +183,10 @@ impl Monitor {
         let slot = self.slot_of(id)?;
         let epoll = &self.epoll;
         let Some(container) = self.containers.iter_mut().find(|container| container.slot == slot) else {
-            return Err(Error::failed(format!("container `{id}` is gone")));
+            return Err(Error::failed(format!("container {id:?} is gone")));
         };
         if !container.is_alive() {
-            let why = format!("container `{}` is not running", container.spec.name);
+            let why = format!("container {:?} is not running", container.spec.name);
             return Err(Error::new(ErrorKind::Failed, why));
         }
         let streams = &mut container.streams;

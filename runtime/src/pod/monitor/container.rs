@@ -113,7 +113,7 @@ impl Container {
     }
 
     fn not_running(&self) -> Error {
-        Error::failed(format!("container `{}` is not running", self.spec.name))
+        Error::failed(format!("container {:?} is not running", self.spec.name))
     }
 }
 
@@ -131,7 +131,7 @@ impl Monitor {
             return Err(Error::failed("the pod has no sandbox, or is ending"));
         }
         if self.slot_of(&spec.id).is_ok() {
-            return Err(Error::new(ErrorKind::Exists, format!("container `{}` exists", spec.id)));
+            return Err(Error::new(ErrorKind::Exists, format!("container {:?} exists", spec.id)));
         }
         let slot = self.next_slot;
         self.next_slot += 1;
@@ -164,7 +164,7 @@ impl Monitor {
         let started = self.slot_of(id).and_then(|slot| {
             let container = self.container(slot).ok_or_else(|| Error::failed("the container is gone"))?;
             if container.status.record.state != ContainerState::Created || container.is_alive() {
-                let why = format!("container `{}` was started before", container.spec.name);
+                let why = format!("container {:?} was started before", container.spec.name);
                 return Err(Error::new(ErrorKind::Failed, why));
             }
             container.starters.push(waiter);

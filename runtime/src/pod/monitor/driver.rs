@@ -12,7 +12,7 @@ use super::Monitor;
 use super::container::Material;
 use super::deadlines::Due;
 use super::end::Ending;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::image::snapshot;
 use crate::pod::attempt::{self, Prepared};
 use crate::pod::bundle::Facts;
@@ -165,7 +165,7 @@ impl Monitor {
         let mut containers = driver.pod.spec.init_containers.iter().chain(&driver.pod.spec.containers);
         let container = containers.find(|container| container.name == name);
         let container =
-            container.ok_or_else(|| Error::failed(format!("no container `{name}` in the pod")))?;
+            container.ok_or_else(|| Error::failed(format!("no container {name:?} in the pod")))?;
         let image =
             &driver.images.get(name).ok_or_else(|| Error::failed(format!("no image for `{name}`")))?.image;
         let id = match driver.first_attempts.get(name) {
@@ -185,9 +185,7 @@ impl Monitor {
             };
             Ok((attempt::prepare(&id, &inputs, rootfs.as_fd())?, rootfs))
         });
-        prepared
-            .inspect_err(|_| attempt::give_up(&self.host, &self.id, &id))
-            .context(|| format!("container `{name}`"))
+        prepared.inspect_err(|_| attempt::give_up(&self.host, &self.id, &id))
     }
 
     /// Of a container that was started again, only the attempt before is still of interest, and of that one only what

@@ -59,7 +59,7 @@ impl Monitor {
             return Err(Error::failed("the container is gone"));
         };
         let (Some(init), Some(cgroup)) = (container.init(), &container.cgroup) else {
-            return Err(Error::failed(format!("container `{}` is not running", container.spec.name)));
+            return Err(Error::failed(format!("container {:?} is not running", container.spec.name)));
         };
         let spec =
             Spec::load(&config).map_err(|error| Error::failed(format!("{}: {error}", config.display())))?;

@@ -286,7 +286,7 @@ impl Monitor {
             .iter()
             .find(|container| container.spec.id == id)
             .map(|container| container.slot)
-            .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("container `{id}` is not in this pod")))
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("container {id:?} is not in this pod")))
     }
 
     fn container_dir(&self, container: &str) -> std::path::PathBuf {

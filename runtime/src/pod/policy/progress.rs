@@ -22,7 +22,7 @@ pub enum WaitFor {
 pub enum Progress {
     /// Not yet; what it waits for, in words.
     Pending {
-        /// `init container setup: exit code 1 (Error), restarting in 10s`
+        /// `init container "setup": exit code 1 (Error), restarting in 10s`
         note: String,
     },
     /// What was waited for has come.
@@ -129,7 +129,7 @@ fn title(run: &ContainerRun) -> String {
         Role::Sidecar => "sidecar",
         Role::App => "container",
     };
-    format!("{role} {}", run.name)
+    format!("{role} {:?}", run.name)
 }
 
 fn how_ended(ended: &Ended) -> String {

@@ -21,7 +21,7 @@ pub fn lint(pod: &Pod) -> Vec<String> {
             let first = listening.entry((port.container_port, port.protocol)).or_insert(&container.name);
             if *first != &container.name {
                 warnings.push(format!(
-                    "{path}.ports[{index}].containerPort: {} is declared by container `{first}` too; the containers of \
+                    "{path}.ports[{index}].containerPort: {} is declared by container {first:?} too; the containers of \
                      a pod share one network, where only one of them can listen on it",
                     port.container_port
                 ));

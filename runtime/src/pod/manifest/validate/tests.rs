@@ -242,7 +242,7 @@ fn likely_mistakes_are_named() {
         "spec.terminationGracePeriodSeconds: negative",
         "spec.containers[0].stdinOnce: means nothing",
         "spec.containers[0].env[1].name: X is set twice",
-        "spec.containers[1].ports[0].containerPort: 80 is declared by container `a` too",
+        "spec.containers[1].ports[0].containerPort: 80 is declared by container \"a\" too",
         "spec.containers[1].resources.limits[memory]: 100m is less than a whole byte",
     ]) {
         assert!(warning.starts_with(expected), "{warning}, not {expected}");

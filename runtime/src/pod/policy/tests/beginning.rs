@@ -135,17 +135,17 @@ fn create_is_done_when_inits_are_done_and_all_others_are_started() {
         other => panic!("{other:?}"),
     };
     driver.started("a");
-    assert_eq!(pending(&driver, WaitFor::Started), "init container a: running");
+    assert_eq!(pending(&driver, WaitFor::Started), "init container \"a\": running");
     driver.exits("a", 0);
     assert_eq!(pending(&driver, WaitFor::Started), "sidecar s: starting");
     driver.started("s");
-    assert_eq!(pending(&driver, WaitFor::Started), "container app: starting");
+    assert_eq!(pending(&driver, WaitFor::Started), "container \"app\": starting");
     driver.started("app");
     assert_eq!(driver.progress(WaitFor::Started), Progress::Done);
     assert_eq!(driver.progress(WaitFor::Ready), Progress::Done);
     driver.exits("app", 1);
     assert_eq!(driver.progress(WaitFor::Started), Progress::Done, "it was started, however it ended");
-    let failed = "container app: exit code 1 (Error)".to_owned();
+    let failed = "container \"app\": exit code 1 (Error)".to_owned();
     let failed = Progress::Failed { container: None, failure: None, message: failed };
     assert_eq!(driver.progress(WaitFor::Ready), failed);
 }
@@ -158,7 +158,7 @@ fn create_fails_when_a_command_cannot_be_executed_whatever_the_policy() {
         let failed = Progress::Failed {
             container: Some("a".into()),
             failure: Some(StartFailure::CommandNotFound),
-            message: "container a: execve(\"/nope\"): ENOENT".into(),
+            message: "container \"a\": execve(\"/nope\"): ENOENT".into(),
         };
         assert_eq!(driver.progress(WaitFor::Started), failed);
         assert_eq!(driver.progress(WaitFor::Ready), failed);
@@ -171,7 +171,7 @@ fn create_fails_when_an_init_container_fails_under_never_and_else_says_that_it_i
     let mut driver = Driver::ready(Never, "init:a app");
     driver.started("a");
     driver.exits("a", 7);
-    let message = "init container a: exit code 7 (Error)".to_owned();
+    let message = "init container \"a\": exit code 7 (Error)".to_owned();
     let failed = Progress::Failed { container: Some("a".into()), failure: None, message };
     assert_eq!(driver.progress(WaitFor::Started), failed);
 
@@ -180,7 +180,7 @@ fn create_fails_when_an_init_container_fails_under_never_and_else_says_that_it_i
         driver.started("a");
         driver.exits("a", 7);
     }
-    let note = "init container a: exit code 7 (Error), restarting in 10s".to_owned();
+    let note = "init container \"a\": exit code 7 (Error), restarting in 10s".to_owned();
     assert_eq!(driver.progress(WaitFor::Started), Progress::Pending { note });
 }
 
