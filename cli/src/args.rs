@@ -8,14 +8,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind as ClapKind};
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::engine::ArgValueCompleter;
 use runtime::host::Host;
+use runtime::pod::manifest::{DEFAULT_NAMESPACE, names};
 use runtime::pod::recovery;
 use runtime::{Error, ErrorKind, Result};
 
 use crate::config::{self, Config, Overrides};
-use crate::{completion, doctor, exit, help, image, missing, output, pod, version};
+use crate::{completion, doctor, exit, image, man, output, pod, usage, version};
 
 /// Run Kubernetes pods on this host, without a server
 ///
@@ -33,7 +34,8 @@ pub(crate) struct Cli {
 #[command(next_help_heading = "Global options")]
 struct Globals {
     /// The pods' Kubernetes namespace (not a Linux namespace)
-    #[arg(short, long, global = true, value_name = "NAME", env = "PODRUN_NAMESPACE", hide_env = true)]
+    #[arg(short, long, global = true, value_name = "NAME", env = "PODRUN_NAMESPACE", hide_env = true,
+          add = ArgValueCompleter::new(completion::namespaces))]
     namespace: Option<String>,
     /// The config file [default: /etc/podrun/config.yaml, if it exists]
     #[arg(long, global = true, value_name = "FILE", env = "PODRUN_CONFIG", hide_env = true)]
@@ -67,7 +69,7 @@ enum Command {
     Doctor(doctor::Args),
     Validate(pod::validate::Args),
     Completion(completion::Args),
-    Man(completion::ManArgs),
+    Man(man::Args),
     Pull(image::pull::Args),
     Load(image::load::Args),
     Images(image::list::Args),
@@ -103,7 +105,7 @@ impl Command {
     }
 }
 
-/// What a verb is given beside its own arguments.
+/// What a verb is given beside its own arguments: where it works.
 #[derive(Debug)]
 pub(crate) struct Context {
     /// Where podrun's state is.
@@ -115,9 +117,28 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// What `matches` of the command line say, above the environment, above the config file.
+    pub(crate) fn of(matches: &ArgMatches) -> Result<Self> {
+        let globals = Globals::from_arg_matches(matches)
+            .map_err(|error| Error::new(ErrorKind::Usage, error.to_string()))?;
+        Self::load(globals)
+    }
+
+    fn load(globals: Globals) -> Result<Self> {
+        let given_namespace = namespace(globals.namespace)?;
+        let (host, config) = config::load(Overrides {
+            config: globals.config,
+            root: globals.root,
+            state_dir: globals.state_dir,
+            log_dir: globals.log_dir,
+            cgroup_parent: globals.cgroup_parent,
+        })?;
+        Ok(Self { host, config, given_namespace })
+    }
+
     /// The namespace that the verb looks in.
     pub(crate) fn namespace(&self) -> &str {
-        self.given_namespace.as_deref().unwrap_or("default")
+        self.given_namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE)
     }
 }
 
@@ -133,10 +154,37 @@ pub(crate) struct Parsed {
 /// usage error) is printed, and the exit code given.
 pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> std::result::Result<Parsed, ExitCode> {
     let line: Vec<OsString> = args.collect();
-    let matches = Cli::command().try_get_matches_from(&line).map_err(|error| answer(&error, &line))?;
+    let matches = command().try_get_matches_from(&line).map_err(|error| usage::answer(&error, &line))?;
     let verb = matches.subcommand_name().unwrap_or_default().to_owned();
-    let cli = Cli::from_arg_matches(&matches).map_err(|error| answer(&error, &line))?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| usage::answer(&error, &line))?;
     Ok(Parsed { verb, line, cli })
+}
+
+/// The command line with kubectl's habits: of a flag that is given twice the last one counts, and a switch takes
+/// `=true` and `=false`. Help and completion show it without them.
+pub(crate) fn command() -> clap::Command {
+    Cli::command().args_override_self(true).mut_subcommands(|verb| verb.mut_args(switch))
+}
+
+fn switch(arg: Arg) -> Arg {
+    if !matches!(arg.get_action(), ArgAction::SetTrue) {
+        return arg;
+    }
+    arg.action(ArgAction::Set)
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_value("false")
+        .default_missing_value("true")
+}
+
+/// The namespace that is given: a name as Kubernetes wants it, and no other word ever becomes a path.
+fn namespace(given: Option<String>) -> Result<Option<String>> {
+    // To kubectl an empty one is none.
+    let Some(given) = given.filter(|given| !given.is_empty()) else { return Ok(None) };
+    match names::dns_label(&given) {
+        Ok(()) => Ok(Some(given)),
+        Err(why) => Err(Error::new(ErrorKind::Usage, format!("--namespace: {why}"))),
+    }
 }
 
 impl Parsed {
@@ -156,15 +204,7 @@ impl Parsed {
         if self.cli.command.needs_root() {
             self.check_rights()?;
         }
-        let globals = self.cli.globals;
-        let (host, config) = config::load(Overrides {
-            config: globals.config,
-            root: globals.root,
-            state_dir: globals.state_dir,
-            log_dir: globals.log_dir,
-            cgroup_parent: globals.cgroup_parent,
-        })?;
-        let context = Context { host, config, given_namespace: globals.namespace };
+        let context = Context::load(self.cli.globals)?;
         if self.cli.command.needs_recovery() {
             for trouble in recovery::reap(&context.host) {
                 output::note(format_args!("warning: {trouble}"));
@@ -184,7 +224,7 @@ impl Parsed {
             Command::Doctor(args) => doctor::run(&args, &context),
             Command::Validate(args) => pod::validate::run(&args, &context),
             Command::Completion(args) => completion::run(&args),
-            Command::Man(args) => completion::man(&args),
+            Command::Man(args) => man::run(&args),
             Command::Pull(args) => image::pull::run(&args, &context),
             Command::Load(args) => image::load::run(&args, &context),
             Command::Images(args) => image::list::run(&args, &context),
@@ -219,90 +259,6 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 
-/// Prints what clap has to say about `line` in podrun's form, and gives the exit code.
-fn answer(error: &clap::Error, line: &[OsString]) -> ExitCode {
-    let usage = ExitCode::from(exit::code(ErrorKind::Usage));
-    match error.kind() {
-        ClapKind::DisplayVersion => return shown(output::text(error.render())),
-        ClapKind::DisplayHelp => return shown(output::text(help_for(line))),
-        // kubectl shows the same page, and fails as podrun does.
-        ClapKind::DisplayHelpOnMissingArgumentOrSubcommand | ClapKind::MissingSubcommand => {
-            output::note(help_for(&[OsString::from("podrun"), OsString::from("--help")]).trim_end());
-            return usage;
-        }
-        _ => {}
-    }
-    let verb = verb_of(line);
-    let mut error = complaint(error, verb.as_deref());
-    if let (None, Some(verb)) = (error.hint_text(), verb) {
-        error = error.hint(format!("`podrun {verb} --help` has examples"));
-    }
-    exit::report(&error)
-}
-
-fn shown(result: Result<()>) -> ExitCode {
-    result.map_or_else(|error| exit::report(&error), |()| ExitCode::SUCCESS)
-}
-
-/// The page that `line` asks for.
-fn help_for(line: &[OsString]) -> String {
-    match help::arranged(Cli::command()).try_get_matches_from(line) {
-        Err(error) => error.render().to_string(),
-        Ok(_) => String::new(),
-    }
-}
-
-/// The verb in `line`, if it has one that exists.
-fn verb_of(line: &[OsString]) -> Option<String> {
-    let command = Cli::command();
-    let known = |word: &&OsString| command.get_subcommands().any(|verb| verb.get_name() == word.as_os_str());
-    line.iter().skip(1).find(known).map(|verb| verb.to_string_lossy().into_owned())
-}
-
-/// What is wrong with a command line, without the usage that clap adds: it repeats the environment.
-fn complaint(error: &clap::Error, verb: Option<&str>) -> Error {
-    let told = |kind: ContextKind| match error.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.clone()),
-        Some(ContextValue::Strings(texts)) => Some(texts.join(" ")),
-        _ => None,
-    };
-    let usage = |message: String| Error::new(ErrorKind::Usage, message);
-    match error.kind() {
-        ClapKind::InvalidSubcommand => {
-            let verb = told(ContextKind::InvalidSubcommand).unwrap_or_default();
-            let hint = missing::verb(&verb).map(str::to_owned);
-            let similar =
-                told(ContextKind::SuggestedSubcommand).map(|verb| format!("did you mean `podrun {verb}`?"));
-            let hint = hint.or(similar).unwrap_or_else(|| "`podrun --help` lists the commands".into());
-            usage(format!("there is no command {verb:?}")).hint(hint)
-        }
-        ClapKind::MissingRequiredArgument => {
-            usage(format!("missing: {}", told(ContextKind::InvalidArg).unwrap_or_default()))
-        }
-        ClapKind::UnknownArgument => {
-            let flag = told(ContextKind::InvalidArg).unwrap_or_default();
-            let similar = told(ContextKind::SuggestedArg).map(|flag| format!("did you mean {flag}?"));
-            match (missing::flag(&flag).map(str::to_owned).or(similar), flag.starts_with('-')) {
-                (Some(hint), _) => usage(format!("there is no flag {flag}")).hint(hint),
-                (None, true) => usage(format!("there is no flag {flag}")),
-                (None, false) if matches!(verb, Some("exec" | "run")) => {
-                    usage(format!("{flag:?} is one argument too many"))
-                        .hint("a program and its arguments follow --, as in podrun exec POD -- PROGRAM")
-                }
-                (None, false) => usage(format!("{flag:?} is one argument too many")),
-            }
-        }
-        _ => {
-            let text = error.render().to_string();
-            let told = text.split("\n\n").filter(|part| !part.starts_with("Usage:"));
-            let told: Vec<&str> =
-                told.filter(|part| !part.starts_with("For more")).map(str::trim_end).collect();
-            let text = told.join("\n");
-            usage(text.strip_prefix("error: ").unwrap_or(&text).to_owned())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -310,6 +266,35 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn switches_and_repeated_flags_are_read_as_kubectl_reads_them() {
+        let read = |line: &str| {
+            let matches = command().try_get_matches_from(line.split(' ')).unwrap();
+            Cli::from_arg_matches(&matches).unwrap()
+        };
+        let exec = |line: &str| match read(line).command {
+            Command::Exec(args) => format!("{args:?}"),
+            other => panic!("{other:?}"),
+        };
+        let both = exec("podrun exec -it web -- sh -c x");
+        assert!(both.contains("stdin: true") && both.contains("tty: true"), "{both}");
+        let one = exec("podrun exec -i --tty=false web -c a --container b -- sh");
+        assert!(one.contains("stdin: true") && one.contains("tty: false"), "{one}");
+        assert!(one.contains("\"b\"") && !one.contains("\"a\""), "{one}");
+        let again = read("podrun -n one get pods -n two --watch=false").globals.namespace;
+        assert_eq!(again.as_deref(), Some("two"));
+    }
+
+    #[test]
+    fn a_namespace_is_a_label_or_none() {
+        assert_eq!(namespace(Some(String::new())).unwrap(), None);
+        assert_eq!(namespace(Some("blue".into())).unwrap().as_deref(), Some("blue"));
+        for bad in ["../x", "Blue", "a/b", "."] {
+            assert_eq!(namespace(Some(bad.into())).unwrap_err().kind(), ErrorKind::Usage, "{bad}");
+        }
     }
 
     #[test]

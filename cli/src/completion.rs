@@ -1,31 +1,30 @@
-//! `podrun completion` and `podrun man`: what is generated from the command line itself.
+//! `podrun completion`: the script by which a shell asks podrun itself what may follow, and the answers.
 //!
-//! Pod names are completed from the state dir's names/, which any user may list; container names need
-//! the pod's record, so that root alone is offered them.
+//! Pod names come from the root's names/, which any user may list. Container and image names are in records that root
+//! alone may read: another user is offered none. A flag is offered where one is begun, or where nothing else fits.
 
-use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
-use clap::CommandFactory;
+use clap::{Arg, ArgMatches, Command, CommandFactory};
 use clap_complete::Shell;
-use clap_complete::engine::CompletionCandidate;
+use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use runtime::Result;
-use runtime::error::Context as _;
-use runtime::host::Host;
+use runtime::image::ImageStore;
 use runtime::pod::{names, store};
 
-use crate::args::Cli;
+use crate::args::{Cli, Context};
 use crate::output;
 
 /// Print a shell's completion script
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   source <(podrun completion bash)
-  podrun completion zsh > ~/.zfunc/_podrun")]
+  podrun completion zsh > ~/.zfunc/_podrun
+  podrun completion fish > ~/.config/fish/completions/podrun.fish")]
 pub(crate) struct Args {
-    /// bash, zsh, fish or elvish
-    #[arg(value_name = "SHELL")]
+    /// bash, zsh, fish, elvish or powershell
+    #[arg(value_name = "SHELL", hide_possible_values = true)]
     shell: Shell,
 }
 
@@ -46,63 +45,114 @@ const VARIABLE: &str = "PODRUN_COMPLETE";
 
 /// Answers a shell that asks for candidates, if this is one.
 pub(crate) fn answer() -> bool {
-    clap_complete::CompleteEnv::with_factory(Cli::command)
+    clap_complete::CompleteEnv::with_factory(offered)
         .var(VARIABLE)
         .try_complete(std::env::args_os(), std::env::current_dir().ok().as_deref())
         .unwrap_or(false)
 }
 
-/// The host as far as a completion knows it: the defaults and the environment.
-fn host() -> Host {
-    let dir = |name: &str, default: PathBuf| std::env::var_os(name).map_or(default, PathBuf::from);
-    let defaults = Host::default();
-    Host {
-        root: dir("PODRUN_ROOT", defaults.root),
-        state_dir: dir("PODRUN_STATE_DIR", defaults.state_dir),
-        ..Host::default()
+/// The command line as it is offered: its flags only where one is begun, or where nothing else fits.
+fn offered() -> Command {
+    let command = Cli::command().disable_help_subcommand(true);
+    if Line::typed().current.to_string_lossy().starts_with('-') {
+        return command;
+    }
+    let hide = |arg: Arg| if arg.is_positional() { arg } else { arg.hide(true) };
+    command
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .mut_args(hide)
+        .mut_subcommands(|verb| verb.mut_args(hide))
+}
+
+/// The line that the shell wants completed.
+struct Line {
+    /// The words but for the one that is being typed, the program's name in front.
+    words: Vec<OsString>,
+    current: OsString,
+}
+
+impl Line {
+    /// The line as the shell's script gives it: its words behind `--`, and which of them is being typed.
+    fn typed() -> Self {
+        let mut words: Vec<OsString> = std::env::args_os().skip_while(|word| word != "--").skip(1).collect();
+        let index = std::env::var("_CLAP_COMPLETE_INDEX").ok().and_then(|index| index.parse().ok());
+        let index = index.unwrap_or(words.len().saturating_sub(1));
+        let current = if index < words.len() { words.remove(index) } else { OsString::new() };
+        Self { words, current }
+    }
+
+    /// What it says so far, as far as it can be read.
+    fn read(mut self) -> Option<ArgMatches> {
+        // A flag that waits for the value being typed would make the rest unreadable.
+        if self.words.last().is_some_and(|word| word.to_string_lossy().starts_with('-')) {
+            self.words.pop();
+        }
+        Cli::command().ignore_errors(true).try_get_matches_from(self.words).ok()
     }
 }
 
-/// Pods whose name begins with `typed`.
-pub(crate) fn pods(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let typed = typed.to_string_lossy();
-    let (prefix, start) = match typed.split_once('/') {
-        Some((resource, start)) => (format!("{resource}/"), start.to_owned()),
-        None => (String::new(), typed.into_owned()),
-    };
-    let names = names::all(&host()).into_iter().map(|(_, name, _)| name);
-    names
-        .filter(|name| name.starts_with(&start))
-        .map(|name| CompletionCandidate::new(format!("{prefix}{name}")))
-        .collect()
+/// The host and the namespace that the line means.
+fn context() -> Option<Context> {
+    Context::of(&Line::typed().read()?).ok()
 }
 
-/// Containers of any pod whose name begins with `typed`; only root can read them.
-pub(crate) fn containers(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let typed = typed.to_string_lossy();
-    let entries = store::list(&host()).unwrap_or_default();
-    let mut names: Vec<String> = entries
-        .iter()
-        .flat_map(|entry| entry.pod.spec.all_containers().map(|container| container.name.clone()))
-        .filter(|name| name.starts_with(typed.as_ref()))
-        .collect();
+/// The pod that the line names already.
+fn pod() -> Option<String> {
+    let matches = Line::typed().read()?;
+    let (_, verb) = matches.subcommand()?;
+    verb.try_get_one::<String>("pod").ok()?.cloned()
+}
+
+/// Those of `names` that begin with `typed`, each once.
+fn beginning(typed: &str, names: impl IntoIterator<Item = String>) -> Vec<CompletionCandidate> {
+    let mut names: Vec<String> = names.into_iter().filter(|name| name.starts_with(typed)).collect();
     names.sort_unstable();
     names.dedup();
     names.into_iter().map(CompletionCandidate::new).collect()
 }
 
-/// Write the man pages into a folder, one for each verb
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Example:
-  podrun man /usr/local/share/man/man1")]
-pub(crate) struct ManArgs {
-    /// The folder, which must exist
-    #[arg(value_name = "DIR")]
-    directory: PathBuf,
+/// Pods of the namespace whose name begins with `typed`.
+pub(crate) fn pods(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(context) = context() else { return Vec::new() };
+    let typed = typed.to_string_lossy();
+    let prefix = typed.split_once('/').map_or(String::new(), |(resource, _)| format!("{resource}/"));
+    let here =
+        names::all(&context.host).into_iter().filter(|(namespace, ..)| namespace == context.namespace());
+    beginning(&typed, here.map(|(_, name, _)| format!("{prefix}{name}")))
 }
 
-pub(crate) fn man(args: &ManArgs) -> Result<ExitCode> {
-    let pages = clap_mangen::generate_to(Cli::command().disable_help_subcommand(true), &args.directory);
-    pages.context(|| format!("man pages in {}", args.directory.display()))?;
-    Ok(ExitCode::SUCCESS)
+/// Containers of the pod that the line names, or of all in its namespace.
+pub(crate) fn containers(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(context) = context() else { return Vec::new() };
+    let pod = pod().map(|pod| pod.rsplit('/').next().unwrap_or_default().to_owned());
+    let mut entries = store::list(&context.host).unwrap_or_default();
+    entries.retain(|entry| {
+        entry.namespace == context.namespace() && pod.as_ref().is_none_or(|pod| *pod == entry.name)
+    });
+    let names = entries.iter().flat_map(|entry| entry.pod.spec.all_containers());
+    beginning(&typed.to_string_lossy(), names.map(|container| container.name.clone()))
+}
+
+/// Namespaces that have pods.
+pub(crate) fn namespaces(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(context) = context() else { return Vec::new() };
+    let names = names::all(&context.host).into_iter().map(|(namespace, ..)| namespace);
+    beginning(&typed.to_string_lossy(), names)
+}
+
+/// Images in the store.
+pub(crate) fn images(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(context) = context() else { return Vec::new() };
+    // Opening a store that is not there would make it.
+    if !context.host.root.join("images").is_dir() {
+        return Vec::new();
+    }
+    let images = ImageStore::open(&context.host).and_then(|store| store.list()).unwrap_or_default();
+    beginning(&typed.to_string_lossy(), images.into_iter().flat_map(|image| image.names))
+}
+
+/// Words that a flag takes.
+pub(crate) fn words(words: &'static [&'static str]) -> ArgValueCandidates {
+    ArgValueCandidates::new(move || words.iter().copied().map(CompletionCandidate::new).collect())
 }

@@ -5,6 +5,7 @@
 //! and never half a configuration.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use runtime::host::{Host, NetworkConfig};
@@ -107,9 +108,20 @@ fn read(path: &Path) -> Result<Option<Config>> {
     if text.trim().is_empty() {
         return Ok(Some(Config::default()));
     }
-    serde_saphyr::from_str(&text)
-        .map(Some)
-        .map_err(|error| Error::new(ErrorKind::Usage, format!("config file {}: {error}", path.display())))
+    serde_saphyr::from_str(&text).map(Some).map_err(|error| refused(path, &text, &error))
+}
+
+/// What is wrong with the file, in the form in which manifests are refused: place, reason, the line itself.
+fn refused(path: &Path, text: &str, error: &serde_saphyr::Error) -> Error {
+    let plain = error.without_snippet().to_string();
+    let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
+    let reason = plain.split(" at line ").next().unwrap_or(&plain);
+    let mut message = format!("config file {}:{line}:{column}: {reason}", path.display());
+    let line = usize::try_from(line).ok().and_then(|line| text.lines().nth(line.checked_sub(1)?));
+    if let (Some(line), Ok(column)) = (line, usize::try_from(column)) {
+        let _ = write!(message, "\n{line}\n{:>column$}", '^');
+    }
+    Error::new(ErrorKind::Usage, message).hint("docs/cli.md lists the settings")
 }
 
 #[cfg(test)]

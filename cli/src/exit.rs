@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use runtime::{Error, ErrorKind};
+use runtime::{Error, ErrorKind, Result};
 
 use crate::output;
 
@@ -13,6 +13,23 @@ pub(crate) const PODRUN_FAILED: u8 = 125;
 
 /// What a shell reports for a process that SIGPIPE ended.
 const BROKEN_PIPE: u8 = 141;
+
+/// What each code says, for the manual; docs/cli.md has the same words.
+pub(crate) const MEANINGS: [(u8, &str); 13] = [
+    (0, "done"),
+    (1, "tried, and failed"),
+    (2, "the command line makes no sense"),
+    (3, "the manifest is wrong"),
+    (4, "no such pod, container or image"),
+    (5, "it exists already"),
+    (6, "the image cannot be had, or is not what it says"),
+    (7, "the host lacks something, which the message names"),
+    (8, "the deadline passed"),
+    (125, "exec, run -it: podrun itself failed; any other code is the program's own"),
+    (126, "exec, run -it: the program cannot be executed"),
+    (127, "exec, run -it: the program does not exist in the container"),
+    (130, "ended by Ctrl-C"),
+];
 
 /// The exit code of an error of `kind`.
 pub(crate) fn code(kind: ErrorKind) -> u8 {
@@ -62,9 +79,39 @@ pub(crate) fn print(error: &Error) {
     }
 }
 
+/// What failed of several things that are each tried: every error is printed, the last one by `main`, whose exit code
+/// it gives.
+#[derive(Debug, Default)]
+pub(crate) struct Failures(Option<Error>);
+
+impl Failures {
+    pub(crate) fn add(&mut self, error: Error) {
+        if let Some(earlier) = self.0.replace(error) {
+            print(&earlier);
+        }
+    }
+
+    /// Adds the error of `result`, if it is one.
+    pub(crate) fn hold(&mut self, result: Result<()>) {
+        result.unwrap_or_else(|error| self.add(error));
+    }
+
+    pub(crate) fn result(self) -> Result<ExitCode> {
+        self.0.map_or(Ok(ExitCode::SUCCESS), Err)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_documents_list_each_code() {
+        let page = include_str!("../../docs/cli.md");
+        for (code, meaning) in MEANINGS {
+            assert!(page.contains(&format!("\n| {code} | {meaning} |\n")), "{code}: {meaning}");
+        }
+    }
 
     #[test]
     fn each_kind_has_the_documented_code() {
@@ -84,6 +131,7 @@ mod tests {
         for (kind, plain, beside) in codes {
             assert_eq!(code(kind), plain, "{kind:?}");
             assert_eq!(code_beside_a_child(kind), beside, "{kind:?}");
+            assert!(MEANINGS.iter().any(|(code, _)| *code == plain), "{kind:?}");
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use clap::Command;
+use clap::{Arg, Command};
 
 /// The verbs, by what they are for, in the order of `podrun --help`.
 pub(crate) const GROUPS: [(&str, &[&str]); 6] = [
@@ -20,18 +20,25 @@ pub(crate) const GROUPS: [(&str, &[&str]); 6] = [
 /// The flags that every verb takes and only the first page lists.
 const OF_THE_HOST: [&str; 5] = ["config", "root", "state_dir", "log_dir", "cgroup_parent"];
 
+/// Verbs that are not about pods, to which `-n` means nothing.
+const NOT_ABOUT_PODS: [&str; 8] = ["pull", "load", "images", "rmi", "doctor", "completion", "man", "version"];
+
 /// `command` as `--help` shows it.
 pub(crate) fn arranged(command: Command) -> Command {
     let overview = overview(&command);
-    let mut command = command.mut_args(|arg| {
-        let is_hosts = OF_THE_HOST.contains(&arg.get_id().as_str());
-        // Whoever looks at a verb has chosen where podrun's state is.
-        if is_hosts { arg.hide(true) } else { arg }
-    });
+    let mut command = without_host_options(command);
     for verb in GROUPS.iter().flat_map(|(_, verbs)| *verbs) {
         command = command.mut_subcommand(verb, page);
     }
     command.help_template(overview)
+}
+
+/// `command` with pages of verbs that leave out what whoever looks at a verb has settled: where podrun's state is.
+pub(crate) fn without_host_options(command: Command) -> Command {
+    command.mut_args(|arg| {
+        let is_hosts = OF_THE_HOST.contains(&arg.get_id().as_str());
+        if is_hosts { arg.hide(true) } else { arg }
+    })
 }
 
 /// A verb's page: what it does, usage, arguments, options, examples.
@@ -40,7 +47,14 @@ fn page(verb: Command) -> Command {
     let text = verb.get_long_about().or(verb.get_about()).cloned().unwrap_or_default();
     let examples = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
     let more = format!("{examples}\n\n`podrun --help` lists the options that every verb takes.");
+    let verb = if NOT_ABOUT_PODS.contains(&verb.get_name()) { without_namespace(verb) } else { verb };
     verb.about(text).long_about(None).after_help(more.trim_start().to_owned())
+}
+
+/// `verb` with the global `-n` as a hidden flag of its own.
+fn without_namespace(verb: Command) -> Command {
+    let namespace = Arg::new("namespace").short('n').long("namespace").value_name("NAME").hide(true);
+    verb.arg(namespace)
 }
 
 /// The first page: the verbs in their groups and the global options.
@@ -65,7 +79,10 @@ fn overview(command: &Command) -> String {
         let _ = writeln!(text, "  {short}{flag:<24}{about}");
     }
     text.push_str(
-        "  -h, --help                  A verb's own options, with examples: podrun create --help\n",
+        "  -h, --help                  A verb's own options, with examples: podrun create --help
+
+Each of them but --help may be given by the environment too (PODRUN_NAMESPACE, PODRUN_ROOT …), and those
+that say where things are by the config file. `podrun doctor` tells whether pods can run on this host.\n",
     );
     text
 }

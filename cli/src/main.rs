@@ -14,11 +14,13 @@ mod elastic;
 mod exit;
 mod help;
 mod image;
+mod man;
 mod missing;
 mod output;
 mod pod;
 mod query;
 mod table;
+mod usage;
 mod version;
 
 fn main() -> ExitCode {

@@ -4,39 +4,65 @@
 /// What to use instead of `verb`, if its name is known.
 pub(crate) fn verb(verb: &str) -> Option<&'static str> {
     Some(match verb {
-        "apply" => "podrun has no apply: delete the pod, then `podrun create FILE`",
-        "ps" => "pods are listed by `podrun get pods`",
-        "stop" | "kill" => "a pod is ended and removed by `podrun delete NAME`",
-        "rm" => "a pod is removed by `podrun delete NAME`, an image by `podrun rmi IMAGE`",
+        "apply" => "delete the pod, then `podrun create FILE`",
+        "ps" => "`podrun get pods` lists pods",
+        "stop" | "kill" => "`podrun delete NAME` ends a pod and removes it",
+        "rm" => "`podrun delete NAME` removes a pod, `podrun rmi IMAGE` an image",
         "inspect" => {
-            "all of a pod is in `podrun get pod NAME -o json`, an image's in `podrun images -o json`"
+            "`podrun get pod NAME -o json` prints all of a pod, `podrun images -o json` of the images"
         }
-        "start" | "restart" => "`podrun create` starts what it creates; restartPolicy restarts it",
-        "edit" | "patch" | "replace" | "set" | "label" | "annotate" | "scale" | "rollout" => {
+        "start" | "restart" | "pause" | "unpause" => {
+            "`podrun create` starts what it creates, and restartPolicy restarts it"
+        }
+        "edit" | "patch" | "replace" | "set" | "label" | "annotate" | "scale" | "autoscale" | "rollout"
+        | "rename" | "update" => {
             "a pod is not changed in place: delete it and create it again; more load means more pods"
         }
-        "build" | "push" | "tag" => {
-            "podrun builds no images: build them elsewhere, then `podrun pull` or `podrun load`"
+        "build" | "push" | "tag" | "commit" | "save" | "import" | "export" => {
+            "podrun builds no images: `podrun pull` or `podrun load` brings them"
         }
-        "play" | "kube" => "a manifest is run by `podrun create FILE`",
-        "port-forward" => "not here yet: declare a hostPort, or connect to the pod's IP from this host",
-        "cp" => "not here yet: `podrun exec POD -- tar c PATH | tar x` copies out of a container",
-        "debug" => "not here yet: `podrun ns POD` gives the PIDs for nsenter",
-        "top" => "not here yet: `podrun ns POD` gives the PIDs for top(1)",
-        "events" => "not here yet: `podrun describe pod NAME` shows a pod's events",
-        "labs" | "lab" => "not here yet: `podrun ns POD` shows a pod's namespaces",
-        "cri" => "not here yet: podrun has no CRI server so far",
+        "image" => "`podrun images` lists them; `pull`, `load` and `rmi` are verbs of their own",
+        "pod" | "pods" | "container" => "the verb comes first: `podrun get pods`, `podrun create FILE`",
+        "login" | "logout" => "`podrun pull` uses the logins of podman and docker",
+        "play" | "kube" | "up" | "compose" => "`podrun create FILE` runs a manifest",
+        "down" => "`podrun delete -f FILE` ends a manifest's pods",
+        "info" | "system" => "`podrun doctor` tells what this host gives and lacks",
+        "config" => "the settings are in /etc/podrun/config.yaml, or in the file that --config names",
+        "explain" => "`podrun validate FILE` checks a manifest; docs/fields.md lists the fields",
+        "port" | "expose" | "proxy" | "port-forward" => {
+            "not here yet; declare a hostPort, or connect to the pod's IP from this host"
+        }
+        "cp" => "not here yet; `podrun exec POD -- tar c PATH | tar x` copies out of a container",
+        "debug" => "not here yet; `podrun ns POD` gives the PIDs for nsenter",
+        "top" | "stats" => "not here yet; `podrun ns POD` gives the PIDs for top(1)",
+        "events" => "not here yet; `podrun describe pod NAME` shows a pod's events",
+        "labs" | "lab" => "not here yet; `podrun ns POD` shows a pod's namespaces",
+        "cri" => "not here yet; podrun has no CRI server so far",
         _ => return None,
     })
 }
 
-/// What to do without `flag`, if its name is known.
-pub(crate) fn flag(flag: &str) -> Option<&'static str> {
+/// What to do without `flag` of `verb`, if its name is known.
+pub(crate) fn flag(verb: &str, flag: &str) -> Option<&'static str> {
     let name = flag.split('=').next().unwrap_or(flag);
-    Some(match name {
-        "--kubeconfig" | "--context" | "--cluster" | "--server" | "-s" | "--user" | "--token" => {
+    Some(match (verb, name) {
+        (_, "--kubeconfig" | "--context" | "--cluster" | "--server" | "-s" | "--user" | "--token") => {
             "podrun has no server: it runs the pods on this host, with its state in --root and --state-dir"
         }
+        (_, "--field-selector") => {
+            "choose by -l, or filter with -o jsonpath='{.items[?(@.status.phase==\"Running\")]…}'"
+        }
+        ("create", "--image") => "`podrun run NAME --image=IMAGE` makes a pod without a manifest",
+        ("run", "-e") => "--env=NAME=VALUE sets a variable",
+        ("run", "-d" | "--detach") => "without -i and -t, podrun run returns once the pod is started",
+        ("run", "-p" | "--publish") => {
+            "a port of the host is hostPort in a manifest; --dry-run=client -o yaml begins one"
+        }
+        ("run", "-v" | "--volume" | "--mount") => {
+            "volumes are in a manifest; --dry-run=client -o yaml begins one"
+        }
+        ("run", "--replicas") => "more load means more pods: run it again under another name",
+        ("logs", "--since-time") => "--since=5m goes back from now",
         _ => return None,
     })
 }

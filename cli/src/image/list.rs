@@ -27,8 +27,9 @@ pub(crate) struct Args {
     /// Print ids and nothing else
     #[arg(short, long)]
     quiet: bool,
-    /// Print everything that is known
-    #[arg(short, long, value_name = "FORMAT", value_parser = ["json"], conflicts_with = "quiet")]
+    /// json: everything that is known
+    #[arg(short, long, value_name = "FORMAT", value_parser = ["json"], conflicts_with = "quiet",
+          hide_possible_values = true)]
     output: Option<String>,
 }
 

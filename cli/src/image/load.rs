@@ -21,7 +21,7 @@ Examples:
   docker save app:v1 | podrun load -")]
 pub(crate) struct Args {
     /// The archive or directory; - is standard input
-    #[arg(required = true, value_name = "FILE|DIR|-")]
+    #[arg(required = true, value_name = "FILE|DIR|-", value_hint = clap::ValueHint::AnyPath)]
     paths: Vec<PathBuf>,
     /// The platform to take from an image for several [default: this host's]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]

@@ -29,7 +29,9 @@ impl Shown {
     /// Bars on a terminal, lines elsewhere, nothing if `quiet`.
     pub(crate) fn new(quiet: bool) -> Self {
         let bars = (!quiet && output::stderr_is_terminal())
-            .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+            .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()))
+            // On a terminal that cannot be redrawn they would show nothing.
+            .filter(|bars| !bars.is_hidden());
         Self { quiet, bars, layers: Mutex::new(HashMap::new()) }
     }
 
@@ -89,7 +91,7 @@ impl Progress for Shown {
 
 fn style() -> ProgressStyle {
     ProgressStyle::with_template(
-        "{prefix} {msg:<12} [{bar:30}] {decimal_bytes:>9}/{decimal_total_bytes:<9} {decimal_bytes_per_sec}",
+        "{prefix} {msg:<11} [{wide_bar}] {decimal_bytes:>9}/{decimal_total_bytes:<9} {decimal_bytes_per_sec:>11}",
     )
     .expect("the template is a constant that a test reads")
     .progress_chars("=> ")

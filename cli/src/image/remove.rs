@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
+use clap_complete::engine::ArgValueCompleter;
 use runtime::Result;
 use runtime::image::ImageStore;
 
 use crate::args::Context;
-use crate::{exit, output};
+use crate::{completion, exit, output};
 
 /// Remove images, or names of images
 ///
@@ -18,7 +19,7 @@ Examples:
   podrun rmi 8f3c2a10")]
 pub(crate) struct Args {
     /// A name, an id, or the beginning of an id
-    #[arg(required = true, value_name = "IMAGE")]
+    #[arg(required = true, value_name = "IMAGE", add = ArgValueCompleter::new(completion::images))]
     images: Vec<String>,
     /// Remove the image though a pod runs it, or though it has other names
     #[arg(short, long)]

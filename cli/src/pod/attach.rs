@@ -29,7 +29,7 @@ pub(crate) struct Args {
     /// Pass standard input on
     #[arg(short = 'i', long)]
     stdin: bool,
-    /// Standard input is a terminal
+    /// Standard input is a terminal, and the container has one
     #[arg(short, long)]
     tty: bool,
 }
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let id = target::running_id(&entry.pod, &container.name)?;
     if args.stdin && !container.stdin {
         output::note(format_args!(
-            "container {:?} has no standard input (stdin: true); attaching to its output",
+            "container {:?} takes no input, since its manifest has no stdin: true; attaching to its output",
             container.name
         ));
     }
@@ -51,7 +51,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let mut monitor = Monitor::connect(&context.host, &entry.id)?;
     let ends = monitor.attach(id, stdin)?;
     if stdin && ends.stdin.is_none() {
-        output::note("its standard input has been closed (stdinOnce: true); attaching to its output");
+        output::note(format_args!(
+            "container {:?} takes no more input, since its manifest has stdinOnce: true; attaching to its output",
+            container.name
+        ));
     }
     let stdin = ends.stdin.is_some();
     // A terminal that nothing is typed into keeps its own Ctrl-C.

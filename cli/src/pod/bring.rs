@@ -11,6 +11,7 @@ use runtime::pod::manifest::{Container, ImagePullPolicy, Pod};
 use runtime::pod::policy::WaitFor;
 use runtime::{Error, ErrorKind, Result};
 
+use super::print::called;
 use crate::args::Context;
 use crate::image::progress::Shown;
 use crate::image::pull;
@@ -42,7 +43,7 @@ impl From<Wait> for WaitFor {
 /// Pulls what `pod` needs and brings it up; its errors name it.
 pub(crate) fn up(context: &Context, pod: &mut Pod, wait: Wait, timeout: Option<Duration>) -> Result<Up> {
     let deadline = timeout.filter(|timeout| !timeout.is_zero()).map(|timeout| Instant::now() + timeout);
-    let called = title(pod);
+    let called = called(pod);
     let images = images(context, pod).map_err(|error| error.context(&called))?;
     let options = Options { wait: wait.into(), deadline };
     let mut note = |awaited: &str| output::note(format_args!("{called}: {awaited}"));
@@ -62,11 +63,6 @@ pub(crate) fn own_kind(error: Error) -> Error {
         ErrorKind::CommandNotFound | ErrorKind::CommandNotExecutable => error.with_kind(ErrorKind::Failed),
         _ => error,
     }
-}
-
-fn title(pod: &Pod) -> String {
-    let meta = &pod.metadata;
-    if meta.name.is_empty() { format!("pod/{}*", meta.generate_name) } else { format!("pod/{}", meta.name) }
 }
 
 /// Every container's image, each fetched once as the pull policies ask.
@@ -108,5 +104,6 @@ fn fetch(context: &Context, store: &ImageStore, container: &Container) -> Result
     let image = store.pull(&reference, &pull::options(&context.config), &shown);
     shown.finish();
     let pulled_millis = u64::try_from(begun.elapsed().as_millis()).ok();
-    Ok(Ready { image: image?, name, pulled_millis })
+    let image = image.map_err(|error| error.hint("an image in a file is loaded by `podrun load FILE`"))?;
+    Ok(Ready { image, name, pulled_millis })
 }

@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use runtime::pod::manifest::Pod;
-use runtime::{Error, ErrorKind, Result};
+use runtime::{ErrorKind, Result};
 
 use super::bring::{self, Wait};
 use super::manifests;
-use super::print::{self, ObjectFormat};
+use super::print::{ObjectFormat, Printer, called};
 use crate::args::Context;
-use crate::{duration, exit, output};
+use crate::exit::Failures;
+use crate::{completion, duration, output};
 
 /// Create pods from manifests and start them
 ///
@@ -26,10 +27,10 @@ use crate::{duration, exit, output};
   generate | podrun create -")]
 pub(crate) struct Args {
     /// Manifests: files, folders of .json, .yaml and .yml, or - for standard input
-    #[arg(value_name = "FILE", required_unless_present = "filename")]
+    #[arg(value_name = "FILE", required_unless_present = "filename", value_hint = clap::ValueHint::AnyPath)]
     files: Vec<PathBuf>,
     /// A manifest, as kubectl takes it; may be given several times
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::AnyPath)]
     filename: Vec<PathBuf>,
     /// For none (its network is up), started (init containers done, the others started) or ready
     #[arg(long, value_name = "HOW FAR", value_enum, default_value_t, hide_possible_values = true)]
@@ -49,7 +50,7 @@ pub(crate) struct Shown {
           default_missing_value = "client", hide_possible_values = true)]
     dry_run: Option<String>,
     /// json, yaml, name or jsonpath=TEMPLATE
-    #[arg(short, long, value_name = "FORMAT")]
+    #[arg(short, long, value_name = "FORMAT", add = completion::words(&["json", "yaml", "name", "jsonpath="]))]
     output: Option<ObjectFormat>,
 }
 
@@ -60,21 +61,15 @@ impl Shown {
     }
 
     /// Prints the pod that was made, or would be.
-    pub(crate) fn print(&self, pod: &Pod) -> Result<()> {
+    pub(crate) fn print(&self, printer: &mut Printer, pod: &Pod) -> Result<()> {
         match &self.output {
-            Some(format) => print::object(format, pod),
+            Some(format) => printer.object(format, pod),
             None => {
                 let dry = if self.is_dry_run() { " (dry run)" } else { "" };
-                output::line(format_args!("pod/{} created{dry}", called(pod)))
+                output::line(format_args!("{} created{dry}", called(pod)))
             }
         }
     }
-}
-
-/// The pod's name, or what it will begin with.
-fn called(pod: &Pod) -> &str {
-    let meta = &pod.metadata;
-    if meta.name.is_empty() { &meta.generate_name } else { &meta.name }
 }
 
 impl Args {
@@ -87,23 +82,20 @@ impl Args {
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let sources: Vec<PathBuf> = args.files.iter().chain(&args.filename).cloned().collect();
     let pods = manifests::read(&sources, context.given_namespace.as_deref())?;
+    let mut printer = Printer::default();
     if args.is_dry_run() {
-        pods.iter().try_for_each(|pod| args.shown.print(pod))?;
+        pods.iter().try_for_each(|pod| args.shown.print(&mut printer, pod))?;
         return Ok(ExitCode::SUCCESS);
     }
     // With several pods one that fails does not keep the others from coming up, as with kubectl.
-    let mut failed: Option<Error> = None;
+    let mut failures = Failures::default();
     for mut pod in pods {
         let made = bring::up(context, &mut pod, args.wait, args.timeout).map_err(bring::own_kind);
-        match made.and_then(|_| args.shown.print(&pod)) {
+        match made.and_then(|_| args.shown.print(&mut printer, &pod)) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Interrupted || output::is_closed() => return Err(error),
-            Err(error) => {
-                if let Some(earlier) = failed.replace(error) {
-                    exit::print(&earlier);
-                }
-            }
+            Err(error) => failures.add(error),
         }
     }
-    failed.map_or(Ok(ExitCode::SUCCESS), Err)
+    failures.result()
 }

@@ -1,5 +1,6 @@
 //! `podrun delete`: the end of pods.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -11,8 +12,9 @@ use runtime::{Error, ErrorKind, Result};
 
 use super::{manifests, target};
 use crate::args::Context;
+use crate::exit::Failures;
 use crate::query::selector::Selector;
-use crate::{completion, duration, exit, output};
+use crate::{completion, duration, output};
 
 /// Delete pods
 ///
@@ -30,16 +32,16 @@ pub(crate) struct Args {
     #[arg(value_name = "POD", add = ArgValueCompleter::new(completion::pods))]
     words: Vec<String>,
     /// The pods of this manifest; may be given several times
-    #[arg(short, long, value_name = "FILE", conflicts_with = "words")]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "words", value_hint = clap::ValueHint::AnyPath)]
     filename: Vec<PathBuf>,
     /// The pods with these labels: app=web,tier!=db
-    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with = "filename")]
     selector: Option<Selector>,
     /// All pods of the namespace
     #[arg(long, conflicts_with_all = ["selector", "filename"])]
     all: bool,
     /// All namespaces, with --all or -l
-    #[arg(short = 'A', long)]
+    #[arg(short = 'A', long, conflicts_with = "filename")]
     all_namespaces: bool,
     /// Seconds that the containers have to end by themselves; -1 is as the manifest says
     #[arg(long, value_name = "SECONDS", default_value_t = -1, allow_negative_numbers = true)]
@@ -65,14 +67,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let grace = grace(args)?;
     let (entries, missing) = chosen(args, context)?;
-    let mut failed: Option<Error> = None;
-    let mut fail = |error: Error| {
-        if let Some(earlier) = failed.replace(error) {
-            exit::print(&earlier);
-        }
-    };
-    missing.into_iter().for_each(&mut fail);
-    if entries.is_empty() && args.words.is_empty() && args.filename.is_empty() {
+    let mut failures = Failures::default();
+    missing.into_iter().for_each(|error| failures.add(error));
+    if entries.is_empty() && (args.all || args.selector.is_some()) {
         output::note("No resources found");
     }
     let forced = if grace.force { "force " } else { "" };
@@ -82,8 +79,11 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     // All are asked first, so that their graces pass side by side.
     let mut going = Vec::with_capacity(entries.len());
     for entry in entries {
-        let asked = grace.force || named(&entry, ask(context, &entry, grace)).map_err(&mut fail).is_ok();
-        going.extend(asked.then_some(entry));
+        let asked = if grace.force { Ok(()) } else { named(&entry, ask(context, &entry, grace)) };
+        match asked {
+            Ok(()) => going.push(entry),
+            Err(error) => failures.add(error),
+        }
     }
     let deadline = args.timeout.filter(|timeout| !timeout.is_zero()).map(|timeout| Instant::now() + timeout);
     for entry in &going {
@@ -91,11 +91,11 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         let said = output::line(format_args!("pod \"{}\" {forced}deleted", entry.name));
         let alive = store::is_alive(&context.host, &entry.id);
         if args.wait || grace.force || !alive {
-            named(entry, launch::down(&context.host, entry, grace, deadline)).unwrap_or_else(&mut fail);
+            failures.hold(named(entry, launch::down(&context.host, entry, grace, deadline)));
         }
-        said.unwrap_or_else(&mut fail);
+        failures.hold(said);
     }
-    failed.map_or(Ok(ExitCode::SUCCESS), Err)
+    failures.result()
 }
 
 fn ask(context: &Context, entry: &PodEntry, grace: Grace) -> Result<()> {
@@ -130,31 +130,27 @@ fn grace(args: &Args) -> Result<Grace> {
 /// The pods meant, and an error for each that is not there.
 fn chosen(args: &Args, context: &Context) -> Result<(Vec<PodEntry>, Vec<Error>)> {
     let names = target::names(&args.words)?;
-    if !names.is_empty() && (args.all || args.selector.is_some()) {
-        let message = "names are given, and --all or a selector too";
-        return Err(Error::new(ErrorKind::Usage, message));
-    }
+    target::refuse_names_beside(&names, args.all, "--all")?;
+    target::refuse_names_beside(&names, args.selector.is_some(), "-l")?;
+    target::refuse_names_beside(&names, args.all_namespaces, "-A")?;
     if names.is_empty() && args.filename.is_empty() {
         return matching(args, context).map(|entries| (entries, Vec::new()));
     }
-    let mut wanted: Vec<(String, String)> =
-        names.into_iter().map(|name| (context.namespace().to_owned(), name)).collect();
+    let (mut entries, mut missing) = target::each(context, &names)?;
     for pod in manifests::read(&args.filename, context.given_namespace.as_deref())? {
         if pod.metadata.name.is_empty() {
             let message = "a manifest with generateName names no pod";
             return Err(Error::new(ErrorKind::Usage, message).hint("delete the pods by name, or by -l"));
         }
-        wanted.push((pod.metadata.namespace, pod.metadata.name));
-    }
-    let (mut entries, mut missing): (Vec<PodEntry>, Vec<Error>) = (Vec::new(), Vec::new());
-    for (namespace, name) in wanted {
-        match store::find(&context.host, &namespace, &name) {
-            Ok(entry) if entries.iter().any(|other| other.id == entry.id) => {}
+        match store::find(&context.host, &pod.metadata.namespace, &pod.metadata.name) {
             Ok(entry) => entries.push(entry),
-            Err(error) if error.kind() == ErrorKind::NotFound && args.ignore_not_found => {}
             Err(error) => missing.push(error),
         }
     }
+    // One pod may be named twice.
+    let mut seen = BTreeSet::new();
+    entries.retain(|entry| seen.insert(entry.id.clone()));
+    missing.retain(|error| error.kind() != ErrorKind::NotFound || !args.ignore_not_found);
     Ok((entries, missing))
 }
 
@@ -163,10 +159,5 @@ fn matching(args: &Args, context: &Context) -> Result<Vec<PodEntry>> {
         let message = "no pod is named";
         return Err(Error::new(ErrorKind::Usage, message).hint("name pods, or give -f, -l or --all"));
     }
-    let here = |entry: &PodEntry| args.all_namespaces || entry.namespace == context.namespace();
-    let meant = |entry: &PodEntry| {
-        args.selector.as_ref().is_none_or(|selector| selector.matches(&entry.pod.metadata.labels))
-    };
-    let all = store::list(&context.host)?.into_iter();
-    Ok(all.filter(|entry| here(entry) && meant(entry)).collect())
+    target::all(context, args.all_namespaces, args.selector.as_ref())
 }

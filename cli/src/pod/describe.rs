@@ -11,55 +11,65 @@ use runtime::pod::manifest::{
 };
 use runtime::pod::policy::Journal;
 use runtime::pod::policy::columns::human_duration;
-use runtime::pod::store::{self, PodEntry};
+use runtime::pod::store::PodEntry;
 use runtime::{Error, ErrorKind, Result};
 
 use super::target;
 use crate::args::Context;
-use crate::completion;
 use crate::elastic::align;
-use crate::output;
 use crate::query::selector::Selector;
 use crate::table::printable;
+use crate::{completion, exit, output};
 
 /// Show all of a pod, with what happened to it
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   podrun describe pod web
-  podrun describe pod/web pod/job")]
+  podrun describe pod/web pod/job
+  podrun describe pods -l app=web")]
 pub(crate) struct Args {
-    /// The pods
+    /// Pods by name; the word `pods` alone stands for all of them
     #[arg(value_name = "POD", add = ArgValueCompleter::new(completion::pods))]
     words: Vec<String>,
-    /// The pods with these labels
+    /// The pods with these labels: app=web,tier!=db
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     selector: Option<Selector>,
+    /// The pods of all namespaces
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let names = target::names(&args.words)?;
-    if args.selector.is_some() && !names.is_empty() {
-        return Err(Error::new(ErrorKind::Usage, "names are given, and a selector too"));
-    }
-    let entries = match &args.selector {
-        Some(selector) => store::list(&context.host)?
-            .into_iter()
-            .filter(|entry| {
-                entry.namespace == context.namespace() && selector.matches(&entry.pod.metadata.labels)
-            })
-            .collect(),
-        None if names.is_empty() => {
-            return Err(Error::new(ErrorKind::Usage, "describe which pod? name one, or choose by -l"));
+    target::refuse_names_beside(&names, args.selector.is_some(), "-l")?;
+    target::refuse_names_beside(&names, args.all_namespaces, "-A")?;
+    let mut failures = exit::Failures::default();
+    let entries = if names.is_empty() {
+        if args.words.is_empty() && args.selector.is_none() && !args.all_namespaces {
+            return Err(Error::new(ErrorKind::Usage, "no pod is named")
+                .hint("name pods, choose by -l, or describe all by `podrun describe pods`"));
         }
-        None => names.iter().map(|name| target::find(context, name)).collect::<Result<Vec<PodEntry>>>()?,
+        target::all(context, args.all_namespaces, args.selector.as_ref())?
+    } else {
+        let (entries, missing) = target::each(context, &names)?;
+        missing.into_iter().for_each(|error| failures.add(error));
+        entries
     };
+    if entries.is_empty() && names.is_empty() {
+        let place = if args.all_namespaces {
+            String::new()
+        } else {
+            format!(" in {} namespace", context.namespace())
+        };
+        output::note(format_args!("No resources found{place}."));
+    }
     for (index, entry) in entries.iter().enumerate() {
         if index > 0 {
             output::text("\n\n")?;
         }
         output::text(describe(entry))?;
     }
-    Ok(ExitCode::SUCCESS)
+    failures.result()
 }
 
 /// Text that grows by indented lines of tab-ended cells.

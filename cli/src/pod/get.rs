@@ -8,18 +8,17 @@ use runtime::host::Host;
 use runtime::pod::changes::Changes;
 use runtime::pod::manifest::{Pod, Time};
 use runtime::pod::policy::columns::columns;
-use runtime::pod::store::{self, PodEntry};
-use runtime::{ErrorKind, Result};
+use runtime::pod::store::PodEntry;
+use runtime::{Error, Result};
 
-use super::print::{self, Format};
+use super::print::{self, Format, ObjectFormat, Printer};
 use super::target;
 use crate::args::Context;
-use crate::completion;
-use crate::output;
 use crate::query::jsonpath::Template;
 use crate::query::selector::Selector;
 use crate::query::sort;
 use crate::table::Table;
+use crate::{completion, exit, output};
 
 /// List pods, or print them with -o
 #[derive(Debug, clap::Args)]
@@ -34,7 +33,8 @@ pub(crate) struct Args {
     #[arg(value_name = "POD", add = ArgValueCompleter::new(completion::pods))]
     words: Vec<String>,
     /// wide, json, yaml, name or jsonpath=TEMPLATE
-    #[arg(short, long, value_name = "FORMAT")]
+    #[arg(short, long, value_name = "FORMAT",
+          add = completion::words(&["wide", "json", "yaml", "name", "jsonpath="]))]
     output: Option<Format>,
     /// Go on with a row for each change
     #[arg(short, long)]
@@ -54,74 +54,50 @@ pub(crate) struct Args {
     /// Sort by a field, as a jsonpath: .metadata.name
     #[arg(long, value_name = "PATH", value_parser = |text: &str| Template::parse_path(text).map_err(|e| e.to_string()))]
     sort_by: Option<Template>,
-    /// No error for a name that does not exist
+    /// No error for a pod that does not exist
     #[arg(long)]
     ignore_not_found: bool,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let names = target::names(&args.words)?;
-    if !names.is_empty() && args.all_namespaces {
-        return Err(runtime::Error::new(
-            ErrorKind::Usage,
-            "a pod cannot be named across all namespaces (-A)",
-        ));
-    }
+    target::refuse_names_beside(&names, args.all_namespaces, "-A")?;
     let mut view = View::new(args);
     let (entries, missing) = select(args, context, &names)?;
     match (&args.output, &names[..]) {
-        (Some(Format::Object(format)), [_]) => {
-            entries.iter().try_for_each(|entry| print::object(format, &entry.pod))?;
-        }
+        (Some(Format::Object(format)), [_]) => view.objects(format, &entries)?,
         (Some(Format::Object(format)), _) => {
             print::list(format, &entries.iter().map(|entry| &entry.pod).collect::<Vec<_>>())?;
         }
         (Some(Format::Wide) | None, _) => {
-            view.print(&entries)?;
-            if entries.is_empty() && missing.is_none() && !args.watch {
+            view.rows(&entries)?;
+            if entries.is_empty() && missing.is_empty() && !args.watch {
                 let place =
                     if args.all_namespaces { "" } else { &format!(" in {} namespace", context.namespace()) };
                 output::note(format_args!("No resources found{place}."));
             }
         }
     }
-    if let Some(error) = missing.filter(|_| !args.ignore_not_found) {
-        return Err(error);
-    }
+    let mut failures = exit::Failures::default();
+    missing.into_iter().filter(|_| !args.ignore_not_found).for_each(|error| failures.add(error));
+    failures.result()?;
     if args.watch {
         watch(args, context, &names, &mut view, entries)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The pods that are asked for, in the order that is asked for, and the error of the first name that is none.
-fn select(
-    args: &Args,
-    context: &Context,
-    names: &[String],
-) -> Result<(Vec<PodEntry>, Option<runtime::Error>)> {
-    let mut missing = None;
-    let mut entries = if names.is_empty() {
-        let inside = |entry: &PodEntry| args.all_namespaces || entry.namespace == context.namespace();
-        store::list(&context.host)?.into_iter().filter(inside).collect()
+/// The pods that are asked for, in the order that is asked for, and an error for each name that is none.
+fn select(args: &Args, context: &Context, names: &[String]) -> Result<(Vec<PodEntry>, Vec<Error>)> {
+    let (mut entries, missing) = if names.is_empty() {
+        (target::all(context, args.all_namespaces, args.selector.as_ref())?, Vec::new())
     } else {
-        let mut found = Vec::new();
-        for name in names {
-            match store::find(&context.host, context.namespace(), name) {
-                Ok(entry) => found.push(entry),
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    missing = missing.or(Some(target::explained(error, name)));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        found
+        target::each(context, names)?
     };
-    if let Some(selector) = &args.selector {
-        entries.retain(|entry| selector.matches(&entry.pod.metadata.labels));
-    }
-    if let Some(path) = &args.sort_by {
-        sort::sort_by(&mut entries, path, |entry| print::json_of(&entry.pod));
+    if let Some(path) = &args.sort_by
+        && !sort::sort_by(&mut entries, path, |entry| print::json_of(&entry.pod))
+    {
+        return Err(Error::failed("--sort-by: none of the pods has this field"));
     }
     Ok((entries, missing))
 }
@@ -150,27 +126,26 @@ fn watch(
         let changed: Vec<PodEntry> =
             entries.iter().filter(|entry| known.get(&entry.id) != Some(&entry.pod)).cloned().collect();
         match &args.output {
-            Some(Format::Object(format)) => {
-                changed.iter().try_for_each(|entry| print::object(format, &entry.pod))?;
-            }
-            Some(Format::Wide) | None => view.print(&changed)?,
+            Some(Format::Object(format)) => view.objects(format, &changed)?,
+            Some(Format::Wide) | None => view.rows(&changed)?,
         }
         known = entries.iter().map(key).collect();
         changes.wait(None)?;
     }
 }
 
-/// The table, which later rows stand under too.
+/// What is printed: the table, which later rows stand under too, or objects.
 struct View<'a> {
     args: &'a Args,
     node: String,
+    printer: Printer,
     /// The columns' widths, once a first row has been printed.
     widths: Option<Vec<usize>>,
 }
 
 impl<'a> View<'a> {
     fn new(args: &'a Args) -> Self {
-        Self { args, node: Host::node_name(), widths: None }
+        Self { args, node: Host::node_name(), printer: Printer::default(), widths: None }
     }
 
     fn wide(&self) -> bool {
@@ -211,8 +186,12 @@ impl<'a> View<'a> {
         row
     }
 
+    fn objects(&mut self, format: &ObjectFormat, entries: &[PodEntry]) -> Result<()> {
+        entries.iter().try_for_each(|entry| self.printer.object(format, &entry.pod))
+    }
+
     /// Prints rows, the first time under their header.
-    fn print(&mut self, entries: &[PodEntry]) -> Result<()> {
+    fn rows(&mut self, entries: &[PodEntry]) -> Result<()> {
         if entries.is_empty() {
             return Ok(());
         }

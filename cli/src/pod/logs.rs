@@ -32,7 +32,8 @@ pub(crate) struct Args {
     #[arg(value_name = "POD", add = ArgValueCompleter::new(completion::pods))]
     pod: String,
     /// The container [default: the pod's default or first one]
-    #[arg(value_name = "CONTAINER", conflicts_with = "container")]
+    #[arg(value_name = "CONTAINER", conflicts_with = "container",
+          add = ArgValueCompleter::new(completion::containers))]
     positional: Option<String>,
     /// The container
     #[arg(short, long, value_name = "NAME", add = ArgValueCompleter::new(completion::containers))]

@@ -3,7 +3,8 @@
 //! Invariant: every document is read and checked, and what is wrong with all of them is said, before
 //! anything is done with the first.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -21,9 +22,13 @@ pub(crate) fn read(sources: &[PathBuf], namespace: Option<&str>) -> Result<Vec<P
     let mut wrong: Vec<Error> = Vec::new();
     for file in files(sources)? {
         match documents(&file) {
-            Ok(documents) => pods.extend(documents),
+            Ok(documents) => pods.extend(documents.into_iter().map(|document| (name(&file), document))),
             Err(error) => wrong.push(error),
         }
+    }
+    if wrong.len() == 1 {
+        // Alone, it keeps its hint.
+        return Err(wrong.remove(0));
     }
     if let Some(first) = wrong.first() {
         let kind = first.kind();
@@ -31,25 +36,33 @@ pub(crate) fn read(sources: &[PathBuf], namespace: Option<&str>) -> Result<Vec<P
         return Err(Error::new(kind, messages.join("\n")));
     }
     let mut placed = Vec::with_capacity(pods.len());
-    for document in pods {
+    let mut seen = BTreeMap::new();
+    for (file, document) in pods {
         document.warnings.iter().for_each(|warning| output::note(format_args!("warning: {warning}")));
         let mut pod = document.pod;
-        manifest::place(&mut pod, namespace)?;
+        manifest::place(&mut pod, namespace).map_err(|error| error.context(&file))?;
+        refuse_twin(&mut seen, &pod, file)?;
         placed.push(pod);
     }
-    refuse_twins(&placed)?;
     Ok(placed)
 }
 
-fn refuse_twins(pods: &[Pod]) -> Result<()> {
-    let mut seen = BTreeSet::new();
-    for pod in pods.iter().filter(|pod| !pod.metadata.name.is_empty()) {
-        if !seen.insert((&pod.metadata.namespace, &pod.metadata.name)) {
-            let message = format!("two of the manifests are of the pod {:?}", pod.metadata.name);
-            return Err(Error::new(ErrorKind::Manifest, message));
+/// Refuses a second manifest of the same pod; `seen` has the file of each so far.
+fn refuse_twin(seen: &mut BTreeMap<(String, String), String>, pod: &Pod, file: String) -> Result<()> {
+    let meta = &pod.metadata;
+    if meta.name.is_empty() {
+        return Ok(());
+    }
+    match seen.entry((meta.namespace.clone(), meta.name.clone())) {
+        Entry::Vacant(free) => {
+            free.insert(file);
+            Ok(())
+        }
+        Entry::Occupied(first) => {
+            let message = format!("{file}: the pod {:?} is in {} already", meta.name, first.get());
+            Err(Error::new(ErrorKind::Manifest, message))
         }
     }
-    Ok(())
 }
 
 /// The pods of one file, not placed in a namespace yet.
@@ -102,7 +115,12 @@ fn bytes(path: &Path) -> Result<Vec<u8>> {
             .map_err(|error| Error::from(error).context("<stdin>"))?;
         return Ok(bytes);
     }
+    let is_url = path.to_string_lossy().contains("://");
     std::fs::read(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound if is_url => {
+            Error::failed(format!("{}: podrun reads files only", path.display()))
+                .hint("fetch it: curl -sSL URL | podrun create -")
+        }
         std::io::ErrorKind::NotFound => Error::failed(format!("{}: no such file", path.display())),
         _ => Error::from(error).context(path.display()),
     })

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap_complete::engine::ArgValueCompleter;
 use runtime::pod::namespaces::{self, KINDS, Part, Row};
-use runtime::pod::store::{self, PodEntry};
+use runtime::pod::store::PodEntry;
 use runtime::{Error, ErrorKind, Result};
 use serde_json::{Map, Value, json};
 
@@ -34,22 +34,17 @@ pub(crate) struct Args {
     #[arg(long)]
     all: bool,
     /// json
-    #[arg(short, long, value_name = "FORMAT", value_parser = ["json"])]
+    #[arg(short, long, value_name = "FORMAT", value_parser = ["json"], hide_possible_values = true)]
     output: Option<String>,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let names = target::names(&args.words)?;
-    if args.all && !names.is_empty() {
-        return Err(Error::new(ErrorKind::Usage, "names are given, and --all too"));
-    }
+    target::refuse_names_beside(&names, args.all, "--all")?;
     let entries: Vec<PodEntry> = if args.all {
-        store::list(&context.host)?
-            .into_iter()
-            .filter(|entry| entry.namespace == context.namespace())
-            .collect()
+        target::all(context, false, None)?
     } else if names.is_empty() {
-        return Err(Error::new(ErrorKind::Usage, "whose namespaces? name a pod, or say --all"));
+        return Err(Error::new(ErrorKind::Usage, "no pod is named").hint("name pods, or say --all"));
     } else {
         names.iter().map(|name| target::find(context, name)).collect::<Result<_>>()?
     };

@@ -63,18 +63,37 @@ impl FromStr for Format {
     }
 }
 
-/// Prints one object.
-pub(crate) fn object(format: &ObjectFormat, pod: &Pod) -> Result<()> {
-    match format {
-        ObjectFormat::Name => output::line(format_args!("pod/{}", pod.metadata.name)),
-        _ => value(format, &json_of(pod)),
+/// `pod/web`; where the name is not drawn yet, what it will begin with and a star.
+pub(crate) fn called(pod: &Pod) -> String {
+    match pod.metadata.name.as_str() {
+        "" => format!("pod/{}*", pod.metadata.generate_name),
+        name => format!("pod/{name}"),
+    }
+}
+
+/// Objects one after the other, so that what is printed can be read back: YAML documents are parted.
+#[derive(Debug, Default)]
+pub(crate) struct Printer {
+    goes_on: bool,
+}
+
+impl Printer {
+    /// Prints one object.
+    pub(crate) fn object(&mut self, format: &ObjectFormat, pod: &Pod) -> Result<()> {
+        if *format == ObjectFormat::Yaml && std::mem::replace(&mut self.goes_on, true) {
+            output::line("---")?;
+        }
+        match format {
+            ObjectFormat::Name => output::line(called(pod)),
+            _ => value(format, &json_of(pod)),
+        }
     }
 }
 
 /// Prints several objects: a v1 List.
 pub(crate) fn list(format: &ObjectFormat, pods: &[&Pod]) -> Result<()> {
     if *format == ObjectFormat::Name {
-        return pods.iter().try_for_each(|pod| object(format, pod));
+        return pods.iter().try_for_each(|pod| Printer::default().object(format, pod));
     }
     let items: Vec<Value> = pods.iter().map(|pod| json_of(pod)).collect();
     value(

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use clap_complete::engine::ArgValueCompleter;
 use runtime::pod::client::Monitor;
 use runtime::pod::launch::{self, Grace, Up};
 use runtime::pod::logs::{self, Line};
@@ -16,8 +17,9 @@ use runtime::{Error, ErrorKind, Result};
 
 use super::bring::{self, Wait};
 use super::create::Shown;
+use super::print::Printer;
 use crate::args::Context;
-use crate::{duration, exit, output};
+use crate::{completion, duration, exit, output};
 
 /// Run an image in a pod of its own
 ///
@@ -34,22 +36,24 @@ pub(crate) struct Args {
     /// The pod's name
     name: String,
     /// The container's image
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(completion::images))]
     image: String,
     /// When to pull it [default: Always for the tag latest, else IfNotPresent]
-    #[arg(long, value_name = "POLICY", value_parser = policy)]
+    #[arg(long, value_name = "POLICY", value_parser = policy,
+          add = completion::words(&["Always", "IfNotPresent", "Never"]))]
     image_pull_policy: Option<ImagePullPolicy>,
     /// A variable; may be given several times
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     env: Vec<EnvVar>,
     /// A port that the container listens on
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
     /// Labels of the pod: app=web,tier=front [default: run=NAME]
     #[arg(short, long, value_name = "LABELS", value_delimiter = ',')]
     labels: Vec<String>,
     /// When it is started again: Always, OnFailure or Never [default: Always; Never with --rm]
-    #[arg(long, value_name = "POLICY", value_parser = restart)]
+    #[arg(long, value_name = "POLICY", value_parser = restart,
+          add = completion::words(&["Always", "OnFailure", "Never"]))]
     restart: Option<RestartPolicy>,
     /// The arguments are the program, not its arguments
     #[arg(long)]
@@ -111,7 +115,7 @@ fn detached(args: &Args, context: &Context) -> Result<ExitCode> {
     if !args.is_dry_run() {
         bring::up(context, &mut pod, args.wait, args.timeout).map_err(bring::own_kind)?;
     }
-    args.shown.print(&pod)?;
+    args.shown.print(&mut Printer::default(), &pod)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,6 +10,7 @@ use runtime::{Error, ErrorKind, Result};
 
 use crate::args::Context;
 use crate::output;
+use crate::query::selector::Selector;
 
 /// The annotation that names the container meant when none is.
 const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
@@ -48,9 +49,43 @@ pub(crate) fn find(context: &Context, word: &str) -> Result<PodEntry> {
     })
 }
 
+/// The pods that `names` name, in that order, and an error for each that is not there.
+pub(crate) fn each(context: &Context, names: &[String]) -> Result<(Vec<PodEntry>, Vec<Error>)> {
+    let (mut entries, mut missing) = (Vec::new(), Vec::new());
+    for name in names {
+        match find(context, name) {
+            Ok(entry) => entries.push(entry),
+            Err(error) if error.kind() == ErrorKind::NotFound => missing.push(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((entries, missing))
+}
+
+/// The pods with the labels asked for, of the namespace or of all of them.
+pub(crate) fn all(context: &Context, everywhere: bool, selector: Option<&Selector>) -> Result<Vec<PodEntry>> {
+    let mut entries = store::list(&context.host)?;
+    entries.retain(|entry| {
+        let here = everywhere || entry.namespace == context.namespace();
+        here && selector.is_none_or(|selector| selector.matches(&entry.pod.metadata.labels))
+    });
+    Ok(entries)
+}
+
+/// Refuses names beside what chooses pods itself: `others` says whether that is given, and `what` it is.
+pub(crate) fn refuse_names_beside(names: &[String], others: bool, what: &str) -> Result<()> {
+    if names.is_empty() || !others {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Usage, format!("pods are named, and {what} is given too"))
+        .hint("leave one of them out"))
+}
+
 /// The error of a pod that is not there, with a better hint where `name` is another resource's word.
-pub(crate) fn explained(error: Error, name: &str) -> Error {
+fn explained(error: Error, name: &str) -> Error {
     let hint = match name {
+        word if is_resource(word) => "with one pod write pod/NAME, or its name alone",
+        list if list.contains(',') => "podrun has pods only; names are parted by spaces",
         "event" | "events" | "ev" => "`podrun describe pod NAME` shows a pod's events",
         "all" => "all that podrun has is pods: `podrun get pods -A`",
         "image" | "images" => "images are listed by `podrun images`",

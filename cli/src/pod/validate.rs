@@ -6,10 +6,11 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use runtime::pod::manifest::{self, Pod};
+use runtime::pod::manifest;
 use runtime::{Error, ErrorKind, Result};
 
 use super::manifests;
+use super::print::called;
 use crate::args::Context;
 use crate::{exit, output};
 
@@ -41,6 +42,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
             Ok(pods) => output::line(format_args!("{name}: ok, {}", pods.join(", ")))?,
             Err(error) => {
                 output::note(error.message());
+                error.hint_text().into_iter().for_each(|hint| output::note(format_args!("hint: {hint}")));
                 worst = worst.filter(|worst| worst.kind() == ErrorKind::Manifest).or(Some(error));
             }
         }
@@ -56,11 +58,4 @@ fn check(file: &Path, name: &str, namespace: Option<&str>) -> Result<Vec<String>
         document.warnings.iter().for_each(|warning| output::note(format_args!("warning: {warning}")));
     }
     Ok(documents.iter().map(|document| called(&document.pod)).collect())
-}
-
-fn called(pod: &Pod) -> String {
-    match pod.metadata.name.as_str() {
-        "" => format!("pod/{}*", pod.metadata.generate_name),
-        name => format!("pod/{name}"),
-    }
 }

@@ -29,10 +29,11 @@ pub(crate) struct Args {
     #[arg(value_name = "POD", add = ArgValueCompleter::new(completion::pods))]
     words: Vec<String>,
     /// condition=NAME[=VALUE], jsonpath=PATH[=VALUE] or delete
-    #[arg(long = "for", value_name = "WHAT")]
+    #[arg(long = "for", value_name = "WHAT",
+          add = completion::words(&["condition=Ready", "condition=Initialized", "delete", "jsonpath="]))]
     goal: Goal,
-    /// Give up after this time; 0 asks once
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "30s")]
+    /// Give up after this time; 0 asks once, -1s waits for a week
+    #[arg(long, value_name = "DURATION", value_parser = limit, default_value = "30s", allow_negative_numbers = true)]
     timeout: Duration,
     /// The pods with these labels
     #[arg(short = 'l', long, value_name = "SELECTOR")]
@@ -69,7 +70,7 @@ impl FromStr for Goal {
             return Ok(Self::Condition { name: name.into(), value: value.into() });
         }
         let Some(rest) = text.strip_prefix("jsonpath=") else {
-            return Err("expected condition=NAME[=VALUE], jsonpath='{PATH}'[=VALUE] or delete".into());
+            return Err("one of condition=NAME[=VALUE], jsonpath='{PATH}'[=VALUE], delete is wanted".into());
         };
         // The value follows the closing brace: a filter inside has `==` of its own.
         let (path, value) = match rest.rfind('}') {
@@ -101,6 +102,14 @@ impl Goal {
     }
 }
 
+/// A duration; a negative one stands for the week that kubectl takes it for.
+fn limit(text: &str) -> Result<Duration, String> {
+    match text.strip_prefix('-') {
+        Some(rest) => duration::parse(rest).map(|_| Duration::from_secs(7 * 24 * 3600)),
+        None => duration::parse(text),
+    }
+}
+
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let deadline = Instant::now() + args.timeout;
     let mut changes = Changes::new(&context.host)?;
@@ -113,20 +122,14 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
 
 fn pods(args: &Args, context: &Context) -> Result<Vec<PodEntry>> {
     let names = target::names(&args.words)?;
-    if !names.is_empty() && (args.selector.is_some() || args.all) {
-        return Err(Error::new(ErrorKind::Usage, "names are given, and --all or a selector too"));
-    }
-    if names.is_empty() && args.selector.is_none() && !args.all {
-        return Err(Error::new(ErrorKind::Usage, "name a pod, or choose pods by -l or --all"));
-    }
+    target::refuse_names_beside(&names, args.selector.is_some(), "-l")?;
+    target::refuse_names_beside(&names, args.all, "--all")?;
     if names.is_empty() {
-        let all = store::list(&context.host)?.into_iter();
-        let chosen: Vec<PodEntry> = all
-            .filter(|entry| entry.namespace == context.namespace())
-            .filter(|entry| {
-                args.selector.as_ref().is_none_or(|chosen| chosen.matches(&entry.pod.metadata.labels))
-            })
-            .collect();
+        if args.selector.is_none() && !args.all {
+            return Err(Error::new(ErrorKind::Usage, "no pod is named")
+                .hint("name pods, or choose them by -l or --all"));
+        }
+        let chosen = target::all(context, false, args.selector.as_ref())?;
         return if chosen.is_empty() && args.goal != Goal::Delete {
             Err(Error::new(ErrorKind::NotFound, "no matching pods found"))
         } else {

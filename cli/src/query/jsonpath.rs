@@ -95,9 +95,13 @@ impl Template {
     /// Compiles one path, with or without braces and leading dot, as `--sort-by` and
     /// `wait --for=jsonpath=` take it.
     pub(crate) fn parse_path(text: &str) -> Result<Self, SyntaxError> {
-        let inner = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or(text);
-        let dotted = if inner.starts_with(['.', '$', '@', '[']) { inner.into() } else { format!(".{inner}") };
-        Self::parse(&format!("{{{dotted}}}"))
+        if text.starts_with('{') {
+            return Self::parse(text);
+        }
+        // What is put in front of the path is not counted in an error's place.
+        let begin = if text.starts_with(['.', '$', '@', '[']) { "{" } else { "{." };
+        Self::parse(&format!("{begin}{text}}}"))
+            .map_err(|error| SyntaxError { at: error.at.saturating_sub(begin.len()), ..error })
     }
 
     /// The template's text for `value`. The values of one path are joined by spaces.

@@ -17,9 +17,15 @@ pub(crate) fn compare(left: &Value, right: &Value) -> Option<Ordering> {
 }
 
 /// Sorts `items` by the first value that `path` selects in each; items without one come first, and
-/// items that compare equal keep their order.
-pub(crate) fn sort_by<T>(items: &mut [T], path: &Template, json: impl Fn(&T) -> Value) {
-    items.sort_by_cached_key(|item| Key(path.select(&json(item)).first().map(|value| (*value).clone())));
+/// items that compare equal keep their order. `false` where there are items and none has a value.
+pub(crate) fn sort_by<T>(items: &mut [T], path: &Template, json: impl Fn(&T) -> Value) -> bool {
+    let mut found = items.is_empty();
+    items.sort_by_cached_key(|item| {
+        let value = path.select(&json(item)).first().map(|value| (*value).clone());
+        found |= value.is_some();
+        Key(value)
+    });
+    found
 }
 
 /// A sort key with a total order.
@@ -59,6 +65,9 @@ mod tests {
     #[test]
     fn items_sort_by_number_and_text_and_absent_values_come_first() {
         let mut items = vec![json!({"n": 10, "s": "b"}), json!({"n": 9, "s": "a"}), json!({"s": "c"})];
+        let nothing = Template::parse_path("none").expect("a path");
+        assert!(!sort_by(&mut items, &nothing, Value::clone));
+        assert!(sort_by(&mut [], &nothing, Value::clone), "of nothing, nothing is amiss");
         sort_by(&mut items, &Template::parse_path("n").expect("a path"), Value::clone);
         let order: Vec<_> = items.iter().map(|item| item["s"].clone()).collect();
         assert_eq!(order, ["c", "a", "b"]);

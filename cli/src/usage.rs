@@ -1,0 +1,197 @@
+//! What is said about a command line that cannot be run: help that was asked for, and complaints in podrun's words.
+//!
+//! Invariant: nothing of clap's own wording reaches a person. A complaint is one line that names the flag as it was
+//! typed and what is wanted, and a hint beside it.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use clap::error::{ContextKind, ContextValue, ErrorKind as ClapKind};
+use runtime::{Error, ErrorKind, Result};
+
+use crate::args::Cli;
+use crate::{exit, help, missing, output};
+
+/// Prints what clap has to say about `line` in podrun's form, and gives the exit code.
+pub(crate) fn answer(error: &clap::Error, line: &[OsString]) -> ExitCode {
+    match error.kind() {
+        ClapKind::DisplayVersion => return shown(output::text(error.render())),
+        ClapKind::DisplayHelp => return shown(output::text(help_for(line))),
+        // kubectl shows the same page, and fails as podrun does.
+        ClapKind::DisplayHelpOnMissingArgumentOrSubcommand | ClapKind::MissingSubcommand => {
+            output::note(help_for(&[OsString::from("podrun"), OsString::from("--help")]).trim_end());
+            return ExitCode::from(exit::code(ErrorKind::Usage));
+        }
+        _ => {}
+    }
+    let verb = verb_of(line);
+    let mut complaint = complaint(error, verb.as_deref());
+    if let (None, Some(verb)) = (complaint.hint_text(), verb)
+        && error.kind() != ClapKind::InvalidSubcommand
+    {
+        complaint = complaint.hint(format!("`podrun {verb} --help` has examples"));
+    }
+    exit::report(&complaint)
+}
+
+fn shown(result: Result<()>) -> ExitCode {
+    result.map_or_else(|error| exit::report(&error), |()| ExitCode::SUCCESS)
+}
+
+/// The page that `line` asks for.
+fn help_for(line: &[OsString]) -> String {
+    match help::arranged(Cli::command()).try_get_matches_from(line) {
+        Err(error) => error.render().to_string(),
+        Ok(_) => String::new(),
+    }
+}
+
+/// The verb in `line`, if it has one that exists.
+fn verb_of(line: &[OsString]) -> Option<String> {
+    let command = Cli::command();
+    let known = |word: &&OsString| command.get_subcommands().any(|verb| verb.get_name() == word.as_os_str());
+    line.iter().skip(1).find(known).map(|verb| verb.to_string_lossy().into_owned())
+}
+
+/// What is wrong with a command line.
+fn complaint(error: &clap::Error, verb: Option<&str>) -> Error {
+    let told = |kind: ContextKind| texts(error, kind);
+    let first = |kind: ContextKind| told(kind).into_iter().next().unwrap_or_default();
+    let usage = |message: String| Error::new(ErrorKind::Usage, message);
+    match error.kind() {
+        ClapKind::InvalidSubcommand => {
+            let word = first(ContextKind::InvalidSubcommand);
+            if let Some(instead) = missing::verb(&word) {
+                return usage(format!("there is no command {word:?}: {instead}"));
+            }
+            let similar = told(ContextKind::SuggestedSubcommand);
+            let hint = similar.first().map_or_else(
+                || "`podrun --help` lists the commands".into(),
+                |verb| format!("did you mean `podrun {verb}`?"),
+            );
+            usage(format!("there is no command {word:?}")).hint(hint)
+        }
+        ClapKind::MissingRequiredArgument => {
+            let wanted: Vec<String> = told(ContextKind::InvalidArg).iter().map(|arg| plain(arg)).collect();
+            usage(format!("missing: {}", wanted.join(", ")))
+        }
+        ClapKind::UnknownArgument => unknown(error, verb),
+        ClapKind::InvalidValue | ClapKind::ValueValidation => invalid(error),
+        ClapKind::ArgumentConflict => {
+            let one = name(&first(ContextKind::InvalidArg));
+            let others: Vec<String> = told(ContextKind::PriorArg).iter().map(|arg| name(arg)).collect();
+            usage(format!("{one} and {} exclude each other", others.join(", ")))
+        }
+        ClapKind::TooManyValues => usage(format!("{} takes no value", name(&first(ContextKind::InvalidArg)))),
+        _ => {
+            let text = error.render().to_string();
+            let line = text.lines().next().unwrap_or_default();
+            usage(line.strip_prefix("error: ").unwrap_or(line).to_owned())
+        }
+    }
+}
+
+/// A word that no argument takes, or a flag that the verb does not have.
+fn unknown(error: &clap::Error, verb: Option<&str>) -> Error {
+    let word = texts(error, ContextKind::InvalidArg).into_iter().next().unwrap_or_default();
+    if word.starts_with('-') {
+        let similar = texts(error, ContextKind::SuggestedArg).into_iter().next();
+        let similar = similar.map(|flag| format!("did you mean {flag}?"));
+        let hint = missing::flag(verb.unwrap_or_default(), &word).map(str::to_owned).or(similar);
+        let error = Error::new(ErrorKind::Usage, format!("there is no flag {word}"));
+        return hint.into_iter().fold(error, Error::hint);
+    }
+    let error = Error::new(ErrorKind::Usage, format!("{word:?} is one argument too many"));
+    match verb {
+        Some("exec") => error.hint("a program and its arguments follow --: podrun exec POD -- PROGRAM"),
+        Some("run") => error.hint("arguments follow --: podrun run NAME --image=IMAGE -- ARGUMENT"),
+        _ => error,
+    }
+}
+
+/// A value that its flag or argument does not take.
+fn invalid(error: &clap::Error) -> Error {
+    let flag = texts(error, ContextKind::InvalidArg).into_iter().next().unwrap_or_default();
+    let value = texts(error, ContextKind::InvalidValue).into_iter().next().unwrap_or_default();
+    let usage = |message: String| Error::new(ErrorKind::Usage, message);
+    let name = name(&flag);
+    if value.is_empty() {
+        return usage(format!("{name}: a value is wanted"));
+    }
+    let valid = texts(error, ContextKind::ValidValue);
+    let why = match std::error::Error::source(error) {
+        Some(source) if source.is::<std::num::ParseIntError>() => "a whole number is wanted".to_owned(),
+        Some(source) => source.to_string(),
+        None => format!("one of {} is wanted", valid.join(", ")),
+    };
+    if why.contains(&value) {
+        usage(format!("{name}: {why}"))
+    } else {
+        usage(format!("{name} {value:?}: {why}"))
+    }
+}
+
+fn texts(error: &clap::Error, kind: ContextKind) -> Vec<String> {
+    match error.get(kind) {
+        Some(ContextValue::String(text)) => vec![text.clone()],
+        Some(ContextValue::Strings(texts)) => texts.clone(),
+        _ => Vec::new(),
+    }
+}
+
+/// A flag or an argument without clap's brackets: `--image <IMAGE>` is `--image IMAGE`.
+fn plain(arg: &str) -> String {
+    arg.trim_end_matches("...").replace(['<', '>', '[', ']'], "")
+}
+
+/// The name alone, without its value: `--output`.
+fn name(arg: &str) -> String {
+    let plain = plain(arg);
+    plain.split([' ', '=']).next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args;
+
+    fn said(line: &str) -> String {
+        let line: Vec<OsString> = line.split(' ').map(Into::into).collect();
+        let error = args::command().try_get_matches_from(&line).unwrap_err();
+        complaint(&error, verb_of(&line).as_deref()).message().to_owned()
+    }
+
+    #[test]
+    fn complaints_are_in_podruns_words() {
+        for (line, wanted) in [
+            ("podrun create", "missing: FILE"),
+            ("podrun run x", "missing: --image IMAGE"),
+            ("podrun exec", "missing: POD, COMMAND"),
+            ("podrun logs web --tail=x", "--tail \"x\": a whole number is wanted"),
+            ("podrun delete web --wait=maybe", "--wait \"maybe\": one of true, false is wanted"),
+            ("podrun delete web --all=no", "--all \"no\": one of true, false is wanted"),
+            ("podrun create x --wait=ever", "--wait \"ever\": one of none, started, ready is wanted"),
+            ("podrun create x --dry-run=server", "--dry-run \"server\": one of client, none is wanted"),
+            ("podrun ns web -o yaml", "--output \"yaml\": one of json is wanted"),
+            ("podrun run x --image=y --port=0", "--port: 0 is not in 1..=65535"),
+            (
+                "podrun wait x --for=delete --timeout=5",
+                "--timeout: \"5\" is no duration; write it as 30s, 5m or 1h30m",
+            ),
+            ("podrun get --sort-by={.a", "--sort-by \"{.a\": jsonpath, character 4: expected `}`"),
+            (
+                "podrun run x --image=y --restart=no",
+                "--restart \"no\": one of Always, OnFailure, Never is wanted",
+            ),
+            ("podrun --root= get pods", "--root: a value is wanted"),
+            ("podrun delete web --now --grace-period=2", "--now and --grace-period exclude each other"),
+            ("podrun delete -f x web", "--filename and POD exclude each other"),
+            ("podrun logs web -c a b", "--container and CONTAINER exclude each other"),
+            ("podrun get pods --nope", "there is no flag --nope"),
+            ("podrun ps", "there is no command \"ps\": `podrun get pods` lists pods"),
+        ] {
+            assert_eq!(said(line), wanted, "{line}");
+        }
+    }
+}
