@@ -10,6 +10,7 @@ use support::host::Host;
 use support::pods::{container_status, monitors, pod, probe, sleeper};
 use support::run::Outcome;
 use support::suite::Suite;
+use support::terminal::Terminal;
 
 pub(crate) fn add(suite: &mut Suite) {
     suite.on_host("a manifest that is no JSON is refused with its place", &[], no_json);
@@ -24,7 +25,13 @@ pub(crate) fn add(suite: &mut Suite) {
     );
     suite.on_host("exec of a missing command is 127 and of a plain file 126", &["probe"], exec_codes);
     suite.on_host("a name that is taken is refused with 5 and the pod goes on", &["probe"], name_taken);
+    suite.on_host(
+        "run -it of a missing command is 127 and of a plain file 126 and leaves no pod",
+        &["probe"],
+        run_codes,
+    );
     suite.on_host("a port that is taken is refused and leaves no pod", &["probe"], port_taken);
+    suite.on_host("a port that a program of the host holds is refused", &["probe"], port_of_a_program);
     suite.on_host(
         "an address pool that is used up is said so and serves again after a delete",
         &["probe"],
@@ -124,7 +131,12 @@ fn missing_command(host: &Host) -> Result<()> {
     let mut manifest = sleeper("web");
     manifest["spec"]["restartPolicy"] = json!("Never");
     manifest["spec"]["containers"][0]["command"] = json!(["/missing"]);
-    refused(host, &manifest, 1, &["/missing"])?;
+    let said = refused(host, &manifest, 1, &["/missing", "hint: the image has no such program"])?;
+    ensure!(said.matches("container \"main\"").count() == 1, "named once: {said}");
+    let mut unfit = sleeper("web");
+    unfit["spec"]["containers"][0]["securityContext"] = json!({ "runAsNonRoot": true, "runAsUser": 0 });
+    let said = refused(host, &unfit, 1, &["runAsNonRoot"])?;
+    ensure!(said.matches("container \"main\"").count() == 1, "named once: {said}");
     let outcome =
         host.podrun_with_stdin(&["create", "--wait=none", "-f", "-"], manifest.to_string().as_bytes())?;
     outcome.ok()?;
@@ -154,6 +166,19 @@ fn exec_codes(host: &Host) -> Result<()> {
     Ok(())
 }
 
+fn run_codes(host: &Host) -> Result<()> {
+    let image = format!("--image={}", fixtures::reference("probe"));
+    for (program, code) in [("/missing", 127), ("missing", 127), ("/not-executable", 126)] {
+        let line = ["run", "web", &image, "-it", "--rm", "--command", "--", program];
+        let terminal = Terminal::start(&host.podrun_command(&line)?)?;
+        terminal.wait_until_shown("execve")?;
+        let seen = terminal.wait()?;
+        ensure!(seen == code, "{program}: {seen}");
+        host.podrun(&["get", "pod", "web"])?.fails_with(4)?;
+    }
+    Ok(())
+}
+
 fn name_taken(host: &Host) -> Result<()> {
     host.create(&sleeper("web"))?;
     let before = host.pod("web")?;
@@ -179,6 +204,24 @@ fn port_taken(host: &Host) -> Result<()> {
     host.delete("first")?;
     host.create(&with_port("second", 8080))?;
     host.delete("second")?;
+    Ok(())
+}
+
+fn port_of_a_program(host: &Host) -> Result<()> {
+    // In the host's network a container is a program of the host.
+    let mut program = sleeper("program");
+    program["spec"]["hostNetwork"] = json!(true);
+    program["spec"]["containers"][0]["args"] = json!(["serve", "8080", "x"]);
+    host.create(&program)?;
+    wait_for("it listens", || {
+        ensure!(host.run("ss", &["-ltn"])?.stdout.contains(":8080"), "not yet");
+        Ok(())
+    })?;
+    let outcome = create(host, &with_port("web", 8080))?;
+    ensure!(outcome.stderr.contains("host port 8080/tcp is taken by a program on the host"), "{outcome}");
+    outcome.fails_with(1)?;
+    host.podrun(&["get", "pod", "web"])?.fails_with(4)?;
+    host.delete("program")?;
     Ok(())
 }
 
@@ -261,6 +304,17 @@ fn no_root(host: &Host) -> Result<()> {
     run(&["version"])?.ok()?;
     run(&["--help"])?.ok()?;
     run(&["completion", "bash"])?.ok()?;
+    let manifest = host.path("/run/pod.json");
+    std::fs::write(&manifest, sleeper("web").to_string())?;
+    ensure!(run(&["validate", "/run/pod.json"])?.ok()? == "/run/pod.json: ok, pod/web\n", "validate");
+    ensure!(
+        run(&["create", "/run/pod.json", "--dry-run=client", "-o", "name"])?.ok()? == "pod/web\n",
+        "dry run"
+    );
+    host.run("chmod", &["600", "/run/pod.json"])?.ok()?;
+    let said = run(&["validate", "/run/pod.json"])?.fails_with(1)?;
+    ensure!(said.contains("/run/pod.json: EACCES (permission denied)"), "{said}");
+    std::fs::remove_file(manifest)?;
     std::fs::remove_file(copy)?;
     Ok(())
 }

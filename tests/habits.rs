@@ -23,7 +23,6 @@ pub(crate) fn add(suite: &mut Suite) {
     );
     suite.on_host("run --rm does not restart what it removes", &["busybox"], removed_at_its_end);
     suite.on_host("create says what it waits for when it takes long", &["busybox"], told_what_is_awaited);
-    suite.on_host("a line that makes no sense is answered in two lines", &[], complaints);
     suite.on_host("exec that fails before its program is 125", &[], podruns_own_failure);
 }
 
@@ -135,25 +134,6 @@ fn told_what_is_awaited(host: &Host) -> Result<()> {
     ensure!(made.stdout == "pod/slow created\n", "{made}");
     ensure!(made.stderr.contains("pod/slow: waiting: ") && made.stderr.contains("prepare"), "{made}");
     host.podrun(&["delete", "slow", "--force"])?.ok()?;
-    Ok(())
-}
-
-fn complaints(host: &Host) -> Result<()> {
-    for (line, words) in [
-        (vec!["create"], "missing: <FILE>..."),
-        (vec!["exec", "web", "id"], "podrun exec POD -- PROGRAM"),
-        (vec!["get", "pods", "--watc"], "did you mean --watch?"),
-        (vec!["cretae", "x"], "did you mean `podrun create`?"),
-        (vec!["run", "x", "--image=a", "--restart=Maybe"], "one of Always, OnFailure, Never"),
-    ] {
-        let said = host.podrun(&line)?.fails_with(2)?;
-        ensure!(said.starts_with("podrun: ") && said.contains(words), "{line:?}: {said}");
-        ensure!(said.lines().count() == 2, "one line and its hint: {said}");
-    }
-    host.podrun(&[])?.fails_with(2)?;
-    ensure!(host.podrun(&["help", "create"])?.ok()? == host.podrun(&["create", "--help"])?.ok()?, "one page");
-    let said = host.podrun(&["get", "events"])?.fails_with(4)?;
-    ensure!(said.contains("podrun describe pod"), "{said}");
     Ok(())
 }
 

@@ -43,6 +43,11 @@ fn flags(host: &Host) -> Result<()> {
     ensure!(logs(&["--tail", "0"])?.stdout.is_empty(), "--tail 0");
     ensure!(logs(&["--tail=-1"])?.stdout.lines().count() == 6, "--tail=-1 is all");
     ensure!(logs(&["--since=1h"])?.stdout.lines().count() == 6, "--since");
+    wait_for("what is older than a second is left out", || {
+        let newer = logs(&["--since=1s"])?.ok()?;
+        ensure!(newer.is_empty(), "{newer}");
+        Ok(())
+    })?;
     let timed = logs(&["--timestamps", "--tail=1"])?.ok()?;
     let (time, _) = timed.split_once(' ').context("a time")?;
     ensure!(

@@ -1,6 +1,7 @@
 //! podrun's tests through the real binary: one program, so that images are loaded once.
 
 mod afterlife;
+mod command_line;
 mod crowd;
 mod examples;
 mod faults;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
     logs::add(&mut suite);
     streams::add(&mut suite);
     verbs::add(&mut suite);
+    command_line::add(&mut suite);
     registry::add(&mut suite);
     crowd::add(&mut suite);
     faults::add(&mut suite);

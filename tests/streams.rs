@@ -17,6 +17,7 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.on_host("a process of exec is hung up when its client is killed", &["busybox"], client_killed);
     suite.on_host("exec enters the container with its user and environment", &["busybox"], exec_enters);
     suite.on_host("exec in a terminal has its size and follows it", &["busybox"], exec_in_a_terminal);
+    suite.on_host("exec gives its terminal back when it is told to end", &["busybox"], terminal_given_back);
     suite.on_host("exec -t without a terminal warns and goes on", &["busybox"], no_terminal);
     suite.on_host("attach sends input to a container and shows its output", &["busybox"], attach_by_pipes);
     suite.on_host("ctrl-p ctrl-q leaves an attached container running", &["busybox"], detach);
@@ -122,6 +123,31 @@ fn exec_in_a_terminal(host: &Host) -> Result<()> {
         Ok(())
     })?;
     ensure!(terminal.wait()? == 9, "the exit code is the shell's");
+    host.delete("web")?;
+    Ok(())
+}
+
+fn terminal_given_back(host: &Host) -> Result<()> {
+    host.create(&sleeping("web"))?;
+    for signal in ["TERM", "HUP", "INT", "QUIT"] {
+        let terminal = Terminal::start(&host.podrun_command(&["exec", "-it", "web", "--", "cat"])?)?;
+        let before = terminal.settings()?;
+        wait_for("the terminal is raw", || {
+            ensure!(terminal.settings()? != before, "not yet");
+            Ok(())
+        })?;
+        let client = host.run("pgrep", &["-f", "podrun exec -it"])?.ok()?;
+        host.run("kill", &[&format!("-{signal}"), client.trim()])?.ok()?;
+        wait_for("the terminal is as before", || {
+            ensure!(terminal.settings()? == before, "after SIG{signal}: {} {before}", terminal.settings()?);
+            Ok(())
+        })?;
+        ensure!(terminal.wait()? != 0, "SIG{signal} is no success");
+        wait_for("the command is hung up", || {
+            ensure!(!host.run("pgrep", &["-x", "cat"])?.status.success(), "it still runs");
+            Ok(())
+        })?;
+    }
     host.delete("web")?;
     Ok(())
 }

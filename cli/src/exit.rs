@@ -15,7 +15,7 @@ pub(crate) const PODRUN_FAILED: u8 = 125;
 const BROKEN_PIPE: u8 = 141;
 
 /// What each code says, for the manual; docs/cli.md has the same words.
-pub(crate) const MEANINGS: [(u8, &str); 13] = [
+pub(crate) const MEANINGS: [(u8, &str); 14] = [
     (0, "done"),
     (1, "tried, and failed"),
     (2, "the command line makes no sense"),
@@ -29,6 +29,7 @@ pub(crate) const MEANINGS: [(u8, &str); 13] = [
     (126, "exec, run -it: the program cannot be executed"),
     (127, "exec, run -it: the program does not exist in the container"),
     (130, "ended by Ctrl-C"),
+    (141, "whoever read its output has gone, as in `podrun logs web | head -n 1`"),
 ];
 
 /// The exit code of an error of `kind`.
@@ -109,7 +110,9 @@ mod tests {
     fn the_documents_list_each_code() {
         let page = include_str!("../../docs/cli.md");
         for (code, meaning) in MEANINGS {
-            assert!(page.contains(&format!("\n| {code} | {meaning} |\n")), "{code}: {meaning}");
+            // A bar would end the table's cell.
+            let row = format!("\n| {code} | {} |\n", meaning.replace('|', "\\|"));
+            assert!(page.contains(&row), "{row}");
         }
     }
 
