@@ -298,6 +298,59 @@ fn what_is_read_is_written() {
     assert_eq!(again, *pod);
 }
 
+/// Values of this shape with one field in it that is done, and no other; each with other values that would do as well.
+fn samples(shape: &fields::Shape) -> Vec<Vec<serde_json::Value>> {
+    use fields::{Shape, State};
+    let wrapped = |inner: &Shape, wrap: fn(serde_json::Value) -> serde_json::Value| {
+        samples(inner).into_iter().map(|same| same.into_iter().map(wrap).collect()).collect()
+    };
+    match shape {
+        Shape::Object(object) => {
+            let done = object.fields.iter().filter(|field| field.state == State::Done);
+            let inner = done.flat_map(|field| {
+                let named = move |value| json!({ field.name: value });
+                samples(&field.shape).into_iter().map(move |same| same.into_iter().map(named).collect())
+            });
+            inner.collect()
+        }
+        Shape::List(inner) => wrapped(inner, |value| json!([value])),
+        Shape::Map(inner) => wrapped(inner, |value| json!({"key": value})),
+        Shape::OneOf(values) => vec![values.iter().map(|value| json!(value)).collect()],
+        Shape::Bool => vec![vec![json!(true), json!(false)]],
+        Shape::I32 | Shape::I64 | Shape::Port => vec![vec![json!(7)]],
+        Shape::Quantity => vec![vec![json!("7")]],
+        Shape::Time => vec![vec![json!("2026-11-26T00:00:00Z")]],
+        Shape::String | Shape::IntOrString | Shape::Any => vec![vec![json!("text")]],
+    }
+}
+
+fn holds(whole: &serde_json::Value, part: &serde_json::Value) -> bool {
+    use serde_json::Value::{Array, Object};
+    match (whole, part) {
+        (Object(whole), Object(part)) => {
+            part.iter().all(|(key, value)| whole.get(key).is_some_and(|found| holds(found, value)))
+        }
+        (Array(whole), Array(part)) => {
+            whole.len() == part.len() && whole.iter().zip(part).all(|(found, value)| holds(found, value))
+        }
+        _ => whole == part,
+    }
+}
+
+/// A field that the table calls done and that the types do not have would be dropped in silence.
+#[test]
+fn every_field_that_is_done_is_kept() {
+    let all = samples(&fields::Shape::Object(fields::TABLE));
+    assert!(all.len() > 100, "{}", all.len());
+    for same in all {
+        let kept = same.iter().any(|given| {
+            let pod: Pod = serde_json::from_value(given.clone()).unwrap();
+            holds(&serde_json::to_value(pod).unwrap(), given)
+        });
+        assert!(kept, "{}", same[0]);
+    }
+}
+
 #[test]
 fn a_status_is_written_as_kubernetes_does() {
     let status = ContainerStatus {

@@ -94,8 +94,7 @@ pub struct PodIp {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodCondition {
-    /// Never set by podrun; null in Kubernetes too.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Never set, and written as null, by Kubernetes too.
     pub last_probe_time: Option<Time>,
     /// When `status` last changed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -152,9 +151,6 @@ pub struct ContainerStatus {
     /// What it does now.
     #[serde(with = "optional_state")]
     pub state: Option<ContainerState>,
-    /// The signal that asks it to end, where it is not SIGTERM.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub stop_signal: String,
 }
 
 /// What a container does.

@@ -99,14 +99,14 @@ fn mounts(mounts: &[VolumeMount], path: &Path, spec: &PodSpec, findings: &mut Fi
             findings.add(path.field("name"), format!("spec.volumes has no volume called {:?}", mount.name));
         }
         let (at, target) = (path.field("mountPath"), mount.mount_path.as_str());
-        let trimmed = target.trim_end_matches('/');
+        let parts: Vec<&str> = target.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
         if target.is_empty() {
             findings.add(at, "required");
-        } else if trimmed.is_empty() {
+        } else if parts.is_empty() {
             findings.add(at, "must not be the container's root");
-        } else if target.split('/').any(|part| part == "..") {
+        } else if parts.contains(&"..") {
             findings.add(at, format!("must not contain `..`, got {target:?}"));
-        } else if !seen.insert(trimmed) {
+        } else if !seen.insert(parts) {
             findings.add(at, format!("{target:?} is the path of another mount too"));
         } else {
             absolute(at, target, findings);

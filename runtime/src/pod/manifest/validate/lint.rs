@@ -27,6 +27,13 @@ pub fn lint(pod: &Pod) -> Vec<String> {
                 ));
             }
         }
+        for (index, _) in
+            container.ports.iter().enumerate().filter(|(_, port)| !runs_on && port.host_port != 0)
+        {
+            warnings.push(format!(
+                "{path}.ports[{index}].hostPort: an init container's is not opened; a sidecar's (restartPolicy: Always) is"
+            ));
+        }
         if container.stdin_once && !container.stdin {
             warnings.push(format!("{path}.stdinOnce: means nothing without stdin"));
         }

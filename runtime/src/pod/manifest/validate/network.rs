@@ -27,8 +27,11 @@ pub(super) fn network(spec: &PodSpec, findings: &mut Findings) {
         }
     }
     dns(spec, findings);
-    let mut claimed = Vec::new();
+    let mut claimed_by_all = Vec::new();
     for (path, container) in each(spec) {
+        // An init container is gone when the next begins: as to Kubernetes, only its own ports can meet.
+        let is_init = !container.restarts_always() && path.starts_with(&Path::of("spec.initContainers"));
+        let claimed = if is_init { &mut Vec::new() } else { &mut claimed_by_all };
         let mut named = HashSet::new();
         for (index, port) in container.ports.iter().enumerate() {
             let path = path.field("ports").index(index);
@@ -37,7 +40,7 @@ pub(super) fn network(spec: &PodSpec, findings: &mut Findings) {
                 let message = format!("another port of the container is called {:?} too", port.name);
                 findings.add(path.field("name"), message);
             }
-            claim(port, path, &mut claimed, findings);
+            claim(port, path, claimed, findings);
         }
     }
 }

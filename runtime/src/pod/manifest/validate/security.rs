@@ -148,6 +148,10 @@ fn sysctls(sysctls: &[Sysctl], path: &Path, spec: &PodSpec, findings: &mut Findi
             Owner::Ipc if spec.host_ipc => {
                 findings.add(at, format!("{name} would be the host's with hostIPC"));
             }
+            _ if sysctl.value.contains(char::is_control) => {
+                let at = path.index(index).field("value");
+                findings.add(at, format!("must not contain control characters, got {:?}", sysctl.value));
+            }
             _ if seen.contains(&name) => findings.add(at, format!("{name} is set twice")),
             _ => {}
         }

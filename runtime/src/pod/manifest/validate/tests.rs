@@ -34,6 +34,11 @@ fn good_ones_pass() {
         json!({"initContainers": [{"name": "i", "image": "b", "restartPolicy": "Always"}]}),
         json!({"securityContext": {"sysctls": [{"name": "net.core.somaxconn", "value": "1"}, {"name": "kernel/shm_rmid_forced", "value": "1"}]}}),
         json!({"volumes": [{"name": "v", "hostPath": {"path": "/x"}}]}),
+        json!({"volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1Mi", "medium": "Memory"}}, {"name": "w", "emptyDir": {"sizeLimit": "0"}}]}),
+        // Init containers run before the others, one after the other: their ports do not meet.
+        json!({"hostNetwork": true,
+               "initContainers": [{"name": "i", "image": "b", "ports": [{"containerPort": 80}]}, {"name": "j", "image": "b", "ports": [{"containerPort": 80}]}],
+               "containers": [{"name": "a", "image": "b", "ports": [{"containerPort": 80}]}]}),
     ] {
         assert_eq!(problems(spec.clone()), none, "{spec}");
     }
@@ -66,6 +71,19 @@ fn each_rule_of_the_pod_is_held() {
         (
             json!({"hostAliases": [{"ip": "::1", "hostnames": ["A"]}]}),
             "spec.hostAliases[0].hostnames[0]: must be a DNS name",
+        ),
+        (
+            json!({"volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1Mi"}}]}),
+            "spec.volumes[0].emptyDir.sizeLimit: not supported yet on disk",
+        ),
+        (
+            json!({"initContainers": [{"name": "s", "image": "b", "restartPolicy": "Always", "ports": [{"containerPort": 80, "hostPort": 80}]}],
+                   "containers": [{"name": "a", "image": "b", "ports": [{"containerPort": 80, "hostPort": 80}]}]}),
+            "spec.containers[0].ports[0].hostPort: spec.initContainers[0].ports[0] claims port 80",
+        ),
+        (
+            json!({"securityContext": {"sysctls": [{"name": "kernel.shm_rmid_forced", "value": "1\n0"}]}}),
+            "spec.securityContext.sysctls[0].value: must not contain control",
         ),
         (json!({"dnsPolicy": "None"}), "spec.dnsConfig.nameservers: required"),
         (
@@ -163,6 +181,10 @@ fn each_rule_of_a_container_is_held() {
         (
             json!({"volumeMounts": [{"name": "v", "mountPath": "/a"}, {"name": "w", "mountPath": "/a/"}]}),
             "volumeMounts[1].mountPath: \"/a/\" is the path of another",
+        ),
+        (
+            json!({"volumeMounts": [{"name": "v", "mountPath": "/a/b"}, {"name": "w", "mountPath": "/a//./b"}]}),
+            "volumeMounts[1].mountPath: \"/a//./b\" is the path of another",
         ),
         (
             json!({"volumeMounts": [{"name": "v", "mountPath": "/a", "subPath": "/b"}]}),

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use super::super::path::Path;
-use super::super::types::{PodSpec, VolumeSource};
+use super::super::types::{PodSpec, StorageMedium, VolumeSource};
 use super::{Findings, names};
 
 pub(super) fn volumes(spec: &PodSpec, findings: &mut Findings) {
@@ -22,9 +22,15 @@ pub(super) fn volumes(spec: &PodSpec, findings: &mut Findings) {
         }
         match &volume.source {
             VolumeSource::EmptyDir(source) => {
-                if let Some(limit) = source.size_limit.as_ref().filter(|limit| limit.nanos() < 0) {
-                    let path = path.field("emptyDir").field("sizeLimit");
+                let Some(limit) = &source.size_limit else { continue };
+                let path = path.field("emptyDir").field("sizeLimit");
+                if limit.nanos() < 0 {
                     findings.add(path, format!("must not be negative, got {limit}"));
+                } else if limit.nanos() > 0 && source.medium == StorageMedium::Disk {
+                    findings.add(
+                        path,
+                        "not supported yet on disk, where nothing holds a folder to its size; leave it out, or set medium: Memory",
+                    );
                 }
             }
             VolumeSource::HostPath(source) => {
