@@ -179,7 +179,7 @@ fn tree(text: &str, destination: &str, tree: OwnedFd) -> Result<Mount> {
     if parts("mounts", destination)? == ["proc"]
         && !fs::is_procfs_root(tree.as_fd()).map_err(|errno| errno.during(fstat()))?
     {
-        return Err(usage(format!("mount {destination}: `{text}` is no procfs")));
+        return Err(usage(format!("mount {destination}: only a procfs may be mounted there")));
     }
     Ok(Mount {
         text: text.to_owned(),

@@ -46,6 +46,8 @@ impl Names<'_> {
 /// The host's own files that a pod's are made from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostFiles {
+    /// The host's name, as the kernel has it.
+    pub hostname: String,
     /// /etc/hosts; empty where it is missing.
     pub hosts: String,
     /// /etc/resolv.conf; empty where it is missing.
@@ -59,6 +61,7 @@ impl HostFiles {
     pub fn read(root: &Path) -> Self {
         let read = |path: &str| std::fs::read_to_string(root.join(path)).ok();
         Self {
+            hostname: read("proc/sys/kernel/hostname").unwrap_or_default().trim_end().to_owned(),
             hosts: read("etc/hosts").unwrap_or_default(),
             resolv_conf: read("etc/resolv.conf").unwrap_or_default(),
             resolved: read("run/systemd/resolve/resolv.conf"),

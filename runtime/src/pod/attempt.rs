@@ -140,7 +140,7 @@ fn fill(id: &str, inputs: &Inputs<'_>, rootfs: BorrowedFd<'_>, folder: &Path) ->
         container,
         image: &image.config,
         user: &user,
-        hostname: &sandbox::hostname(pod),
+        hostname: sandbox::hostname(pod, &inputs.facts.hostname),
         cgroup: &format!("{}/{id}", sandbox.cgroup),
         etc: &host.pod_state_dir(&sandbox.id).join("etc"),
         termination_log: &termination_log,

@@ -45,21 +45,21 @@ pub fn container(container: &Container, unified: bool) -> LinuxResources {
 /// The limits of the pod's own cgroup: the sums that a kubelet would give it.
 pub fn pod(pod: &Pod) -> LinuxResources {
     let spec = &pod.spec;
-    let every = |has: fn(&ResourceRequirements) -> Option<u64>| {
-        spec.all_containers().all(|container| has(&container.resources).is_some_and(|limit| limit > 0))
-    };
-    let cpu_limit = every(ResourceRequirements::cpu_limit)
-        .then(|| peak(spec, |resources| resources.cpu_limit().unwrap_or(0)));
-    let memory_limit = every(ResourceRequirements::memory_limit)
-        .then(|| peak(spec, |resources| resources.memory_limit().unwrap_or(0)));
+    let cpu_limit = pod_limit(spec, ResourceRequirements::cpu_limit);
+    let memory_limit = pod_limit(spec, ResourceRequirements::memory_limit);
     build(cpu(Some(peak(spec, cpu_request)), cpu_limit), memory_limit, None)
+}
+
+/// What the containers may use together at any moment; `None` where one of them has no limit.
+fn pod_limit(spec: &PodSpec, of: fn(&ResourceRequirements) -> Option<u64>) -> Option<u64> {
+    let limited = |container: &Container| of(&container.resources).is_some_and(|limit| limit > 0);
+    spec.all_containers().all(limited).then(|| peak(spec, |resources| of(resources).unwrap_or(0)))
 }
 
 /// A memory volume's size: its own limit, and never more than the containers may use together.
 /// `None`: the kernel's default, half of the host's memory.
 pub fn memory_volume_size(spec: &PodSpec, size_limit: Option<u64>) -> Option<u64> {
-    let limits = spec.all_containers().map(|container| container.resources.memory_limit());
-    let together = limits.sum::<Option<u64>>().filter(|sum| *sum > 0);
+    let together = pod_limit(spec, ResourceRequirements::memory_limit);
     match (size_limit.filter(|limit| *limit > 0), together) {
         (Some(limit), Some(together)) => Some(limit.min(together)),
         (limit, together) => limit.or(together),
@@ -256,5 +256,12 @@ mod tests {
         assert_eq!(memory_volume_size(&limited, Some(1 << 20)), Some(1 << 20));
         assert_eq!(memory_volume_size(&free, Some(1 << 30)), Some(1 << 30));
         assert_eq!(memory_volume_size(&free, None), None);
+        // An init container is gone when the others run: the most at a time is what counts.
+        let after = |memory: &str| {
+            let init = with("i", json!({}), json!({"memory": memory}));
+            let app = with("a", json!({}), json!({"memory": "64Mi"}));
+            memory_volume_size(&pod_of(json!({"initContainers": [init], "containers": [app]})).spec, None)
+        };
+        assert_eq!((after("32Mi"), after("96Mi")), (Some(64 << 20), Some(96 << 20)));
     }
 }

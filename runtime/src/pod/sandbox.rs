@@ -34,7 +34,7 @@ pub fn spec(sandbox: &Sandbox, pod: &Pod, files: &HostFiles) -> Result<(SandboxS
     let host_aliases = spec.host_aliases.iter().map(host_alias).collect::<Result<_>>()?;
     let grace = u64::try_from(spec.termination_grace_period_seconds).unwrap_or_default();
     let sandbox_spec = SandboxSpec {
-        hostname: hostname(pod),
+        hostname: hostname(pod, &files.hostname).to_owned(),
         network: network(spec)?,
         ipc: mode(spec.host_ipc),
         pid,
@@ -53,11 +53,15 @@ pub fn spec(sandbox: &Sandbox, pod: &Pod, files: &HostFiles) -> Result<(SandboxS
     Ok((sandbox_spec, resolv_conf.warnings))
 }
 
-/// The hostname inside: the manifest's, or the pod's name, cut to what a hostname may be.
-pub fn hostname(pod: &Pod) -> String {
+/// The hostname inside: the manifest's, or the pod's name, cut to what a hostname may be. A pod on the host's network
+/// has the `host`'s, whatever its manifest says.
+pub fn hostname<'a>(pod: &'a Pod, host: &'a str) -> &'a str {
+    if pod.spec.host_network {
+        return host;
+    }
     let full = if pod.spec.hostname.is_empty() { &pod.metadata.name } else { &pod.spec.hostname };
     let cut = full.get(..HOSTNAME_MAX).unwrap_or(full);
-    cut.trim_end_matches(['-', '.']).to_owned()
+    cut.trim_end_matches(['-', '.'])
 }
 
 /// Which of the host's namespaces the pod uses.
@@ -91,7 +95,9 @@ fn network(spec: &PodSpec) -> Result<Network> {
         return Ok(Network::Host);
     }
     let mut ports = Vec::new();
-    for port in spec.all_containers().flat_map(|container| &container.ports) {
+    // As a kubelet: an init container is gone before anybody could ask it.
+    let sidecars = spec.init_containers.iter().filter(|init| init.restarts_always());
+    for port in sidecars.chain(&spec.containers).flat_map(|container| &container.ports) {
         if port.host_port == 0 {
             continue;
         }
@@ -110,9 +116,16 @@ fn network(spec: &PodSpec) -> Result<Network> {
     Ok(Network::Bridge { ports })
 }
 
+/// In a network of its own a pod may ping and listen on any port without a capability, as under containerd.
+const OPEN_NETWORK: [(&str, &str); 2] =
+    [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")];
+
 fn sysctls(spec: &PodSpec) -> BTreeMap<String, String> {
-    let given = &spec.security_context.sysctls;
-    given.iter().map(|sysctl| (sysctl.name.replace('/', "."), sysctl.value.clone())).collect()
+    let open = OPEN_NETWORK.iter().filter(|_| !spec.host_network);
+    let open = open.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let given = spec.security_context.sysctls.iter();
+    // What the manifest says comes later, and stands.
+    open.chain(given.map(|sysctl| (sysctl.name.replace('/', "."), sysctl.value.clone()))).collect()
 }
 
 fn memory_volumes(spec: &PodSpec) -> BTreeMap<String, Option<u64>> {

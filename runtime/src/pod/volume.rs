@@ -8,7 +8,7 @@
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::ErrorKind as IoKind;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::manifest::{
@@ -101,21 +101,30 @@ fn open_host_path(source: &HostPathVolumeSource) -> Result<Source> {
     Ok(Source { tree, path })
 }
 
-/// Makes what a type says is made when it is missing; false for a type that makes nothing.
+/// Makes what a type says is made when it is missing; false for a type that makes nothing. A path without a type that
+/// is missing becomes a directory: no kubelet asks for that, and every container runtime below one does it.
 fn make_missing(path: &Path, kind: HostPathType) -> Result<bool> {
     let context = || format!("hostPath {}", path.display());
     match kind {
-        HostPathType::DirectoryOrCreate => {
-            DirBuilder::new().recursive(true).mode(0o755).create(path).context(context)?;
+        HostPathType::Unset | HostPathType::DirectoryOrCreate => {
+            let root = inside::open_host(Path::new("/"))?;
+            inside::make_dirs(root, path, 0o755).map_err(Error::from).context(context)?;
         }
         HostPathType::FileOrCreate => {
-            let made = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path);
+            let made = OpenOptions::new().write(true).create_new(true).open(path);
             match made {
                 Err(error) if error.kind() == IoKind::AlreadyExists => {}
-                made => drop(made.context(context)?),
+                // open(2) applies the caller's umask.
+                made => made
+                    .and_then(|file| file.set_permissions(Permissions::from_mode(0o644)))
+                    .context(|| format!("{}: open(O_CREAT | O_EXCL)", context()))?,
             }
         }
-        _ => return Ok(false),
+        HostPathType::Directory
+        | HostPathType::File
+        | HostPathType::Socket
+        | HostPathType::CharDevice
+        | HostPathType::BlockDevice => return Ok(false),
     }
     Ok(true)
 }
@@ -184,10 +193,12 @@ mod tests {
     #[test]
     fn what_is_missing_is_made_only_where_the_type_says_so() {
         let dir = tempfile::tempdir().unwrap();
-        for kind in ["", "File", "Directory", "Socket"] {
+        for kind in ["File", "Directory", "Socket", "CharDevice", "BlockDevice"] {
             assert!(open_host_path(&host_path(&dir.path().join("none"), kind)).is_err(), "{kind:?}");
         }
         open_host_path(&host_path(&dir.path().join("a/b"), "DirectoryOrCreate")).unwrap();
+        open_host_path(&host_path(&dir.path().join("c/d"), "")).unwrap();
+        assert!(dir.path().join("c/d").is_dir());
         open_host_path(&host_path(&dir.path().join("a/f"), "FileOrCreate")).unwrap();
         assert!(
             open_host_path(&host_path(&dir.path().join("no/f"), "FileOrCreate")).is_err(),

@@ -5,7 +5,12 @@ fn words(list: &[&str]) -> Vec<String> {
 }
 
 fn host(resolv_conf: &str) -> HostFiles {
-    HostFiles { hosts: "127.0.0.1 localhost".into(), resolv_conf: resolv_conf.into(), resolved: None }
+    HostFiles {
+        hostname: "machine".into(),
+        hosts: "127.0.0.1 localhost".into(),
+        resolv_conf: resolv_conf.into(),
+        resolved: None,
+    }
 }
 
 #[test]

@@ -16,6 +16,8 @@ const OWN_FOLDERS: [&str; 5] = ["pts", "shm", "mqueue", "fd", ".udev"];
 /// What specs need to know of the host.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
+    /// The name of the host: of the UTS namespace that this process is in.
+    pub hostname: String,
     /// Bytes of memory.
     pub memory: u64,
     /// The capabilities that podrun can hand on.
@@ -32,6 +34,7 @@ impl Facts {
     /// Reads them; `privileged`: whether a container of the pod is.
     pub fn read(privileged: bool, layout: &Layout) -> Self {
         Self {
+            hostname: hostname(),
             unified_memory: layout.carries_unified("memory"),
             memory: host::memory(),
             capabilities: capabilities(),
@@ -39,6 +42,10 @@ impl Facts {
             devices: if privileged { devices(Path::new("/dev")) } else { Vec::new() },
         }
     }
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim_end().to_owned()
 }
 
 fn capabilities() -> HashSet<Capability> {

@@ -69,7 +69,7 @@ pub fn resolve(pod: &Pod, container: &Container, image_user: &str, rootfs: Borro
         Some(uid) => Some(Name::Id(id(uid, "runAsUser")?)),
         None => Name::parse(asked_user)?,
     };
-    check_non_root(pod, container, user.as_ref())?;
+    check_non_root(pod, container, user.as_ref(), given_user)?;
 
     let passwd = read(rootfs, "etc/passwd")?;
     let entry = passwd_entry(&passwd, user.as_ref().unwrap_or(&Name::Id(0)));
@@ -103,7 +103,8 @@ pub fn resolve(pod: &Pod, container: &Container, image_user: &str, rootfs: Borro
     Ok(User { uid, gid, groups, home: entry.and_then(|entry| entry.home) })
 }
 
-fn check_non_root(pod: &Pod, container: &Container, user: Option<&Name>) -> Result<()> {
+/// `given`: the manifest's runAsUser, which is then the `user`.
+fn check_non_root(pod: &Pod, container: &Container, user: Option<&Name>, given: Option<i64>) -> Result<()> {
     let wanted = container.security_context.run_as_non_root.or(pod.spec.security_context.run_as_non_root);
     if wanted != Some(true) {
         return Ok(());
@@ -112,6 +113,9 @@ fn check_non_root(pod: &Pod, container: &Container, user: Option<&Name>) -> Resu
         Err(Error::new(ErrorKind::Manifest, message).hint("set runAsUser to a number other than 0"))
     };
     match user {
+        Some(Name::Id(0)) if given.is_some() => {
+            refused("container's runAsUser breaks non-root policy".into())
+        }
         Some(Name::Id(0)) | None => refused("container has runAsNonRoot and image will run as root".into()),
         Some(Name::Id(_)) => Ok(()),
         Some(Name::Name(name)) => refused(format!(
@@ -283,6 +287,17 @@ mod tests {
                 "{image} {own}"
             );
         }
+    }
+
+    #[test]
+    fn run_as_non_root_says_whose_root_it_is() {
+        use serde_json::json;
+        let message = |image: &str, user: serde_json::Value| {
+            let own = json!({"runAsNonRoot": true, "runAsUser": user});
+            resolved(image, json!({}), own).unwrap_err().message().to_owned()
+        };
+        assert!(message("33", json!(0)).contains("runAsUser"));
+        assert!(message("0", json!(null)).contains("image will run as root"));
     }
 
     #[test]

@@ -140,6 +140,9 @@ fn phase_of_life(policy: RestartPolicy, tally: &Tally, over: bool) -> PodPhase {
     }
 }
 
+/// Bytes that the termination messages of a pod's containers share evenly, as in a kubelet's status.
+const MESSAGES_MAX: usize = 12 << 10;
+
 fn container_status(pod: &Pod, run: &ContainerRun) -> ContainerStatus {
     let named = pod.spec.all_containers().find(|container| container.name == run.name);
     let (state, before) = container_state(pod, run);
@@ -147,13 +150,12 @@ fn container_status(pod: &Pod, run: &ContainerRun) -> ContainerStatus {
         container_id: container_id(&run.id),
         image: named.map(|container| container.image.clone()).unwrap_or_default(),
         image_id: run.image.id.clone(),
-        last_state: before.map(|ended| ContainerState::Terminated(terminated(ended))),
+        last_state: before.map(|ended| ContainerState::Terminated(terminated(pod, ended))),
         name: run.name.clone(),
         ready: is_ready(run),
         restart_count: run.restart_count(),
         started: Some(matches!(run.phase, ContainerPhase::Running { .. })),
         state: Some(state),
-        stop_signal: String::new(),
     }
 }
 
@@ -180,17 +182,18 @@ fn container_state<'a>(pod: &Pod, run: &'a ContainerRun) -> (ContainerState, Opt
             (waiting("CrashLoopBackOff", message), Some(ended))
         }
         ContainerPhase::Exited { ended, held_seconds: None, .. } => {
-            (ContainerState::Terminated(terminated(ended)), run.last.as_ref())
+            (ContainerState::Terminated(terminated(pod, ended)), run.last.as_ref())
         }
     }
 }
 
-fn terminated(ended: &Ended) -> ContainerStateTerminated {
+fn terminated(pod: &Pod, ended: &Ended) -> ContainerStateTerminated {
+    let share = MESSAGES_MAX / pod.spec.all_containers().count().max(1);
     ContainerStateTerminated {
         container_id: container_id(&ended.id),
         exit_code: ended.exit_code,
         finished_at: Some(ended.finished_at.into()),
-        message: ended.message.clone(),
+        message: ended.message[..ended.message.floor_char_boundary(share)].to_owned(),
         reason: ended.reason.clone(),
         signal: ended.signal.unwrap_or(0),
         started_at: ended.started_at.map(Time::from),

@@ -76,7 +76,7 @@ fn sandbox_record(host: &Host, id: &str, pod: &Pod, created_at: u64) -> Result<S
         labels: meta.labels.clone(),
         created_at,
         boot_id: boot_id()?,
-        hostname: (!pod.spec.host_network).then(|| sandbox::hostname(pod)),
+        hostname: (!pod.spec.host_network).then(|| sandbox::hostname(pod, "").to_owned()),
         sharing: sandbox::sharing(&pod.spec),
         cgroup: format!("{}/{id}", host.cgroup_parent.trim_end_matches('/')),
         cgroup_owned: true,

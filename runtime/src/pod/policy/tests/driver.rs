@@ -119,6 +119,11 @@ impl Driver {
         self.exits_as(name, Exit { code, at, ..Exit::default() })
     }
 
+    pub(super) fn exits_with_message(&mut self, name: &str, code: i32, message: &str) -> String {
+        let at = self.now;
+        self.exits_as(name, Exit { code, at, message: message.into(), ..Exit::default() })
+    }
+
     pub(super) fn exits_as(&mut self, name: &str, exit: Exit) -> String {
         let attempt = self.attempt(name);
         self.tell(Event::Exited { container: name.into(), attempt, exit })

@@ -13,8 +13,7 @@ fn the_status_has_kubernetes_shape() {
     driver.pass(1);
     let json = serde_json::to_value(status(&driver.pod, &driver.state)).unwrap();
     let at = Time::from(BEGIN).to_string();
-    let condition =
-        |kind: &str| serde_json::json!({"type": kind, "status": "True", "lastTransitionTime": at});
+    let condition = |kind: &str| serde_json::json!({"type": kind, "status": "True", "lastProbeTime": null, "lastTransitionTime": at});
     let conditions = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"]
         .map(condition);
     assert_eq!(json["conditions"], serde_json::Value::from(conditions.to_vec()));
@@ -36,6 +35,25 @@ fn the_status_has_kubernetes_shape() {
         "state": {"running": {"startedAt": at}},
     });
     assert_eq!(json["containerStatuses"], serde_json::json!([container]));
+}
+
+#[test]
+fn the_messages_of_a_pod_share_twelve_kib() {
+    for (containers, most) in [("a b c", 4096), ("init:i a b c", 3072), ("a b c d e f", 2048)] {
+        let mut driver = Driver::up(Never, containers);
+        if containers.starts_with("init") {
+            driver.exits("i", 0);
+        }
+        driver.exits_with_message("a", 1, &"\u{e4}".repeat(2048));
+        let statuses = status(&driver.pod, &driver.state).container_statuses;
+        let Some(ContainerState::Terminated(ended)) = &statuses[0].state else { panic!("{statuses:?}") };
+        assert_eq!(ended.message.len(), most, "{containers}");
+    }
+    let mut driver = Driver::up(Never, "a b c d e");
+    driver.exits_with_message("a", 1, &"\u{20ac}".repeat(1365));
+    let statuses = status(&driver.pod, &driver.state).container_statuses;
+    let Some(ContainerState::Terminated(ended)) = &statuses[0].state else { panic!("{statuses:?}") };
+    assert_eq!(ended.message.len(), 2457, "2457 bytes are its share, and 819 whole characters fit");
 }
 
 #[test]
