@@ -191,24 +191,30 @@ fn unpacked_layers(host: &Host) -> Result<()> {
     }
     let long = format!("long/{}/{}", "d".repeat(120), "f".repeat(180));
     ensure!(std::fs::read_to_string(lowest.join(long))? == "a long path", "a long path");
-    let path = |name: &str| lowest.join(name).to_string_lossy().into_owned();
-    let xattr = host.run(
-        "python3",
-        &[
-            "-c",
-            "import os, sys; print(os.getxattr(sys.argv[1], sys.argv[2]).hex())",
-            &path("tagged"),
-            "user.podrun",
-        ],
+    let xattr = |name: &str, key: &str| -> Result<Vec<u8>> {
+        let mut value = vec![0; 256];
+        let length = rustix::fs::lgetxattr(lowest.join(name), key, &mut value)
+            .with_context(|| format!("{name}: {key}"))?;
+        value.truncate(length);
+        Ok(value)
+    };
+    ensure!(xattr("tagged", "user.podrun")? == b"a value\0with a nul", "user.podrun");
+    let capability = xattr("capable", "security.capability")?;
+    ensure!(capability[..8] == [1, 0, 0, 2, 0, 0x20, 0, 0], "security.capability: {capability:?}");
+    // Hard links to a file of a lower layer: one file of three names, in the layer that links it.
+    let links = layers(host)?
+        .into_iter()
+        .map(|folder| folder.join("tree"))
+        .find(|tree| tree.join("linked-again").exists());
+    let links = links.context("the layer with the links")?;
+    let inode =
+        |name: &str| std::fs::symlink_metadata(links.join(name)).map(|found| (found.ino(), found.nlink()));
+    let first = inode("linked")?;
+    ensure!(
+        first.1 == 3 && inode("linked-again")? == first && inode("linked-third")? == first,
+        "hard links across layers: {first:?}"
     );
-    if let Ok(outcome) = xattr.and_then(Outcome::ok) {
-        ensure!(outcome.trim() == hex(b"a value\0with a nul"), "user.podrun: {outcome}");
-    }
     Ok(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn platforms(host: &Host) -> Result<()> {

@@ -3,6 +3,7 @@
 mod afterlife;
 mod command_line;
 mod crowd;
+mod edges;
 mod examples;
 mod faults;
 mod fields;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
     network::add(&mut suite);
     fields::add(&mut suite);
     examples::add(&mut suite);
+    edges::add(&mut suite);
     habits::add(&mut suite);
     logs::add(&mut suite);
     streams::add(&mut suite);
