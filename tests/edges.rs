@@ -23,6 +23,11 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.on_host("a folder swapped for a link never leads out of its volume", busybox, swapped_folder);
     suite.on_host("links in a volume over /etc lead nowhere on the host", busybox, linked_etc);
     suite.on_host("a process of exec shows the container nothing of the host", busybox, exec_shows_nothing);
+    suite.on_host(
+        "the init of a shared pid namespace is not theirs to end",
+        &["probe", "busybox"],
+        shared_init,
+    );
     suite.on_host("every masked path is empty and cgroups are read-only", &["probe"], masks);
 }
 
@@ -215,6 +220,32 @@ fn exec_shows_nothing(host: &Host) -> Result<()> {
     })?;
     host.delete("spy")?;
     standing.wait()?;
+    Ok(())
+}
+
+fn shared_init(host: &Host) -> Result<()> {
+    let containers = json!([shell("a", "sleep 1000"), probe("b", &["sleep"])]);
+    host.create(&pod("pids", &json!({ "containers": containers, "shareProcessNamespace": true })))?;
+    // What a container may do to its neighbours it may not do to the one that ends them all.
+    let said = ask(
+        host,
+        "pids",
+        "for signal in TERM INT HUP KILL; do kill -$signal 1; done; sleep 0.2; echo alive",
+    )?;
+    ensure!(said == "alive\n", "{said}");
+    // Killed from the host it takes the containers along, and they come back under another one.
+    let init = host.run("pgrep", &["-u", "65534", "-f", "podrun monitor"])?.ok()?;
+    host.run("kill", &["-9", init.trim()])?.ok()?;
+    let shown = host.wait_for_pod("pids", "both are back", |pod| {
+        let mut statuses = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
+        statuses.all(|one| one["restartCount"] == 1 && one["state"]["running"].is_object())
+    })?;
+    for one in shown["status"]["containerStatuses"].as_array().into_iter().flatten() {
+        ensure!(one["lastState"]["terminated"]["exitCode"] == 137, "{one:#}");
+    }
+    let seen = ask(host, "pids", "cat /proc/[0-9]*/cmdline")?;
+    ensure!(seen.contains("/probe"), "they share one again: {seen}");
+    host.delete("pids")?;
     Ok(())
 }
 

@@ -191,24 +191,28 @@ pub fn block_signals() -> Result<()> {
     .map(drop)
 }
 
-/// Reaps every child that ends, until SIGTERM comes. Signals must be blocked.
+/// Reaps every child that ends, until SIGTERM comes from outside of this process's pid namespace: whoever may signal
+/// everything inside must not end it all by the one process that it did not start. Signals must be blocked.
 pub fn reap_until_sigterm() {
     const fn bit(signal: i32) -> u64 {
         1 << (signal - 1)
     }
     let wanted = bit(libc::SIGCHLD) | bit(libc::SIGTERM);
+    // SAFETY: siginfo_t is made of integers, which may all be zero.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     loop {
-        // SAFETY: `wanted` is a whole kernel sigset of the size given; neither siginfo nor timeout is passed.
+        // SAFETY: `wanted` is a whole kernel sigset of the size given, `info` is written whole; no timeout is passed.
         let signal = unsafe {
             libc::syscall(
                 libc::SYS_rt_sigtimedwait,
                 &raw const wanted,
-                std::ptr::null_mut::<libc::siginfo_t>(),
+                &raw mut info,
                 std::ptr::null::<libc::timespec>(),
                 size_of::<u64>(),
             )
         };
-        if signal == libc::c_long::from(libc::SIGTERM) {
+        // SAFETY: a signal that a process sent has its pid, and any other has zeros there.
+        if signal == libc::c_long::from(libc::SIGTERM) && unsafe { info.si_pid() } == 0 {
             return;
         }
         // SAFETY: waitpid may be given no place for the status.

@@ -1,4 +1,4 @@
-//! The init of a pid namespace that a pod's containers share: reaps orphans, waits for SIGTERM.
+//! The init of a pid namespace that a pod's containers share: reaps orphans, waits for SIGTERM from outside.
 //!
 //! It does not exec: without root, capabilities, descriptors and a root file system of its own there
 //! is nothing behind its /proc entry to enter the host by.

@@ -277,10 +277,12 @@ impl Monitor {
     }
 
     /// Starts the init of a shared pid namespace where there is none, in a leaf of its own: no inner cgroup has tasks.
+    /// One that was killed ends after all containers; those that start again meanwhile get another beside it.
     pub(super) fn ensure_pod_init(&mut self) -> Result<()> {
-        let Some(sandbox) = self.sandbox.as_mut().filter(|sandbox| sandbox.init.is_none()) else {
+        let Some(sandbox) = self.sandbox.as_mut() else { return Ok(()) };
+        if sandbox.init.as_ref().is_some_and(|init| !start::is_exiting(init.process)) {
             return Ok(());
-        };
+        }
         let cgroup = Cgroup::create(&self.layout, &format!("{}/init", sandbox.spec.cgroup), None)?;
         let plan = engine::compile_pod_init(&cgroup)?;
         let child = plan.spawn()?;

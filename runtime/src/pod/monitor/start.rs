@@ -70,13 +70,27 @@ pub(super) fn own_process() -> Result<ProcessId> {
 
 /// The process of host pid `pid`, with its start time.
 pub(super) fn process(pid: i32) -> Result<ProcessId> {
+    // The start is field 22 of proc_pid_stat(5).
+    Ok(ProcessId { pid, start_time: stat_field(pid, 22)? })
+}
+
+/// Whether a process is on its way out though it has not ended: the init of a pid namespace first sees all others end,
+/// and nothing can be started in it any more.
+pub(super) fn is_exiting(process: ProcessId) -> bool {
+    /// Of the flags, which are field 9.
+    const PF_EXITING: u64 = 0x4;
+    let started = stat_field(process.pid, 22).ok();
+    started != Some(process.start_time)
+        || stat_field(process.pid, 9).is_ok_and(|flags| flags & PF_EXITING != 0)
+}
+
+/// A number out of /proc/pid/stat, by proc_pid_stat(5)'s count. The name in parentheses, the second, may hold anything.
+fn stat_field(pid: i32, number: usize) -> Result<u64> {
     let path = format!("/proc/{pid}/stat");
     let stat = std::fs::read_to_string(&path).context(|| path.clone())?;
-    // The name in parentheses may hold anything; fields are counted from its end. The start is field 22.
-    let start =
-        stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(19)?.parse().ok());
-    let start_time = start.ok_or_else(|| Error::failed(format!("{path}: no start time in it")))?;
-    Ok(ProcessId { pid, start_time })
+    let field = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(number - 3));
+    let value = field.and_then(|field| field.parse().ok());
+    value.ok_or_else(|| Error::failed(format!("{path}: no field {number} in it")))
 }
 
 /// The pid that the host gives the process behind `pidfd`.
