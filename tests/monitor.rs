@@ -21,11 +21,15 @@ use runtime::pod::attempt::draw_id;
 use runtime::pod::client::{Monitor, Notice};
 use runtime::pod::protocol::{Change, ContainerSpec, Exec, LogSpec, NamespaceMode, Network, SandboxSpec};
 use runtime::pod::record::{self, ContainerState, ContainerStatusRecord, SandboxState};
+use support::deadline::wait_for;
 use support::fixtures::reference;
 use support::suite::Suite;
 
 /// The argument that makes the test program a monitor's client; the host's trees follow.
 const CLIENT: &str = "--monitor-client";
+
+/// The same for a client that starts a container and is then killed; the pod and the container come last.
+const DOOMED_CLIENT: &str = "--doomed-monitor-client";
 
 pub(crate) fn add(suite: &mut Suite) {
     suite.on_host("a monitor is driven by its socket alone", &["busybox"], |host| {
@@ -41,15 +45,19 @@ pub(crate) fn add(suite: &mut Suite) {
 /// Takes over when the program was started as a client or as a monitor.
 pub(crate) fn take_over() -> Option<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let host = |root: &str, state: &str, log: &str, cgroup: &str| runtime::host::Host {
+        root: root.into(),
+        state_dir: state.into(),
+        log_dir: log.into(),
+        cgroup_parent: cgroup.into(),
+        ..runtime::host::Host::default()
+    };
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["monitor", id] => runtime::pod::monitor::run(id).map_err(anyhow::Error::from),
-        [CLIENT, root, state, log, cgroup] => drive(runtime::host::Host {
-            root: root.into(),
-            state_dir: state.into(),
-            log_dir: log.into(),
-            cgroup_parent: cgroup.into(),
-            ..runtime::host::Host::default()
-        }),
+        [CLIENT, root, state, log, cgroup] => drive(host(root, state, log, cgroup)),
+        [DOOMED_CLIENT, root, state, log, cgroup, pod, container] => {
+            start_and_wait_for_the_end(&host(root, state, log, cgroup), pod, container)
+        }
         _ => return None,
     };
     Some(match result {
@@ -260,13 +268,46 @@ fn the_log_is_reopened(pod: &mut Driven, container: &str) -> Result<()> {
     Ok(())
 }
 
-/// A container ends while no client is there.
+/// What the doomed client does: it says that the container is started, and watches until it is killed.
+fn start_and_wait_for_the_end(host: &runtime::host::Host, pod: &str, container: &str) -> Result<()> {
+    let mut monitor = Monitor::connect(host, pod)?;
+    monitor.watch(0)?;
+    monitor.start(container)?;
+    println!("started");
+    loop {
+        std::thread::park();
+    }
+}
+
+/// A client starts a container, is killed, and the container ends. The one that comes next has the exit code.
 fn no_exit_code_is_lost(pod: &mut Driven) -> Result<()> {
-    let short = pod.container("short", 0, "sleep 0.2; exit 5", false)?;
-    pod.monitor.start(&short)?;
+    let short = pod.container("short", 0, "read line; exit 5", true)?;
     let seen = pod.monitor.watch(0)?.sequence;
+    let mut doomed = std::process::Command::new(std::env::current_exe()?)
+        .arg(DOOMED_CLIENT)
+        .args([&pod.host.root, &pod.host.state_dir, &pod.host.log_dir])
+        .args([&pod.host.cgroup_parent, &pod.id, &short])
+        .stdout(std::process::Stdio::piped())
+        .spawn()?;
+    let mut said = [0; 8];
+    doomed.stdout.take().context("a pipe")?.read_exact(&mut said)?;
+    ensure!(&said == b"started\n", "{said:?}");
+    doomed.kill()?;
+    doomed.wait()?;
+    // One line ends the container; nobody watches.
+    drop(
+        Monitor::connect(&pod.host, &pod.id)?
+            .attach(&short, true)?
+            .stdin
+            .map(|stdin| File::from(stdin).write_all(b"go\n")),
+    );
+    let on_disk = record::container_dir(&pod.host, &pod.id, &short).join("status.json");
+    wait_for("the record says that it has ended", || {
+        let status: ContainerStatusRecord = record::load(&on_disk).present().context("no status.json")?;
+        ensure!(status.state == ContainerState::Exited, "{status:?}");
+        Ok(())
+    })?;
     pod.monitor = Monitor::connect(&pod.host, &pod.id)?;
-    std::thread::sleep(Duration::from_millis(600));
     let snapshot = pod.monitor.watch(seen)?;
     let status = snapshot.containers.iter().find(|status| status.id == short).context("it is not there")?;
     ensure!(status.record.exit_code == Some(5), "{status:?}");
