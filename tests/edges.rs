@@ -186,6 +186,14 @@ fn linked_etc(host: &Host) -> Result<()> {
     }
     ensure!(std::fs::read_to_string(&canary)? == "untouched", "{outcome}");
     host.podrun(&["get", "pod", "etc"])?.fails_with(4)?;
+    // CVE-2019-16884: a volume over /proc would answer for the kernel.
+    for place in ["/proc", "/proc/sys", "/proc/self/attr"] {
+        let mut main = shell("main", "sleep 1000");
+        main["volumeMounts"] = json!([{ "name": "v", "mountPath": place }]);
+        let spec = json!({ "containers": [main], "volumes": [{ "name": "v", "emptyDir": {} }] });
+        let outcome = host.podrun_with_stdin(&["create", "-"], pod("proc", &spec).to_string().as_bytes())?;
+        ensure!(outcome.code() == 1 && outcome.stderr.contains("/proc"), "{place}: {outcome}");
+    }
     Ok(())
 }
 

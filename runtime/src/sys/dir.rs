@@ -426,6 +426,29 @@ impl Error {
 mod tests {
     use super::*;
 
+    /// CVE-2022-21658: a folder that becomes a link while the tree around it is removed.
+    #[test]
+    fn a_link_in_a_tree_goes_and_what_it_leads_to_stays() {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        let dir = tempfile::tempdir().unwrap();
+        let outside = dir.path().join("outside");
+        std::fs::create_dir(&outside).unwrap();
+        std::fs::write(outside.join("file"), "").unwrap();
+        for _ in 0..200 {
+            std::fs::create_dir_all(dir.path().join("tree/folder/inner")).unwrap();
+            std::os::unix::fs::symlink(&outside, dir.path().join("tree/link")).unwrap();
+            let [folder, link] = ["tree/folder", "tree/link"].map(|name| dir.path().join(name));
+            std::thread::scope(|scope| {
+                // Until both are gone.
+                let swap = || while renameat_with(CWD, &folder, CWD, &link, RenameFlags::EXCHANGE).is_ok() {};
+                scope.spawn(swap);
+                remove_tree(open(dir.path()).unwrap(), b"tree").unwrap();
+            });
+            assert!(outside.join("file").exists());
+            assert!(!dir.path().join("tree").exists());
+        }
+    }
+
     #[test]
     fn two_who_remove_one_tree_both_succeed() {
         let dir = tempfile::tempdir().unwrap();
