@@ -147,12 +147,14 @@ fn swapped_folder(host: &Host) -> Result<()> {
             let line = ["create", "--wait=none", "-"];
             host.podrun_with_stdin(&line, manifest.as_bytes())?.ok()?;
             let shown = host.wait_for_pod("swapped", "all had their try", |pod| {
-                let mut statuses = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
-                statuses.all(|one| {
-                    one["state"]["terminated"].is_object()
-                        || one["state"]["waiting"]["reason"]
-                            .as_str()
-                            .is_some_and(|why| why.ends_with("Error"))
+                let statuses = pod["status"]["containerStatuses"].as_array();
+                statuses.is_some_and(|statuses| {
+                    statuses.iter().all(|one| {
+                        one["state"]["terminated"].is_object()
+                            || one["state"]["waiting"]["reason"]
+                                .as_str()
+                                .is_some_and(|why| why.ends_with("Error"))
+                    })
                 })
             })?;
             let statuses = shown["status"]["containerStatuses"].as_array().context("statuses")?;

@@ -114,7 +114,7 @@ fn check_non_root(pod: &Pod, container: &Container, user: Option<&Name>, given: 
     };
     match user {
         Some(Name::Id(0)) if given.is_some() => {
-            refused("container's runAsUser breaks non-root policy".into())
+            refused("container has runAsNonRoot and its runAsUser is root".into())
         }
         Some(Name::Id(0)) | None => refused("container has runAsNonRoot and image will run as root".into()),
         Some(Name::Id(_)) => Ok(()),
