@@ -61,7 +61,7 @@ pub(super) fn run(plan: &Plan, wire: BorrowedFd<'_>, keep: &[RawFd]) -> i32 {
 
 fn walk(step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
     match step {
-        Step::CloseOthers => close_others(state).during(Call::CloseRange),
+        Step::CloseOthers => close_others(state.keep).during(Call::CloseRange),
         Step::DieWithParent => die_with_parent(state),
         Step::JoinCgroup(tasks) => join_cgroup(tasks),
         Step::UnshareCgroup => ns::unshare(Namespaces::CGROUP).during(Call::Unshare),
@@ -130,10 +130,10 @@ fn walk_process(step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
     }
 }
 
-/// Closes every descriptor that is neither in the plan nor the wire, range by range.
-fn close_others(state: &State<'_>) -> Result<(), Errno> {
+/// Closes every descriptor above the standard streams that is not in `keep`, which rises, range by range.
+pub(super) fn close_others(keep: &[RawFd]) -> Result<(), Errno> {
     let mut first = 3;
-    for kept in state.keep.iter().copied() {
+    for kept in keep.iter().copied() {
         if kept > first {
             fs::close_range(first, kept - 1)?;
         }

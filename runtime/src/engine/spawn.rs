@@ -1,17 +1,21 @@
 //! The parent half: one clone3, and what the child tells over its wire.
 //!
-//! Invariant: the caller's namespaces are the same before and after, or the process ends: a
-//! supervisor left in a container's namespaces would act for the container.
+//! Invariants: the caller never leaves its namespaces: a supervisor left in a container's would act for the
+//! container. No process is seen in a container with a descriptor that its plan does not name.
 
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use super::init;
 use super::plan::{Plan, Visit};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::clone::{Cloned, Request, SingleThreaded, clone_child};
-use crate::sys::ns::{Home, Namespaces, setns};
-use crate::sys::{Errno, clone, exec};
+use crate::sys::clone::{Cloned, Request, SingleThreaded, clone_child, clone_sibling};
+use crate::sys::ns::{Namespaces, setns};
+use crate::sys::{Errno, exec, fs, pidfd, stream};
+
+/// How long an usher may take: a few system calls, none of which waits for anybody.
+const USHERED: Duration = Duration::from_secs(10);
 
 /// A process that was cloned and is on its way to execve.
 #[derive(Debug)]
@@ -39,23 +43,66 @@ impl Plan {
             namespaces: self.entry.namespaces,
             cgroup: self.entry.cgroup.as_ref().map(OwnedFd::as_fd),
         };
-        let clone = || clone_child(&proof, &request, || init::run(self, child_wire.as_fd(), &keep));
         let cloned = match &self.entry.visit {
-            None => clone(),
-            Some(Visit::PidNamespace(fd)) => {
-                let home = Home::remember(Namespaces::PID)?;
-                let there = setns(fd.as_fd(), Namespaces::PID);
-                visit(&home, there, clone)
-            }
-            Some(Visit::Container(pidfd)) => {
-                let kinds = Namespaces::PID.with(Namespaces::MOUNT);
-                let home = Home::remember(kinds)?;
-                let there = setns(pidfd.as_fd(), kinds);
-                visit(&home, there, clone)
-            }
+            None => clone_child(&proof, &request, || init::run(self, child_wire.as_fd(), &keep)),
+            Some(visit) => self.usher(&proof, &request, visit, child_wire.as_fd(), &keep),
         };
         let Cloned { pid, pidfd } = cloned.map_err(|errno| self.render_clone(errno))?;
         Ok(Child { pid, pidfd, wire })
+    }
+
+    /// Clones the child of a plan that joins namespaces of a container. It is seen there from its birth, and whoever has
+    /// CAP_SYS_PTRACE there can reach what its descriptors lead to (CVE-2016-9962). So a first child, outside, closes what
+    /// the plan does not name, goes in, and clones the real one beside itself. The caller goes nowhere.
+    fn usher(
+        &self,
+        proof: &SingleThreaded,
+        request: &Request<'_>,
+        visit: &Visit,
+        wire: BorrowedFd<'_>,
+        keep: &[RawFd],
+    ) -> Result<Cloned, Errno> {
+        let (door, kinds) = match visit {
+            Visit::PidNamespace(fd) => (fd, Namespaces::PID),
+            Visit::Container(pidfd) => (pidfd, Namespaces::PID.with(Namespaces::MOUNT)),
+        };
+        let (report, told) = exec::wire()?;
+        let with = |more: &[RawFd]| {
+            let mut all = [keep, more].concat();
+            all.sort_unstable();
+            all
+        };
+        let inside = with(&[told.as_raw_fd()]);
+        let outside = with(&[told.as_raw_fd(), door.as_raw_fd()]);
+        // Born in the cgroup, so that the second clone needs no descriptor of it.
+        let first = Request { namespaces: Namespaces::NONE, cgroup: request.cgroup };
+        let namespaces = request.namespaces;
+        let usher = clone_child(proof, &first, || {
+            let cloned = init::close_others(&outside)
+                .and_then(|()| setns(door.as_fd(), kinds))
+                .and_then(|()| init::close_others(&inside))
+                .and_then(|()| clone_sibling(namespaces, || init::run(self, wire, keep)));
+            let word = match cloned {
+                Ok(pid) => pid,
+                Err(errno) => -errno.0,
+            };
+            // A caller that is gone will not read it.
+            let _ = fs::write_whole(told.as_fd(), &word.to_ne_bytes());
+            0
+        })?;
+        drop(told);
+        let mut word = [0; 4];
+        let told = pidfd::wait_readable(report.as_fd(), USHERED)
+            && matches!(stream::read(report.as_fd(), &mut word), Ok(Some(4)));
+        if !told {
+            let _ = pidfd::pidfd_send_signal(usher.pidfd.as_fd(), pidfd::SIGKILL);
+        }
+        pidfd::reap(usher.pidfd.as_fd(), pidfd::Wait::Block)?;
+        match i32::from_ne_bytes(word) {
+            pid if told && pid > 0 => Ok(Cloned { pid, pidfd: pidfd::pidfd_open(pid)? }),
+            errno if told => Err(Errno(-errno)),
+            _ => Err(Errno::ESRCH),
+        }
     }
 
     /// The namespaces and the errno of a clone3 that failed, in words that a user can act on.
@@ -81,20 +128,6 @@ impl Plan {
             _ => error,
         }
     }
-}
-
-/// Clones where [`Visit`] says, and comes back whatever happened.
-fn visit(
-    home: &Home,
-    there: Result<(), Errno>,
-    clone: impl FnOnce() -> Result<Cloned, Errno>,
-) -> Result<Cloned, Errno> {
-    let cloned = there.and_then(|()| clone());
-    if home.go_back().is_err() {
-        // In a container's mount namespace nothing this process does is safe any more.
-        clone::exit_now(125);
-    }
-    cloned
 }
 
 /// Compiles and spawns the init of a shared pid namespace in one go: see [`super::compile_pod_init`].

@@ -9,6 +9,7 @@ use super::errno::{Errno, Result};
 use super::ns::Namespaces;
 
 // libc gives these as c_int, which the last two do not fit into.
+const CLONE_PARENT: u64 = 0x8000;
 const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -75,6 +76,23 @@ pub fn clone_child(
             // SAFETY: CLONE_PIDFD stored a new descriptor there, which nobody else owns.
             Ok(Cloned { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
         }
+        Err(_) => Err(Errno::EINVAL),
+    }
+}
+
+/// Clones, from within a child that [`clone_child`] made, a child of that one's parent, as [`clone_child`] does. Gives its
+/// pid in the caller's pid namespace.
+pub fn clone_sibling(namespaces: Namespaces, child: impl FnOnce() -> i32) -> Result<i32> {
+    // SAFETY: as in `clone_child`.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    // Its exit signal is the caller's own: with CLONE_PARENT none may be given (clone(2)).
+    args.flags = CLONE_PARENT | CLONE_CLEAR_SIGHAND | namespaces.bits();
+    // SAFETY: without CLONE_VM the child has its own copy of this memory and this stack. The caller is a copy of a process
+    // with one thread, so no other thread holds a lock.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
+    match i32::try_from(Errno::result(pid)?) {
+        Ok(0) => exit_now(child()),
+        Ok(pid) => Ok(pid),
         Err(_) => Err(Errno::EINVAL),
     }
 }

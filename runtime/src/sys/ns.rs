@@ -2,7 +2,7 @@
 //!
 //! Invariant: as in every file of the child half, nothing here allocates.
 
-use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::errno::{Errno, Result};
 
@@ -63,46 +63,4 @@ pub fn unshare(kinds: Namespaces) -> Result<()> {
 pub fn setns(fd: BorrowedFd<'_>, kinds: Namespaces) -> Result<()> {
     // SAFETY: the descriptor is open for the call, and no memory is passed.
     Errno::result(unsafe { libc::syscall(libc::SYS_setns, fd.as_raw_fd(), kinds.bits()) }).map(drop)
-}
-
-/// The caller's own namespaces, its root and working directory, to come back to.
-#[derive(Debug)]
-pub struct Home {
-    namespaces: [Option<(OwnedFd, Namespaces)>; 2],
-    root: Option<(OwnedFd, OwnedFd)>,
-}
-
-impl Home {
-    /// Opens what [`Home::go_back`] needs; `kinds` are of [`Namespaces::PID`] and [`Namespaces::MOUNT`].
-    pub fn remember(kinds: Namespaces) -> super::Result<Self> {
-        use rustix::fs::{Mode, OFlags, open};
-        let open = |path: &'static str, flags| {
-            open(path, flags | OFlags::CLOEXEC, Mode::empty())
-                .map_err(|errno| Errno::from(errno).during(format!("open({path:?})")))
-        };
-        let kind =
-            |path, kind| kinds.contains(kind).then(|| Ok((open(path, OFlags::RDONLY)?, kind))).transpose();
-        let namespaces =
-            [kind("/proc/self/ns/pid", Namespaces::PID)?, kind("/proc/self/ns/mnt", Namespaces::MOUNT)?];
-        // Joining a mount namespace changes root and working directory to its root.
-        let directory = OFlags::PATH | OFlags::DIRECTORY;
-        let root = kinds
-            .contains(Namespaces::MOUNT)
-            .then(|| Ok::<_, super::Error>((open("/", directory)?, open(".", directory)?)))
-            .transpose()?;
-        Ok(Self { namespaces, root })
-    }
-
-    /// Joins them again.
-    pub fn go_back(&self) -> Result<()> {
-        for (fd, kind) in self.namespaces.iter().flatten() {
-            setns(fd.as_fd(), *kind)?;
-        }
-        if let Some((root, directory)) = &self.root {
-            rustix::process::fchdir(root)?;
-            rustix::process::chroot(c".")?;
-            rustix::process::fchdir(directory)?;
-        }
-        Ok(())
-    }
 }
