@@ -137,7 +137,7 @@ fn create_is_done_when_inits_are_done_and_all_others_are_started() {
     driver.started("a");
     assert_eq!(pending(&driver, WaitFor::Started), "init container \"a\": running");
     driver.exits("a", 0);
-    assert_eq!(pending(&driver, WaitFor::Started), "sidecar s: starting");
+    assert_eq!(pending(&driver, WaitFor::Started), "sidecar \"s\": starting");
     driver.started("s");
     assert_eq!(pending(&driver, WaitFor::Started), "container \"app\": starting");
     driver.started("app");
