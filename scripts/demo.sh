@@ -19,11 +19,15 @@ show() { # the command as it would be typed, then what it prints
     podrun "$@"
 }
 
-# A line for each thing of the host that a pod has to do with. Kernel threads come and go by themselves.
+# A line for each thing of the host that a pod has to do with. Kernel threads come and go by themselves; what has
+# ended and only waits for process 1 to take note, which it never does in some containers, is not there any more.
 inventory() {
-    ps --no-headers -N --ppid 2 -p 2 -o args | sed 's/^/processes  /'
+    local ended
+    ended=$(ps --no-headers -e -o stat,pid | awk '$1 ~ /^Z/ { print $2 }' | paste -sd' ')
+    ps --no-headers -N --ppid 2 -p 2 -o stat,args | awk '$1 !~ /^Z/ { $1 = ""; print "processes " $0 }'
     sed 's/^/mounts     /' /proc/self/mountinfo
-    "${root[@]}" lsns --noheadings --output NS,TYPE | sed 's/^ */namespaces /'
+    "${root[@]}" lsns --noheadings --output NS,TYPE,PID |
+        awk -v ended=" $ended " '!index(ended, " " $3 " ") { print "namespaces " $1 " " $2 }'
     ip -o link | sed 's/^[0-9]*: \([^:@]*\).*/links      \1/'
     "${root[@]}" nft list tables | sed 's/^/nft-tables /'
 }
