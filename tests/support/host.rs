@@ -101,7 +101,9 @@ impl Host {
 
     /// `program` with `arguments`, to be started inside.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Command {
-        let mut command = Command::new("nsenter");
+        // A suite that a script has put into the background ignores Ctrl-C, and so would all that it starts.
+        let mut command = Command::new("env");
+        command.args(["--default-signal", "nsenter"]);
         command.args(["--net", "--mount", "--pid", "--ipc", "--uts", "--target", &self.init.to_string()]);
         // Entering a mount namespace leaves the working directory behind.
         command.arg(format!("--wd={}", self.folder.join("files").display()));
