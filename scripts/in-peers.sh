@@ -23,11 +23,7 @@ for hierarchy in $(hierarchies); do
     done
 done
 
-enter() {
-    for hierarchy in $(hierarchies); do
-        echo 0 >"$hierarchy/podrun-peers/cgroup.procs"
-    done
-    exec unshare --net --mount --pid --ipc --uts --cgroup --fork --kill-child bash -euc '
+inside='
     for hierarchy in $(hierarchies); do
         mount --bind "$hierarchy/podrun-peers" "$hierarchy"
         if [ -e "$hierarchy/cgroup.subtree_control" ]; then # v2: processes are in leaves only
@@ -52,6 +48,20 @@ enter() {
     umount -l /tmp/old
     ip link set lo up
     cd /mnt
-    exec "$@"' in-peers "$@"
+    exec "$@"'
+export inside
+enter() {
+    for hierarchy in $(hierarchies); do
+        echo 0 >"$hierarchy/podrun-peers/cgroup.procs"
+    done
+    # The cgroup namespace first, so that its root is empty again when the process that waits has gone to a leaf.
+    exec unshare --cgroup bash -euc '
+    for hierarchy in $(hierarchies); do
+        if [ -e "$hierarchy/podrun-peers/cgroup.subtree_control" ]; then
+            mkdir "$hierarchy/podrun-peers/outside"
+            echo 0 >"$hierarchy/podrun-peers/outside/cgroup.procs"
+        fi
+    done
+    exec unshare --net --mount --pid --ipc --uts --fork --kill-child bash -euc "$inside" in-peers "$@"' in-peers "$@"
 }
 (enter "$@")
