@@ -191,7 +191,7 @@ fn binary_is_read_only(host: &Host) -> Result<()> {
         let binary = binary_under_test()?.to_string_lossy().into_owned();
         let envs: Vec<_> =
             command.get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned))).collect();
-        command = std::process::Command::new(command.get_program().to_owned());
+        command = std::process::Command::new(command.get_program());
         command.args(line.iter().map(|word| if *word == binary { "/run/podrun-copy" } else { word }));
         command.env_clear().envs(envs.into_iter().filter_map(|(name, value)| Some((name, value?))));
         let output = command.output()?;
