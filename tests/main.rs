@@ -9,6 +9,7 @@ mod faults;
 mod fields;
 mod habits;
 mod harness;
+mod hostile;
 mod image;
 mod images;
 mod kills;
@@ -33,10 +34,14 @@ fn main() -> ExitCode {
     if let Some(code) = monitor::take_over() {
         return code;
     }
+    if let Some(code) = hostile::racer::take_over() {
+        return code;
+    }
     let mut suite = Suite::default();
     harness::add(&mut suite);
     image::add(&mut suite);
     images::add(&mut suite);
+    hostile::add(&mut suite);
     manifests::add(&mut suite);
     monitor::add(&mut suite);
     pods::add(&mut suite);

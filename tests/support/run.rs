@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -103,8 +103,13 @@ impl Running {
     }
 
     /// Waits for its end; past the deadline it is killed and the test fails.
-    pub fn wait(mut self) -> Result<Outcome> {
-        let end = Instant::now() + PATIENCE;
+    pub fn wait(self) -> Result<Outcome> {
+        self.wait_within(PATIENCE)
+    }
+
+    /// The same with a deadline of the test's own, for what is long work.
+    pub fn wait_within(mut self, patience: Duration) -> Result<Outcome> {
+        let end = Instant::now() + patience;
         let status = loop {
             if let Some(status) = self.child.try_wait()? {
                 break status;
@@ -116,9 +121,9 @@ impl Running {
                 }
                 self.child.kill().ok();
                 self.child.wait()?;
-                bail!("`{}` did not end within {PATIENCE:?}", self.command);
+                bail!("`{}` did not end within {patience:?}", self.command);
             }
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(1));
         };
         let text = |stream: Option<JoinHandle<Vec<u8>>>| {
             let bytes = stream.and_then(|thread| thread.join().ok()).unwrap_or_default();

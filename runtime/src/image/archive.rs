@@ -1,7 +1,7 @@
 //! Reading a tar stream: tar-core's parser, fed from any reader.
 //!
-//! Invariant: what an entry takes in memory is bounded before it is read, and an entry on which two
-//! readers of tar could disagree is an error.
+//! Invariant: what an entry takes in memory is bounded before it is read, so is what the whole stream
+//! takes, and an entry on which two readers of tar could disagree is an error.
 
 use std::io::{self, Read};
 
@@ -17,6 +17,10 @@ const METADATA_MAX: u32 = 1024 * 1024;
 /// The same with headers and padding: what the buffer may grow to.
 const HEADERS_MAX: usize = 4 * 1024 * 1024;
 const PATH_MAX: u32 = 4096;
+/// The largest size that a file can have: what the kernel's `off_t` holds.
+const SIZE_MAX: u64 = i64::MAX as u64;
+/// What may follow the archive's end: tars are padded to records, of up to 10 MiB in practice.
+const TRAILER_MAX: u64 = 16 * 1024 * 1024;
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,27 +71,46 @@ pub(super) struct TarStream<R> {
     padding: u64,
     /// Where in the stream `start` stands.
     position: u64,
+    /// How long the stream may be.
+    limit: u64,
+    /// The entry that was read last, to say where something is wrong.
+    last: Vec<u8>,
 }
 
 impl<R: Read> TarStream<R> {
-    pub(super) fn new(source: R) -> Self {
+    /// A stream of at most `limit` bytes.
+    pub(super) fn new(source: R, limit: u64) -> Self {
         let limits =
             Limits { max_metadata_size: METADATA_MAX, max_path_len: Some(PATH_MAX), ..Limits::default() };
         let mut parser = Parser::new(limits);
         // An empty name is refused with the entry, where the error can say which one it is.
         parser.set_allow_empty_path(true);
         let buffer = vec![0; BUFFER];
-        Self { source, parser, buffer, start: 0, end: 0, content: 0, padding: 0, position: 0 }
+        let last = Vec::new();
+        Self { source, parser, buffer, start: 0, end: 0, content: 0, padding: 0, position: 0, limit, last }
     }
 
     /// The next entry, or nothing at the archive's end. Content that was not taken is skipped.
     pub(super) fn next(&mut self) -> Result<Option<Entry>> {
         self.skip(self.content + self.padding)?;
         (self.content, self.padding) = (0, 0);
+        self.next_header().map_err(|error| {
+            if self.last.is_empty() {
+                error
+            } else {
+                error.context(format!("after entry {}", shown(&self.last)))
+            }
+        })
+    }
+
+    fn next_header(&mut self) -> Result<Option<Entry>> {
         loop {
             let (step, consumed) = match self.parser.parse(&self.buffer[self.start..self.end]) {
                 Ok(ParseEvent::NeedData { min_bytes }) => (Step::Need(min_bytes), 0),
-                Ok(ParseEvent::Entry { consumed, entry }) => (Step::Entry(convert(&entry, None)?), consumed),
+                Ok(ParseEvent::Entry { consumed, entry }) => {
+                    check_size_field(&self.buffer[self.start..self.start + consumed], &entry)?;
+                    (Step::Entry(convert(&entry, None)?), consumed)
+                }
                 Ok(ParseEvent::SparseEntry { consumed, entry, sparse_map, real_size }) => {
                     let pieces = sparse_map.iter().map(|piece| (piece.offset, piece.length)).collect();
                     (Step::Entry(convert(&entry, Some(Sparse { pieces, length: real_size }))?), consumed)
@@ -113,7 +136,8 @@ impl<R: Read> TarStream<R> {
                 }
                 Step::Entry(entry) => {
                     self.content = entry.size;
-                    self.padding = entry.size.next_multiple_of(BLOCK) - entry.size;
+                    self.padding = (BLOCK - entry.size % BLOCK) % BLOCK;
+                    self.last.clone_from(&entry.path);
                     return Ok(Some(entry));
                 }
             }
@@ -143,8 +167,12 @@ impl<R: Read> TarStream<R> {
 
     /// Reads what is left of the stream, so that whoever counts or hashes it sees all of it.
     pub(super) fn drain(&mut self) -> Result<()> {
+        let end = self.position;
         while self.read_some()? > 0 {
             self.advance(self.end - self.start);
+            if self.position - end > TRAILER_MAX {
+                return Err(wrong(format!("goes on for more than {TRAILER_MAX} bytes after its end")));
+            }
         }
         Ok(())
     }
@@ -202,6 +230,9 @@ impl<R: Read> TarStream<R> {
             match self.source.read(&mut self.buffer[self.end..]) {
                 Ok(len) => {
                     self.end += len;
+                    if self.position + (self.end - self.start) as u64 > self.limit {
+                        return Err(wrong(format!("is longer than {} bytes", self.limit)));
+                    }
                     return Ok(len);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -248,6 +279,17 @@ fn check_global(pax: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// A binary size of more than 63 bits: the parser keeps the low ones, GNU's and Go's refuse it.
+fn check_size_field(headers: &[u8], entry: &ParsedEntry<'_>) -> Result<()> {
+    let header = headers.len().checked_sub(512).map(|start| &headers[start..]);
+    match header.map(|header| &header[124..136]) {
+        Some([first, rest @ ..]) if first & 0x80 != 0 && (first & 0x7f != 0 || rest[..3] != [0; 3]) => {
+            Err(wrong(format!("entry {}: has a size that no file has", shown(&entry.path))))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn convert(entry: &ParsedEntry<'_>, sparse: Option<Sparse>) -> Result<Entry> {
     let path = entry.path.to_vec();
     let refuse = |why: &str| wrong(format!("entry {}: {why}", shown(&path)));
@@ -269,14 +311,17 @@ fn convert(entry: &ParsedEntry<'_>, sparse: Option<Sparse>) -> Result<Entry> {
     let id = |id: u64| u32::try_from(id).ok().filter(|id| *id != u32::MAX);
     let uid = id(entry.uid).ok_or_else(|| refuse("has an owner that is no user id"))?;
     let gid = id(entry.gid).ok_or_else(|| refuse("has a group that is no group id"))?;
-    let seconds = i64::try_from(entry.mtime).map_err(|_| refuse("has a time beyond all time"))?;
+    if entry.size > SIZE_MAX {
+        return Err(refuse("has a size that no file has"));
+    }
     Ok(Entry {
         kind,
         link: entry.link_target.as_deref().unwrap_or_default().to_vec(),
         mode: entry.mode & 0o7777,
         uid,
         gid,
-        mtime: (seconds, entry.pax.map_or(0, fraction_of_mtime)),
+        // A time before 1970 is a negative number, which GNU's binary form writes as two's complement.
+        mtime: (entry.mtime.cast_signed(), entry.pax.map_or(0, fraction_of_mtime)),
         device: (entry.dev_major.unwrap_or(0), entry.dev_minor.unwrap_or(0)),
         xattrs: entry.xattrs.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect(),
         // Links, devices and directories have no content, whatever their header says: so do GNU tar and Go.

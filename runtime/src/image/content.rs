@@ -9,6 +9,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::PathBuf;
 
 use super::digest::{Algorithm, Digest, Hasher};
+use super::space::Space;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::sys;
@@ -48,6 +49,8 @@ impl BlobWriter {
     /// A blob that is to have this digest and this size.
     pub(super) fn new(host: &Host, digest: &Digest, size: u64) -> Result<Self> {
         let dir = sys::dir::open(&dir(host, digest.algorithm()))?;
+        // What was promised is asked for at once: a size that is a lie costs no download.
+        Space::default().take(&dir, size, 1).map_err(|error| error.context(format!("blob {digest}")))?;
         let file = File::from(sys::dir::create_unnamed(&dir)?);
         let hasher = Hasher::new(digest.algorithm());
         Ok(Self { file, digest: digest.clone(), size, written: 0, hasher })

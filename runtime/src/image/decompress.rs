@@ -47,9 +47,26 @@ pub(super) fn reader<'a>(source: impl Read + Send + 'a) -> Result<Box<dyn Read +
         Compression::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(source).context(|| "zstd")?;
             decoder.window_log_max(ZSTD_WINDOW_LOG).context(|| "zstd")?;
-            Box::new(decoder)
+            Box::new(Zstd(decoder))
         }
     })
+}
+
+/// A zstd stream whose errors say which limit they are about.
+struct Zstd<R>(R);
+
+impl<R: Read> Read for Zstd<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(|error| {
+            // The library has no kind for it, only these words.
+            if error.to_string().contains("too much memory") {
+                let limit = 1_u64 << ZSTD_WINDOW_LOG;
+                io::Error::other(format!("a zstd frame wants a window of more than {limit} bytes"))
+            } else {
+                error
+            }
+        })
+    }
 }
 
 /// Runs `work` on the plain content of `source`, which a second thread decompresses and hashes

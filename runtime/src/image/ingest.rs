@@ -3,8 +3,8 @@
 //! Invariant: nothing is visible before everything of the image is on the disk: blobs have no name,
 //! layers lie in `tmp`; then one sync of the file system, then the names, the record last.
 
-use std::fs::{self, File};
-use std::path::PathBuf;
+use std::fs::File;
+use std::os::fd::OwnedFd;
 
 use oci_spec::image::ImageConfiguration;
 
@@ -19,8 +19,11 @@ use super::record::Record;
 use super::store::unique_name;
 use super::unpack::{Limits, unpack};
 use super::{Image, ImageStore, decompress, manifest, record};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sys;
+
+/// Where in a staged layer's directory that lies which later entries replace.
+const REPLACED: &[u8] = b"replaced";
 
 /// What is known of an image before its layers are there.
 #[derive(Debug)]
@@ -89,12 +92,12 @@ impl Candidate {
     }
 }
 
-/// A layer that was unpacked and is not visible yet.
+/// A layer that was unpacked and is not visible yet: a directory in `tmp`, reached by its descriptor.
 #[derive(Debug)]
 struct Staged {
     chain: ChainId,
-    dir: PathBuf,
-    bytes: u64,
+    name: String,
+    dir: OwnedFd,
 }
 
 /// The making of one image.
@@ -163,20 +166,10 @@ impl Ingest<'_> {
         chain: &[ChainId],
     ) -> Result<u64> {
         let (own, below) = chain.split_last().expect("a chain ends with the layer itself");
-        let lower = below
-            .iter()
-            .rev()
-            .map(|chain| sys::dir::open(&self.tree(chain)))
-            .collect::<sys::Result<Vec<_>>>()?;
-        let dir = self.store.tmp_dir().join(unique_name());
-        let (tree, trash) = (layers::staged_tree(&dir), dir.join("replaced"));
-        for path in [&dir, &tree, &trash] {
-            fs::create_dir(path).context(|| format!("mkdir {}", path.display()))?;
-        }
-        // Staged before it is made, so that whatever fails, it is removed.
-        self.staged.push(Staged { chain: own.clone(), dir: dir.clone(), bytes: 0 });
+        let lower = below.iter().rev().map(|chain| self.tree(chain)).collect::<sys::Result<Vec<_>>>()?;
+        let (tree, trash) = self.stage(own)?;
         let (made, found) = decompress::pipeline(source, diff_id.algorithm(), |plain| {
-            unpack(plain, &tree, &trash, &lower, Limits::default())
+            unpack(plain, tree, trash, &lower, Limits::default())
         })?;
         if found != *diff_id {
             return Err(Error::new(
@@ -184,19 +177,33 @@ impl Ingest<'_> {
                 format!("its plain content is {found}, the config says {diff_id}"),
             ));
         }
-        sys::dir::remove_tree(sys::dir::open(&dir)?, b"replaced")?;
-        layers::write_commit(&dir, &Commit::new(diff_id.clone(), made.bytes, made.inodes))?;
-        if let Some(staged) = self.staged.last_mut() {
-            staged.bytes = made.bytes;
-        }
+        let staged = self.staged.last().expect("staged in this function");
+        sys::dir::remove_tree(&staged.dir, REPLACED)?;
+        layers::write_commit(&staged.dir, &Commit::new(diff_id.clone(), made.bytes, made.inodes))?;
         Ok(made.bytes)
     }
 
-    /// Where the tree of a lower layer is: still staged, or in its place.
-    fn tree(&self, chain: &ChainId) -> PathBuf {
+    /// Makes the directory in which the layer `chain` is unpacked, with its tree and a place for what
+    /// later entries replace.
+    fn stage(&mut self, chain: &ChainId) -> Result<(OwnedFd, OwnedFd)> {
+        let tmp = sys::dir::open(&self.store.tmp_dir())?;
+        let name = unique_name();
+        sys::dir::make_dir(&tmp, name.as_bytes(), 0o700)?;
+        // Staged before anything can fail in it, so that it is removed whatever does.
+        let dir = sys::dir::open_at(&tmp, name.as_bytes())?;
+        self.staged.push(Staged { chain: chain.clone(), name, dir });
+        let dir = &self.staged.last().expect("pushed in the line above").dir;
+        for name in [layers::TREE.as_bytes(), REPLACED] {
+            sys::dir::make_dir(dir, name, 0o700)?;
+        }
+        Ok((layers::open_tree(dir)?, sys::dir::open_at(dir, REPLACED)?))
+    }
+
+    /// The tree of a lower layer: still staged, or in its place.
+    fn tree(&self, chain: &ChainId) -> sys::Result<OwnedFd> {
         match self.staged.iter().find(|staged| staged.chain == *chain) {
-            Some(staged) => layers::staged_tree(&staged.dir),
-            None => layers::layer_dir(self.store.host(), chain),
+            Some(staged) => layers::open_tree(&staged.dir),
+            None => sys::dir::open(&layers::layer_dir(self.store.host(), chain)),
         }
     }
 
@@ -215,7 +222,8 @@ impl Ingest<'_> {
             blob.publish(host)?;
         }
         for staged in self.staged.drain(..) {
-            layers::publish(host, &staged.dir, &staged.chain, &self.store.trash_name())?;
+            let path = self.store.tmp_dir().join(&staged.name);
+            layers::publish(host, &path, &staged.chain, &self.store.trash_name())?;
         }
         record::sync_dir(&host.root.join("content/sha256"))?;
         record::sync_dir(&host.root.join("layers"))?;
@@ -236,9 +244,8 @@ impl Drop for Ingest<'_> {
     fn drop(&mut self) {
         let Ok(tmp) = sys::dir::open(&self.store.tmp_dir()) else { return };
         for staged in &self.staged {
-            let Some(name) = staged.dir.file_name() else { continue };
             // What stays is swept when the store is opened next.
-            let _ = sys::dir::remove_tree(&tmp, name.as_encoded_bytes());
+            let _ = sys::dir::remove_tree(&tmp, staged.name.as_bytes());
         }
     }
 }

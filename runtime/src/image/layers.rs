@@ -3,8 +3,9 @@
 //! Invariant: `layers/<chain id>` appears by one rename, with its record inside and on the disk; a
 //! directory without a record is never mounted.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -12,11 +13,12 @@ use serde::{Deserialize, Serialize};
 use super::digest::{ChainId, Digest};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
+use crate::sys;
 
 /// The file beside a layer's tree that says the layer is whole.
 const COMMIT: &str = "commit.json";
 /// The layer's tree.
-const TREE: &str = "tree";
+pub(super) const TREE: &str = "tree";
 const VERSION: u32 = 1;
 
 /// What is known of a layer once it is unpacked.
@@ -48,17 +50,17 @@ pub(super) fn layer_dir(host: &Host, chain: &ChainId) -> PathBuf {
     layers_dir(host).join(chain.directory()).join(TREE)
 }
 
-/// The tree inside a directory in which a layer is being made.
-pub(super) fn staged_tree(staged: &Path) -> PathBuf {
-    staged.join(TREE)
+/// The tree inside an open directory in which a layer is being made.
+pub(super) fn open_tree(staged: &OwnedFd) -> sys::Result<OwnedFd> {
+    sys::dir::open_at(staged, TREE.as_bytes())
 }
 
-/// Writes the record into a directory in which a layer was made. The caller syncs the file system
+/// Writes the record into the open directory in which a layer was made. The caller syncs the file system
 /// before it calls [`publish`].
-pub(super) fn write_commit(staged: &Path, commit: &Commit) -> Result<()> {
-    let path = staged.join(COMMIT);
+pub(super) fn write_commit(staged: &OwnedFd, commit: &Commit) -> Result<()> {
     let text = serde_json::to_vec(commit).expect("a commit record is plain data");
-    fs::write(&path, text).context(|| format!("write {}", path.display()))
+    let file = sys::dir::create_file(staged, COMMIT.as_bytes(), 0o600)?;
+    File::from(file).write_all(&text).context(|| format!("write {COMMIT}"))
 }
 
 /// The record of the layer `chain`, if the layer is there and whole.
@@ -99,7 +101,7 @@ pub(super) fn publish(host: &Host, staged: &Path, chain: &ChainId, trash: &Path)
 }
 
 fn is_taken(code: i32) -> bool {
-    crate::sys::Error::new(String::new(), code).is_taken()
+    sys::Error::new(String::new(), code).is_taken()
 }
 
 /// The names of all layer directories, whole or not.

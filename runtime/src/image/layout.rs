@@ -12,6 +12,7 @@ use std::path::Path;
 
 use super::archive::{EntryKind, TarStream};
 use super::decompress::{self, Compression};
+use super::space::Space;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::sys::dir::{self, Kind, Links};
@@ -20,6 +21,9 @@ use crate::sys::dir::{self, Kind, Links};
 const LINKS_MAX: usize = 8;
 /// The largest archive that is unpacked from its compression.
 const ARCHIVE_MAX: u64 = 256 << 30;
+
+/// What the names of an archive's files may take in memory.
+const NAMES_MAX: usize = 16 * 1024 * 1024;
 
 /// A layout to load from.
 #[derive(Debug)]
@@ -54,9 +58,17 @@ impl Layout {
 
     fn archive(file: File) -> Result<Self> {
         let mut index = HashMap::new();
-        let mut stream = TarStream::new(&file);
+        let mut names = 0;
+        let mut stream = TarStream::new(&file, ARCHIVE_MAX);
         while let Some(entry) = stream.next()? {
             let name = clean(&entry.path);
+            names += name.len() + entry.link.len() + size_of::<Place>();
+            if names > NAMES_MAX {
+                return Err(Error::new(
+                    ErrorKind::Image,
+                    format!("the names in the archive take more than {NAMES_MAX} bytes"),
+                ));
+            }
             match entry.kind {
                 EntryKind::File if entry.sparse.is_none() => {
                     index.insert(name, Place::At { offset: stream.position(), size: entry.size });
@@ -151,6 +163,7 @@ fn clean(name: &[u8]) -> Vec<u8> {
 fn spool(host: &Host, source: impl Read + Send) -> Result<File> {
     let tmp = dir::open(&host.root.join("tmp"))?;
     let mut file = File::from(dir::create_unnamed(&tmp)?);
+    let mut space = Space::default();
     let mut plain = decompress::reader(source)?.take(ARCHIVE_MAX);
     let mut buffer = vec![0; 256 * 1024];
     loop {
@@ -158,6 +171,7 @@ fn spool(host: &Host, source: impl Read + Send) -> Result<File> {
         if len == 0 {
             break;
         }
+        space.take(&tmp, len as u64, 0)?;
         file.write_all(&buffer[..len]).context(|| "write a copy of the archive")?;
     }
     if plain.limit() == 0 {

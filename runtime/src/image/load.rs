@@ -156,7 +156,15 @@ impl Loader<'_> {
         if list.len() > IMAGES_MAX {
             return Err(wrong(format!("the archive has more than {IMAGES_MAX} images")));
         }
-        list.iter().map(|image| self.load_docker_image(image)).collect()
+        let named = |image: &DockerImage| image.repo_tags.iter().flatten().next().cloned();
+        list.iter()
+            .map(|image| {
+                self.load_docker_image(image).map_err(|error| match named(image) {
+                    Some(name) => error.context(name),
+                    None => error,
+                })
+            })
+            .collect()
     }
 
     fn load_docker_image(&self, image: &DockerImage) -> Result<Image> {

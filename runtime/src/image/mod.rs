@@ -22,6 +22,7 @@ mod manifest;
 mod pull;
 mod record;
 mod registry;
+mod space;
 mod store;
 mod unpack;
 

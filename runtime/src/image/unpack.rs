@@ -9,14 +9,16 @@
 mod lower;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::rc::Rc;
 
+use self::walk::Missing;
 use super::archive::{Entry, EntryKind, Sparse, TarStream, shown};
+use super::space::Space;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::dir::{self, Kind, Links, Stat};
 use crate::sys::{self, xattr};
@@ -24,22 +26,22 @@ use crate::sys::{self, xattr};
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 const OPAQUE_XATTR: &[u8] = b"trusted.overlay.opaque";
-/// How many links that lead nowhere yet are followed while a missing directory is made.
-const LINKS_MAX: usize = 40;
 const XATTR_MAX: usize = 64 * 1024;
 
-/// What one layer may take.
+/// What one layer may take, whatever its compression says.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// The bytes in its files, holes included.
+    /// The bytes in its files, holes included, and those of its plain tar.
     pub(super) bytes: u64,
-    /// Its entries.
+    /// Its entries, and the inodes that they make.
     pub(super) entries: u64,
+    /// The bytes in memory of its directories' names.
+    pub(super) names: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes: 64 << 30, entries: 1 << 20 }
+        Self { bytes: 64 << 30, entries: 1 << 20, names: 32 << 20 }
     }
 }
 
@@ -54,30 +56,34 @@ pub(super) struct Unpacked {
 /// topmost first; `trash` is an empty directory beside `tree` for what later entries replace.
 pub(super) fn unpack(
     source: &mut dyn Read,
-    tree: &Path,
-    trash: &Path,
+    tree: OwnedFd,
+    trash: OwnedFd,
     lower: &[OwnedFd],
     limits: Limits,
 ) -> Result<Unpacked> {
     let mut unpacker = Unpacker {
-        root: Rc::new(dir::open(tree)?),
-        trash: dir::open(trash)?,
+        root: Rc::new(tree),
+        trash,
         trashed: 0,
         lower,
         parent: None,
         directories: BTreeMap::new(),
+        names: 0,
+        hides_root: false,
         limits,
+        space: Space::default(),
         entries: 0,
         made: Unpacked::default(),
     };
     unpacker.adopt_root()?;
-    let mut stream = TarStream::new(source);
+    let mut stream = TarStream::new(source, limits.bytes);
     while let Some(entry) = stream.next()? {
         unpacker.apply(&entry, &mut stream).map_err(|error| {
             error.context(format!("entry {}", shown(&entry.path))).with_kind(ErrorKind::Image)
         })?;
     }
     stream.drain()?;
+    unpacker.hide_root()?;
     unpacker.restore_directory_times()?;
     Ok(unpacker.made)
 }
@@ -91,7 +97,12 @@ struct Unpacker<'a> {
     parent: Option<(Vec<u8>, Rc<OwnedFd>)>,
     /// The times of the directories, which making their entries changes: set at the end.
     directories: BTreeMap<Vec<u8>, (i64, i64)>,
+    /// What their names take in memory.
+    names: usize,
+    /// Whether a whiteout hides all of the layers below.
+    hides_root: bool,
     limits: Limits,
+    space: Space,
     entries: u64,
     made: Unpacked,
 }
@@ -125,6 +136,16 @@ fn normalise(path: &[u8]) -> Result<Vec<u8>> {
     Ok(normal)
 }
 
+/// `name` in the directory at `path`.
+fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
+    let mut joined = path.to_vec();
+    if !joined.is_empty() {
+        joined.push(b'/');
+    }
+    joined.extend_from_slice(name);
+    joined
+}
+
 /// A normalised path as directory and last part.
 fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
@@ -139,9 +160,33 @@ impl Unpacker<'_> {
         dir::set_mode(&self.root, 0o755)?;
         if let Some(below) = lower::find(self.lower, b"")? {
             let mtime = lower::copy_directory(&below, &self.root)?;
-            self.directories.insert(Vec::new(), mtime);
+            self.remember(Vec::new(), mtime)?;
         }
         Ok(())
+    }
+
+    /// Keeps the time that a directory is to have at the end.
+    fn remember(&mut self, path: Vec<u8>, mtime: (i64, i64)) -> Result<()> {
+        let len = path.len() + size_of::<(Vec<u8>, (i64, i64))>();
+        if self.directories.insert(path, mtime).is_none() {
+            self.names += len;
+        }
+        if self.names > self.limits.names {
+            return Err(refuse(format!(
+                "the names of the layer's directories take more than {} bytes",
+                self.limits.names
+            )));
+        }
+        Ok(())
+    }
+
+    /// Counts an inode before it is made.
+    fn count_inode(&mut self) -> Result<()> {
+        self.made.inodes += 1;
+        if self.made.inodes > self.limits.entries {
+            return Err(refuse(format!("the layer makes more than {} inodes", self.limits.entries)));
+        }
+        self.space.take(&self.root, 0, 1)
     }
 
     fn apply<R: Read>(&mut self, entry: &Entry, stream: &mut TarStream<R>) -> Result<()> {
@@ -164,8 +209,8 @@ impl Unpacker<'_> {
         if name.starts_with(WHITEOUT) {
             return self.whiteout(parent, name);
         }
-        let parent = self.directory(parent, LINKS_MAX)?;
-        self.made.inodes += 1;
+        let parent = self.directory(parent)?;
+        self.count_inode()?;
         match entry.kind {
             EntryKind::Directory => self.make_directory(&parent, name, &path, entry),
             EntryKind::File => self.make_file(&parent, name, entry, stream),
@@ -175,109 +220,6 @@ impl Unpacker<'_> {
             EntryKind::BlockDevice => self.make_node(&parent, name, Kind::BlockDevice, entry),
             EntryKind::Fifo => self.make_node(&parent, name, Kind::Fifo, entry),
         }
-    }
-
-    /// The directory at `path`, made where it is missing, inside the root whatever links say.
-    fn directory(&mut self, path: &[u8], links: usize) -> Result<Rc<OwnedFd>> {
-        if path.is_empty() {
-            return Ok(Rc::clone(&self.root));
-        }
-        if let Some((known, fd)) = &self.parent
-            && known == path
-        {
-            return Ok(Rc::clone(fd));
-        }
-        let fd = match dir::resolve(&*self.root, path, Links::InRoot) {
-            Ok(fd) => Rc::new(fd),
-            Err(error) if error.is_not_found() || error.is_not_a_directory() => {
-                // From the top down, each on the one before: a path may have two thousand parts.
-                let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-                for (end, _) in slashes {
-                    self.one_directory(&path[..end], links)?;
-                }
-                return self.make_missing(path, links);
-            }
-            Err(error) => return Err(error.into()),
-        };
-        self.parent = Some((path.to_vec(), Rc::clone(&fd)));
-        Ok(fd)
-    }
-
-    /// The directory at `path`, whose parent is there.
-    fn one_directory(&mut self, path: &[u8], links: usize) -> Result<()> {
-        match dir::resolve(&*self.root, path, Links::InRoot) {
-            Ok(fd) => self.parent = Some((path.to_vec(), Rc::new(fd))),
-            Err(error) if error.is_not_found() || error.is_not_a_directory() => {
-                self.make_missing(path, links)?;
-            }
-            Err(error) => return Err(error.into()),
-        }
-        Ok(())
-    }
-
-    /// Makes a directory that no entry described: as it is in the layers below, else plain.
-    fn make_missing(&mut self, path: &[u8], links: usize) -> Result<Rc<OwnedFd>> {
-        let (above, name) = split(path);
-        if name == b".." {
-            return Err(refuse(format!("{} leads through a directory that is not there", shown(path))));
-        }
-        let above_fd = self.directory(above, links)?;
-        let mut hides_lower = false;
-        if let Err(error) = dir::make_dir(&*above_fd, name, 0o755) {
-            if !error.is_taken() {
-                return Err(error.into());
-            }
-            let there = dir::stat_at(&*above_fd, name)?;
-            match there.kind {
-                // Made meanwhile, by the way a link took.
-                Kind::Directory => return self.directory(path, links),
-                Kind::Symlink => return self.follow_dangling(above, &above_fd, name, links),
-                _ if is_whiteout(&there) => {
-                    self.remove(&above_fd, name)?;
-                    dir::make_dir(&*above_fd, name, 0o755)?;
-                    hides_lower = true;
-                }
-                _ => return Err(refuse(format!("{} is not a directory", shown(path)))),
-            }
-        }
-        self.made.inodes += 1;
-        let fd = dir::open_at(&*above_fd, name)?;
-        let below = if hides_lower { None } else { lower::find(self.lower, path)? };
-        match below.filter(|below| dir::stat(below).is_ok_and(|stat| stat.kind == Kind::Directory)) {
-            Some(below) => {
-                let mtime = lower::copy_directory(&below, &fd)?;
-                self.directories.insert(path.to_vec(), mtime);
-            }
-            None => dir::set_mode(&fd, 0o755)?,
-        }
-        if hides_lower {
-            xattr::set(&fd, OPAQUE_XATTR, b"y")?;
-        }
-        let fd = Rc::new(fd);
-        self.parent = Some((path.to_vec(), Rc::clone(&fd)));
-        Ok(fd)
-    }
-
-    /// A link leads to a directory that is not there yet: it is made where the link points.
-    fn follow_dangling(
-        &mut self,
-        above: &[u8],
-        above_fd: &OwnedFd,
-        name: &[u8],
-        links: usize,
-    ) -> Result<Rc<OwnedFd>> {
-        let Some(links) = links.checked_sub(1) else {
-            return Err(refuse("too many symbolic links on the way"));
-        };
-        let target = dir::read_link(above_fd, name)?;
-        let mut path = if target.starts_with(b"/") { Vec::new() } else { above.to_vec() };
-        for part in target.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b".")) {
-            if !path.is_empty() {
-                path.push(b'/');
-            }
-            path.extend_from_slice(part);
-        }
-        self.directory(&path, links)
     }
 
     /// Takes what is at `name` away: by renaming, so that however big it is costs nothing now.
@@ -329,8 +271,7 @@ impl Unpacker<'_> {
 
     fn finish_directory(&mut self, fd: &OwnedFd, path: Vec<u8>, entry: &Entry) -> Result<()> {
         set_metadata(fd, entry)?;
-        self.directories.insert(path, entry.mtime);
-        Ok(())
+        self.remember(path, entry.mtime)
     }
 
     fn make_file<R: Read>(
@@ -340,7 +281,7 @@ impl Unpacker<'_> {
         entry: &Entry,
         stream: &mut TarStream<R>,
     ) -> Result<()> {
-        self.account(entry.sparse.as_ref().map_or(entry.size, |sparse| sparse.length))?;
+        self.account(entry.sparse.as_ref().map_or(entry.size, |sparse| sparse.length), entry.size)?;
         let fd = self.make_anew(parent, name, || dir::create_file(parent, name, 0o600))?;
         let mut file = std::fs::File::from(fd);
         match &entry.sparse {
@@ -357,13 +298,13 @@ impl Unpacker<'_> {
         Ok(dir::set_times(&file, entry.mtime)?)
     }
 
-    /// Counts bytes before they are written.
-    fn account(&mut self, bytes: u64) -> Result<()> {
+    /// Counts the bytes of a file before they are written, those `stored` on the disk among them.
+    fn account(&mut self, bytes: u64, stored: u64) -> Result<()> {
         self.made.bytes = self.made.bytes.saturating_add(bytes);
         if self.made.bytes > self.limits.bytes {
             return Err(refuse(format!("the layer unpacks to more than {} bytes", self.limits.bytes)));
         }
-        Ok(())
+        self.space.take(&self.root, stored, 0)
     }
 
     fn make_symlink(&mut self, parent: &OwnedFd, name: &[u8], entry: &Entry) -> Result<()> {
@@ -398,26 +339,26 @@ impl Unpacker<'_> {
         if name.is_empty() {
             return Ok(None);
         }
-        match dir::resolve(&*self.root, above, Links::InRoot) {
-            // Where the last part is a link, the link itself gets the new name, not its target.
-            Ok(above) => match dir::resolve_handle(&above, name, Links::Refused) {
-                Ok(target) => return Ok(Some(target)),
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error.into()),
-            },
-            Err(error) if error.is_not_found() || error.is_not_a_directory() => {}
+        let Some(place) = self.walk(above, Missing::Left)? else { return Ok(None) };
+        // Where the last part is a link, the link itself gets the new name, not its target.
+        match dir::resolve_handle(&*place.fd, name, Links::Refused) {
+            Ok(target) => return Ok(Some(target)),
+            Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error.into()),
         }
-        let Some(below) = lower::find(self.lower, path)? else { return Ok(None) };
+        if place.hides_lower {
+            return Ok(None);
+        }
+        let path = join(&place.path, name);
+        let Some(below) = lower::find(self.lower, &path)? else { return Ok(None) };
         let there = dir::stat(&below)?;
         if there.kind != Kind::File {
             return Ok(None);
         }
-        self.account(there.size)?;
-        let above = self.directory(above, LINKS_MAX)?;
-        self.made.inodes += 1;
-        lower::copy_file(self.lower, path, &above, name)?;
-        Ok(Some(dir::resolve_handle(&*above, name, Links::Refused)?))
+        self.account(there.size, there.size)?;
+        self.count_inode()?;
+        lower::copy_file(self.lower, &path, &place.fd, name)?;
+        Ok(Some(dir::resolve_handle(&*place.fd, name, Links::Refused)?))
     }
 
     fn make_node(&mut self, parent: &OwnedFd, name: &[u8], kind: Kind, entry: &Entry) -> Result<()> {
@@ -429,7 +370,15 @@ impl Unpacker<'_> {
             return Err(refuse("the device 0:0 is how overlayfs marks a removed file"));
         }
         let device = if kind == Kind::Fifo { (0, 0) } else { entry.device };
-        self.make_anew(parent, name, || dir::make_node(parent, name, kind, 0o600, device))?;
+        self.make_anew(parent, name, || dir::make_node(parent, name, kind, 0o600, device)).map_err(
+            |error| {
+                if kind == Kind::Fifo {
+                    error
+                } else {
+                    error.hint("only the host's own root may make devices")
+                }
+            },
+        )?;
         dir::set_owner_at(parent, name, entry.uid, entry.gid)?;
         let handle = dir::resolve_handle(parent, name, Links::Refused)?;
         dir::set_mode_of_handle(&handle, entry.mode)?;
@@ -444,26 +393,46 @@ impl Unpacker<'_> {
         if !opaque && (matches!(hidden, b"" | b"." | b"..") || hidden.starts_with(WHITEOUT)) {
             return Err(refuse("a whiteout of a name that no file has"));
         }
-        if self.lower.is_empty() {
+        // Where neither this layer nor one below has the directory, there is nothing to hide.
+        let Some(place) = self.walk(parent, Missing::Left)? else { return Ok(()) };
+        if self.lower.is_empty() || place.hides_lower {
             return Ok(());
         }
-        let parent = self.directory(parent, LINKS_MAX)?;
         if opaque {
-            let fd = dir::open_at(&*parent, b".")?;
+            self.hides_root |= place.path.is_empty();
+            let fd = dir::open_at(&*place.fd, b".")?;
             return Ok(xattr::set(&fd, OPAQUE_XATTR, b"y")?);
         }
-        match dir::stat_at(&*parent, hidden) {
+        self.hide(&place.fd, hidden)
+    }
+
+    /// Hides what the layers below have at `name` in `parent`, and nothing that this layer has there.
+    fn hide(&mut self, parent: &OwnedFd, name: &[u8]) -> Result<()> {
+        match dir::stat_at(parent, name) {
             Ok(there) if there.kind == Kind::Directory => {
-                let fd = dir::open_at(&*parent, hidden)?;
+                let fd = dir::open_at(parent, name)?;
                 Ok(xattr::set(&fd, OPAQUE_XATTR, b"y")?)
             }
             Ok(_) => Ok(()),
             Err(error) if error.is_not_found() => {
-                self.made.inodes += 1;
-                Ok(dir::make_node(&*parent, hidden, Kind::CharDevice, 0o000, (0, 0))?)
+                self.count_inode()?;
+                Ok(dir::make_node(parent, name, Kind::CharDevice, 0o000, (0, 0))?)
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Overlayfs merges the layers' roots whatever their attributes say: to hide all below, each name is
+    /// hidden, once it is known which of them this layer has itself.
+    fn hide_root(&mut self) -> Result<()> {
+        if !self.hides_root {
+            return Ok(());
+        }
+        let root = Rc::clone(&self.root);
+        for name in lower::names_in_root(self.lower)? {
+            self.hide(&root, &name)?;
+        }
+        Ok(())
     }
 
     /// Sets the times of all directories; one that a later entry replaced has none to set.

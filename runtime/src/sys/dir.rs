@@ -294,6 +294,30 @@ fn convert(stat: &fs::Stat) -> Stat {
     }
 }
 
+/// What a file system has, and what of it is free to whoever is not root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Free {
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Bytes that are free.
+    pub free_bytes: u64,
+    /// Its inodes; 0 where they are made as they are needed.
+    pub inodes: u64,
+    /// Inodes that are free.
+    pub free_inodes: u64,
+}
+
+/// What the file system that holds `fd` has.
+pub fn free(fd: impl AsFd) -> Result<Free> {
+    let all = fs::fstatvfs(&fd).map_err(failed("fstatfs", &fd, b""))?;
+    Ok(Free {
+        bytes: all.f_blocks.saturating_mul(all.f_frsize),
+        free_bytes: all.f_bavail.saturating_mul(all.f_frsize),
+        inodes: all.f_files,
+        free_inodes: all.f_favail,
+    })
+}
+
 /// Waits until all of the file system that holds `fd` is on its disk; an error of an earlier write
 /// shows here.
 pub fn sync_file_system(fd: impl AsFd) -> Result<()> {

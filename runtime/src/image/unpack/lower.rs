@@ -3,6 +3,7 @@
 //! Invariant: a lookup sees what overlayfs will show (whiteouts and opaque directories hide what is
 //! below them), follows no link, and only reads.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -40,7 +41,7 @@ enum Look {
 
 fn look(layer: &OwnedFd, path: &[u8]) -> Result<Look> {
     let mut here = dir::open_at(layer, b".")?;
-    let mut opaque = false;
+    let mut opaque = is_opaque(&here)?;
     let mut parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).peekable();
     while let Some(name) = parts.next() {
         let there = match dir::stat_at(&here, name) {
@@ -51,7 +52,7 @@ fn look(layer: &OwnedFd, path: &[u8]) -> Result<Look> {
         };
         if there.kind == Kind::Directory {
             here = dir::open_at(&here, name)?;
-            opaque |= xattr::get(&here, OPAQUE_XATTR)?.as_deref() == Some(b"y");
+            opaque |= is_opaque(&here)?;
         } else if is_whiteout(&there) || parts.peek().is_some() {
             return Ok(Look::Hidden);
         } else {
@@ -59,6 +60,23 @@ fn look(layer: &OwnedFd, path: &[u8]) -> Result<Look> {
         }
     }
     Ok(Look::Found(here))
+}
+
+fn is_opaque(dir: &OwnedFd) -> Result<bool> {
+    Ok(xattr::get(dir, OPAQUE_XATTR)?.as_deref() == Some(b"y"))
+}
+
+/// The names that the merged `layers` show in their root.
+pub(super) fn names_in_root(layers: &[OwnedFd]) -> Result<BTreeSet<Vec<u8>>> {
+    let mut names = BTreeSet::new();
+    for layer in layers {
+        for (name, _) in dir::entries(&dir::open_at(layer, b".")?)? {
+            if !names.contains(&name) && find(layers, &name)?.is_some() {
+                names.insert(name);
+            }
+        }
+    }
+    Ok(names)
 }
 
 /// Makes the directory `fd` look like `below`; gives the time it should have at the end.

@@ -118,7 +118,12 @@ impl Bench {
 
     fn run_on(&self, tar: Tar, lower: &[&Bench], limits: Limits) -> Result<Unpacked> {
         let lower: Vec<_> = lower.iter().map(|bench| dir::open(&bench.tree()).unwrap()).collect();
-        unpack(&mut tar.end().as_slice(), &self.tree(), &self.dir.path().join("trash"), &lower, limits)
+        self.unpack(&mut tar.end().as_slice(), &lower, limits)
+    }
+
+    fn unpack(&self, source: &mut dyn Read, lower: &[OwnedFd], limits: Limits) -> Result<Unpacked> {
+        let open = |name| dir::open(&self.dir.path().join(name)).unwrap();
+        unpack(source, open("tree"), open("trash"), lower, limits)
     }
 
     /// Runs what must be refused with `why`, and looks that nothing outside has changed.
@@ -332,6 +337,79 @@ fn what_no_entry_describes_is_as_below() {
 }
 
 #[test]
+fn a_directory_that_is_a_link_below_is_where_the_link_points() {
+    let (lower, upper) = (Bench::new(), Bench::new());
+    lower
+        .run(
+            Tar::default()
+                .mode("usr/bin", b'5', 0o711)
+                .file("usr/bin/old", b"")
+                .link("bin", b'2', "usr/bin")
+                .link("up", b'2', "../../usr")
+                .link("loop", b'2', "loop"),
+        )
+        .unwrap();
+    // Without an entry for bin, as tools write it that make layers out of single files.
+    let tar = Tar::default().file("bin/new", b"1").link("hard", b'1', "bin/old").file("up/share/doc", b"2");
+    upper.run_on(tar, &[&lower], Limits::default()).unwrap();
+    assert!(!upper.path("bin").exists() && upper.path("hard").exists());
+    assert_eq!((upper.read("usr/bin/new"), upper.read("usr/share/doc")), ("1".into(), "2".into()));
+    assert_eq!(fs::metadata(upper.path("usr/bin")).unwrap().mode() & 0o777, 0o711);
+    assert_eq!(fs::metadata(upper.path("usr/bin/old")).unwrap().nlink(), 2);
+    let error = Bench::new().run_on(Tar::default().file("loop/x", b""), &[&lower], Limits::default());
+    assert!(error.unwrap_err().message().contains("too many symbolic links"));
+}
+
+#[test]
+fn an_opaque_root_hides_all_that_is_below() {
+    if !is_root() {
+        return;
+    }
+    let (lower, upper) = (Bench::new(), Bench::new());
+    lower.run(Tar::default().file("f", b"").mode("d", b'5', 0o700).file("d/x", b"")).unwrap();
+    let tar = Tar::default().file("own", b"").file(".wh..wh..opq", b"").file("d/y", b"");
+    upper.run_on(tar, &[&lower], Limits::default()).unwrap();
+    assert!(fs::symlink_metadata(upper.path("f")).unwrap().file_type().is_char_device());
+    assert!(fs::metadata(upper.path("own")).unwrap().is_file());
+    let d = dir::open(&upper.path("d")).unwrap();
+    assert_eq!(xattr::get(&d, OPAQUE_XATTR).unwrap().as_deref(), Some(b"y".as_slice()));
+    assert_eq!(dir::stat(&d).unwrap().mode, 0o755, "nothing of it is as below");
+    // For the next layer there is nothing below this one's root either.
+    let third = Bench::new();
+    third.run_on(Tar::default().link("h", b'1', "f"), &[&upper, &lower], Limits::default()).unwrap_err();
+}
+
+#[test]
+fn a_whiteout_where_nothing_is_makes_nothing() {
+    if !is_root() {
+        return;
+    }
+    let (lower, upper) = (Bench::new(), Bench::new());
+    lower.run(Tar::default().file("f", b"")).unwrap();
+    upper.run_on(Tar::default().file("a/b/.wh.c", b""), &[&lower], Limits::default()).unwrap();
+    assert_eq!(fs::read_dir(upper.tree()).unwrap().count(), 0);
+}
+
+#[test]
+fn sizes_that_no_file_has_are_refused() {
+    let sized = |field: &[u8; 12]| {
+        let mut tar = Tar::default().file("x", b"");
+        tar.0[124..136].copy_from_slice(field);
+        tar.0[148..156].copy_from_slice(b"        ");
+        let sum: u32 = tar.0[..512].iter().map(|byte| u32::from(*byte)).sum();
+        tar.0[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        tar
+    };
+    Bench::refuses(sized(&[0xff; 12]), "size");
+    Bench::refuses(sized(&[0x80, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]), "size that no file has");
+    Bench::refuses(sized(&[0x80, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0]), "size that no file has");
+    Bench::refuses(sized(b"00000000-10\0"), "tar archive");
+    Bench::refuses(Tar::default().pax(&[("size", b"18446744073709551615")]).file("x", b""), "size");
+    Bench::refuses(Tar::default().pax(&[("size", b"-1")]).file("x", b""), "tar archive");
+    Bench::refuses(Tar::default().pax(&[("size", b"9223372036854775807")]).file("x", b""), "unpacks to more");
+}
+
+#[test]
 fn attributes_are_chosen() {
     let bench = Bench::new();
     let capability: &[u8] = &[1, 0, 0, 2, 0x0a, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -388,17 +466,27 @@ fn holes_stay_holes() {
 
 #[test]
 fn limits_and_cuts_are_said() {
-    let small = Limits { bytes: 10, entries: 3 };
+    let small = Limits { bytes: 10_000, entries: 3, names: 100 };
     let run = |tar: Tar| Bench::new().run_on(tar, &[], small).unwrap_err().message().to_owned();
-    assert!(run(Tar::default().file("a", b"12345").file("b", b"123456")).contains("more than 10 bytes"));
+    let mut promise = Tar::default();
+    promise.header(b"a", b'0', 0o644, 10_001, b"", (0, 0));
+    assert!(run(promise).contains("unpacks to more than 10000 bytes"));
+    assert!(run(Tar::default().file("a", &[0; 9_900])).contains("is longer than 10000 bytes"));
     assert!(run(Tar::default().dir("a").dir("b").dir("c").dir("d")).contains("more than 3 entries"));
+    assert!(run(Tar::default().file("a/b/c/d", b"")).contains("more than 3 inodes"));
+    assert!(run(Tar::default().dir("a").dir("b").dir("c")).contains("take more than 100 bytes"));
+    let whole = Tar::default().file("a", b"").end();
+    let mut zeros = whole.chain(std::io::repeat(0));
+    let error = Bench::new().unpack(&mut zeros, &[], Limits::default()).unwrap_err();
+    assert!(error.message().contains("after its end"), "{error}");
     let whole = Tar::default().file("a", &[1; 5000]).0;
     for cut in [100, 512, 1000, 5000] {
-        let bench = Bench::new();
-        let trash = bench.dir.path().join("trash");
-        let error = unpack(&mut &whole[..cut], &bench.tree(), &trash, &[], Limits::default()).unwrap_err();
+        let error = Bench::new().unpack(&mut &whole[..cut], &[], Limits::default()).unwrap_err();
         assert!(error.message().contains("truncated"), "{cut}: {error}");
     }
+    // What is wrong between two entries is said by the one before.
+    let error = run(Tar(Tar::default().dir("a").0.into_iter().chain([7; 512]).collect()));
+    assert!(error.contains("after entry \"a\""), "{error}");
     Bench::refuses(Tar::default().mode("x", b'?', 0), "type");
     Bench::refuses(Tar::default().pax(&[("size", b"99999999999999999999999")]).file("x", b""), "tar archive");
 }
