@@ -47,12 +47,12 @@ fixtures: rust ## the images of tests and demo, below target/fixtures (IMAGES="b
 	@make_images() { target/$(HOST)/debug/rootfs-fixtures target/fixtures $(IMAGES); }; \
 	make_images || { echo "once more, with fresh package lists"; $(SUDO) apt-get -qq update; make_images; }
 
-# Debian's docker-registry would start a service when installed: it is unpacked here instead.
-target/fixtures/tools/docker-registry:
-	@scripts/unpack.sh docker-registry $@
+# Programs of Debian that tests run are unpacked here, not installed: docker-registry would start a service.
+target/fixtures/tools/%:
+	@scripts/unpack.sh $* $@
 
 .PHONY: test
-test: fixtures target/fixtures/tools/docker-registry ## every test; those that make pods run as root (by sudo)
+test: fixtures $(addprefix target/fixtures/tools/,docker-registry umoci) ## every test; those that make pods run as root (by sudo)
 	@$(NEED) $(FOR_RUNNING)
 	cargo build --quiet --locked --workspace
 	$(AS_ROOT) cargo test --locked --workspace --no-fail-fast $(ARGS)

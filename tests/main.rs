@@ -21,6 +21,7 @@ mod network;
 mod pods;
 mod registry;
 mod streams;
+mod trees;
 mod verbs;
 
 use std::process::ExitCode;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
     image::add(&mut suite);
     images::add(&mut suite);
     hostile::add(&mut suite);
+    trees::add(&mut suite);
     manifests::add(&mut suite);
     monitor::add(&mut suite);
     pods::add(&mut suite);

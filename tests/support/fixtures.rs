@@ -33,6 +33,11 @@ pub fn path(name: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// The program of a Debian package that was unpacked beside the fixtures, not installed.
+pub fn tool(name: &str) -> Option<PathBuf> {
+    std::fs::canonicalize(target_folder().join("fixtures/tools").join(name).join("usr/bin").join(name)).ok()
+}
+
 /// The name an image is known by.
 pub fn reference(name: &str) -> String {
     format!("localhost/podrun/{name}:1")

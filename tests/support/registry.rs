@@ -22,9 +22,7 @@ impl Registry {
     /// Starts a registry and waits until it listens.
     pub fn start(host: &Host) -> Result<Self> {
         let program =
-            fixtures::target_folder().join("fixtures/tools/docker-registry/usr/bin/docker-registry");
-        ensure!(program.exists(), "`{}` does not exist\nhint: `make fixtures`", program.display());
-        let program = std::fs::canonicalize(program)?;
+            fixtures::tool("docker-registry").context("no docker-registry: `make test` unpacks it")?;
         let storage = host.file("registry");
         std::fs::create_dir_all(&storage)?;
         let config = format!(

@@ -30,9 +30,34 @@ impl Suite {
         images: &'static [&'static str],
         test: impl FnOnce(&Host) -> Result<()> + Send + 'static,
     ) {
+        self.add(name, images, None, test);
+    }
+
+    /// The same, ignored where the tool that `make test` unpacks beside the fixtures is not there.
+    pub fn on_host_with_tool(
+        &mut self,
+        name: &str,
+        tool: &'static str,
+        test: impl FnOnce(&Host) -> Result<()> + Send + 'static,
+    ) {
+        self.add(name, &[], Some(tool), test);
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        images: &'static [&'static str],
+        tool: Option<&'static str>,
+        test: impl FnOnce(&Host) -> Result<()> + Send + 'static,
+    ) {
         let run = move || -> Result<Completion> {
             if let Some(reason) = reason_not_to_run() {
                 return Ok(Completion::ignored_with(reason));
+            }
+            if let Some(tool) = tool
+                && fixtures::tool(tool).is_none()
+            {
+                return Ok(Completion::ignored_with(format!("needs `{tool}`, which `make test` unpacks")));
             }
             let host = Host::with_images(images)?;
             let before = Footprint::of(&host).context("before the test")?;

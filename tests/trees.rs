@@ -1,0 +1,249 @@
+//! What podrun unpacks is what GNU tar and umoci make of the same layers: path, type, mode, owner, size,
+//! time, device, link, attributes, content and which names are one file.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use runtime::sys::xattr;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::hostile::tar::{Layout, architecture, digest, gzip};
+use support::fixtures;
+use support::host::Host;
+use support::suite::Suite;
+
+pub(crate) fn add(suite: &mut Suite) {
+    suite.on_host("every fixture unpacks to the tree that GNU tar makes of it", &[], as_tar);
+    suite.on_host_with_tool("every fixture unpacks to the tree that umoci makes of it", "umoci", as_umoci);
+}
+
+const FIXTURES: [&str; 8] = ["busybox", "httpd", "layers", "nginx", "platforms", "probe", "redis", "debian"];
+
+/// A path with all that there is to say of it, in one line.
+type Tree = BTreeMap<String, String>;
+
+fn as_tar(host: &Host) -> Result<()> {
+    for fixture in FIXTURES {
+        let expected = host.file("expected");
+        std::fs::create_dir(&expected)?;
+        for layer in plain_layers(fixture)? {
+            apply(&layer, &expected)?;
+        }
+        let ours = merged(host, &fixtures::path(fixture)?)?;
+        compare(&ours, &look(&expected)?).context(fixture)?;
+        std::fs::remove_dir_all(&expected)?;
+    }
+    Ok(())
+}
+
+fn as_umoci(host: &Host) -> Result<()> {
+    let umoci = fixtures::tool("umoci").context("umoci")?;
+    // umoci takes no platform out of an index.
+    for fixture in FIXTURES.into_iter().filter(|name| *name != "platforms") {
+        // It knows no sparse files of GNU's old form, the only thing that is left out here.
+        let layers: Vec<_> = plain_layers(fixture)?.iter().map(|layer| without_old_sparse(layer)).collect();
+        let folder = host.file("layout");
+        let stored =
+            layers.iter().map(|layer| Ok((digest(layer), gzip(layer)?))).collect::<Result<Vec<_>>>()?;
+        Layout::stored(&folder, &stored, &json!({}))?;
+        let expected = host.file("expected");
+        let image = format!("{}:{}", folder.display(), crate::hostile::tar::NAME);
+        let output =
+            Command::new(&umoci).args(["raw", "unpack", "--image", &image]).arg(&expected).output()?;
+        ensure!(output.status.success(), "umoci: {}", String::from_utf8_lossy(&output.stderr));
+        compare(&merged(host, &folder)?, &look(&expected)?).context(fixture)?;
+        std::fs::remove_dir_all(&expected)?;
+        std::fs::remove_dir_all(&folder)?;
+    }
+    Ok(())
+}
+
+/// The layers of a fixture for this machine, decompressed, the lowest first.
+fn plain_layers(fixture: &str) -> Result<Vec<Vec<u8>>> {
+    let layout = fixtures::path(fixture)?;
+    let read = |digest: &Value| -> Result<Vec<u8>> {
+        let digest = digest.as_str().context("digest")?;
+        Ok(std::fs::read(layout.join("blobs").join(digest.replace(':', "/")))?)
+    };
+    let mut document: Value = serde_json::from_slice(&std::fs::read(layout.join("index.json"))?)?;
+    while let Some(manifests) = document["manifests"].as_array() {
+        let ours = manifests.iter().find(|one| one["platform"]["architecture"] == architecture());
+        document = serde_json::from_slice(&read(&ours.unwrap_or(&manifests[0])["digest"])?)?;
+    }
+    let layers = document["layers"].as_array().context("layers")?;
+    layers.iter().map(|layer| plain(&read(&layer["digest"])?)).collect()
+}
+
+fn plain(stored: &[u8]) -> Result<Vec<u8>> {
+    let mut plain = Vec::new();
+    match stored {
+        [0x1f, 0x8b, ..] => {
+            flate2::read::MultiGzDecoder::new(stored).read_to_end(&mut plain)?;
+        }
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => plain = zstd::decode_all(stored)?,
+        _ => plain = stored.to_vec(),
+    }
+    Ok(plain)
+}
+
+/// `layer` without its entries of type `S`, whose map is in the header and whose content follows.
+fn without_old_sparse(layer: &[u8]) -> Vec<u8> {
+    let (mut kept, mut at) = (Vec::new(), 0);
+    while at + 512 <= layer.len() {
+        let header = &layer[at..at + 512];
+        let octal = String::from_utf8_lossy(&header[124..135]).trim_matches(['\0', ' ']).to_owned();
+        let size = usize::from_str_radix(&octal, 8).unwrap_or(0);
+        let end = (at + 512 + size.next_multiple_of(512)).min(layer.len());
+        if header[156] != b'S' {
+            kept.extend_from_slice(&layer[at..end]);
+        }
+        at = end;
+    }
+    kept
+}
+
+/// Puts a layer on top of `folder` by GNU tar, its whiteouts first, and what becomes something else.
+fn apply(layer: &[u8], folder: &Path) -> Result<()> {
+    for entry in tar::Archive::new(layer).entries()? {
+        let entry = entry?;
+        let path = entry.path()?.into_owned();
+        let is_folder = std::fs::symlink_metadata(folder.join(&path)).is_ok_and(|there| there.is_dir());
+        if is_folder != entry.header().entry_type().is_dir() {
+            remove(&folder.join(&path))?;
+        }
+        let Some(hidden) = path.file_name().and_then(|name| name.to_str()?.strip_prefix(".wh.")) else {
+            continue;
+        };
+        let parent = folder.join(path.parent().context("a whiteout lies in a folder")?);
+        if hidden == ".wh..opq" {
+            if let Ok(entries) = std::fs::read_dir(&parent) {
+                entries.flatten().try_for_each(|entry| remove(&entry.path()))?;
+            }
+        } else {
+            remove(&parent.join(hidden))?;
+        }
+    }
+    let mut tar = Command::new("tar");
+    tar.args(["--extract", "--file=-", "--preserve-permissions", "--same-owner", "--numeric-owner"]);
+    tar.args([
+        "--delay-directory-restore",
+        "--xattrs",
+        "--xattrs-include=*",
+        "--exclude=.wh.*",
+        "--directory",
+    ]);
+    let mut child = tar.arg(folder).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().context("tar")?;
+    let written = child.stdin.take().context("stdin is a pipe")?.write_all(layer);
+    let output = child.wait_with_output()?;
+    ensure!(output.status.success(), "tar: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(written?)
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let Ok(meta) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    Ok(if meta.is_dir() { std::fs::remove_dir_all(path)? } else { std::fs::remove_file(path)? })
+}
+
+/// The tree that a container of this image has: its layers under overlayfs.
+fn merged(host: &Host, layout: &Path) -> Result<Tree> {
+    host.podrun(&["load", "-q", &layout.to_string_lossy()])?.ok()?;
+    let images: Value = serde_json::from_str(&host.podrun(&["images", "-o", "json"])?.ok()?)?;
+    let layers = images[0]["layers"].as_array().context("layers")?;
+    let mut lower = Vec::new();
+    for layer in layers.iter().rev() {
+        let hex = layer.as_str().and_then(|id| id.strip_prefix("sha256:")).context("a chain id")?;
+        lower.push(host.root().join("layers").join(hex).join("tree").to_string_lossy().into_owned());
+    }
+    // One layer alone is no overlay.
+    host.script(&format!(
+        "mkdir -p /run/merged /run/empty; mount -t overlay overlay -o ro,lowerdir={}:/run/empty /run/merged",
+        lower.join(":")
+    ))?
+    .ok()?;
+    let tree = look(&host.path("/run/merged"));
+    host.script("umount /run/merged; rmdir /run/merged /run/empty")?.ok()?;
+    host.podrun(&["rmi", "--force", images[0]["id"].as_str().context("id")?])?.ok()?;
+    tree
+}
+
+/// All that is below `folder`; of the folder itself only what an image decides.
+fn look(folder: &Path) -> Result<Tree> {
+    let (mut tree, mut names) = (Tree::new(), BTreeMap::new());
+    let mut open = vec![PathBuf::new()];
+    while let Some(below) = open.pop() {
+        let mut entries: Vec<_> = std::fs::read_dir(folder.join(&below))
+            .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect())
+            .with_context(|| format!("`{}`", below.display()))?;
+        entries.sort();
+        for name in entries {
+            let below = below.join(name);
+            let path = folder.join(&below);
+            let meta = std::fs::symlink_metadata(&path)?;
+            let kind = meta.file_type();
+            let mut line = format!(
+                "{:o} {}:{} {}.{:09}",
+                meta.mode(),
+                meta.uid(),
+                meta.gid(),
+                meta.mtime(),
+                meta.mtime_nsec()
+            );
+            if kind.is_char_device() || kind.is_block_device() {
+                line.push_str(&format!(" device {:x}", meta.rdev()));
+            }
+            if kind.is_symlink() {
+                line.push_str(&format!(" -> {:?}", std::fs::read_link(&path)?));
+            }
+            if kind.is_file() {
+                let bytes = std::fs::read(&path)?;
+                line.push_str(&format!(" {} bytes {:x?}", bytes.len(), &Sha256::digest(&bytes)[..8]));
+            }
+            if kind.is_file() || kind.is_dir() {
+                line.push_str(&attributes(&path)?);
+            }
+            if kind.is_dir() {
+                open.push(below.clone());
+            } else if meta.nlink() > 1 {
+                let first = names.entry((meta.dev(), meta.ino())).or_insert_with(|| below.clone());
+                line.push_str(&format!(" is {}", first.display()));
+            }
+            tree.insert(String::from_utf8_lossy(below.as_os_str().as_bytes()).into_owned(), line);
+        }
+    }
+    ensure!(!tree.is_empty(), "nothing in `{}`", folder.display());
+    Ok(tree)
+}
+
+fn attributes(path: &Path) -> Result<String> {
+    let file = File::open(path)?;
+    let mut names = xattr::list(&file).map_err(|error| anyhow::anyhow!("{error}"))?;
+    names.sort();
+    let mut text = String::new();
+    for name in names.iter().filter(|name| name.as_slice() != b"security.selinux") {
+        let value = xattr::get(&file, name).map_err(|error| anyhow::anyhow!("{error}"))?;
+        text.push_str(&format!(" {}={:x?}", String::from_utf8_lossy(name), value.unwrap_or_default()));
+    }
+    Ok(text)
+}
+
+fn compare(ours: &Tree, theirs: &Tree) -> Result<()> {
+    let mut wrong: Vec<String> = Vec::new();
+    for path in ours.keys().chain(theirs.keys().filter(|path| !ours.contains_key(*path))) {
+        let nothing = "nothing".to_owned();
+        let (own, other) = (ours.get(path).unwrap_or(&nothing), theirs.get(path).unwrap_or(&nothing));
+        if own != other {
+            wrong.push(format!("{path}\n  ours   {own}\n  theirs {other}"));
+        }
+    }
+    if !wrong.is_empty() {
+        bail!("{} of {} differ:\n{}", wrong.len(), ours.len(), wrong[..wrong.len().min(20)].join("\n"));
+    }
+    Ok(())
+}
