@@ -20,6 +20,7 @@ mod monitor;
 mod network;
 mod pods;
 mod registry;
+mod rogue;
 mod streams;
 mod trees;
 mod verbs;
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
     if let Some(code) = monitor::take_over() {
         return code;
     }
-    if let Some(code) = hostile::racer::take_over() {
+    if let Some(code) = hostile::racer::take_over().or_else(rogue::server::take_over) {
         return code;
     }
     let mut suite = Suite::default();
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
     image::add(&mut suite);
     images::add(&mut suite);
     hostile::add(&mut suite);
+    rogue::add(&mut suite);
     trees::add(&mut suite);
     manifests::add(&mut suite);
     monitor::add(&mut suite);

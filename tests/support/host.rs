@@ -118,6 +118,12 @@ impl Host {
         Running::start(self.command(program, arguments), shown, None)?.wait()
     }
 
+    /// Starts `program` inside and gives it back running.
+    pub fn start_program(&self, program: &Path, arguments: &[&str]) -> Result<Running> {
+        let shown = format!("{} {}", program.display(), arguments.join(" "));
+        Running::start(self.command(program, arguments), shown, None)
+    }
+
     /// podrun with this host's trees and `arguments`.
     pub fn podrun_command(&self, arguments: &[&str]) -> Result<Command> {
         // By the environment, so that a test can give a flag of its own, which stands above it.

@@ -16,6 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::content::{Blob, BlobWriter};
 use super::ingest::{self, Candidate};
+use super::layers;
 use super::manifest::{self, Descriptor, Document};
 use super::platform::Platform;
 use super::progress::{Event, Phase, Progress};
@@ -79,6 +80,9 @@ impl ImageStore {
             Builder::new_current_thread().enable_all().build().context(|| "start the HTTP client")?;
         let platform = options.platform.clone().unwrap_or_else(Platform::host);
         let registry = Registry::new(reference, options)?;
+        if let Some(image) = self.unchanged(&runtime, &registry, reference, &platform)? {
+            return Ok(image);
+        }
         let candidate = runtime.block_on(self.resolve(&registry, reference, &platform))?;
         let wanted = candidate.to_fetch(self)?;
         let stop = AtomicBool::new(false);
@@ -98,6 +102,31 @@ impl ImageStore {
             stop.store(true, Ordering::Relaxed);
             result
         })
+    }
+
+    /// The image that is here, if it is whole, for `platform`, and still what the registry has: a digest says so by
+    /// itself, of a tag the registry is asked for its digest.
+    fn unchanged(
+        &self,
+        runtime: &Runtime,
+        registry: &Registry,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<Option<Image>> {
+        let Some(image) = self.get(reference)? else { return Ok(None) };
+        let config = &image.config;
+        if config.os != platform.os || config.architecture != platform.architecture {
+            return Ok(None);
+        }
+        for layer in &image.layers {
+            if layers::committed(self.host(), layer)?.is_none() {
+                return Ok(None);
+            }
+        }
+        let tag = reference.tag().filter(|_| reference.digest().is_none());
+        let Some(tag) = tag else { return Ok(Some(image)) };
+        let now = runtime.block_on(registry.digest_of(tag)).map(|now| reference.with_digest(now).to_string());
+        Ok(now.filter(|now| image.digests.contains(now)).map(|_| image))
     }
 
     /// Fetches manifests down to one image, and its config.

@@ -1,21 +1,23 @@
 //! A registry over HTTP: the pull half of the distribution spec.
 //!
 //! Invariant: credentials go to the registry they are for and to the token server it names, over TLS
-//! or to the loopback, and never along with a redirect to another host; and no body is read without
-//! a bound.
+//! or to the loopback, and never along with a redirect to another host; no body is read without a
+//! bound; and what is tried again ends, after so many tries or so many connections.
 
 mod auth;
+mod retry;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION, USER_AGENT, WWW_AUTHENTICATE,
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE,
+    USER_AGENT, WWW_AUTHENTICATE,
 };
-use hyper::{Request, Response, StatusCode, Uri};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -51,6 +53,37 @@ pub(super) struct Registry {
     plain: PlainClient,
     /// Made when the first `https` URL is met: reading the system's certificates takes its time.
     tls: OnceLock<TlsClient>,
+}
+
+/// Why a request was not answered.
+enum Failure {
+    /// The answer may be another one a moment later, or after the time that the server asks for.
+    Passing(Error, Option<Duration>),
+    Final(Error),
+}
+
+impl Failure {
+    fn of(status: StatusCode, error: Error, asked: Option<Duration>) -> Self {
+        if retry::is_passing(status) { Self::Passing(error, asked) } else { Self::Final(error) }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Final(error)
+    }
+}
+
+/// What is asked of the registry.
+#[derive(Debug, Clone, Copy)]
+struct Ask<'a> {
+    /// What follows the repository in the URL.
+    what: &'a str,
+    accept: &'a str,
+    /// The first byte that is wanted of a blob.
+    from: u64,
+    /// Whether the headers alone are wanted.
+    head: bool,
 }
 
 fn failed(what: impl Into<String>) -> Error {
@@ -100,8 +133,9 @@ impl Registry {
     /// Fetches the manifest or index that `target` (a tag or a digest) names: its bytes, its digest and
     /// its type.
     pub(super) async fn manifest(&self, target: &str) -> Result<(Vec<u8>, Digest, Option<String>)> {
-        let accept = [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST].join(", ");
-        let response = self.get(&format!("manifests/{target}"), &accept).await?;
+        let accept = manifest_types();
+        let what = format!("manifests/{target}");
+        let response = self.get(Ask { what: &what, accept: &accept, from: 0, head: false }).await?;
         let media_type = response
             .headers()
             .get(CONTENT_TYPE)
@@ -127,6 +161,15 @@ impl Registry {
         Ok((bytes, digest, media_type))
     }
 
+    /// The digest of the manifest that `tag` names now, if the registry tells without sending it.
+    pub(super) async fn digest_of(&self, tag: &str) -> Option<Digest> {
+        let (what, accept) = (format!("manifests/{tag}"), manifest_types());
+        let ask = Ask { what: &what, accept: &accept, from: 0, head: true };
+        // Whatever is wrong is said when the manifest itself is asked for.
+        let response = self.get_once(ask).await.ok()?;
+        response.headers().get("docker-content-digest")?.to_str().ok()?.parse().ok()
+    }
+
     /// Fetches a small blob whole, and checks it.
     pub(super) async fn small_blob(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
         if descriptor.size > DOCUMENT_MAX {
@@ -147,52 +190,102 @@ impl Registry {
         Ok(bytes)
     }
 
-    /// Fetches a blob; `take` gets it piece by piece, and can end it by an error.
+    /// Fetches a blob; `take` gets it piece by piece, and can end it by an error. Where the connection
+    /// breaks off it is taken up again from the byte that was reached.
     pub(super) async fn blob(
         &self,
         descriptor: &Descriptor,
         mut take: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
-        let digest = &descriptor.digest;
-        let response = self.get(&format!("blobs/{digest}"), "*/*").await?;
-        let mut body = response.into_body();
-        let mut got = 0_u64;
-        while let Some(frame) = within(body.frame()).await.map_err(|error| self.said(&error))? {
-            let frame = frame.map_err(|error| {
-                failed(format!(
-                    "blob {digest} is truncated: the connection ended after {got} of {} bytes ({})",
-                    descriptor.size,
-                    reason(&error)
-                ))
-            })?;
-            if let Some(piece) = frame.data_ref() {
-                got += piece.len() as u64;
-                take(piece)?;
-            }
+        let what = format!("blobs/{}", descriptor.digest);
+        let (mut got, mut fruitless) = (0, 0);
+        for _ in 0..retry::RESUMES {
+            let before = got;
+            let response = self.get(Ask { what: &what, accept: "*/*", from: got, head: false }).await?;
+            let skip = check_range(&response, descriptor, got)?;
+            let broken = match self.read_blob(response, skip, &mut got, &mut take).await? {
+                None => return Ok(()),
+                // All of it came, whatever became of the connection.
+                Some(_) if got == descriptor.size => return Ok(()),
+                Some(broken) => broken,
+            };
+            fruitless = if got > before { 0 } else { fruitless + 1 };
+            let Some(pause) = retry::pause(fruitless.max(1), None) else {
+                return Err(broken_off(descriptor, got, &broken));
+            };
+            tokio::time::sleep(pause).await;
         }
-        Ok(())
+        Err(broken_off(descriptor, got, &format!("{} times", retry::RESUMES)))
     }
 
-    async fn get(&self, what: &str, accept: &str) -> Result<Response<Incoming>> {
+    /// Gives the body behind its first `skip` bytes to `take`, and says why it broke off, if it did.
+    async fn read_blob(
+        &self,
+        response: Response<Incoming>,
+        mut skip: u64,
+        got: &mut u64,
+        take: &mut impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<Option<String>> {
+        let mut body = response.into_body();
+        while let Some(frame) = within(body.frame()).await.map_err(|error| self.said(&error))? {
+            let frame = match frame {
+                Ok(frame) => frame,
+                Err(error) => return Ok(Some(reason(&error))),
+            };
+            let Some(mut piece) = frame.data_ref().map(|data| &data[..]) else { continue };
+            let skipped = usize::try_from(skip).map_or(piece.len(), |skip| skip.min(piece.len()));
+            piece = &piece[skipped..];
+            skip -= skipped as u64;
+            *got += piece.len() as u64;
+            take(piece)?;
+        }
+        Ok(None)
+    }
+
+    /// Asks until there is an answer that stays.
+    async fn get(&self, ask: Ask<'_>) -> Result<Response<Incoming>> {
+        let mut tried = 0;
+        loop {
+            let (error, asked) = match self.get_once(ask).await {
+                Ok(response) => return Ok(response),
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Passing(error, asked)) => (error, asked),
+            };
+            tried += 1;
+            match (retry::pause(tried, asked), asked) {
+                (Some(pause), _) => tokio::time::sleep(pause).await,
+                (None, Some(asked)) if tried < retry::TRIES => {
+                    return Err(error.hint(format!("it asks to come back in {} seconds", asked.as_secs())));
+                }
+                (None, _) => return Err(error.hint(format!("it was tried {tried} times"))),
+            }
+        }
+    }
+
+    async fn get_once(&self, ask: Ask<'_>) -> Result<Response<Incoming>, Failure> {
         let scheme = if self.plain_http { "http" } else { "https" };
-        let url = format!("{scheme}://{}/v2/{}/{what}", self.authority, self.repository);
+        let url = format!("{scheme}://{}/v2/{}/{}", self.authority, self.repository, ask.what);
         let mut uri: Uri = url.parse().map_err(|error| failed(format!("{url}: {error}")))?;
-        let mut asked = false;
+        let mut authorized = false;
         for _ in 0..=REDIRECTS_MAX {
             let own = uri.authority().is_some_and(|authority| authority.as_str() == self.authority);
             let sent = if own { self.current_authorization() } else { None };
-            let response = self.send(&uri, accept, sent.as_deref()).await?;
+            let response = self.send(&uri, ask, sent.as_deref()).await?;
             match response.status() {
                 status if status.is_success() => return Ok(response),
-                StatusCode::UNAUTHORIZED if own && !asked => {
-                    asked = true;
+                StatusCode::UNAUTHORIZED if own && !authorized => {
+                    authorized = true;
                     self.authorize(&response).await?;
                 }
                 status if status.is_redirection() => uri = self.redirect(&uri, &response)?,
-                status => return Err(self.refused(what, status, response).await),
+                status => {
+                    let asked = retry::asked(response.headers(), SystemTime::now());
+                    let error = self.refused(ask.what, status, response).await;
+                    return Err(Failure::of(status, error, asked));
+                }
             }
         }
-        Err(self.said("redirects without end"))
+        Err(self.said("redirects without end").into())
     }
 
     fn current_authorization(&self) -> Option<String> {
@@ -215,11 +308,22 @@ impl Registry {
     }
 
     /// Sends one GET; plain HTTP only where it may be.
-    async fn send(&self, uri: &Uri, accept: &str, authorization: Option<&str>) -> Result<Response<Incoming>> {
+    async fn send(
+        &self,
+        uri: &Uri,
+        ask: Ask<'_>,
+        authorization: Option<&str>,
+    ) -> Result<Response<Incoming>, Failure> {
         let authority = uri.authority().map_or("", |authority| authority.as_str());
-        let mut request = Request::get(uri.clone())
+        let method = if ask.head { Method::HEAD } else { Method::GET };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(uri.clone())
             .header(USER_AGENT, concat!("podrun/", env!("CARGO_PKG_VERSION")))
-            .header(ACCEPT, accept);
+            .header(ACCEPT, ask.accept);
+        if ask.from > 0 {
+            request = request.header(RANGE, format!("bytes={}-", ask.from));
+        }
         if let Some(value) = authorization {
             let mut value = HeaderValue::from_str(value)
                 .map_err(|_| self.said("credentials that cannot stand in a header"))?;
@@ -230,20 +334,23 @@ impl Registry {
         let pending = match uri.scheme_str() {
             Some("http") if may_be_plain(authority, &self.insecure) => self.plain.request(request),
             Some("https") => self.tls()?.request(request),
-            _ => return Err(self.said(&format!("it sends us to {authority} without TLS"))),
+            _ => return Err(self.said(&format!("it sends us to {authority} without TLS")).into()),
         };
         match within(pending).await {
             Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) if !error.is_connect() => {
+                Err(Failure::Passing(failed(format!("registry {authority}: {}", reason(&error))), None))
+            }
             Ok(Err(error)) => {
                 let tls_wanted = !self.plain_http && authority == self.authority && speaks_otherwise(&error);
                 let error = failed(format!("registry {authority}: {}", reason(&error)));
-                Err(if tls_wanted {
+                Err(Failure::Final(if tls_wanted {
                     error.hint("a registry without TLS must be listed as insecure in the config file")
                 } else {
                     error
-                })
+                }))
             }
-            Err(silence) => Err(failed(format!("registry {authority}: {silence}"))),
+            Err(silence) => Err(failed(format!("registry {authority}: {silence}")).into()),
         }
     }
 
@@ -267,7 +374,7 @@ impl Registry {
     }
 
     /// Answers the registry's demand for credentials, for this and all later requests.
-    async fn authorize(&self, response: &Response<Incoming>) -> Result<()> {
+    async fn authorize(&self, response: &Response<Incoming>) -> Result<(), Failure> {
         let challenges: Vec<Challenge> = response
             .headers()
             .get_all(WWW_AUTHENTICATE)
@@ -281,14 +388,14 @@ impl Registry {
         } else if let (Some(_), Some((user, password))) = (find("basic"), &self.credentials) {
             auth::basic(user, password)
         } else {
-            return Err(self.unauthorized());
+            return Err(self.unauthorized().into());
         };
         *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
         Ok(())
     }
 
     /// Gets a token from the server that the registry names.
-    async fn token(&self, challenge: &Challenge) -> Result<String> {
+    async fn token(&self, challenge: &Challenge) -> Result<String, Failure> {
         let realm = challenge.get("realm").ok_or_else(|| self.said("a token server without an address"))?;
         let mut url = format!("{realm}{}", if realm.contains('?') { '&' } else { '?' });
         if let Some(service) = challenge.get("service") {
@@ -298,11 +405,16 @@ impl Registry {
         url.push_str(&format!("scope={}", auth::percent_encode(&scope)));
         let uri: Uri = url.parse().map_err(|_| self.said("a token server whose address is no URL"))?;
         let basic = self.credentials.as_ref().map(|(user, password)| auth::basic(user, password));
-        let response = self.send(&uri, "application/json", basic.as_deref()).await?;
+        let ask = Ask { what: "", accept: "application/json", from: 0, head: false };
+        let response = self.send(&uri, ask, basic.as_deref()).await?;
         match response.status() {
             status if status.is_success() => {}
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(self.unauthorized()),
-            status => return Err(self.said(&format!("its token server answers {status}"))),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(self.unauthorized().into()),
+            status => {
+                let error = self.said(&format!("its token server answers {status}"));
+                let asked = retry::asked(response.headers(), SystemTime::now());
+                return Err(Failure::of(status, error, asked));
+            }
         }
         let bytes = self.read_small(response, TOKEN_MAX).await?;
         let answer: serde_json::Value =
@@ -311,7 +423,7 @@ impl Registry {
             .iter()
             .find_map(|key| answer.get(*key).and_then(serde_json::Value::as_str))
             .map(str::to_owned)
-            .ok_or_else(|| self.said("its token server's answer has no token"))
+            .ok_or_else(|| self.said("its token server's answer has no token").into())
     }
 
     fn unauthorized(&self) -> Error {
@@ -364,6 +476,45 @@ impl Registry {
         }
         Ok(bytes)
     }
+}
+
+fn manifest_types() -> String {
+    [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST].join(", ")
+}
+
+/// Whether the body that comes is what was asked for: how many bytes at its beginning are known already.
+/// A length that is not the promised one is refused before anything is read.
+fn check_range(response: &Response<Incoming>, descriptor: &Descriptor, from: u64) -> Result<u64> {
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let is_part = response.status() == StatusCode::PARTIAL_CONTENT;
+    if is_part && !header(CONTENT_RANGE).is_some_and(|range| range.starts_with(&format!("bytes {from}-"))) {
+        return Err(failed(format!(
+            "blob {}: another part came than the one from byte {from}",
+            descriptor.digest
+        )));
+    }
+    let known = if is_part { from } else { 0 };
+    let Some(length) = header(CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok()) else {
+        return Ok(from - known);
+    };
+    match known.saturating_add(length) {
+        whole if whole < descriptor.size => Err(failed(format!(
+            "blob {} is truncated: the registry has {whole} of {} bytes",
+            descriptor.digest, descriptor.size
+        ))),
+        whole if whole > descriptor.size => Err(failed(format!(
+            "blob {} is longer than the {} bytes it should have: the registry has {whole}",
+            descriptor.digest, descriptor.size
+        ))),
+        _ => Ok(from - known),
+    }
+}
+
+fn broken_off(descriptor: &Descriptor, got: u64, why: &str) -> Error {
+    failed(format!(
+        "blob {} is truncated: the connection ended after {got} of {} bytes ({why})",
+        descriptor.digest, descriptor.size
+    ))
 }
 
 /// Whether somebody answered, and not with TLS.
