@@ -258,7 +258,7 @@ fn full_disk(host: &Host) -> Result<()> {
     host.run("mount", &["-t", "tmpfs", "-o", "size=64k,nr_inodes=20", "small", &path])?.ok()?;
     let archive = fixtures::path("probe.tar")?;
     let load = host.podrun(&["--root", &path, "load", &archive.to_string_lossy()])?;
-    ensure!(!load.status.success() && load.stderr.contains("ENOSPC"), "{load}");
+    ensure!(!load.status.success() && load.stderr.contains("no space for it on the store's disk"), "{load}");
     ensure!(host.podrun(&["--root", &path, "images"])?.ok()?.lines().count() <= 1, "no image is left");
     host.run("umount", &[&path])?.ok()?;
     Ok(())

@@ -157,7 +157,7 @@ fn answer(mut stream: TcpStream, port: u16, answers: &Answers, log: &Mutex<std::
 }
 
 fn send(stream: &mut TcpStream, answer: &Answer, from: Option<u64>, head: bool) -> Result<()> {
-    let (mut body, whole): (Box<dyn Read>, u64) = match &answer.file {
+    let (body, whole): (Box<dyn Read>, u64) = match &answer.file {
         Some(path) => {
             let mut file = std::fs::File::open(path)?;
             let whole = file.metadata()?.len();

@@ -120,7 +120,7 @@ impl<R: Read> TarStream<R> {
                     (Step::Again, consumed)
                 }
                 Ok(ParseEvent::End { consumed }) => (Step::End, consumed),
-                Err(_) if self.position == 0 => {
+                Err(_) if self.position == 0 && !is_ustar(&self.buffer[self.start..self.end]) => {
                     return Err(Error::new(ErrorKind::Image, "it is no tar archive"));
                 }
                 Err(error) => return Err(wrong(format!("at byte {}: {error}", self.position))),
@@ -251,6 +251,11 @@ enum Step {
     Need(usize),
     Entry(Entry),
     End,
+}
+
+/// Whether a block calls itself a header, as those of POSIX and of GNU tar do.
+fn is_ustar(block: &[u8]) -> bool {
+    block.get(257..262) == Some(b"ustar")
 }
 
 fn wrong(what: impl AsRef<str>) -> Error {

@@ -466,7 +466,7 @@ fn holes_stay_holes() {
 
 #[test]
 fn limits_and_cuts_are_said() {
-    let small = Limits { bytes: 10_000, entries: 3, names: 100 };
+    let small = Limits { bytes: 10_000, entries: 3, names: 200 };
     let run = |tar: Tar| Bench::new().run_on(tar, &[], small).unwrap_err().message().to_owned();
     let mut promise = Tar::default();
     promise.header(b"a", b'0', 0o644, 10_001, b"", (0, 0));
@@ -474,7 +474,9 @@ fn limits_and_cuts_are_said() {
     assert!(run(Tar::default().file("a", &[0; 9_900])).contains("is longer than 10000 bytes"));
     assert!(run(Tar::default().dir("a").dir("b").dir("c").dir("d")).contains("more than 3 entries"));
     assert!(run(Tar::default().file("a/b/c/d", b"")).contains("more than 3 inodes"));
-    assert!(run(Tar::default().dir("a").dir("b").dir("c")).contains("take more than 100 bytes"));
+    assert!(
+        run(Tar::default().dir(&"n".repeat(90)).dir(&"m".repeat(90))).contains("take more than 200 bytes")
+    );
     let whole = Tar::default().file("a", b"").end();
     let mut zeros = whole.chain(std::io::repeat(0));
     let error = Bench::new().unpack(&mut zeros, &[], Limits::default()).unwrap_err();
