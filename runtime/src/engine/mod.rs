@@ -28,7 +28,7 @@ pub use compile::{compile, compile_exec, compile_pod_init};
 pub use devices::host_devices;
 pub use failure::Failure;
 pub use plan::Plan;
-pub use spawn::{Child, spawn_pod_init};
+pub use spawn::Child;
 
 /// The child's ends of its standard streams. With `process.terminal` all three are the pty's peer.
 #[derive(Debug)]

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use super::init;
 use super::plan::{Plan, Visit};
-use crate::cgroup::Cgroup;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::clone::{Cloned, Request, SingleThreaded, clone_child, clone_sibling};
 use crate::sys::ns::{Namespaces, setns};
@@ -99,7 +98,7 @@ impl Plan {
         }
         pidfd::reap(usher.pidfd.as_fd(), pidfd::Wait::Block)?;
         match i32::from_ne_bytes(word) {
-            pid if told && pid > 0 => Ok(Cloned { pid, pidfd: pidfd::pidfd_open(pid)? }),
+            pid if told && pid > 0 => Ok(Cloned { pid, pidfd: pidfd::pidfd_of_child(pid)? }),
             errno if told => Err(Errno(-errno)),
             _ => Err(Errno::ESRCH),
         }
@@ -128,9 +127,4 @@ impl Plan {
             _ => error,
         }
     }
-}
-
-/// Compiles and spawns the init of a shared pid namespace in one go: see [`super::compile_pod_init`].
-pub fn spawn_pod_init(cgroup: &Cgroup) -> Result<Child> {
-    super::compile_pod_init(cgroup)?.spawn()
 }

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::protocol::{
-    ContainerSpec, DESCRIPTORS_MAX, Event, Exec, Exit, FRAME_MAX, Maker, Message, Op, Policy, Reply, Request,
+    ContainerSpec, DESCRIPTORS_MAX, Event, Exec, Exit, FRAME_MAX, Maker, Message, Op, Reply, Request,
     SandboxSpec, Snapshot, Streams, VERSION,
 };
 use super::shared::AmongMonitors;
@@ -133,11 +133,6 @@ impl Monitor {
     /// Makes the sandbox.
     pub fn create_sandbox(&mut self, spec: &SandboxSpec) -> Result<()> {
         self.done(Op::CreateSandbox(Box::new(spec.clone())))
-    }
-
-    /// Hands the pod to the monitor's policy, which starts its containers.
-    pub fn policy(&mut self, policy: Policy) -> Result<()> {
-        self.done(Op::Policy(Box::new(policy)))
     }
 
     /// The pod stays when this connection closes.

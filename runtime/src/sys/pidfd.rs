@@ -21,6 +21,16 @@ pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
     Ok(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?)
 }
 
+/// A pidfd for a child of the caller's, which ends with the call when there can be none.
+pub fn pidfd_of_child(pid: i32) -> Result<OwnedFd> {
+    let child = rustix::process::Pid::from_raw(pid).ok_or(Errno::ESRCH)?;
+    pidfd_open(pid).inspect_err(|_| {
+        // Nobody has waited for it, so its number is still its own.
+        let _ = rustix::process::kill_process(child, rustix::process::Signal::KILL);
+        let _ = rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty());
+    })
+}
+
 /// Sends a signal by number; ESRCH once the process is dead.
 pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     // SAFETY: a null siginfo asks for what kill(2) sends; no other memory is passed.

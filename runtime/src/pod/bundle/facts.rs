@@ -8,6 +8,7 @@ use std::path::Path;
 use oci_spec::runtime::{Capability, LinuxDevice, LinuxDeviceBuilder, LinuxDeviceType};
 
 use crate::cgroup::Layout;
+use crate::host::Host;
 use crate::sys::host;
 
 /// Folders of /dev that a container has of its own.
@@ -34,7 +35,7 @@ impl Facts {
     /// Reads them; `privileged`: whether a container of the pod is.
     pub fn read(privileged: bool, layout: &Layout) -> Self {
         Self {
-            hostname: hostname(),
+            hostname: Host::node_name(),
             unified_memory: layout.carries_unified("memory"),
             memory: host::memory(),
             capabilities: capabilities(),
@@ -42,10 +43,6 @@ impl Facts {
             devices: if privileged { devices(Path::new("/dev")) } else { Vec::new() },
         }
     }
-}
-
-fn hostname() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim_end().to_owned()
 }
 
 fn capabilities() -> HashSet<Capability> {

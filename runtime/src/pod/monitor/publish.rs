@@ -72,27 +72,35 @@ impl Monitor {
         }
     }
 
-    /// Writes every record that is behind, the pod's status last. What could not be written stays behind.
+    /// Writes every record that is behind, the pod's status last. What cannot be written stays behind, and keeps no
+    /// other from being written.
+    ///
+    /// # Errors
+    /// The first record's that cannot be written.
     pub(super) fn write_records(&mut self) -> Result<()> {
         self.deadlines.cancel(Due::Records);
         if self.is_vanishing() {
             return Ok(());
         }
+        let mut outcome = Ok(());
         if self.unwritten.live {
-            self.write_live()?;
-            self.unwritten.live = false;
+            let written = self.write_live();
+            self.unwritten.live = written.is_err();
+            outcome = outcome.and(written);
         }
         let (host, pod) = (&self.host, &self.id);
         for container in self.containers.iter_mut().filter(|container| container.unwritten) {
             let folder = record::container_dir(host, pod, &container.spec.id);
-            record::write(&folder.join("status.json"), &container.status.record)?;
-            container.unwritten = false;
+            let written = record::write(&folder.join("status.json"), &container.status.record);
+            container.unwritten = written.is_err();
+            outcome = outcome.and(written);
         }
         if self.unwritten.status {
-            record::write(&record::sandbox_status_path(&self.host, &self.id), &self.status)?;
-            self.unwritten.status = false;
+            let written = record::write(&record::sandbox_status_path(&self.host, &self.id), &self.status);
+            self.unwritten.status = written.is_err();
+            outcome = outcome.and(written);
         }
-        Ok(())
+        outcome
     }
 
     /// Writes `live.json`: which processes are the pod's, for whoever finds the monitor dead.
