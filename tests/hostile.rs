@@ -177,8 +177,11 @@ fn harmless_entries(canary: &str) -> Vec<Case> {
     ]
 }
 
+/// What is at each path: mode, links, time and content.
+type Tree = BTreeMap<PathBuf, (u32, u64, i64, Vec<u8>)>;
+
 /// Everything in the canary, so that two looks can be compared.
-fn look(folder: &Path) -> Result<BTreeMap<PathBuf, (u32, u64, i64, Vec<u8>)>> {
+fn look(folder: &Path) -> Result<Tree> {
     let mut seen = BTreeMap::new();
     let mut open = vec![folder.to_owned()];
     while let Some(path) = open.pop() {
@@ -358,17 +361,14 @@ fn streams(host: &Host) -> Result<()> {
     bench.is_empty()
 }
 
+/// Changes config, its descriptor and the layers' descriptors; another manifest's descriptor stands in for theirs.
+type Spoil<'a> = dyn Fn(&Layout, &mut Value, &mut Value, &mut Vec<Value>) -> Result<Option<Value>> + 'a;
+
 fn manifests(host: &Host) -> Result<()> {
     let bench = Bench::new(host)?;
     let plain = Tar::default().file("one", &[1; 5000]).end();
     // A layout whose parts `spoil` may change before they are put together.
-    let layout = |spoil: &dyn Fn(
-        &Layout,
-        &mut Value,
-        &mut Value,
-        &mut Vec<Value>,
-    ) -> Result<Option<Value>>|
-     -> Result<PathBuf> {
+    let layout = |spoil: &Spoil| -> Result<PathBuf> {
         let folder = bench.folder();
         let layout = Layout::create(&folder)?;
         let mut layers = vec![layout.blob(LAYER, &plain)?];

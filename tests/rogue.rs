@@ -39,7 +39,7 @@ impl Image {
         let noise: Vec<u8> =
             (0..600_000_u32).map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
         let layer = Tar::default().file("noise", &noise).end();
-        Layout::image(&folder, &[layer.clone()])?;
+        Layout::image(&folder, std::slice::from_ref(&layer))?;
         let index: Value = serde_json::from_slice(&std::fs::read(folder.join("index.json"))?)?;
         let manifest_digest = index["manifests"][0]["digest"].as_str().context("digest")?.to_owned();
         let blob = |digest: &str| folder.join("blobs").join(digest.replace(':', "/"));

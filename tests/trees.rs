@@ -148,7 +148,8 @@ fn apply(layer: &[u8], folder: &Path) -> Result<()> {
 
 fn remove(path: &Path) -> Result<()> {
     let Ok(meta) = std::fs::symlink_metadata(path) else { return Ok(()) };
-    Ok(if meta.is_dir() { std::fs::remove_dir_all(path)? } else { std::fs::remove_file(path)? })
+    let removed = if meta.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    Ok(removed?)
 }
 
 /// The tree that a container of this image has: its layers under overlayfs.
