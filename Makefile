@@ -21,7 +21,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 # Cargo starts each test program by this, where it is not root's already. The tests call cargo too, and sbin.
 AS_ROOT = $(if $(SUDO),env CARGO_TARGET_$(shell echo '$(HOST)' | tr a-z- A-Z_)_RUNNER="sudo -E env PATH=$$PATH:/usr/sbin:/sbin")
 NEED := scripts/need.sh
-FOR_BUILD := gcc:links\ podrun libc6-dev:links\ it\ statically
+FOR_BUILD := gcc:links\ podrun libc6-dev:links\ it\ statically libseccomp-dev:compiles\ seccomp\ profiles
 FOR_RUNNING := iproute2:shows\ links\ and\ addresses nftables:shows\ firewall\ rules procps:shows\ processes
 
 .PHONY: help

@@ -26,3 +26,5 @@ while IFS='|' read -r package licence; do
 done < <(sed -n 's/ (\*)$//; /(\//!p' <<<"$list" | sort -u)
 printf '\n==== the GNU C library, linked statically\n'
 cat /usr/share/doc/libc6-dev/copyright
+printf '\n==== libseccomp, linked statically: LGPL-2.1\n'
+cat /usr/share/doc/libseccomp-dev/copyright /usr/share/common-licenses/LGPL-2.1

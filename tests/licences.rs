@@ -45,6 +45,23 @@ fn every_dependency_has_a_licence_on_the_list() {
     assert!(wrong.is_empty(), "not on the list of licences:\n{}", wrong.join("\n"));
 }
 
+/// C libraries that are linked in, statically: the LGPL asks that a user can link anew with another version of the
+/// library, which whoever has these sources can.
+const LINKED: [(&str, &str); 1] = [("seccomp", "LGPL-2.1-only")];
+
+#[test]
+fn every_c_library_has_a_licence_on_the_list() {
+    let sys = concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime/src/sys");
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(sys).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        let links = text.match_indices("#[link(name = \"").map(|(at, start)| &text[at + start.len()..]);
+        found.extend(links.filter_map(|rest| rest.split('"').next()).map(str::to_owned));
+    }
+    let listed: Vec<&str> = LINKED.iter().map(|(name, _)| *name).collect();
+    assert_eq!(found, listed, "what `sys` links, and what is on the list of licences");
+}
+
 /// Only what is built here counts: libraries for other systems are never fetched.
 fn platform() -> String {
     format!("{}-unknown-linux-gnu", std::env::consts::ARCH)

@@ -103,6 +103,16 @@ impl Host {
         self.root.join("pods").join(id)
     }
 
+    /// The folder below which a `localhostProfile` is looked for: `<root>/seccomp`.
+    pub fn seccomp_profiles(&self) -> PathBuf {
+        self.root.join("seccomp")
+    }
+
+    /// Where compiled seccomp programs are kept: `<root>/filters`.
+    pub fn seccomp_programs(&self) -> PathBuf {
+        self.root.join("filters")
+    }
+
     /// Whether the pods' network namespaces are linked in /run/netns.
     pub fn links_netns(&self) -> bool {
         self.state_dir == Path::new(Self::DEFAULT_STATE_DIR)

@@ -9,12 +9,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use oci_spec::runtime::{LinuxResources, Process, Spec};
+use oci_spec::runtime::{LinuxResources, LinuxSeccomp, Process, Spec};
 use runtime::cgroup::{Cgroup, Layout};
 use runtime::engine::{self, Attached, Child, ExecInputs, Failure, Inputs, Plan, Rootfs, Stdio};
 use runtime::sys::pidfd::{self, Exit, Wait};
 use runtime::{Error, ErrorKind};
 use serde_json::{Value, json};
+
+#[path = "engine/seccomp.rs"]
+mod seccomp;
 
 type Case = fn(&Bench);
 
@@ -37,6 +40,12 @@ const CASES: &[(&str, Case)] = &[
     ("a_terminal_is_the_controlling_one", a_terminal_is_the_controlling_one),
     ("a_shared_pid_namespace_has_a_powerless_init", a_shared_pid_namespace),
     ("the_order_of_the_steps_is_the_security_order", the_order_is_the_security_order),
+    ("a_seccomp_filter_holds_from_the_first_instruction", seccomp::a_filter_holds),
+    ("a_seccomp_filter_has_to_allow_execve_and_capset_only", seccomp::what_a_filter_has_to_allow),
+    ("a_seccomp_filter_is_for_32_bit_calls_too", seccomp::a_filter_is_for_32_bit_calls_too),
+    ("a_seccomp_filter_is_kept_by_what_it_says", seccomp::a_filter_is_kept),
+    ("a_seccomp_agent_is_told_and_asked", seccomp::an_agent_is_told_and_asked),
+    ("a_seccomp_agent_that_is_not_there_is_an_error", seccomp::an_agent_that_is_not_there),
     ("nothing_is_left", nothing_is_left),
     ("timing", timing),
 ];
@@ -127,7 +136,7 @@ impl Bench {
         let program = inside();
         for name in [
             "true", "exit", "cat", "ls", "pause", "pwd", "pid", "env", "tty", "touch", "open", "stat", "eat",
-            "orphan", "forks",
+            "orphan", "forks", "calls", "calls32", "agent", "mkdir",
         ] {
             std::fs::hard_link(&program, root.join("bin").join(name))
                 .or_else(|_| std::fs::copy(&program, root.join("bin").join(name)).map(drop))
@@ -177,10 +186,23 @@ impl Bench {
         serde_json::from_value(spec).unwrap()
     }
 
+    /// What most cases compile.
+    fn inputs<'a>(&self, spec: &'a Spec, rootfs: Rootfs<'a>, cgroup: &'a Cgroup, stdio: Stdio) -> Inputs<'a> {
+        Inputs {
+            spec,
+            rootfs,
+            attached: &[],
+            cgroup,
+            stdio,
+            pid_namespace: None,
+            programs: None,
+            state: None,
+        }
+    }
+
     fn plan(&self, spec: &Spec, attached: &[Attached<'_>], out: OwnedFd) -> Result<Plan, Error> {
         let cgroup = &self.cgroup;
-        let inputs =
-            Inputs { spec, rootfs: Rootfs::Spec, attached, cgroup, stdio: stdio(out), pid_namespace: None };
+        let inputs = Inputs { attached, ..self.inputs(spec, Rootfs::Spec, cgroup, stdio(out)) };
         engine::compile(inputs)
     }
 
@@ -259,6 +281,16 @@ fn kill(child: &Child) {
 }
 
 fn exec(bench: &Bench, init: &Child, args: &[&str], changes: Value) -> Result<(String, Exit), Error> {
+    exec_filtered(bench, init, args, changes, None)
+}
+
+fn exec_filtered(
+    bench: &Bench,
+    init: &Child,
+    args: &[&str],
+    changes: Value,
+    seccomp: Option<&LinuxSeccomp>,
+) -> Result<(String, Exit), Error> {
     let mut process = json!({"args": args, "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}});
     process.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
     let process: Process = serde_json::from_value(process).unwrap();
@@ -268,6 +300,9 @@ fn exec(bench: &Bench, init: &Child, args: &[&str], changes: Value) -> Result<(S
         init: init.pidfd.as_fd(),
         cgroup: &bench.cgroup,
         stdio: stdio(write.into()),
+        seccomp,
+        programs: None,
+        state: None,
     })?;
     let child = start(&plan)?;
     drop(plan);
@@ -510,8 +545,7 @@ fn an_overlay_is_a_root(bench: &Bench) {
     let tree = mount::fsmount(context.as_fd(), 0).unwrap();
     let spec = bench.spec(&["touch", "/etc/x"], &[]);
     let (rootfs, cgroup) = (Rootfs::Detached(tree.as_fd()), &bench.cgroup);
-    let inputs =
-        Inputs { spec: &spec, rootfs, attached: &[], cgroup, stdio: stdio(null()), pid_namespace: None };
+    let inputs = bench.inputs(&spec, rootfs, cgroup, stdio(null()));
     let plan = engine::compile(inputs).unwrap();
     drop(tree);
     let child = start(&plan).unwrap();
@@ -561,8 +595,7 @@ fn run_in(bench: &Bench, cgroup: &Cgroup, args: &[&str]) -> (String, Exit) {
     let (mut read, write) = std::io::pipe().unwrap();
     let spec = bench.spec(args, &[]);
     let stdio = stdio(write.into());
-    let inputs =
-        Inputs { spec: &spec, rootfs: Rootfs::Spec, attached: &[], cgroup, stdio, pid_namespace: None };
+    let inputs = bench.inputs(&spec, Rootfs::Spec, cgroup, stdio);
     let plan = engine::compile(inputs).unwrap();
     let child = start(&plan).unwrap();
     drop(plan);
@@ -594,14 +627,7 @@ fn a_terminal_is_the_controlling_one(bench: &Bench) {
     let spec = bench.spec(&["tty"], &[("/process/terminal", json!(true))]);
     let clone = || peer.try_clone().unwrap();
     let stdio = Stdio { stdin: clone(), stdout: clone(), stderr: clone() };
-    let inputs = Inputs {
-        spec: &spec,
-        rootfs: Rootfs::Spec,
-        attached: &[],
-        cgroup: &bench.cgroup,
-        stdio,
-        pid_namespace: None,
-    };
+    let inputs = bench.inputs(&spec, Rootfs::Spec, &bench.cgroup, stdio);
     let plan = engine::compile(inputs).unwrap();
     let child = start(&plan).unwrap();
     assert_eq!(end(&child), Exit::Code(0));
@@ -627,12 +653,8 @@ fn a_shared_pid_namespace(bench: &Bench) {
     let (mut read, write) = std::io::pipe().unwrap();
     let spec = bench.spec(&["pid"], &[]);
     let inputs = Inputs {
-        spec: &spec,
-        rootfs: Rootfs::Spec,
-        attached: &[],
-        cgroup: &bench.cgroup,
-        stdio: stdio(write.into()),
         pid_namespace: Some(init.pidfd.as_fd()),
+        ..bench.inputs(&spec, Rootfs::Spec, &bench.cgroup, stdio(write.into()))
     };
     let member = engine::compile(inputs).unwrap();
     let child = start(&member).unwrap();
@@ -652,11 +674,12 @@ fn the_order_is_the_security_order(bench: &Bench) {
         ("/root/readonly", json!(true)),
         ("/process/cwd", json!("/work")),
         ("/hostname", json!("h")),
+        ("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"})),
     ];
     let text = bench.plan(&bench.spec(&["true"], &changes), &[], null()).unwrap().describe();
     let mut names: Vec<&str> = text.lines().collect();
     // Masks and mounts differ between hosts; that they stand together is what counts.
-    let kinds = ["mount ", "masked path ", "read-only path "];
+    let kinds = ["mount ", "masked path ", "read-only path ", "seccomp "];
     let group = |line: &&str| kinds.iter().find(|kind| line.starts_with(*kind)).copied();
     names.dedup_by(|one, other| group(one).is_some() && group(one) == group(other));
     let names: Vec<&str> = names.into_iter().map(|line| group(&line).unwrap_or(line).trim_end()).collect();
@@ -685,20 +708,31 @@ fn the_order_is_the_security_order(bench: &Bench) {
         "stdio",
         "working directory \"work\"",
         "limits 1 of them",
+        "umask 0022",
+        "signals",
+        "close descriptors",
         "bounding set 0x1",
         "groups [0]",
         "gid 0",
         "uid 0",
         "capabilities 0x1",
-        "no new privileges",
         // A change of credentials forgets the parent.
         "die with parent",
-        "umask 0022",
-        "signals",
-        "close descriptors",
+        "no new privileges",
+        // Last, where the filter needs no right: execve is the only call that it has to allow.
+        "seccomp",
         "execve \"true\"",
     ]);
     assert_eq!(names, expected);
+    // Without no_new_privs it takes CAP_SYS_ADMIN: as late as that is still there.
+    let changes = [&changes[..], &[("/process/noNewPrivileges", json!(false))]].concat();
+    let text = bench.plan(&bench.spec(&["true"], &changes), &[], null()).unwrap().describe();
+    let names: Vec<&str> =
+        text.lines().map(|line| if line.starts_with("seccomp") { "seccomp" } else { line }).collect();
+    let (_, end) = names.split_at(names.iter().position(|name| *name == "uid 0").unwrap());
+    let expected =
+        ["uid 0", "hold capabilities", "die with parent", "seccomp", "capabilities 0x1", "execve \"true\""];
+    assert_eq!(end, expected);
 }
 
 fn nothing_is_left(bench: &Bench) {
@@ -731,14 +765,7 @@ fn timing(bench: &Bench) {
         let cgroup =
             Cgroup::create(&bench.layout, &format!("{}/t{number}", bench.cgroup.path()), None).unwrap();
         let compiled = Instant::now();
-        let inputs = Inputs {
-            spec: &spec,
-            rootfs: Rootfs::Spec,
-            attached: &[],
-            cgroup: &cgroup,
-            stdio: stdio(null()),
-            pid_namespace: None,
-        };
+        let inputs = bench.inputs(&spec, Rootfs::Spec, &cgroup, stdio(null()));
         let plan = engine::compile(inputs).unwrap();
         let spawned = Instant::now();
         let child = start(&plan).unwrap();

@@ -130,7 +130,8 @@ fn sysctls(host: &Host, lines: &mut BTreeSet<String>) -> Result<()> {
     Ok(())
 }
 
-/// Files in the state trees and in /run. Images may stay with what the store keeps for all, and so may empty locks and the folders that hold records.
+/// Files in the state trees and in /run. Images and compiled filters may stay with what the store keeps for all, and so may empty
+/// locks and the folders that hold records.
 fn files(host: &Host, lines: &mut BTreeSet<String>) -> Result<()> {
     let trees = [host.root(), host.state_dir(), host.log_dir(), host.path("/run")];
     for (tree, name) in trees.iter().zip(["root", "state", "log", "/run"]) {
@@ -144,7 +145,9 @@ fn walk(tree: &Path, folder: &Path, name: &str, lines: &mut BTreeSet<String>) ->
         let entry = entry?;
         let path = entry.path();
         let below = path.strip_prefix(tree)?.to_string_lossy().into_owned();
-        if name == "root" && ["content", "images", "layers", "mountpoints"].contains(&below.as_str()) {
+        if name == "root"
+            && ["content", "images", "layers", "mountpoints", "filters"].contains(&below.as_str())
+        {
             continue;
         }
         let kind = entry.file_type()?;

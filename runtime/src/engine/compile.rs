@@ -2,15 +2,18 @@
 //!
 //! Invariant: the order in which the steps are pushed here is the security order, and the only
 //! place that decides it. A container's rights shrink from step to step; labels and kernel settings
-//! come before what hides them, credentials after all mounts, descriptors last.
+//! come before what hides them, descriptors go after all mounts, credentials after them, and the seccomp
+//! filter is as late as the kernel lets it be.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
 
-use oci_spec::runtime::{Linux, LinuxNamespaceType, Spec};
+use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxSeccomp, Spec, State};
 
 use super::plan::{Entry, Plan, Step, Visit};
 use super::process::c_string;
+use super::seccomp::{self, Filter, Listener};
 use super::{ExecInputs, Inputs, mounts, process, refuse};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, ErrorKind, Result};
@@ -23,7 +26,7 @@ fn usage(message: String) -> Error {
 
 /// Compiles a container's spec.
 pub fn compile(inputs: Inputs<'_>) -> Result<Plan> {
-    let Inputs { spec, rootfs, attached, cgroup, stdio, pid_namespace } = inputs;
+    let Inputs { spec, rootfs, attached, cgroup, stdio, pid_namespace, programs, state } = inputs;
     refuse::spec(spec)?;
     let Some(process) = spec.process() else {
         return Err(usage("process: there is none".into()));
@@ -57,14 +60,28 @@ pub fn compile(inputs: Inputs<'_>) -> Result<Plan> {
     push_filesystem(&mut steps, spec, listed, root)?;
     push_settings(&mut steps, spec, new, process::oom_score(process, &mut warnings)?)?;
     push_covers(&mut steps, spec, process.cwd().to_str().unwrap_or_default())?;
-    steps.extend(process::steps(process, stdio, &mut warnings)?);
+    let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    let (filter, listener) = filter(seccomp, programs, state, &mut warnings)?;
+    steps.extend(process::steps(process, stdio, filter, &mut warnings)?);
     let visit = visit.map(Visit::PidNamespace);
-    Ok(Plan { entry: Entry { namespaces: new, visit, cgroup: born_in }, steps, warnings })
+    Ok(Plan { entry: Entry { namespaces: new, visit, cgroup: born_in }, steps, warnings, listener })
+}
+
+/// The container's filter, and the agent that it may ask.
+fn filter(
+    seccomp: Option<&LinuxSeccomp>,
+    programs: Option<&Path>,
+    state: Option<&State>,
+    warnings: &mut Vec<String>,
+) -> Result<(Option<Filter>, Option<Listener>)> {
+    let Some(seccomp) = seccomp else { return Ok((None, None)) };
+    let filter = seccomp::filter(seccomp, programs, warnings)?;
+    Ok((Some(filter), Listener::new(seccomp, state)?))
 }
 
 /// Compiles a process to run inside a living container.
 pub fn compile_exec(inputs: ExecInputs<'_>) -> Result<Plan> {
-    let ExecInputs { process, init, cgroup, stdio } = inputs;
+    let ExecInputs { process, init, cgroup, stdio, seccomp, programs, state } = inputs;
     refuse::process(process)?;
     if !process::is_running(init) {
         return Err(Error::new(ErrorKind::NotFound, "the container is not running"));
@@ -78,9 +95,11 @@ pub fn compile_exec(inputs: ExecInputs<'_>) -> Result<Plan> {
         steps.push(Step::PrivateProc);
         steps.push(score);
     }
-    steps.extend(process::steps(process, stdio, &mut warnings)?);
+    let (filter, listener) = filter(seccomp, programs, state, &mut warnings)?;
+    steps.extend(process::steps(process, stdio, filter, &mut warnings)?);
     let visit = Some(Visit::Container(dup(init)?));
-    Ok(Plan { entry: Entry { namespaces: Namespaces::NONE, visit, cgroup: born_in }, steps, warnings })
+    let entry = Entry { namespaces: Namespaces::NONE, visit, cgroup: born_in };
+    Ok(Plan { entry, steps, warnings, listener })
 }
 
 /// The init of a pid namespace that a pod's containers share: it does not exec, and without root, rights
@@ -98,13 +117,14 @@ pub fn compile_pod_init(cgroup: &Cgroup) -> Result<Plan> {
         Step::Groups(Vec::new()),
         Step::Gid(NOBODY),
         Step::Uid(NOBODY),
-        Step::Capabilities { sets: creds::CapabilitySets::default(), ambient: 0 },
+        Step::Capabilities { sets: creds::CapabilitySets::default(), ambient: Some(0) },
         Step::NoNewPrivs,
         Step::DieWithParent,
         Step::Reap,
     ]);
     let namespaces = Namespaces::PID.with(Namespaces::MOUNT);
-    Ok(Plan { entry: Entry { namespaces, visit: None, cgroup: born_in }, steps, warnings: Vec::new() })
+    let entry = Entry { namespaces, visit: None, cgroup: born_in };
+    Ok(Plan { entry, steps, warnings: Vec::new(), listener: None })
 }
 
 fn dup(fd: std::os::fd::BorrowedFd<'_>) -> Result<OwnedFd> {

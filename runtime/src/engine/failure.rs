@@ -1,6 +1,7 @@
 //! Why a child half gave up: 16 bytes on the wire, and the sentence that the parent makes of them.
 //!
 //! The record: magic (u32), step (u16), call (u16), index (u32), errno (i32), in the machine's order.
+//! Errno 0 is no failure: the seccomp call of a filter with a listener says its descriptor in the index.
 //! Invariant: writing one allocates nothing; reading one trusts nothing.
 
 use crate::sys::Errno;
@@ -114,6 +115,8 @@ calls! {
     Prctl = "prctl",
     Prlimit = "prlimit64",
     Procfs = "fstatfs",
+    Read = "read",
+    Seccomp = "seccomp",
     Setdomainname = "setdomainname",
     Setgroups = "setgroups",
     Sethostname = "sethostname",

@@ -11,10 +11,11 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 
 use super::failure::{Call, During as _, Failure, Fault};
 use super::plan::{INTERPRETER, Plan, Step};
+use super::seccomp::Filter;
 use crate::sys::exec::Strings;
 use crate::sys::fs::Want;
 use crate::sys::ns::Namespaces;
-use crate::sys::{Errno, creds, exec, fs, mount, ns};
+use crate::sys::{Errno, creds, exec, fs, mount, ns, seccomp};
 
 /// What earlier steps leave for later ones.
 struct State<'a> {
@@ -48,8 +49,9 @@ pub(super) fn run(plan: &Plan, wire: BorrowedFd<'_>, keep: &[RawFd]) -> i32 {
     let mut state = State { wire, keep, root: None, proc: None, null: None, empty: None };
     exec::umask(0); // modes are what the plan says; the process's own mask is a step
     for (number, step) in plan.steps.iter().enumerate() {
-        if let Err(fault) = walk(step, &mut state) {
-            let step = u16::try_from(number).unwrap_or(u16::MAX);
+        let number = u16::try_from(number).unwrap_or(u16::MAX);
+        if let Err(fault) = walk(number, step, &mut state) {
+            let step = number;
             let failure = Failure { step, call: fault.call, index: fault.index, errno: fault.errno.0 };
             // A parent that is gone will not read it; either way the child ends.
             let _ = fs::write_whole(state.wire, &failure.to_bytes());
@@ -59,7 +61,7 @@ pub(super) fn run(plan: &Plan, wire: BorrowedFd<'_>, keep: &[RawFd]) -> i32 {
     0
 }
 
-fn walk(step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
+fn walk(number: u16, step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
     match step {
         Step::CloseOthers => close_others(state.keep).during(Call::CloseRange),
         Step::DieWithParent => die_with_parent(state),
@@ -90,6 +92,7 @@ fn walk(step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
         Step::MakeDirectory(target) => mounts::find_or_make(target, false, state).map(drop),
         Step::ReadonlyRoot => mounts::readonly_root(state),
         Step::WorkingDirectory(target) => change_directory(target, state),
+        Step::Seccomp(filter) => install_filter(filter, number, state),
         other => walk_process(other, state),
     }
 }
@@ -114,9 +117,13 @@ fn walk_process(step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
             creds::set_uid(*uid).during(Call::Setresuid)?;
             creds::keep_capabilities(false).during(Call::Prctl)
         }
+        Step::HoldCapabilities { inheritable, ambient } => {
+            creds::hold_capabilities(*inheritable).during(Call::Capset)?;
+            creds::set_ambient(*ambient).during(Call::Prctl)
+        }
         Step::Capabilities { sets, ambient } => {
             creds::set_capabilities(*sets).during(Call::Capset)?;
-            creds::set_ambient(*ambient).during(Call::Prctl)
+            ambient.map_or(Ok(()), creds::set_ambient).during(Call::Prctl)
         }
         Step::Umask(mask) => {
             exec::umask(*mask);
@@ -205,6 +212,19 @@ fn close_descriptors(state: &mut State<'_>) -> Result<(), Fault> {
         state.wire = fs::move_to(state.wire, WIRE).during(Call::Dup)?;
     }
     fs::close_from(WIRE + 1).during(Call::CloseRange)
+}
+
+/// From here on the filter decides about our own calls too. Where it asks an agent, the parent hands
+/// over the descriptor, whose number it is told as the record of step `number`.
+fn install_filter(filter: &Filter, number: u16, state: &State<'_>) -> Result<(), Fault> {
+    let installed = seccomp::install(&filter.program, filter.flags).during(Call::Seccomp)?;
+    let Some(listener) = installed else { return Ok(()) };
+    let index = listener.as_raw_fd().cast_unsigned();
+    let said = Failure { step: number, call: Call::Seccomp, index, errno: 0 };
+    // It is closed by execve: close itself may be one of the calls that the agent is asked about.
+    std::mem::forget(listener);
+    fs::write_whole(state.wire, &said.to_bytes()).during(Call::Write)?;
+    exec::wait_for_answer(state.wire).during(Call::Read)
 }
 
 /// Tries each path as execvp does: a missing one leads to the next, a forbidden one is remembered.

@@ -6,7 +6,7 @@
 
 //!
 //! `compile` decides (process, mounts, devices, options, refuse), `plan` is the data, `spawn` the
-//! parent half, `init` the child half, `failure` the sixteen bytes between them.
+//! parent half, `init` the child half, `failure` the sixteen bytes between them. `seccomp` makes filters.
 
 mod compile;
 mod devices;
@@ -17,17 +17,20 @@ mod options;
 mod plan;
 mod process;
 mod refuse;
+mod seccomp;
 mod spawn;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
 
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{LinuxSeccomp, Process, Spec, State};
 
 use crate::cgroup::Cgroup;
 pub use compile::{compile, compile_exec, compile_pod_init};
 pub use devices::host_devices;
 pub use failure::Failure;
 pub use plan::Plan;
+pub use seccomp::check as check_seccomp;
 pub use spawn::Child;
 
 /// The child's ends of its standard streams. With `process.terminal` all three are the pty's peer.
@@ -75,6 +78,11 @@ pub struct Inputs<'a> {
     /// A pid namespace to be born in instead of what the spec says: its nsfs descriptor, or the pidfd
     /// of a pod's own init.
     pub pid_namespace: Option<BorrowedFd<'a>>,
+    /// The folder in which compiled seccomp programs are kept; `None`: each is compiled anew.
+    pub programs: Option<&'a Path>,
+    /// What a seccomp agent is told of the container, with the status `creating` and no pid; without
+    /// it a filter that asks one is refused.
+    pub state: Option<&'a State>,
 }
 
 /// All that [`compile_exec`] needs.
@@ -88,4 +96,10 @@ pub struct ExecInputs<'a> {
     pub cgroup: &'a Cgroup,
     /// The standard streams.
     pub stdio: Stdio,
+    /// The container's filter, which the process gets too.
+    pub seccomp: Option<&'a LinuxSeccomp>,
+    /// As in [`Inputs`].
+    pub programs: Option<&'a Path>,
+    /// As in [`Inputs`], but of the running container.
+    pub state: Option<&'a State>,
 }

@@ -8,6 +8,7 @@ use std::ffi::CString;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
 use super::failure::{Call, Failure};
+use super::seccomp::{Filter, Listener};
 use crate::error::{Error, ErrorKind};
 use crate::sys::creds::CapabilitySets;
 use crate::sys::exec::{Rlimit, Strings};
@@ -22,6 +23,8 @@ pub struct Plan {
     pub(super) entry: Entry,
     pub(super) steps: Vec<Step>,
     pub(super) warnings: Vec<String>,
+    /// The agent of the seccomp filter, where it asks one.
+    pub(super) listener: Option<Listener>,
 }
 
 /// How the child is born.
@@ -110,8 +113,12 @@ pub(super) enum Step {
     Gid(u32),
     /// The user; capabilities are kept for the next step.
     Uid(u32),
-    /// The capability sets, exactly.
-    Capabilities { sets: CapabilitySets, ambient: u64 },
+    /// Make all that is permitted effective, for a filter that needs CAP_SYS_ADMIN; the ambient set is final.
+    HoldCapabilities { inheritable: u64, ambient: u64 },
+    /// The capability sets, exactly; the ambient one unless it was set before.
+    Capabilities { sets: CapabilitySets, ambient: Option<u64> },
+    /// Install the seccomp filter: after it only the steps that its author must allow.
+    Seccomp(Filter),
     /// The file mode creation mask.
     Umask(u32),
     /// Default actions and an empty mask.
@@ -226,7 +233,9 @@ impl Step {
             Self::Groups(groups) => ("groups", format!("{groups:?}")),
             Self::Gid(gid) => ("gid", gid.to_string()),
             Self::Uid(uid) => ("uid", uid.to_string()),
+            Self::HoldCapabilities { .. } => ("hold capabilities", none()),
             Self::Capabilities { sets, .. } => ("capabilities", format!("{:#x}", sets.permitted)),
+            Self::Seccomp(filter) => ("seccomp", format!("{} instructions", filter.program.len())),
             Self::Umask(mask) => ("umask", format!("{mask:04o}")),
             Self::ResetSignals => ("signals", none()),
             Self::CloseDescriptors => ("close descriptors", none()),
@@ -346,6 +355,15 @@ fn hint(step: &Step, failure: Failure) -> Option<String> {
         (Step::WorkingDirectory(_), Call::Getcwd, _) => "the working directory is outside of the container".to_owned(),
         (Step::Sysctl { .. }, Call::Openat, Errno::ENOENT) => "this kernel has no such setting, or not in a namespace".to_owned(),
         (Step::ReadonlyRoot, _, Errno::EBUSY) => "a file in the root is open for writing".to_owned(),
+        (Step::Seccomp(_), Call::Seccomp, Errno::EINVAL) => {
+            "the kernel has no seccomp filters, or not this one's flags".to_owned()
+        }
+        (Step::Seccomp(_), Call::Write | Call::Read, _) => {
+            "the seccomp agent is told by them: the profile must allow write and read".to_owned()
+        }
+        (Step::Capabilities { ambient: None, .. }, _, _) => {
+            "without no_new_privs the filter comes before the last capset, which the seccomp profile must allow".to_owned()
+        }
         (Step::JoinContainer(_), _, Errno::ESRCH) => "the container is not running".to_owned(),
         _ => return None,
     };

@@ -12,6 +12,7 @@ use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 use super::Stdio;
 use super::mounts::target;
 use super::plan::Step;
+use super::seccomp::Filter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::creds::{self, CapabilitySets};
 use crate::sys::exec::{self, Rlimit, Strings};
@@ -52,7 +53,12 @@ fn id(what: &str, id: u32) -> Result<u32> {
 }
 
 /// The steps from the standard streams to execve.
-pub(super) fn steps(process: &Process, stdio: Stdio, warnings: &mut Vec<String>) -> Result<Vec<Step>> {
+pub(super) fn steps(
+    process: &Process,
+    stdio: Stdio,
+    filter: Option<Filter>,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Step>> {
     let user = process.user();
     let (uid, gid) = (id("process.user.uid", user.uid())?, id("process.user.gid", user.gid())?);
     let mut groups = vec![gid]; // the primary one too: else a mode like 0707 excludes it (CVE-2022-2989)
@@ -72,22 +78,41 @@ pub(super) fn steps(process: &Process, stdio: Stdio, warnings: &mut Vec<String>)
     if !limits.is_empty() {
         steps.push(Step::Rlimits(limits));
     }
+    steps.push(Step::Umask(user.umask().unwrap_or(0o022)));
+    steps.push(Step::ResetSignals);
+    steps.push(Step::CloseDescriptors);
     let rights = rights(process.capabilities().as_ref(), warnings)?;
     steps.push(Step::BoundingSet(rights.bounding));
     steps.push(Step::Groups(groups));
     steps.push(Step::Gid(gid));
     steps.push(Step::Uid(uid));
-    steps.push(Step::Capabilities { sets: rights.sets, ambient: rights.ambient });
-    if process.no_new_privileges() == Some(true) {
-        steps.push(Step::NoNewPrivs);
-    }
-    // A change of credentials has forgotten the parent.
-    steps.push(Step::DieWithParent);
-    steps.push(Step::Umask(user.umask().unwrap_or(0o022)));
-    steps.push(Step::ResetSignals);
-    steps.push(Step::CloseDescriptors);
+    push_rights(&mut steps, &rights, process.no_new_privileges() == Some(true), filter);
     steps.push(program(process)?);
     Ok(steps)
+}
+
+/// The last rights and the filter. Each call after the filter is one that its author has to allow, so
+/// there are as few as can be: none but execve with no_new_privs, and without it, where installing takes
+/// CAP_SYS_ADMIN, the capset that ends that.
+fn push_rights(steps: &mut Vec<Step>, rights: &Rights, no_new_privs: bool, filter: Option<Filter>) {
+    let Rights { sets, ambient, .. } = *rights;
+    match filter {
+        Some(filter) if !no_new_privs => steps.extend([
+            Step::HoldCapabilities { inheritable: sets.inheritable, ambient },
+            // A change of credentials has forgotten the parent; one that only takes away does not.
+            Step::DieWithParent,
+            Step::Seccomp(filter),
+            Step::Capabilities { sets, ambient: None },
+        ]),
+        filter => {
+            steps.push(Step::Capabilities { sets, ambient: Some(ambient) });
+            steps.push(Step::DieWithParent);
+            if no_new_privs {
+                steps.push(Step::NoNewPrivs);
+            }
+            steps.extend(filter.map(Step::Seccomp));
+        }
+    }
 }
 
 fn program(process: &Process) -> Result<Step> {

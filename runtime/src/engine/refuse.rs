@@ -1,6 +1,6 @@
 //! What the runtime-spec has and podrun does not do yet: refused by name.
 //!
-//! Invariant: a field is compiled or refused, never ignored: a spec that asks for a seccomp filter
+//! Invariant: a field is compiled or refused, never ignored: a spec that asks for an AppArmor profile
 //! must not run without one.
 
 use oci_spec::runtime::{Linux, LinuxNamespaceType, Process, Spec};
@@ -49,7 +49,6 @@ fn linux(linux: &Linux) -> Result<()> {
     }
     refuse_if(some(linux.uid_mappings()), "linux.uidMappings")?;
     refuse_if(some(linux.gid_mappings()), "linux.gidMappings")?;
-    refuse_if(linux.seccomp().is_some(), "linux.seccomp")?;
     refuse_if(linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()), "linux.mountLabel")?;
     refuse_if(linux.intel_rdt().is_some(), "linux.intelRdt")?;
     refuse_if(linux.memory_policy().is_some(), "linux.memoryPolicy")?;
@@ -97,7 +96,6 @@ mod tests {
     #[test]
     fn each_field_is_refused_by_its_name() {
         for (json, name) in [
-            (r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW"}}}"#, "linux.seccomp"),
             (r#"{"linux":{"namespaces":[{"type":"user"}]}}"#, "linux.namespaces: user"),
             (r#"{"linux":{"namespaces":[{"type":"time"}]}}"#, "linux.namespaces: time"),
             (r#"{"linux":{"personality":{"domain":"LINUX"}}}"#, "linux.personality"),

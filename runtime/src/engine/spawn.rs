@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::init;
 use super::plan::{Plan, Visit};
+use super::seccomp::{Listener, Met, hand_over};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::clone::{Cloned, Request, SingleThreaded, clone_child, clone_sibling};
 use crate::sys::ns::{Namespaces, setns};
@@ -34,7 +35,11 @@ impl Plan {
     /// copied. The caller's process has one thread.
     pub fn spawn(&self) -> Result<Child> {
         let proof = SingleThreaded::check().map_err(|errno| self.render_clone(errno))?;
-        let (wire, child_wire) = exec::wire().map_err(|errno| errno.during("pipe2(O_CLOEXEC)"))?;
+        let wire = match &self.listener {
+            None => exec::wire().map_err(|errno| errno.during("pipe2(O_CLOEXEC)")),
+            Some(_) => exec::wire_with_answer().map_err(|errno| errno.during("socketpair(AF_UNIX)")),
+        };
+        let (wire, child_wire) = wire?;
         let mut keep = self.descriptors();
         let number = child_wire.as_raw_fd();
         keep.insert(keep.partition_point(|fd| *fd < number), number);
@@ -47,7 +52,25 @@ impl Plan {
             Some(visit) => self.usher(&proof, &request, visit, child_wire.as_fd(), &keep),
         };
         let Cloned { pid, pidfd } = cloned.map_err(|errno| self.render_clone(errno))?;
-        Ok(Child { pid, pidfd, wire })
+        drop(child_wire);
+        let child = Child { pid, pidfd, wire };
+        if let Some(listener) = &self.listener {
+            self.introduce(&child, listener)?;
+        }
+        Ok(child)
+    }
+
+    /// Takes the filter's descriptor to its agent; a child that got no agent is gone when this returns.
+    fn introduce(&self, child: &Child, listener: &Listener) -> Result<()> {
+        let error = match hand_over(listener, child.pidfd.as_fd(), &child.wire) {
+            Ok(Met::Listener) => return Ok(()),
+            Ok(Met::Failure(failure)) => self.render(failure),
+            Err(error) => error,
+        };
+        // ESRCH: it has ended by itself, and is still there to be reaped.
+        let _ = pidfd::pidfd_send_signal(child.pidfd.as_fd(), pidfd::SIGKILL);
+        let _ = pidfd::reap(child.pidfd.as_fd(), pidfd::Wait::Block);
+        Err(error)
     }
 
     /// Clones the child of a plan that joins namespaces of a container. It is seen there from its birth, and whoever has

@@ -74,6 +74,12 @@ pub fn set_capabilities(sets: CapabilitySets) -> Result<()> {
     Errno::result(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
 }
 
+/// Makes all that is permitted effective, and `inheritable` the inheritable set.
+pub fn hold_capabilities(inheritable: u64) -> Result<()> {
+    let permitted = rustix::thread::capabilities(None)?.permitted.bits();
+    set_capabilities(CapabilitySets { effective: permitted, permitted, inheritable })
+}
+
 /// Whether the caller's effective set holds a capability (by the kernel's number).
 pub fn has_capability(number: u32) -> bool {
     rustix::thread::capabilities(None)

@@ -220,6 +220,23 @@ pub fn reap_until_sigterm() {
     }
 }
 
+/// As [`wire`], and the parent can answer: its end comes first here too.
+pub fn wire_with_answer() -> Result<(OwnedFd, OwnedFd)> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    let (own, child) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    rustix::io::ioctl_fionbio(&own, true)?;
+    Ok((own, child))
+}
+
+/// Waits for the one byte that the parent answers with; ESRCH when there is no parent any more.
+pub fn wait_for_answer(wire: BorrowedFd<'_>) -> Result<()> {
+    let mut byte = [0; 1];
+    match rustix::io::read(wire, &mut byte)? {
+        0 => Err(Errno::ESRCH),
+        _ => Ok(()),
+    }
+}
+
 /// The two ends of a child's wire, CLOEXEC: what the parent reads, without blocking, and what the child writes.
 pub fn wire() -> Result<(OwnedFd, OwnedFd)> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;

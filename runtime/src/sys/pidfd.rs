@@ -46,6 +46,14 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     .map(drop)
 }
 
+/// The process's pid in the pid namespace that the mounted /proc shows, which is the host's for a monitor that
+/// is in one of its own; `None` once it is reaped.
+pub fn pid_in_proc(pidfd: BorrowedFd<'_>) -> Option<i32> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
+    let pid: i32 = info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())?;
+    (pid > 0).then_some(pid)
+}
+
 /// A copy of another process's descriptor.
 pub fn pidfd_getfd(pidfd: BorrowedFd<'_>, number: i32) -> Result<OwnedFd> {
     // SAFETY: integers only.
@@ -87,6 +95,11 @@ pub const SIGKILL: i32 = libc::SIGKILL;
 /// Waits until a descriptor is readable (a pidfd: until its process is dead), or the time is over.
 pub fn wait_readable(fd: BorrowedFd<'_>, time: std::time::Duration) -> bool {
     poll_one(fd, libc::POLLIN, time)
+}
+
+/// Waits until a descriptor takes more, or the time is over.
+pub fn wait_writable(fd: BorrowedFd<'_>, time: std::time::Duration) -> bool {
+    poll_one(fd, libc::POLLOUT, time)
 }
 
 /// Waits until a kernel file has changed (POLLPRI), or the time is over.

@@ -1,12 +1,18 @@
 // What the engine's tests run in their containers: one static program, its deed chosen by its name.
 #define _GNU_SOURCE
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,6 +35,66 @@ static int ls(const char *path) {
   return 0;
 }
 
+// Makes syscalls by number, with -1 or what follows a colon as the first argument and 0 as the others, and
+// says what came of each: its errno, or ok.
+static int calls(int argc, char **argv) {
+  for (int i = 1; i < argc; i++) {
+    const char *colon = strchr(argv[i], ':');
+    long got = syscall(atol(argv[i]), colon ? strtol(colon + 1, 0, 0) : -1L, 0L, 0L, 0L, 0L, 0L);
+    printf("%s %s\n", argv[i], got < 0 ? strerrorname_np(errno) : "ok");
+  }
+  return 0;
+}
+
+// Makes syscalls of the 32-bit architecture.
+static int calls32(int argc, char **argv) {
+#ifdef __x86_64__
+  for (int i = 1; i < argc; i++) {
+    const char *colon = strchr(argv[i], ':');
+    long got = atol(argv[i]), first = colon ? strtol(colon + 1, 0, 0) : -1L;
+    __asm__ volatile("int $0x80" : "+a"(got) : "b"(first), "c"(0L), "d"(0L), "S"(0L), "D"(0L) : "memory", "r8", "r9", "r10", "r11");
+    printf("%s %s\n", argv[i], (int)got < 0 ? strerrorname_np(-(int)got) : "ok");
+  }
+#endif
+  return argc < 2;
+}
+
+// A seccomp agent on the socket argv[1], for one container: prints what it is sent, then answers each
+// question about mkdir with ENOTUNIQ, and lets all others go on, until the filter has nobody left.
+static int agent(char **argv) {
+  struct sockaddr_un at = {.sun_family = AF_UNIX};
+  snprintf(at.sun_path, sizeof at.sun_path, "%s", argv[1]);
+  int s = socket(AF_UNIX, SOCK_STREAM, 0);
+  if (bind(s, (struct sockaddr *)&at, sizeof at) || listen(s, 1)) return 1;
+  printf("ready\n");
+  fflush(stdout);
+  int c = accept(s, 0, 0), listener = -1;
+  close(s);
+  char text[4096], control[CMSG_SPACE(sizeof(int))];
+  for (ssize_t n = 1; n > 0;) {
+    struct iovec part = {text, sizeof text};
+    struct msghdr m = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    n = recvmsg(c, &m, 0);
+    if (m.msg_controllen && CMSG_FIRSTHDR(&m)) memcpy(&listener, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof listener);
+    if (n > 0) fwrite(text, 1, (size_t)n, stdout);
+  }
+  printf("\n");
+  fflush(stdout);
+  for (;;) {
+    struct seccomp_notif asked;
+    struct seccomp_notif_resp answer;
+    memset(&asked, 0, sizeof asked);
+    memset(&answer, 0, sizeof answer);
+    if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &asked)) return errno != ENOENT;
+    answer.id = asked.id;
+    if (asked.data.nr == SYS_mkdir) answer.error = -ENOTUNIQ;
+    else answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+    printf("asked %d\n", asked.data.nr);
+    fflush(stdout);
+    if (ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer)) return 3;
+  }
+}
+
 int main(int argc, char **argv) {
   const char *name = strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : argv[0];
   if (!strcmp(name, "true")) return 0;
@@ -37,6 +103,10 @@ int main(int argc, char **argv) {
   if (!strcmp(name, "ls")) return ls(argv[1]);
   if (!strcmp(name, "pause")) { for (;;) pause(); }
   if (!strcmp(name, "pwd")) { char b[4096]; printf("%s\n", getcwd(b, sizeof b)); return 0; }
+  if (!strcmp(name, "calls")) return calls(argc, argv);
+  if (!strcmp(name, "calls32")) return calls32(argc, argv);
+  if (!strcmp(name, "agent")) return agent(argv);
+  if (!strcmp(name, "mkdir")) { printf("%s\n", mkdir(argv[1], 0755) ? strerrorname_np(errno) : "ok"); return 0; }
   if (!strcmp(name, "pid")) { printf("%d\n", getpid()); return 0; }
   if (!strcmp(name, "env")) { for (char **e = environ; *e; e++) puts(*e); return 0; }
   if (!strcmp(name, "tty")) { printf("%s\n", ttyname(0) ? ttyname(0) : "none"); return tcgetpgrp(0) != getpid(); }

@@ -10,9 +10,10 @@
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use oci_spec::runtime::{LinuxResources, Spec};
+use oci_spec::runtime::{ContainerState as OciState, LinuxResources, Spec, State};
 
 use super::attach::Attachers;
 use super::deadlines::Due;
@@ -229,6 +230,7 @@ impl Monitor {
             streams.attachers = Attachers::expecting_one();
         }
         container.streams = streams;
+        let state = oci_state(&material.spec, &container.spec.id, folder(&container.spec.id), None);
         let plan = engine::compile(engine::Inputs {
             spec: &material.spec,
             rootfs: material.rootfs.as_ref().map_or(Rootfs::Spec, |rootfs| Rootfs::Detached(rootfs.as_fd())),
@@ -238,6 +240,8 @@ impl Monitor {
             pid_namespace: sandbox
                 .shared_pid_namespace()
                 .filter(|_| container.spec.pid == NamespaceMode::Pod),
+            programs: Some(&self.host.seccomp_programs()),
+            state: Some(&state),
         })?;
         let child = plan.spawn()?;
         self.epoll.add(&child.wire, Token::Wire(child.pid).pack(), Interest::Read)?;
@@ -527,6 +531,15 @@ pub(super) fn failure_on(wire: &OwnedFd) -> Option<ChildFailure> {
         Ok(Some(count)) => ChildFailure::parse(&bytes[..count]),
         Ok(None) | Err(_) => None,
     }
+}
+
+/// What a seccomp agent is told of a container: running with this pid, or about to be made.
+pub(super) fn oci_state(spec: &Spec, id: &str, bundle: PathBuf, pid: Option<i32>) -> State {
+    let mut state = State::default();
+    state.set_version(spec.version().clone()).set_id(id.to_owned()).set_bundle(bundle).set_pid(pid);
+    state.set_status(pid.map_or(OciState::Creating, |_| OciState::Running));
+    state.set_annotations(spec.annotations().clone());
+    state
 }
 
 fn load(folder: &std::path::Path) -> Result<Material> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use oci_spec::runtime::{Process, Spec};
 
-use super::container::failure_on;
+use super::container::{failure_on, oci_state};
 use super::deadlines::Due;
 use super::serve::Waiter;
 use super::{Monitor, Token, start, streams};
@@ -76,7 +76,17 @@ impl Monitor {
             stderr: stderr.is_some(),
         };
         let theirs = [stdin, stdout, stderr].into_iter().flatten().collect();
-        let plan = engine::compile_exec(ExecInputs { process: &process, init: init.as_fd(), cgroup, stdio })?;
+        let bundle = self.container_dir(&exec.container);
+        let pid = container.host_process().map(|process| process.pid);
+        let plan = engine::compile_exec(ExecInputs {
+            process: &process,
+            init: init.as_fd(),
+            cgroup,
+            stdio,
+            seccomp: spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()),
+            programs: Some(&self.host.seccomp_programs()),
+            state: Some(&oci_state(&spec, &container.spec.id, bundle, pid)),
+        })?;
         let child = plan.spawn()?;
         self.epoll.add(&child.wire, Token::Wire(child.pid).pack(), Interest::Read)?;
         self.deadlines.set_after(Due::Handshake(child.pid), HANDSHAKE);

@@ -13,7 +13,7 @@ use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::pod::record::ProcessId;
 use crate::pod::shared::{self, AmongMonitors};
-use crate::sys::{daemon, socket};
+use crate::sys::{daemon, pidfd, socket};
 
 /// How much the monitor is spared when memory runs out: it is small, and its pod dies with it.
 const OOM_SCORE_ADJUST: i32 = -998;
@@ -95,13 +95,7 @@ fn stat_field(pid: i32, number: usize) -> Result<u64> {
 
 /// The pid that the host gives the process behind `pidfd`.
 pub(super) fn host_pid(pidfd: &OwnedFd) -> Result<i32> {
-    use std::os::fd::AsRawFd;
-    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
-    let info = std::fs::read_to_string(&path).context(|| path.clone())?;
-    info.lines()
-        .find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
-        .filter(|pid| *pid > 0)
-        .ok_or_else(|| Error::failed(format!("{path}: the process is gone")))
+    pidfd::pid_in_proc(pidfd.as_fd()).ok_or_else(|| Error::failed("the process is gone"))
 }
 
 /// Writes a small file of the pod's own, in place.

@@ -1,0 +1,121 @@
+//! The agent of a filter that asks one: it gets the filter's descriptor and the container's state.
+//!
+//! The child cannot send its descriptor, since the filter is in force by then: it says the number in one
+//! write and waits in one read, and the parent takes the descriptor by pidfd_getfd.
+//!
+//! Invariant: a container whose filter asks an agent runs on only once the agent has what it asks by.
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use oci_spec::runtime::{ContainerProcessStateBuilder, ContainerState, LinuxSeccomp, SECCOMP_FD_NAME, State};
+
+use crate::engine::failure::{Call, Failure};
+use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::sys::{fs, pidfd, socket, stream};
+
+/// How long the child may take to its filter, and the agent to take what it is sent.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Whom to tell of a filter's descriptor, and what.
+#[derive(Debug)]
+pub(in crate::engine) struct Listener {
+    path: PathBuf,
+    metadata: Option<String>,
+    state: State,
+}
+
+impl Listener {
+    /// The listener of a filter that has one. `state` is the container's.
+    pub(in crate::engine) fn new(seccomp: &LinuxSeccomp, state: Option<&State>) -> Result<Option<Self>> {
+        let Some(path) = seccomp.listener_path().clone().filter(|_| super::notifies(seccomp)) else {
+            return Ok(None);
+        };
+        let Some(state) = state.cloned() else {
+            let message = "linux.seccomp: SCMP_ACT_NOTIFY needs a container with a state to tell of";
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        };
+        Ok(Some(Self { path, metadata: seccomp.listener_metadata().clone(), state }))
+    }
+
+    /// Sends the descriptor with what the runtime-spec calls the container process state.
+    fn tell(&self, pid: i32, descriptor: BorrowedFd<'_>) -> Result<()> {
+        let mut state = self.state.clone();
+        if *state.status() == ContainerState::Creating {
+            state.set_pid(Some(pid));
+        }
+        let mut message = ContainerProcessStateBuilder::default()
+            .version(state.version().clone())
+            .fds(vec![SECCOMP_FD_NAME.to_owned()])
+            .pid(pid)
+            .state(state);
+        if let Some(metadata) = &self.metadata {
+            message = message.metadata(metadata.clone());
+        }
+        let message = message.build().map_err(|error| Error::failed(error.to_string()))?;
+        let bytes = serde_json::to_vec(&message).map_err(|error| Error::failed(error.to_string()))?;
+        self.send(&bytes, descriptor).context(|| format!("seccomp agent {}", self.path.display()))
+    }
+
+    fn send(&self, bytes: &[u8], descriptor: BorrowedFd<'_>) -> Result<()> {
+        let (Some(folder), Some(name)) = (self.path.parent(), self.path.file_name()) else {
+            return Err(Error::failed("the path names no socket"));
+        };
+        let agent = socket::connect(folder, &name.to_string_lossy())
+            .map_err(|error| Error::from(error).hint("the agent must listen before the container is made"))?;
+        stream::set_nonblocking(agent.as_fd())?;
+        let until = Instant::now() + PATIENCE;
+        let first = [descriptor];
+        let (mut rest, mut descriptors) = (bytes, first.as_slice());
+        while !rest.is_empty() {
+            match socket::send(agent.as_fd(), rest, descriptors)? {
+                Some(count) => {
+                    rest = rest.get(count..).unwrap_or_default();
+                    descriptors = &[];
+                }
+                None if pidfd::wait_writable(
+                    agent.as_fd(),
+                    until.saturating_duration_since(Instant::now()),
+                ) => {}
+                None => return Err(Error::new(ErrorKind::Timeout, "it does not read")),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the child came to before its filter was in force.
+pub(in crate::engine) enum Met {
+    /// The agent has the descriptor, and the child goes on.
+    Listener,
+    /// A step failed.
+    Failure(Failure),
+}
+
+/// Waits for the child to say its descriptor's number, tells the agent, and lets the child go on.
+pub(in crate::engine) fn hand_over(
+    listener: &Listener,
+    process: BorrowedFd<'_>,
+    wire: &OwnedFd,
+) -> Result<Met> {
+    if !pidfd::wait_readable(wire.as_fd(), PATIENCE) {
+        return Err(Error::new(ErrorKind::Timeout, "the container did not come to its seccomp filter"));
+    }
+    let mut bytes = [0; Failure::SIZE];
+    let count = stream::read(wire.as_fd(), &mut bytes)?.unwrap_or(0);
+    let Some(record) = bytes.get(..count).and_then(Failure::parse) else {
+        return Err(Error::failed("the container ended before its seccomp agent could be told")
+            .hint("does the profile allow write and read? the descriptor is handed over by them"));
+    };
+    if (record.call, record.errno) != (Call::Seccomp, 0) {
+        return Ok(Met::Failure(record));
+    }
+    let number = i32::try_from(record.index).map_err(|_| Error::failed("the child reports no descriptor"))?;
+    let descriptor = pidfd::pidfd_getfd(process, number)
+        .map_err(|errno| errno.during(format!("pidfd_getfd(child, {number})")))?;
+    let pid = pidfd::pid_in_proc(process).ok_or_else(|| Error::failed("the container ended"))?;
+    listener.tell(pid, descriptor.as_fd())?;
+    fs::write_whole(wire.as_fd(), b"1").map_err(|errno| errno.during("write(wire)"))?;
+    Ok(Met::Listener)
+}
