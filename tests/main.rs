@@ -21,6 +21,7 @@ mod network;
 mod pods;
 mod registry;
 mod rogue;
+mod seccomp;
 mod streams;
 mod trees;
 mod verbs;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
     lifecycle::add(&mut suite);
     network::add(&mut suite);
     fields::add(&mut suite);
+    seccomp::add(&mut suite);
     examples::add(&mut suite);
     edges::add(&mut suite);
     habits::add(&mut suite);

@@ -135,6 +135,7 @@ fn fill(id: &str, inputs: &Inputs<'_>, rootfs: BorrowedFd<'_>, folder: &Path) ->
     let (opened, held) = open_volumes(inputs)?;
     let descriptors: Vec<PathBuf> =
         opened.iter().map(|volume| volume.as_ref().map_or_else(PathBuf::new, descriptor)).collect();
+    let seccomp_profile = bundle::localhost_profile(host, pod, container)?;
     let mut spec = bundle::spec(&bundle::Inputs {
         pod,
         container,
@@ -145,6 +146,7 @@ fn fill(id: &str, inputs: &Inputs<'_>, rootfs: BorrowedFd<'_>, folder: &Path) ->
         etc: &host.pod_state_dir(&sandbox.id).join("etc"),
         termination_log: &termination_log,
         volume_sources: &descriptors.iter().map(PathBuf::as_path).collect::<Vec<_>>(),
+        seccomp_profile: seccomp_profile.as_deref(),
         facts: inputs.facts,
     })?;
     let mut sources: Vec<Source> = opened.into_iter().flatten().collect();

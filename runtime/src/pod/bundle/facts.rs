@@ -23,6 +23,8 @@ pub struct Facts {
     pub memory: u64,
     /// The capabilities that podrun can hand on.
     pub capabilities: HashSet<Capability>,
+    /// The kernel's version: the first two numbers.
+    pub kernel: (u32, u32),
     /// Whether memory is limited by cgroup v2.
     pub unified_memory: bool,
     /// Each CPU's thermal_throttle folder, which tells a neighbour's load.
@@ -38,11 +40,18 @@ impl Facts {
             hostname: Host::node_name(),
             unified_memory: layout.carries_unified("memory"),
             memory: host::memory(),
+            kernel: kernel(),
             capabilities: capabilities(),
             throttles: throttles(),
             devices: if privileged { devices(Path::new("/dev")) } else { Vec::new() },
         }
     }
+}
+
+fn kernel() -> (u32, u32) {
+    let text = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn capabilities() -> HashSet<Capability> {
@@ -117,6 +126,7 @@ mod tests {
     fn this_host_has_memory_and_a_null_device() {
         let facts = Facts::read(true, &Layout::detect().unwrap());
         assert!(facts.memory > 1 << 20);
+        assert!(facts.kernel >= (5, 0));
         assert!(facts.devices.iter().any(|device| device.path() == Path::new("/dev/null")));
     }
 }

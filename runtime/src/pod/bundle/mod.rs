@@ -20,11 +20,13 @@ mod facts;
 mod mounts;
 mod process;
 mod rights;
+mod seccomp;
 mod signal;
 mod user;
 
 pub use facts::Facts;
 pub use mounts::mount_point;
+pub use seccomp::localhost_profile;
 pub use signal::stop_signal;
 pub use user::{User, resolve};
 
@@ -55,6 +57,8 @@ pub struct Inputs<'a> {
     pub termination_log: &'a Path,
     /// Where each of the container's volumeMounts comes from, in their order.
     pub volume_sources: &'a [&'a Path],
+    /// The text of its [`localhost_profile`], if it has one.
+    pub seccomp_profile: Option<&'a str>,
     /// The host.
     pub facts: &'a Facts,
 }
@@ -72,6 +76,9 @@ pub fn spec(inputs: &Inputs<'_>) -> Result<Spec> {
         .readonly_paths(read_only);
     if privileged {
         linux = linux.devices(inputs.facts.devices.clone());
+    }
+    if let Some(seccomp) = seccomp::seccomp(inputs)? {
+        linux = linux.seccomp(seccomp);
     }
     let read_only_root = container.security_context.read_only_root_filesystem == Some(true);
     let root = RootBuilder::default().path("rootfs").readonly(read_only_root).build().map_err(unbuilt)?;

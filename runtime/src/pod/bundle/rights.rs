@@ -100,7 +100,7 @@ pub(super) fn is_privileged(container: &Container) -> bool {
     container.security_context.privileged == Some(true)
 }
 
-fn parse(name: &str) -> Result<Capability> {
+pub(super) fn parse(name: &str) -> Result<Capability> {
     let upper = name.to_ascii_uppercase();
     upper.strip_prefix("CAP_").unwrap_or(&upper).parse().map_err(|_| {
         Error::new(ErrorKind::Manifest, format!("capability {name:?}: the kernel has none of that name"))

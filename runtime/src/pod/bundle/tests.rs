@@ -17,6 +17,7 @@ fn spec_of(pod: serde_json::Value, sources: &[&Path]) -> Spec {
         etc: Path::new("/run/podrun/pods/a/etc"),
         termination_log: Path::new("/var/lib/podrun/pods/a/containers/b/termination-log"),
         volume_sources: sources,
+        seccomp_profile: None,
         facts: &Facts::default(),
     })
     .unwrap()

@@ -16,7 +16,8 @@ mod volume;
 
 pub use container::{
     Capabilities, Container, ContainerPort, ContainerRestartPolicy, EnvVar, ImagePullPolicy, Protocol,
-    ResourceRequirements, SecurityContext, TerminationMessagePolicy, VolumeMount,
+    ResourceRequirements, SeccompProfile, SeccompProfileType, SecurityContext, TerminationMessagePolicy,
+    VolumeMount,
 };
 pub use status::{
     ConditionStatus, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
@@ -286,6 +287,9 @@ pub struct PodSecurityContext {
     /// The numeric user; the image's when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_as_user: Option<i64>,
+    /// Which syscalls its containers may make; RuntimeDefault when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seccomp_profile: Option<SeccompProfile>,
     /// More groups for every process.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub supplemental_groups: Vec<i64>,

@@ -185,7 +185,6 @@ objects! {
         secretRef: LocalObjectReference, sslEnabled: bool, storageMode: string, storagePool: string,
         system: string, volumeName: string,
     }
-    SeccompProfile { localhostProfile: string, type: string }
     SecretEnvSource { name: string, optional: bool }
     SecretKeySelector { key: string, name: string, optional: bool }
     SecretProjection { items: [KeyToPath], name: string, optional: bool }

@@ -129,7 +129,7 @@ objects! {
         runAsNonRoot: bool,
         runAsUser: i64,
         seLinuxOptions: SELinuxOptions = not_yet("SELinux labels are not set"),
-        seccompProfile: SeccompProfile = not_yet("seccomp profiles are not applied"),
+        seccompProfile: SeccompProfile,
         windowsOptions: WindowsSecurityContextOptions = not_yet("podrun runs on Linux"),
     }
     Capabilities {
@@ -195,11 +195,15 @@ objects! {
         runAsUser: i64,
         seLinuxChangePolicy: string = not_yet("SELinux labels are not set"),
         seLinuxOptions: SELinuxOptions = not_yet("SELinux labels are not set"),
-        seccompProfile: SeccompProfile = not_yet("seccomp profiles are not applied"),
+        seccompProfile: SeccompProfile,
         supplementalGroups: [i64],
         supplementalGroupsPolicy: string = not_yet_unless("Merge", "the image's groups are always merged"),
         sysctls: [Sysctl],
         windowsOptions: WindowsSecurityContextOptions = not_yet("podrun runs on Linux"),
+    }
+    SeccompProfile {
+        localhostProfile: string,
+        type: ("RuntimeDefault" | "Localhost" | "Unconfined"),
     }
     Sysctl {
         name: string,

@@ -215,6 +215,32 @@ pub struct SecurityContext {
     /// The numeric user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_as_user: Option<i64>,
+    /// Which syscalls it may make; the pod's profile when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seccomp_profile: Option<SeccompProfile>,
+}
+
+/// Which syscalls a container may make.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SeccompProfile {
+    /// The profile's file, for `Localhost`: a path below `<root>/seccomp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub localhost_profile: Option<String>,
+    /// Where the profile comes from; required.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<SeccompProfileType>,
+}
+
+/// Where a seccomp profile comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SeccompProfileType {
+    /// podrun's own.
+    RuntimeDefault,
+    /// A file on this host.
+    Localhost,
+    /// There is none.
+    Unconfined,
 }
 
 /// Capabilities by name, without `CAP_`; `ALL` means every one.

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use super::super::types::{Container, Pod};
+use super::super::types::{Container, Pod, SeccompProfile, SeccompProfileType};
 use super::container::each;
 
 /// A sentence for each likely mistake.
@@ -36,6 +36,15 @@ pub fn lint(pod: &Pod) -> Vec<String> {
         }
         if container.stdin_once && !container.stdin {
             warnings.push(format!("{path}.stdinOnce: means nothing without stdin"));
+        }
+        let security = &container.security_context;
+        let unconfined = |profile: &SeccompProfile| profile.kind == Some(SeccompProfileType::Unconfined);
+        if security.privileged == Some(true)
+            && security.seccomp_profile.as_ref().is_some_and(|own| !unconfined(own))
+        {
+            warnings.push(format!(
+                "{path}.securityContext.seccompProfile: means nothing where privileged is true"
+            ));
         }
         repeated_variables(container, &path.to_string(), &mut warnings);
     }

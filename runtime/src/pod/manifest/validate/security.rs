@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use super::super::path::Path;
 use super::super::suggest;
-use super::super::types::{PodSpec, SecurityContext, Sysctl};
+use super::super::types::{PodSpec, SeccompProfile, SeccompProfileType, SecurityContext, Sysctl};
 use super::container::each;
 use super::{Findings, names};
 
@@ -64,6 +64,7 @@ pub(super) fn security(spec: &PodSpec, findings: &mut Findings) {
     for (index, group) in context.supplemental_groups.iter().enumerate() {
         id(Some(*group), path.field("supplementalGroups").index(index), findings);
     }
+    seccomp(context.seccomp_profile.as_ref(), &path.field("seccompProfile"), findings);
     sysctls(&context.sysctls, &path.field("sysctls"), spec, findings);
     for (path, container) in each(spec) {
         self::container(&container.security_context, &path.field("securityContext"), findings);
@@ -79,6 +80,7 @@ fn id(id: Option<i64>, path: Path, findings: &mut Findings) {
 fn container(context: &SecurityContext, path: &Path, findings: &mut Findings) {
     id(context.run_as_user, path.field("runAsUser"), findings);
     id(context.run_as_group, path.field("runAsGroup"), findings);
+    seccomp(context.seccomp_profile.as_ref(), &path.field("seccompProfile"), findings);
     let added = context.capabilities.as_ref().map_or(&[][..], |capabilities| &capabilities.add);
     if context.allow_privilege_escalation == Some(false) {
         let path = path.field("allowPrivilegeEscalation");
@@ -93,6 +95,28 @@ fn container(context: &SecurityContext, path: &Path, findings: &mut Findings) {
         for (index, name) in named.iter().enumerate() {
             capability(name, path.field("capabilities").field(list).index(index), findings);
         }
+    }
+}
+
+/// Kubernetes' rules for a SeccompProfile.
+fn seccomp(profile: Option<&SeccompProfile>, path: &Path, findings: &mut Findings) {
+    let Some(profile) = profile else { return };
+    let file = path.field("localhostProfile");
+    match (profile.kind, profile.localhost_profile.as_deref()) {
+        (None, _) => findings.add(path.field("type"), "required: RuntimeDefault, Localhost or Unconfined"),
+        (Some(SeccompProfileType::Localhost), None | Some("")) => {
+            findings.add(file, "required where type is Localhost");
+        }
+        (Some(SeccompProfileType::Localhost), Some(name)) if name.starts_with('/') => {
+            findings.add(file, "must be a relative path: profiles lie below <root>/seccomp");
+        }
+        (Some(SeccompProfileType::Localhost), Some(name)) if name.split('/').any(|part| part == "..") => {
+            findings.add(file, "must not contain '..'");
+        }
+        (Some(SeccompProfileType::RuntimeDefault | SeccompProfileType::Unconfined), Some(_)) => {
+            findings.add(file, "can only be set where type is Localhost");
+        }
+        _ => {}
     }
 }
 

@@ -98,6 +98,30 @@ fn each_rule_of_the_pod_is_held() {
         (json!({"dnsConfig": {"options": [{"value": "1"}]}}), "spec.dnsConfig.options[0].name: required"),
         (json!({"securityContext": {"runAsUser": -1}}), "spec.securityContext.runAsUser: must be from 0"),
         (
+            json!({"securityContext": {"seccompProfile": {}}}),
+            "spec.securityContext.seccompProfile.type: required",
+        ),
+        (
+            json!({"securityContext": {"seccompProfile": {"type": "Localhost"}}}),
+            "spec.securityContext.seccompProfile.localhostProfile: required where type is Localhost",
+        ),
+        (
+            json!({"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "/a"}}}),
+            "spec.securityContext.seccompProfile.localhostProfile: must be a relative path",
+        ),
+        (
+            json!({"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "a/../b"}}}),
+            "spec.securityContext.seccompProfile.localhostProfile: must not contain '..'",
+        ),
+        (
+            json!({"securityContext": {"seccompProfile": {"type": "Unconfined", "localhostProfile": "a"}}}),
+            "spec.securityContext.seccompProfile.localhostProfile: can only be set where type is Localhost",
+        ),
+        (
+            json!({"containers": [{"name": "a", "image": "b", "securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": ""}}}]}),
+            "spec.containers[0].securityContext.seccompProfile.localhostProfile: required where type is Localhost",
+        ),
+        (
             json!({"securityContext": {"supplementalGroups": [1, 1_u64 << 31]}}),
             "spec.securityContext.supplementalGroups[1]: must be from 0",
         ),
