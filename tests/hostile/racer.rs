@@ -2,12 +2,14 @@
 //! out of it, and back, as fast as it can.
 
 use std::ffi::OsString;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, open, renameat2};
+use nix::sys::stat::Mode;
 
 const ARGUMENT: &str = "--test-racer";
 /// How deep it looks: a store's staged trees lie three folders down.
@@ -46,10 +48,16 @@ pub(crate) fn take_over() -> Option<ExitCode> {
     }
 }
 
-/// One round. Whatever fails was swapped, unpacked or removed meanwhile: it is met again in the next.
+/// One round. Whatever fails was swapped, unpacked or removed meanwhile: it is met again in the next. Folders
+/// are held, never looked up a second time: a link of another racer's must not lead this one to the target.
 fn race(folder: &Path, target: &Path, depth: usize) {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+    let Ok(held) = open(folder, OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
+    else {
+        return;
+    };
+    let folder = PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()));
+    for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
         let path = entry.path();
         if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             continue;
