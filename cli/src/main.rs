@@ -16,6 +16,7 @@ mod help;
 mod image;
 mod man;
 mod missing;
+mod oci;
 mod output;
 mod pod;
 mod query;
@@ -26,6 +27,9 @@ mod version;
 fn main() -> ExitCode {
     if let Some(code) = monitor() {
         return code;
+    }
+    if let Some(arguments) = oci::asked(std::env::args_os()) {
+        return oci::main(&arguments);
     }
     if completion::answer() {
         return ExitCode::SUCCESS;

@@ -9,7 +9,9 @@ pub mod error;
 pub mod host;
 pub mod image;
 pub mod net;
+pub mod oci;
 pub mod pod;
 pub mod sys;
+pub mod time;
 
 pub use error::{Error, ErrorKind, Result};

@@ -51,6 +51,38 @@ impl Cgroup {
         self.set_frozen("1", "FROZEN")
     }
 
+    /// Stops everything inside, and waits a bounded time until the kernel says that it stands.
+    pub fn freeze_and_wait(&self) -> Result<()> {
+        self.freeze()?;
+        let deadline = Instant::now() + DEADLINE;
+        let events =
+            self.unified.as_ref().and_then(|unified| std::fs::File::open(unified.join("cgroup.events")).ok());
+        while !self.is_frozen() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                // A process in an uninterruptible call cannot be stopped: better all of it runs than a part.
+                self.thaw()?;
+                return Err(Error::failed(format!("cgroup {}: its processes do not freeze", self.path)));
+            }
+            match &events {
+                Some(events) => sys::pidfd::wait_exceptional(events.as_fd(), left),
+                // v1 says so at the next look; there is nothing to wait on.
+                None => false,
+            };
+        }
+        Ok(())
+    }
+
+    /// Whether everything inside stands still.
+    pub fn is_frozen(&self) -> bool {
+        let text = |file: PathBuf| std::fs::read_to_string(file).unwrap_or_default();
+        match (&self.unified, self.directory(Controller::Freezer)) {
+            (Some(directory), _) => field(&text(directory.join("cgroup.events")), "frozen") == Some(1),
+            (None, Some(directory)) => text(directory.join("freezer.state")).trim() == "FROZEN",
+            (None, None) => false,
+        }
+    }
+
     /// Undoes [`Cgroup::freeze`].
     pub fn thaw(&self) -> Result<()> {
         self.set_frozen("0", "THAWED")
@@ -63,6 +95,11 @@ impl Cgroup {
             (None, None) => Ok(true),
         };
         written.map(drop).map_err(|error| error.context(format!("cgroup {}", self.path)))
+    }
+
+    /// Whether it is there, in any hierarchy.
+    pub fn exists(&self) -> bool {
+        self.directories().any(|directory| directory.is_dir())
     }
 
     /// How many processes of this very cgroup the kernel killed for want of memory; 0 when it is gone.

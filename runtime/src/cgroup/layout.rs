@@ -15,16 +15,38 @@ pub(super) enum Controller {
     Cpuset,
     Devices,
     Freezer,
+    Hugetlb,
+    Io,
     Memory,
+    NetCls,
+    NetPrio,
     Pids,
+    Rdma,
 }
 
 impl Controller {
-    const ALL: [Self; 6] = [Self::Cpu, Self::Cpuset, Self::Devices, Self::Freezer, Self::Memory, Self::Pids];
+    const ALL: [Self; 11] = [
+        Self::Cpu,
+        Self::Cpuset,
+        Self::Devices,
+        Self::Freezer,
+        Self::Hugetlb,
+        Self::Io,
+        Self::Memory,
+        Self::NetCls,
+        Self::NetPrio,
+        Self::Pids,
+        Self::Rdma,
+    ];
 
-    /// The kernel's name.
+    /// The kernel's name in the unified hierarchy; v1 has one of its own for block devices.
     pub(super) fn name(self) -> &'static str {
         match self {
+            Self::Hugetlb => "hugetlb",
+            Self::Io => "io",
+            Self::NetCls => "net_cls",
+            Self::NetPrio => "net_prio",
+            Self::Rdma => "rdma",
             Self::Cpu => "cpu",
             Self::Cpuset => "cpuset",
             Self::Devices => "devices",
@@ -35,6 +57,7 @@ impl Controller {
     }
 
     fn parse(name: &str) -> Option<Self> {
+        let name = if name == "blkio" { Self::Io.name() } else { name };
         Self::ALL.into_iter().find(|controller| controller.name() == name)
     }
 }
@@ -166,9 +189,12 @@ mod tests {
              41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n",
         );
         let mounts: Vec<_> = layout.v1.iter().map(|h| h.mount.to_str().unwrap()).collect();
-        assert_eq!(mounts, ["/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/systemd"]);
+        let names =
+            ["cpu,cpuacct", "memory", "blkio", "systemd"].map(|name| format!("/sys/fs/cgroup/{name}"));
+        assert_eq!(mounts, names);
         assert_eq!(layout.v1[0].controllers, [Controller::Cpu]);
-        assert!(layout.v1[2].systemd);
+        assert_eq!(layout.v1[2].controllers, [Controller::Io]);
+        assert!(layout.v1[3].systemd);
         assert_eq!(layout.unified.unwrap().mount, PathBuf::from("/sys/fs/cgroup/unified"));
     }
 

@@ -4,6 +4,7 @@
 //! (v1) or is born inside (CLONE_INTO_CGROUP), because moving another process waits for an RCU
 //! grace period of 10 ms and more. Only hierarchies in which something is set or read are touched.
 
+mod block_io;
 mod devices;
 mod end;
 mod layout;
@@ -79,6 +80,11 @@ impl Cgroup {
     pub fn create(layout: &Layout, path: &str, resources: Option<&LinuxResources>) -> Result<Self> {
         let mut cgroup = Self::place(layout, path)?;
         let needed = resources::controllers(resources);
+        if !cgroup.v1.is_empty() {
+            // What a hybrid host has left over for v2 is given to those alone that ask for it: a cgroup that
+            // gives a controller on can have no process of its own.
+            cgroup.unified_controllers.retain(|controller| needed.contains(controller.name()));
+        }
         for place in &mut cgroup.v1 {
             // Without the unified hierarchy a container is frozen, and so killed, by the freezer.
             place.joined = place.controllers.iter().any(|controller| {
@@ -199,6 +205,9 @@ impl Cgroup {
 
     fn set(&self, resources: &LinuxResources) -> Result<()> {
         resources::check(resources)?;
+        if self.v1.is_empty() {
+            resources::refuse_on_v2(resources)?;
+        }
         let memsw = self
             .directory(Controller::Memory)
             .filter(|_| resources.memory().as_ref().is_some_and(|memory| memory.swap().is_some()))
@@ -300,7 +309,9 @@ impl Cgroup {
 fn lacks(write: &Write) -> Error {
     let name = write.controller.name();
     Error::new(ErrorKind::Unsupported, format!("{}: this host has no cgroup controller `{name}`", write.file))
-        .hint(format!("the kernel was booted without it: see `{name}` in /proc/cgroups"))
+        .hint(format!(
+            "the kernel was booted without it, or it is mounted nowhere: see `{name}` in /proc/cgroups"
+        ))
 }
 
 /// mkdir with its parents, also when another one removes an emptied parent at the same moment.

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
+use super::block_io;
 use super::layout::Controller;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -30,39 +31,33 @@ pub(super) fn is_of_swap(file: &str) -> bool {
     ["memory.memsw.limit_in_bytes", "memory.swap.max"].contains(&file)
 }
 
-fn write(controller: Controller, file: &str, value: impl ToString) -> Write {
+pub(super) fn write(controller: Controller, file: &str, value: impl ToString) -> Write {
     Write { controller, file: file.to_owned(), value: value.to_string() }
 }
 
-/// Refuses what no file is written for.
+/// Refuses what no kernel that podrun runs on has a file for, and what means nothing.
 pub(super) fn check(resources: &LinuxResources) -> Result<()> {
-    let refused = |field: &str| {
-        Err(Error::new(ErrorKind::Unsupported, format!("linux.resources.{field}: not supported yet")))
-    };
-    if resources.block_io().is_some() {
-        return refused("blockIO");
-    }
-    if resources.hugepage_limits().as_ref().is_some_and(|limits| !limits.is_empty()) {
-        return refused("hugepageLimits");
-    }
-    if resources.network().is_some() {
-        return refused("network");
-    }
-    if resources.rdma().as_ref().is_some_and(|limits| !limits.is_empty()) {
-        return refused("rdma");
-    }
     if let Some(memory) = resources.memory() {
-        if memory.kernel().is_some() || memory.kernel_tcp().is_some() {
-            return refused("memory.kernel");
-        }
-        if memory.disable_oom_killer() == Some(true) {
-            return refused("memory.disableOOMKiller");
+        // Writes are refused since Linux 5.16 (memory.kmem.limit_in_bytes), and v2 never had it.
+        if memory.kernel().is_some_and(|bytes| bytes > 0) {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "linux.resources.memory.kernel: Linux has no limit for kernel memory alone",
+            )
+            .hint("memory.limit counts it too"));
         }
     }
-    if let Some(cpu) = resources.cpu()
-        && (cpu.realtime_runtime().is_some() || cpu.realtime_period().is_some())
-    {
-        return refused("cpu.realtimeRuntime");
+    for limit in resources.hugepage_limits().iter().flatten() {
+        let size = limit.page_size();
+        let digits = size.trim_end_matches(['K', 'M', 'G', 'B']);
+        let unit = size.get(digits.len()..).unwrap_or_default();
+        let number: u64 = digits.parse().unwrap_or(0);
+        if !number.is_power_of_two() || !["KB", "MB", "GB"].contains(&unit) {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("linux.resources.hugepageLimits: `{size}` is no page size, as `2MB` is"),
+            ));
+        }
     }
     for file in resources.unified().iter().flat_map(|files| files.keys()) {
         // A file name, not a path: `../` here has reached other cgroups elsewhere (GHSA-5g49-rx9x-qfc6).
@@ -111,6 +106,7 @@ pub(super) fn v1(resources: &LinuxResources, memsw: Option<i64>) -> Vec<Write> {
         if let Some(idle) = cpu.idle() {
             writes.push(write(Controller::Cpu, "cpu.idle", idle));
         }
+        writes.extend(realtime(cpu));
     }
     if let Some(memory) = resources.memory() {
         writes.extend(memory_v1(memory, memsw));
@@ -118,7 +114,77 @@ pub(super) fn v1(resources: &LinuxResources, memsw: Option<i64>) -> Vec<Write> {
     if let Some(pids) = resources.pids() {
         writes.push(write(Controller::Pids, "pids.max", pids_max(pids.limit())));
     }
+    if let Some(block_io) = resources.block_io() {
+        writes.extend(block_io::v1(block_io));
+    }
+    for limit in resources.hugepage_limits().iter().flatten() {
+        let file = format!("hugetlb.{}.limit_in_bytes", limit.page_size());
+        writes.push(write(Controller::Hugetlb, &file, limit.limit()));
+    }
+    if let Some(network) = resources.network() {
+        if let Some(class) = network.class_id() {
+            writes.push(write(Controller::NetCls, "net_cls.classid", class));
+        }
+        for priority in network.priorities().iter().flatten() {
+            let value = format!("{} {}", priority.name(), priority.priority());
+            writes.push(write(Controller::NetPrio, "net_prio.ifpriomap", value));
+        }
+    }
+    writes.extend(rdma(resources));
     writes
+}
+
+/// The same file on v1 and on v2.
+fn rdma(resources: &LinuxResources) -> Vec<Write> {
+    let mut devices: Vec<_> = resources.rdma().iter().flatten().collect();
+    devices.sort_by(|one, other| one.0.cmp(other.0));
+    let limit =
+        |name: &str, limit: Option<u32>| limit.map(|limit| format!(" {name}={limit}")).unwrap_or_default();
+    let line = |(device, limits): (&String, &oci_spec::runtime::LinuxRdma)| {
+        let handles = limit("hca_handle", limits.hca_handles());
+        let objects = limit("hca_object", limits.hca_objects());
+        write(Controller::Rdma, "rdma.max", format!("{device}{handles}{objects}"))
+    };
+    devices.into_iter().map(line).collect()
+}
+
+/// The two files of realtime scheduling, the period first: the runtime must fit into it.
+fn realtime(cpu: &LinuxCpu) -> Vec<Write> {
+    let period = cpu.realtime_period().map(|period| write(Controller::Cpu, "cpu.rt_period_us", period));
+    let runtime = cpu.realtime_runtime().map(|runtime| write(Controller::Cpu, "cpu.rt_runtime_us", runtime));
+    period.into_iter().chain(runtime).collect()
+}
+
+/// What the unified hierarchy has no file for: refused rather than left out.
+pub(super) fn refuse_on_v2(resources: &LinuxResources) -> Result<()> {
+    let refused = |field: &str| {
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("linux.resources.{field}: cgroup v2 has no such setting"),
+        ))
+    };
+    if resources.network().as_ref().is_some_and(|network| {
+        network.class_id().is_some() || network.priorities().as_ref().is_some_and(|list| !list.is_empty())
+    }) {
+        return refused("network");
+    }
+    if let Some(memory) = resources.memory() {
+        if memory.kernel_tcp().is_some() {
+            return refused("memory.kernelTCP");
+        }
+        if memory.swappiness().is_some() {
+            return refused("memory.swappiness");
+        }
+        if memory.disable_oom_killer() == Some(true) {
+            return refused("memory.disableOOMKiller");
+        }
+    }
+    match resources.cpu() {
+        Some(cpu) if cpu.realtime_runtime().is_some() || cpu.realtime_period().is_some() => {
+            refused("cpu.realtimeRuntime")
+        }
+        _ => Ok(()),
+    }
 }
 
 fn cpuset(cpu: &LinuxCpu) -> Vec<Write> {
@@ -148,6 +214,12 @@ fn memory_v1(memory: &LinuxMemory, memsw: Option<i64>) -> Vec<Write> {
     }
     if let Some(swappiness) = memory.swappiness() {
         both.push(write(Controller::Memory, "memory.swappiness", swappiness));
+    }
+    if let Some(bytes) = memory.kernel_tcp() {
+        both.push(write(Controller::Memory, "memory.kmem.tcp.limit_in_bytes", bytes));
+    }
+    if memory.disable_oom_killer() == Some(true) {
+        both.push(write(Controller::Memory, "memory.oom_control", 1));
     }
     both
 }
@@ -179,6 +251,14 @@ pub(super) fn v2(resources: &LinuxResources) -> Result<Vec<Write>> {
     if let Some(pids) = resources.pids() {
         writes.push(write(Controller::Pids, "pids.max", pids_max(pids.limit())));
     }
+    if let Some(block_io) = resources.block_io() {
+        writes.extend(block_io::v2(block_io)?);
+    }
+    for limit in resources.hugepage_limits().iter().flatten() {
+        let file = format!("hugetlb.{}.max", limit.page_size());
+        writes.push(write(Controller::Hugetlb, &file, limit.limit()));
+    }
+    writes.extend(rdma(resources));
     Ok(writes)
 }
 
@@ -216,12 +296,6 @@ fn memory_v2(memory: &LinuxMemory) -> Result<Vec<Write>> {
     }
     if let Some(reservation) = memory.reservation().filter(|bytes| *bytes != 0) {
         writes.push(write(Controller::Memory, "memory.low", bytes(reservation)));
-    }
-    if memory.swappiness().is_some() {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            "linux.resources.memory.swappiness: cgroup v2 has no such setting",
-        ));
     }
     Ok(writes)
 }
@@ -323,7 +397,8 @@ mod tests {
     #[test]
     fn what_is_not_done_is_refused_by_name() {
         for (json, name) in [
-            (r#"{"blockIO":{"weight":10}}"#, "blockIO"),
+            (r#"{"hugepageLimits":[{"pageSize":"3MB","limit":1}]}"#, "hugepageLimits"),
+            (r#"{"hugepageLimits":[{"pageSize":"2M/x","limit":1}]}"#, "hugepageLimits"),
             (r#"{"memory":{"kernel":1}}"#, "memory.kernel"),
             (r#"{"unified":{"../memory.max":"1"}}"#, "unified"),
             (r#"{"unified":{"..":"1"}}"#, "unified"),

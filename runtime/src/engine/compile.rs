@@ -9,32 +9,38 @@ use std::ffi::CString;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
-use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxSeccomp, Spec, State};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, LinuxSeccomp, Process, Spec, State};
 
-use super::plan::{Entry, Plan, Step, Visit};
+use super::plan::{Entry, Identity, Moment, Plan, Step, Visit};
 use super::process::c_string;
 use super::seccomp::{self, Filter, Listener};
-use super::{ExecInputs, Inputs, mounts, process, refuse};
+use super::{ExecInputs, Inputs, Tie, mounts, process, refuse};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::mount::{Depth, Propagation};
 use crate::sys::ns::Namespaces;
-use crate::sys::{creds, fs};
+use crate::sys::{creds, fs, ns};
 
 fn usage(message: String) -> Error {
     Error::new(ErrorKind::Usage, message)
 }
 
-/// Compiles a container's spec.
+/// Compiles a container's spec. Without a `process` it can only be made, not started.
 pub fn compile(inputs: Inputs<'_>) -> Result<Plan> {
-    let Inputs { spec, rootfs, attached, cgroup, stdio, pid_namespace, programs, state } = inputs;
+    let Inputs { spec, rootfs, attached, cgroup, stdio, pid_namespace, .. } = inputs;
+    let Inputs { programs, state, tie, pause, preserve, keyring, .. } = inputs;
     refuse::spec(spec)?;
-    let Some(process) = spec.process() else {
-        return Err(usage("process: there is none".into()));
+    let mut none = Process::default();
+    none.set_args(None);
+    let process = match (spec.process(), tie) {
+        (Some(process), _) => process,
+        (None, Tie::UntilStart(_)) => &none,
+        (None, _) => return Err(usage("process: there is none".into())),
     };
     let mut warnings = Vec::new();
     let spaces = namespaces(spec.linux().as_ref())?;
     let visit = match pid_namespace {
-        Some(fd) => Some(fs::dup_above(fd, 3).map_err(|errno| errno.during("fcntl(F_DUPFD_CLOEXEC)"))?),
+        Some(fd) => Some(dup(fd)?),
         None => spaces.pid,
     };
     let new = if visit.is_some() { spaces.new.without(Namespaces::PID) } else { spaces.new };
@@ -43,28 +49,40 @@ pub fn compile(inputs: Inputs<'_>) -> Result<Plan> {
         false => (new, false),
     };
 
+    let own = spaces.own;
+    let user = new.contains(Namespaces::USER);
+    let mut score = process::oom_score(process, &mut warnings)?;
+    let identity = user.then(|| identity(spec, score.take())).transpose()?;
     let (mut steps, born_in) = first_steps(cgroup)?;
+    if user {
+        push_become_root(&mut steps, Some(Step::Pause(Moment::Born)));
+    }
     if unshare_cgroup {
         steps.push(Step::UnshareCgroup);
     }
     for (fd, kind, text) in spaces.joined {
         steps.push(Step::JoinNamespace { fd, kind, text });
     }
-    steps.push(Step::NewKeyring);
+    if keyring {
+        steps.push(Step::NewKeyring);
+    }
     steps.push(Step::NewSession);
     steps.push(Step::MakeRootSlave);
     let terminal = process.terminal() == Some(true);
     let console = terminal.then(|| stdio.stdin.as_fd());
-    let listed = mounts::all(spec, attached, cgroup, console)?;
+    let listed = mounts::all(spec, attached, cgroup, console, user, &mut warnings)?;
     let root = mounts::root(rootfs, spec)?;
-    push_filesystem(&mut steps, spec, listed, root)?;
-    push_settings(&mut steps, spec, new, process::oom_score(process, &mut warnings)?)?;
+    let pause = pause.then_some(Step::Pause(Moment::Mounted));
+    push_filesystem(&mut steps, spec, Tree { listed, root }, pause, user)?;
+    push_settings(&mut steps, spec, own, score)?;
     push_covers(&mut steps, spec, process.cwd().to_str().unwrap_or_default())?;
     let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     let (filter, listener) = filter(seccomp, programs, state, &mut warnings)?;
-    steps.extend(process::steps(process, stdio, filter, &mut warnings)?);
+    let end = process::End { tie, preserve, filter };
+    steps.extend(process::steps(process, None, stdio, end, &mut warnings)?);
     let visit = visit.map(Visit::PidNamespace);
-    Ok(Plan { entry: Entry { namespaces: new, visit, cgroup: born_in }, steps, warnings, listener })
+    let entry = Entry { namespaces: new, visit, cgroup: born_in };
+    Ok(Plan { entry, steps, warnings, identity, listener })
 }
 
 /// The container's filter, and the agent that it may ask.
@@ -81,7 +99,8 @@ fn filter(
 
 /// Compiles a process to run inside a living container.
 pub fn compile_exec(inputs: ExecInputs<'_>) -> Result<Plan> {
-    let ExecInputs { process, init, cgroup, stdio, seccomp, programs, state } = inputs;
+    let ExecInputs { process, program, init, user_namespace, cgroup, stdio, .. } = inputs;
+    let ExecInputs { seccomp, programs, state, tie, preserve, .. } = inputs;
     refuse::process(process)?;
     if !process::is_running(init) {
         return Err(Error::new(ErrorKind::NotFound, "the container is not running"));
@@ -89,17 +108,21 @@ pub fn compile_exec(inputs: ExecInputs<'_>) -> Result<Plan> {
     let mut warnings = Vec::new();
     let (mut steps, born_in) = first_steps(cgroup)?;
     steps.push(Step::NewKeyring);
-    steps.push(Step::JoinContainer(dup(init)?));
+    steps.push(Step::JoinContainer { init: dup(init)?, user: user_namespace });
+    if user_namespace {
+        push_become_root(&mut steps, None);
+    }
     steps.push(Step::NewSession);
     if let Some(score) = process::oom_score(process, &mut warnings)? {
         steps.push(Step::PrivateProc);
         steps.push(score);
     }
     let (filter, listener) = filter(seccomp, programs, state, &mut warnings)?;
-    steps.extend(process::steps(process, stdio, filter, &mut warnings)?);
+    let end = process::End { tie, preserve, filter };
+    steps.extend(process::steps(process, program, stdio, end, &mut warnings)?);
     let visit = Some(Visit::Container(dup(init)?));
     let entry = Entry { namespaces: Namespaces::NONE, visit, cgroup: born_in };
-    Ok(Plan { entry, steps, warnings, listener })
+    Ok(Plan { entry, steps, warnings, identity: None, listener })
 }
 
 /// The init of a pid namespace that a pod's containers share: it does not exec, and without root, rights
@@ -124,7 +147,7 @@ pub fn compile_pod_init(cgroup: &Cgroup) -> Result<Plan> {
     ]);
     let namespaces = Namespaces::PID.with(Namespaces::MOUNT);
     let entry = Entry { namespaces, visit: None, cgroup: born_in };
-    Ok(Plan { entry, steps, warnings: Vec::new(), listener: None })
+    Ok(Plan { entry, steps, warnings: Vec::new(), identity: None, listener: None })
 }
 
 fn dup(fd: std::os::fd::BorrowedFd<'_>) -> Result<OwnedFd> {
@@ -141,19 +164,66 @@ fn first_steps(cgroup: &Cgroup) -> Result<(Vec<Step>, Option<OwnedFd>)> {
     Ok((steps, join.unified))
 }
 
+/// In a user namespace of its own a process is nobody until its ids are mapped, and then still not its root.
+fn push_become_root(steps: &mut Vec<Step>, pause: Option<Step>) {
+    steps.extend(pause);
+    // A change of credentials forgets the parent.
+    steps.extend([Step::Groups(Vec::new()), Step::Gid(0), Step::Uid(0), Step::DieWithParent]);
+}
+
+fn identity(spec: &Spec, score: Option<Step>) -> Result<Identity> {
+    let linux = spec.linux().as_ref();
+    let map = |field: &str, list: Option<&Vec<LinuxIdMapping>>| -> Result<String> {
+        let list = list.map(Vec::as_slice).unwrap_or_default();
+        if !list.iter().any(|mapping| mapping.container_id() == 0 && mapping.size() > 0) {
+            return Err(usage(format!("{field}: a user namespace needs a mapping for its id 0")));
+        }
+        let line =
+            |one: &LinuxIdMapping| format!("{} {} {}\n", one.container_id(), one.host_id(), one.size());
+        Ok(list.iter().map(line).collect())
+    };
+    Ok(Identity {
+        uid_map: map("linux.uidMappings", linux.and_then(|linux| linux.uid_mappings().as_ref()))?,
+        gid_map: map("linux.gidMappings", linux.and_then(|linux| linux.gid_mappings().as_ref()))?,
+        oom_score: match score {
+            Some(Step::OomScore(score)) => Some(score),
+            _ => None,
+        },
+    })
+}
+
+/// What becomes the root, and what is mounted in it.
+struct Tree {
+    listed: Vec<super::plan::Mount>,
+    root: OwnedFd,
+}
+
+/// The root and the mounts. The host's tree goes before anything in the container's is touched, but for two
+/// reasons: hooks, which look for the root at its place on the host, and a user namespace, in which the kernel
+/// makes a procfs and a sysfs only where a whole one is in sight.
 fn push_filesystem(
     steps: &mut Vec<Step>,
     spec: &Spec,
-    listed: Vec<super::plan::Mount>,
-    root: OwnedFd,
+    tree: Tree,
+    pause: Option<Step>,
+    user: bool,
 ) -> Result<()> {
     let masked = linux(spec, Linux::masked_paths);
-    let null = listed.iter().any(super::plan::Mount::makes_null);
+    let null = tree.listed.iter().any(super::plan::Mount::makes_null);
     if !masked.is_empty() && !null {
         steps.push(Step::HostNull);
     }
-    steps.push(Step::PivotRoot(root));
-    steps.extend(listed.into_iter().map(Step::Mount));
+    let at = pause.is_some().then(|| mounts::root_path(spec)).transpose()?;
+    steps.push(Step::AttachRoot { tree: tree.root, at });
+    let late = user || pause.is_some();
+    if !late {
+        steps.push(Step::PivotRoot);
+    }
+    steps.extend(tree.listed.into_iter().map(Step::Mount));
+    steps.extend(pause);
+    if late {
+        steps.push(Step::PivotRoot);
+    }
     Ok(())
 }
 
@@ -226,10 +296,26 @@ fn push_covers(steps: &mut Vec<Step>, spec: &Spec, cwd: &str) -> Result<()> {
     if !cwd.parts.is_empty() {
         steps.push(Step::MakeDirectory(cwd));
     }
+    if let Some((propagation, depth)) = root_propagation(spec)? {
+        // Last: what cannot be bound can be covered no more either.
+        steps.push(Step::RootPropagation(propagation, depth));
+    }
     if spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly) == Some(true) {
         steps.push(Step::ReadonlyRoot);
     }
     Ok(())
+}
+
+/// `linux.rootfsPropagation`; private, as the root is made, needs no step.
+fn root_propagation(spec: &Spec) -> Result<Option<(Propagation, Depth)>> {
+    let asked = spec.linux().as_ref().and_then(|linux| linux.rootfs_propagation().as_deref());
+    match asked {
+        None | Some("" | "private" | "rprivate") => Ok(None),
+        Some(word) => match super::options::propagation(word) {
+            Some(found) => Ok(Some(found)),
+            None => Err(usage(format!("linux.rootfsPropagation: `{word}` is no propagation"))),
+        },
+    }
 }
 
 fn linux(spec: &Spec, list: fn(&Linux) -> &Option<Vec<String>>) -> &[String] {
@@ -239,12 +325,14 @@ fn linux(spec: &Spec, list: fn(&Linux) -> &Option<Vec<String>>) -> &[String] {
 /// The spec's namespaces, sorted by how a child comes into them. A kind that is not listed is inherited.
 struct Spaces {
     new: Namespaces,
+    /// Those that are not the caller's: new ones, and others' that are joined.
+    own: Namespaces,
     joined: Vec<(OwnedFd, Namespaces, String)>,
     pid: Option<OwnedFd>,
 }
 
 fn namespaces(linux: Option<&Linux>) -> Result<Spaces> {
-    let mut spaces = Spaces { new: Namespaces::NONE, joined: Vec::new(), pid: None };
+    let mut spaces = Spaces { new: Namespaces::NONE, own: Namespaces::NONE, joined: Vec::new(), pid: None };
     let mut seen = Namespaces::NONE;
     for namespace in linux.into_iter().flat_map(|linux| linux.namespaces().iter().flatten()) {
         let (typ, kind) = (namespace.typ(), kind(namespace.typ())?);
@@ -254,21 +342,31 @@ fn namespaces(linux: Option<&Linux>) -> Result<Spaces> {
         seen = seen.with(kind);
         let Some(path) = namespace.path() else {
             spaces.new = spaces.new.with(kind);
+            spaces.own = spaces.own.with(kind);
             continue;
         };
         let text = format!("{typ} {}", path.display());
         let path = c_string("linux.namespaces", path.to_str().unwrap_or_default())?;
         let fd = fs::open_host_file(&path).map_err(|errno| errno.during(format!("open({path:?})")))?;
+        if !ns::is_callers(fd.as_fd(), kind)? {
+            spaces.own = spaces.own.with(kind);
+        }
         match kind {
-            Namespaces::MOUNT => {
-                return Err(usage("linux.namespaces: a container's mount namespace is its own".into()));
-            }
             Namespaces::PID => spaces.pid = Some(fd),
+            Namespaces::USER => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "linux.namespaces: user: joining one by path is not supported yet",
+                )
+                .hint("give linux.uidMappings and linux.gidMappings instead of a path"));
+            }
             kind => spaces.joined.push((fd, kind, text)),
         }
     }
-    if !spaces.new.contains(Namespaces::MOUNT) {
-        return Err(usage("linux.namespaces: a container needs a mount namespace of its own".into()));
+    if !seen.contains(Namespaces::MOUNT) {
+        return Err(usage(
+            "linux.namespaces: a container needs a mount namespace that is not the host's".into(),
+        ));
     }
     Ok(spaces)
 }
@@ -281,6 +379,7 @@ fn kind(typ: LinuxNamespaceType) -> Result<Namespaces> {
         LinuxNamespaceType::Ipc => Ok(Namespaces::IPC),
         LinuxNamespaceType::Uts => Ok(Namespaces::UTS),
         LinuxNamespaceType::Cgroup => Ok(Namespaces::CGROUP),
+        LinuxNamespaceType::User => Ok(Namespaces::USER),
         other => Err(usage(format!("linux.namespaces: {other} is not known here"))),
     }
 }

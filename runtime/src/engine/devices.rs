@@ -29,10 +29,10 @@ fn usage(message: String) -> Error {
     Error::new(ErrorKind::Usage, message)
 }
 
-/// What is made in a fresh /dev.
-pub(super) fn content(spec: &Spec) -> Result<Vec<Content>> {
+/// What is made in a fresh /dev. In a user namespace no node can be made there: see [`binds`].
+pub(super) fn content(spec: &Spec, user: bool) -> Result<Vec<Content>> {
     let mut content = Vec::new();
-    for (name, major, minor) in NODES {
+    for (name, major, minor) in NODES.into_iter().filter(|_| !user) {
         let name = c_string("/dev", name)?;
         content.push(Content::Node {
             name,
@@ -64,9 +64,23 @@ pub(super) fn content(spec: &Spec) -> Result<Vec<Content>> {
                 content.push(Content::Directory { name: directory });
             }
         }
-        content.push(node(device, name)?);
+        if !user {
+            content.push(node(device, name)?);
+        }
     }
     Ok(content)
+}
+
+/// The devices of the host's that stand in for nodes: their paths, which are those inside too.
+pub(super) fn binds(spec: &Spec) -> Vec<String> {
+    let mut paths: Vec<String> = NODES.iter().map(|(name, ..)| format!("/dev/{name}")).collect();
+    let listed = spec.linux().as_ref().and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
+    for path in listed.iter().filter_map(|device| device.path().to_str()) {
+        if !paths.iter().any(|known| known == path) {
+            paths.push(path.to_owned());
+        }
+    }
+    paths
 }
 
 fn is_plain(below: &str) -> bool {
@@ -145,7 +159,7 @@ mod tests {
         let list = r#"[{"path":"/dev/net/tun","type":"c","major":10,"minor":200},
             {"path":"/dev/net/tap","type":"c","major":10,"minor":201},
             {"path":"/dev/null","type":"c","major":9,"minor":9}]"#;
-        let names: Vec<String> = content(&spec(list))
+        let names: Vec<String> = content(&spec(list), false)
             .unwrap()
             .iter()
             .skip(NODES.len() + LINKS.len())
@@ -162,7 +176,7 @@ mod tests {
     fn devices_stay_below_dev() {
         for path in ["/etc/x", "/dev/../etc/x", "/dev/", "/dev//x"] {
             let list = format!(r#"[{{"path":"{path}","type":"c","major":1,"minor":3}}]"#);
-            assert!(content(&spec(&list)).is_err(), "{path}");
+            assert!(content(&spec(&list), false).is_err(), "{path}");
         }
     }
 }

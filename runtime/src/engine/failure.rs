@@ -1,10 +1,12 @@
 //! Why a child half gave up: 16 bytes on the wire, and the sentence that the parent makes of them.
 //!
 //! The record: magic (u32), step (u16), call (u16), index (u32), errno (i32), in the machine's order.
-//! Errno 0 is no failure: the seccomp call of a filter with a listener says its descriptor in the index.
+//! A child that waits for its parent writes as many bytes: another magic, what for (u32), a descriptor (u32), 0.
 //! Invariant: writing one allocates nothing; reading one trusts nothing.
 
-use crate::sys::Errno;
+use super::plan::{INTERPRETER, Moment, NO_INTERPRETER};
+use crate::error::{Error, ErrorKind};
+use crate::sys::{Errno, errno_name};
 
 /// The record of a child that did not reach execve; [`super::Plan::render`] gives it words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,78 @@ impl Failure {
         let [i0, i1, i2, i3] = self.index.to_ne_bytes();
         let [e0, e1, e2, e3] = self.errno.to_ne_bytes();
         [m0, m1, m2, m3, s0, s1, c0, c1, i0, i1, i2, i3, e0, e1, e2, e3]
+    }
+}
+
+impl Failure {
+    /// What the failure of an execve means to whoever asked for the program.
+    pub(super) fn program_kind(self) -> ErrorKind {
+        match Errno(self.errno) {
+            Errno::ENOENT | Errno::ENOTDIR => ErrorKind::CommandNotFound,
+            _ => ErrorKind::CommandNotExecutable,
+        }
+    }
+
+    /// A failure after [`super::Tie::UntilStart`]'s wait, told to who starts the program and has no plan.
+    pub fn render_start(self, program: &str) -> Error {
+        let cause = errno_name(self.errno);
+        match self.call {
+            Call::Execve => {
+                let error = Error::new(self.program_kind(), format!("execve({program:?}): {cause}"));
+                match self.index & INTERPRETER {
+                    0 => error,
+                    _ => error.hint(NO_INTERPRETER),
+                }
+            }
+            call => Error::failed(format!("{}: {cause}", call.name())),
+        }
+    }
+}
+
+/// What a child's wire says; an end without a word is a child that is complete, or killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// It waits for the parent.
+    Reached(Moment),
+    /// It waits for the seccomp agent, which is to get this descriptor of its.
+    Filtered(i32),
+    /// It gave up.
+    Failed(Failure),
+}
+
+/// The first word of the record of a child that waits.
+const PAUSED: u32 = 0x706f_6470;
+
+impl Word {
+    /// Reads the wire's bytes; `None` when they are not one whole record.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; Failure::SIZE] = bytes.try_into().ok()?;
+        let [m0, m1, m2, m3, k0, k1, k2, k3, n0, n1, n2, n3, rest @ ..] = *bytes;
+        if u32::from_ne_bytes([m0, m1, m2, m3]) != PAUSED {
+            return Failure::parse(bytes).map(Self::Failed);
+        }
+        let number = i32::from_ne_bytes([n0, n1, n2, n3]);
+        let word = match (u32::from_ne_bytes([k0, k1, k2, k3]), number) {
+            (0, 0) => Self::Reached(Moment::Born),
+            (1, 0) => Self::Reached(Moment::Mounted),
+            (2, 0..) => Self::Filtered(number),
+            _ => return None,
+        };
+        (rest == [0; 4]).then_some(word)
+    }
+
+    /// The record's bytes.
+    pub(super) fn to_bytes(self) -> [u8; Failure::SIZE] {
+        let (kind, number): (u32, i32) = match self {
+            Self::Reached(Moment::Born) => (0, 0),
+            Self::Reached(Moment::Mounted) => (1, 0),
+            Self::Filtered(number) => (2, number),
+            Self::Failed(failure) => return failure.to_bytes(),
+        };
+        let [m0, m1, m2, m3] = PAUSED.to_ne_bytes();
+        let [k0, k1, k2, k3] = kind.to_ne_bytes();
+        let [n0, n1, n2, n3] = number.to_ne_bytes();
+        [m0, m1, m2, m3, k0, k1, k2, k3, n0, n1, n2, n3, 0, 0, 0, 0]
     }
 }
 
@@ -90,6 +164,8 @@ macro_rules! calls {
 }
 
 calls! {
+    Accept = "accept4",
+    Access = "faccessat",
     Capset = "capset",
     Chdir = "fchdir",
     Chown = "fchownat",
@@ -138,6 +214,16 @@ mod tests {
     fn a_record_survives_the_wire() {
         let failure = Failure { step: 7, call: Call::MoveMount, index: 3, errno: 1 };
         assert_eq!(Failure::parse(&failure.to_bytes()), Some(failure));
+    }
+
+    #[test]
+    fn a_pause_survives_the_wire() {
+        for moment in [Moment::Born, Moment::Mounted] {
+            assert_eq!(Word::parse(&Word::paused(moment)), Some(Word::Reached(moment)));
+        }
+        let failure = Failure { step: 7, call: Call::Write, index: 3, errno: 1 };
+        assert_eq!(Word::parse(&failure.to_bytes()), Some(Word::Failed(failure)));
+        assert_eq!(Word::parse(&[0; 16]), None);
     }
 
     #[test]

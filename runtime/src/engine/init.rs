@@ -9,8 +9,8 @@ mod reap;
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 
-use super::failure::{Call, During as _, Failure, Fault};
-use super::plan::{INTERPRETER, Plan, Step};
+use super::failure::{Call, During as _, Failure, Fault, Word};
+use super::plan::{INTERPRETER, Moment, Plan, Step};
 use super::seccomp::Filter;
 use crate::sys::exec::Strings;
 use crate::sys::fs::Want;
@@ -31,6 +31,8 @@ struct State<'a> {
     null: Option<OwnedFd>,
     /// The empty directory that masks directories.
     empty: Option<OwnedFd>,
+    /// Where [`Step::AwaitStart`] waits.
+    listener: Option<BorrowedFd<'static>>,
 }
 
 impl State<'_> {
@@ -46,12 +48,11 @@ impl State<'_> {
 
 /// Runs the child half of `plan`; returns the exit code of a child that failed.
 pub(super) fn run(plan: &Plan, wire: BorrowedFd<'_>, keep: &[RawFd]) -> i32 {
-    let mut state = State { wire, keep, root: None, proc: None, null: None, empty: None };
+    let mut state = State { wire, keep, root: None, proc: None, null: None, empty: None, listener: None };
     exec::umask(0); // modes are what the plan says; the process's own mask is a step
     for (number, step) in plan.steps.iter().enumerate() {
-        let number = u16::try_from(number).unwrap_or(u16::MAX);
-        if let Err(fault) = walk(number, step, &mut state) {
-            let step = number;
+        if let Err(fault) = walk(step, &mut state) {
+            let step = u16::try_from(number).unwrap_or(u16::MAX);
             let failure = Failure { step, call: fault.call, index: fault.index, errno: fault.errno.0 };
             // A parent that is gone will not read it; either way the child ends.
             let _ = fs::write_whole(state.wire, &failure.to_bytes());
@@ -61,18 +62,21 @@ pub(super) fn run(plan: &Plan, wire: BorrowedFd<'_>, keep: &[RawFd]) -> i32 {
     0
 }
 
-fn walk(number: u16, step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
+fn walk(step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
     match step {
         Step::CloseOthers => close_others(state.keep).during(Call::CloseRange),
         Step::DieWithParent => die_with_parent(state),
+        Step::Outlive => creds::outlive_parent().during(Call::Prctl),
+        Step::Pause(moment) => ask(Word::Reached(*moment), state),
         Step::JoinCgroup(tasks) => join_cgroup(tasks),
         Step::UnshareCgroup => ns::unshare(Namespaces::CGROUP).during(Call::Unshare),
         Step::JoinNamespace { fd, kind, .. } => ns::setns(fd.as_fd(), *kind).during(Call::Setns),
-        Step::JoinContainer(pidfd) => join_container(pidfd.as_fd(), state),
+        Step::JoinContainer { init, user } => join_container(init.as_fd(), *user, state),
         Step::NewKeyring => new_keyring(),
         Step::NewSession => exec::setsid().during(Call::Setsid),
         Step::MakeRootSlave => mount::make_root_slave().during(Call::Mount),
-        Step::PivotRoot(tree) => mounts::pivot(tree.as_fd(), state),
+        Step::AttachRoot { tree, at } => mounts::attach_root(tree.as_fd(), at.as_deref(), state),
+        Step::PivotRoot => mounts::pivot(state),
         Step::PivotEmptyRoot => mounts::pivot_empty(state),
         Step::Mount(mount) => mounts::mount(mount, state),
         Step::PrivateProc => mounts::private_proc(state),
@@ -90,9 +94,10 @@ fn walk(number: u16, step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
         Step::ReadonlyPath(path) => mounts::make_readonly(path, state),
         Step::MaskedPath(path) => mounts::mask(path, state),
         Step::MakeDirectory(target) => mounts::find_or_make(target, false, state).map(drop),
+        Step::RootPropagation(propagation, depth) => mounts::root_propagation(*propagation, *depth, state),
         Step::ReadonlyRoot => mounts::readonly_root(state),
         Step::WorkingDirectory(target) => change_directory(target, state),
-        Step::Seccomp(filter) => install_filter(filter, number, state),
+        Step::Seccomp(filter) => install_filter(filter, state),
         other => walk_process(other, state),
     }
 }
@@ -130,7 +135,11 @@ fn walk_process(step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
             Ok(())
         }
         Step::ResetSignals => exec::reset_signals().during(Call::Sigaction),
-        Step::CloseDescriptors => close_descriptors(state),
+        Step::FindProgram { paths, .. } => find_program(paths),
+        Step::CloseDescriptors { preserve, listener } => {
+            close_descriptors(preserve, listener.as_ref().map(OwnedFd::as_fd), state)
+        }
+        Step::AwaitStart => await_start(state),
         Step::Execve { paths, argv, envp } => execve(paths, argv, envp),
         Step::Reap => reap::run(state),
         _ => Ok(()),
@@ -163,8 +172,10 @@ fn join_cgroup(tasks: &[OwnedFd]) -> Result<(), Fault> {
     Ok(())
 }
 
-fn join_container(pidfd: BorrowedFd<'_>, state: &mut State<'_>) -> Result<(), Fault> {
+fn join_container(pidfd: BorrowedFd<'_>, user: bool, state: &mut State<'_>) -> Result<(), Fault> {
     let rest = Namespaces::IPC.with(Namespaces::UTS).with(Namespaces::NET).with(Namespaces::CGROUP);
+    // Its own user namespace is one that nobody can join.
+    let rest = if user { rest.with(Namespaces::USER) } else { rest };
     ns::setns(pidfd, rest).during(Call::Setns)?;
     // The root is the container's since birth: see `Visit::Container`.
     state.root = Some(fs::open_host_directory(c"/").during(Call::Openat)?);
@@ -200,31 +211,79 @@ fn change_directory(target: &super::plan::Target, state: &State<'_>) -> Result<(
     fs::check_cwd_reachable().during(Call::Getcwd)
 }
 
-/// The number of the wire from [`Step::CloseDescriptors`] on.
-const WIRE: RawFd = 3;
+/// The first descriptor that is not a standard stream.
+const FIRST: RawFd = 3;
 
-fn close_descriptors(state: &mut State<'_>) -> Result<(), Fault> {
+fn close_descriptors(
+    preserve: &[OwnedFd],
+    listener: Option<BorrowedFd<'_>>,
+    state: &mut State<'_>,
+) -> Result<(), Fault> {
     // Their numbers are about to be closed or taken: nobody may close them a second time.
     for kept in [state.root.take(), state.proc.take(), state.null.take(), state.empty.take()] {
         std::mem::forget(kept);
     }
-    if state.wire.as_raw_fd() != WIRE {
-        state.wire = fs::move_to(state.wire, WIRE).during(Call::Dup)?;
+    // The plan holds those to preserve above the places that are filled here.
+    let mut next = FIRST + RawFd::try_from(preserve.len()).unwrap_or(0);
+    if state.wire.as_raw_fd() != next {
+        state.wire = fs::move_to(state.wire, next).during(Call::Dup)?;
     }
-    fs::close_from(WIRE + 1).during(Call::CloseRange)
+    if let Some(listener) = listener {
+        next += 1;
+        state.listener = Some(fs::move_to(listener, next).during(Call::Dup)?);
+    }
+    for (number, fd) in (FIRST..).zip(preserve) {
+        fs::install_at(fd.as_fd(), number).during(Call::Dup)?;
+    }
+    fs::close_from(next + 1).during(Call::CloseRange)
 }
 
-/// From here on the filter decides about our own calls too. Where it asks an agent, the parent hands
-/// over the descriptor, whose number it is told as the record of step `number`.
-fn install_filter(filter: &Filter, number: u16, state: &State<'_>) -> Result<(), Fault> {
+/// Says what it waits for and waits; a parent that goes away ends the child.
+fn ask(word: Word, state: &State<'_>) -> Result<(), Fault> {
+    fs::write_whole(state.wire, &word.to_bytes()).during(Call::Write)?;
+    match exec::wait_for_byte(state.wire).during(Call::Read)? {
+        true => Ok(()),
+        false => Err(Errno::ESRCH).during(Call::Read),
+    }
+}
+
+/// Ends the wire, which tells the parent that all is made, and waits for a connection that says a byte;
+/// one that says none was a look, or was given up.
+fn await_start(state: &mut State<'_>) -> Result<(), Fault> {
+    let Some(listener) = state.listener else { return Ok(()) };
+    let number = state.wire.as_raw_fd();
+    fs::close_range(number, number).during(Call::CloseRange)?;
+    loop {
+        let connection = exec::wait_for_connection(listener).during(Call::Accept)?;
+        if exec::wait_for_byte(connection.as_fd()).during(Call::Read)? {
+            state.wire = fs::keep_until_exec(connection);
+            return Ok(());
+        }
+    }
+}
+
+/// Looks at each path as [`execve`] would.
+fn find_program(paths: &[std::ffi::CString]) -> Result<(), Fault> {
+    let mut worst = Errno::ENOENT;
+    for path in paths {
+        match exec::check_program(path) {
+            Ok(()) => return Ok(()),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+            Err(errno) => worst = errno,
+        }
+    }
+    Err(worst).during(Call::Access)
+}
+
+/// From here on the filter decides about our own calls too. Where it asks an agent, the parent hands over the
+/// descriptor.
+fn install_filter(filter: &Filter, state: &State<'_>) -> Result<(), Fault> {
     let installed = seccomp::install(&filter.program, filter.flags).during(Call::Seccomp)?;
     let Some(listener) = installed else { return Ok(()) };
-    let index = listener.as_raw_fd().cast_unsigned();
-    let said = Failure { step: number, call: Call::Seccomp, index, errno: 0 };
+    let number = listener.as_raw_fd();
     // It is closed by execve: close itself may be one of the calls that the agent is asked about.
     std::mem::forget(listener);
-    fs::write_whole(state.wire, &said.to_bytes()).during(Call::Write)?;
-    exec::wait_for_answer(state.wire).during(Call::Read)
+    ask(Word::Filtered(number), state)
 }
 
 /// Tries each path as execvp does: a missing one leads to the next, a forbidden one is remembered.

@@ -28,10 +28,15 @@ use oci_spec::runtime::{LinuxSeccomp, Process, Spec, State};
 use crate::cgroup::Cgroup;
 pub use compile::{compile, compile_exec, compile_pod_init};
 pub use devices::host_devices;
-pub use failure::Failure;
-pub use plan::Plan;
+pub use failure::{Failure, Word};
+pub use options::words as mount_options;
+pub use plan::{Moment, Plan};
+pub use process::{all_capabilities, all_known_capabilities};
 pub use seccomp::check as check_seccomp;
 pub use spawn::Child;
+
+/// The kinds of namespace that a spec may name.
+pub const NAMESPACES: [&str; 7] = ["cgroup", "ipc", "mount", "network", "pid", "user", "uts"];
 
 /// The child's ends of its standard streams. With `process.terminal` all three are the pty's peer.
 #[derive(Debug)]
@@ -83,6 +88,27 @@ pub struct Inputs<'a> {
     /// What a seccomp agent is told of the container, with the status `creating` and no pid; without
     /// it a filter that asks one is refused.
     pub state: Option<&'a State>,
+    /// How long it is bound to the caller's life.
+    pub tie: Tie<'a>,
+    /// Whether it pauses at [`Moment::Mounted`].
+    pub pause: bool,
+    /// Descriptors to give on, the first as number 3.
+    pub preserve: &'a [BorrowedFd<'a>],
+    /// Whether it gets a session keyring of its own; else it has the caller's.
+    pub keyring: bool,
+}
+
+/// How long a child is bound to the life of the process that clones it: when that one ends before, the
+/// kernel ends the child.
+#[derive(Debug, Clone, Copy)]
+pub enum Tie<'a> {
+    /// As long as it runs: its parent is its supervisor.
+    Always,
+    /// Until its execve.
+    UntilExec,
+    /// Until all is made but its execve; then it waits at this listening socket. A connection that says
+    /// one byte starts the program; it is the wire from then on.
+    UntilStart(BorrowedFd<'a>),
 }
 
 /// All that [`compile_exec`] needs.
@@ -90,8 +116,12 @@ pub struct Inputs<'a> {
 pub struct ExecInputs<'a> {
     /// What to run.
     pub process: &'a Process,
+    /// The program, where it is another than the first of `process.args`.
+    pub program: Option<&'a str>,
     /// The pidfd of the container's init, whose namespaces are joined.
     pub init: BorrowedFd<'a>,
+    /// Whether the container has a user namespace of its own.
+    pub user_namespace: bool,
     /// The container's cgroup.
     pub cgroup: &'a Cgroup,
     /// The standard streams.
@@ -102,4 +132,8 @@ pub struct ExecInputs<'a> {
     pub programs: Option<&'a Path>,
     /// As in [`Inputs`], but of the running container.
     pub state: Option<&'a State>,
+    /// How long it is bound to the caller's life.
+    pub tie: Tie<'a>,
+    /// Descriptors to give on, the first as number 3.
+    pub preserve: &'a [BorrowedFd<'a>],
 }

@@ -82,10 +82,8 @@ pub(super) fn root(rootfs: Rootfs<'_>, spec: &Spec) -> Result<OwnedFd> {
             fs::dup_above(fd, 3).map_err(|errno| errno.during("fcntl(F_DUPFD_CLOEXEC)"))?
         }
         Rootfs::Spec => {
-            let Some(path) = spec.root().as_ref().and_then(|root| root.path().to_str()) else {
-                return Err(usage("root.path: there is none, or it is not UTF-8".into()));
-            };
-            clone_path("root.path", path, Depth::Recursive)?
+            let path = root_path(spec)?;
+            clone_path("root.path", path.to_str().unwrap_or_default(), Depth::Recursive)?
         }
     };
     if !fs::is_directory(tree.as_fd()).map_err(|errno| errno.during("fstat(root)"))? {
@@ -95,27 +93,44 @@ pub(super) fn root(rootfs: Rootfs<'_>, spec: &Spec) -> Result<OwnedFd> {
     Ok(tree)
 }
 
+/// The path of `root.path` on the host, for what runs before the host's tree is gone.
+pub(super) fn root_path(spec: &Spec) -> Result<CString> {
+    match spec.root().as_ref().and_then(|root| root.path().to_str()) {
+        Some(path) => c_string("root.path", path),
+        None => Err(usage("root.path: there is none, or it is not UTF-8".into())),
+    }
+}
+
 /// All mounts of a container, in the order in which they are made.
 pub(super) fn all(
     spec: &Spec,
     attached: &[Attached<'_>],
     cgroup: &Cgroup,
     console: Option<BorrowedFd<'_>>,
+    user: bool,
+    warnings: &mut Vec<String>,
 ) -> Result<Vec<Mount>> {
     let listed = spec.mounts().as_deref().unwrap_or_default();
     let mut mounts = Vec::new();
-    let mut devices = Some(devices::content(spec)?);
+    let mut devices = Some(devices::content(spec, user)?);
     let has_dev = listed.iter().any(|mount| mount.destination().to_str().is_some_and(|path| path == "/dev"));
     if !has_dev {
         // The image's own /dev is never written to: links in it have led elsewhere (CVE-2026-41579).
-        mounts.push(new("/dev", "tmpfs", &default_dev()?, devices.take().unwrap_or_default())?);
+        mounts.push(new("/dev", "tmpfs", "tmpfs", &default_dev()?, devices.take().unwrap_or_default())?);
+        if user {
+            mounts.extend(device_binds(spec)?);
+        }
     }
     for mount in listed {
         let Some(destination) = mount.destination().to_str() else {
             return Err(usage(format!("mount {:?}: not UTF-8", mount.destination())));
         };
         check(mount, destination)?;
-        let options = options::parse(destination, mount.options().as_deref().unwrap_or_default())?;
+        let mut options = options::parse(destination, mount.options().as_deref().unwrap_or_default())?;
+        if let Some(bind) = options.take_data_of_bind() {
+            warnings
+                .push(format!("mount {destination}: a bind mount has no options like `{bind}`: left out"));
+        }
         let held =
             attached.iter().find(|held| parts("", held.destination).ok() == parts("", destination).ok());
         let kind = mount.typ().as_deref().unwrap_or("bind");
@@ -128,9 +143,14 @@ pub(super) fn all(
                 mounts.extend(cgroups(destination, cgroup, &options)?);
             }
             None => {
+                let source = mount.source().as_ref().and_then(|source| source.to_str()).unwrap_or(kind);
                 let content =
                     if destination == "/dev" { devices.take().unwrap_or_default() } else { Vec::new() };
-                mounts.push(new(destination, kind, &options, content)?);
+                let nodes = user && !content.is_empty();
+                mounts.push(new(destination, kind, source, &options, content)?);
+                if nodes {
+                    mounts.extend(device_binds(spec)?);
+                }
             }
         }
     }
@@ -147,6 +167,12 @@ pub(super) fn all(
         mounts.push(self::console(tty)?);
     }
     Ok(mounts)
+}
+
+/// The host's devices in the places of nodes that cannot be made.
+fn device_binds(spec: &Spec) -> Result<Vec<Mount>> {
+    let bound = |path: String| tree(&path, &path, clone_path("linux.devices", &path, Depth::One)?);
+    devices::binds(spec).into_iter().map(bound).collect()
 }
 
 fn default_dev() -> Result<Options> {
@@ -252,17 +278,18 @@ fn dress(
 }
 
 /// A file system that the child makes.
-fn new(destination: &str, kind: &str, options: &Options, content: Vec<Content>) -> Result<Mount> {
-    if let Some((propagation, _)) = options.propagation
-        && propagation != Propagation::Private
-    {
-        return Err(usage(format!("mount {destination}: a new file system has no peers to share with")));
-    }
+fn new(
+    destination: &str,
+    kind: &str,
+    source: &str,
+    options: &Options,
+    content: Vec<Content>,
+) -> Result<Mount> {
     let parameter = |(key, value): &(String, Option<String>)| -> Result<(CString, Option<CString>)> {
         let value = value.as_ref().map(|value| c_string("mounts", value)).transpose()?;
         Ok((c_string("mounts", key)?, value))
     };
-    let mut parameters = vec![(c"source".to_owned(), Some(c_string("mounts", kind)?))];
+    let mut parameters = vec![(c"source".to_owned(), Some(c_string("mounts", source)?))];
     for pair in &options.data {
         parameters.push(parameter(pair)?);
     }
@@ -273,6 +300,11 @@ fn new(destination: &str, kind: &str, options: &Options, content: Vec<Content>) 
             kind: c_string("mounts", kind)?,
             parameters,
             attributes: Attributes { set, clear: 0 },
+            // It has no master, so that a slave is a private one.
+            propagation: options
+                .propagation
+                .map(|(propagation, _)| propagation)
+                .filter(|propagation| ![Propagation::Private, Propagation::Slave].contains(propagation)),
             content,
         }),
         target: target("mounts", destination, true)?,
@@ -298,7 +330,7 @@ fn cgroups(destination: &str, cgroup: &Cgroup, options: &Options) -> Result<Vec<
     }
     let mut over = Options { attributes: options.attributes, ..Options::default() };
     over.data.push(("mode".to_owned(), Some("755".to_owned())));
-    mounts.insert(0, new(destination, "tmpfs", &over, content)?);
+    mounts.insert(0, new(destination, "tmpfs", "tmpfs", &over, content)?);
     Ok(mounts)
 }
 

@@ -21,6 +21,22 @@ pub(super) struct Options {
     pub(super) data: Vec<(String, Option<String>)>,
 }
 
+impl Options {
+    /// Takes what a bind mount can do nothing with: the file system is there already. Gives the words; mount(8)
+    /// leaves them out too, and generators of configs add them to every mount.
+    pub(super) fn take_data_of_bind(&mut self) -> Option<String> {
+        if self.bind.is_none() || self.data.is_empty() {
+            return None;
+        }
+        let word = |(key, value): (String, Option<String>)| match value {
+            Some(value) => format!("{key}={value}"),
+            None => key,
+        };
+        let words: Vec<String> = std::mem::take(&mut self.data).into_iter().map(word).collect();
+        Some(words.join(","))
+    }
+}
+
 /// (word, bits to set, bits to clear)
 const ATTRIBUTES: [(&str, u64, u64); 17] = [
     ("ro", Attributes::RDONLY, 0),
@@ -59,6 +75,27 @@ const DEFAULTS: [&str; 9] =
 
 const NOT_YET: [&str; 5] = ["idmap", "ridmap", "tmpcopyup", "mand", "iversion"];
 
+/// The propagation that a word names.
+pub(super) fn propagation(word: &str) -> Option<(Propagation, Depth)> {
+    PROPAGATIONS
+        .iter()
+        .find(|(known, ..)| *known == word)
+        .map(|(_, propagation, depth)| (*propagation, *depth))
+}
+
+/// Every word that is understood, in the order of the alphabet.
+pub fn words() -> Vec<String> {
+    let plain = ATTRIBUTES.iter().map(|(word, ..)| (*word).to_owned());
+    let recursive = ATTRIBUTES.iter().map(|(word, ..)| format!("r{word}"));
+    let propagation = PROPAGATIONS.iter().map(|(word, ..)| (*word).to_owned());
+    let defaults = DEFAULTS.iter().map(|word| (*word).to_owned());
+    let binds = ["bind", "rbind"].map(str::to_owned);
+    let mut all: Vec<String> =
+        plain.chain(recursive).chain(propagation).chain(defaults).chain(binds).collect();
+    all.sort();
+    all
+}
+
 /// Sorts a mount's options.
 pub(super) fn parse(destination: &str, words: &[String]) -> Result<Options> {
     let mut options = Options::default();
@@ -87,12 +124,6 @@ pub(super) fn parse(destination: &str, words: &[String]) -> Result<Options> {
                 }),
             }
         }
-    }
-    if let (Some(_), Some((key, _))) = (options.bind, options.data.first()) {
-        return Err(Error::new(
-            ErrorKind::Usage,
-            format!("mount {destination}: a bind mount has no option `{key}`"),
-        ));
     }
     Ok(options)
 }
@@ -146,10 +177,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_done_or_makes_no_sense_is_refused() {
-        for words in [["idmap"].as_slice(), &["bind", "size=1"]] {
-            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-            assert!(parse("/x", &words).is_err(), "{words:?}");
-        }
+    fn what_is_not_done_is_refused() {
+        assert!(parse("/x", &["idmap".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn a_bind_has_no_data() {
+        let mut bind = options("bind,ro,size=1k,newinstance");
+        assert_eq!(bind.take_data_of_bind().as_deref(), Some("size=1k,newinstance"));
+        assert_eq!((bind.data.len(), bind.attributes.set), (0, Attributes::RDONLY));
+        assert_eq!(bind.take_data_of_bind(), None);
+        assert_eq!(options("size=1k").take_data_of_bind(), None);
     }
 }

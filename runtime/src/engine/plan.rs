@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind};
 use crate::sys::creds::CapabilitySets;
 use crate::sys::exec::{Rlimit, Strings};
 use crate::sys::fs::Node;
-use crate::sys::mount::Attributes;
+use crate::sys::mount::{Attributes, Depth, Propagation};
 use crate::sys::ns::Namespaces;
 use crate::sys::{Errno, errno_name};
 
@@ -25,6 +25,19 @@ pub struct Plan {
     pub(super) warnings: Vec<String>,
     /// The agent of the seccomp filter, where it asks one.
     pub(super) listener: Option<Listener>,
+    /// Who it is outside of the user namespace that it is born in.
+    pub(super) identity: Option<Identity>,
+}
+
+/// What only somebody outside of a user namespace can write about a process in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Identity {
+    /// The lines of `uid_map`, as user_namespaces(7) has them.
+    pub(super) uid_map: String,
+    /// The lines of `gid_map`.
+    pub(super) gid_map: String,
+    /// oom_score_adj, which belongs to the host's root there.
+    pub(super) oom_score: Option<CString>,
 }
 
 /// How the child is born.
@@ -55,6 +68,10 @@ pub(super) enum Step {
     CloseOthers,
     /// SIGKILL when the parent dies, and a look whether it has by now; no ptrace by the unprivileged.
     DieWithParent,
+    /// Outlive the parent from here on.
+    Outlive,
+    /// Say that this point is reached, and wait for the parent's word.
+    Pause(Moment),
     /// Write `0` into these `tasks` files.
     JoinCgroup(Vec<OwnedFd>),
     /// The cgroup namespace, rooted where the process now is.
@@ -62,15 +79,17 @@ pub(super) enum Step {
     /// Join a namespace by descriptor.
     JoinNamespace { fd: OwnedFd, kind: Namespaces, text: String },
     /// Join the other namespaces of a container, by the pidfd of its init; its root is the root.
-    JoinContainer(OwnedFd),
+    JoinContainer { init: OwnedFd, user: bool },
     /// A session keyring of its own.
     NewKeyring,
     /// A session of its own.
     NewSession,
     /// Take mounts from the host's namespace, give none back.
     MakeRootSlave,
-    /// Make a detached mount the root, and take the host's tree away.
-    PivotRoot(OwnedFd),
+    /// Put a detached mount where the root will be: over the host's root, or at a path of the host's.
+    AttachRoot { tree: OwnedFd, at: Option<CString> },
+    /// Make what was attached the root, and take the host's tree away.
+    PivotRoot,
     /// Make an empty, read-only root.
     PivotEmptyRoot,
     /// Attach a mount inside the root.
@@ -93,6 +112,8 @@ pub(super) enum Step {
     MaskedPath(CString),
     /// Make the working directory where it is missing.
     MakeDirectory(Target),
+    /// How mounts travel to and from the root mount.
+    RootPropagation(Propagation, Depth),
     /// Make the root mount read-only.
     ReadonlyRoot,
     /// The standard streams; those with `true` are given to the user.
@@ -123,12 +144,27 @@ pub(super) enum Step {
     Umask(u32),
     /// Default actions and an empty mask.
     ResetSignals,
-    /// Close everything but the standard streams.
-    CloseDescriptors,
+    /// See whether one of `paths` can be executed.
+    FindProgram { paths: Vec<CString>, name: String },
+    /// The set-up is complete: say so by closing the wire, and wait at a listening socket for whoever
+    /// starts the program; the connection is the wire from then on.
+    AwaitStart,
+    /// Close everything but the standard streams, those to `preserve` (the first becomes number 3, the
+    /// others follow) and, until execve, the `listener` of the next step.
+    CloseDescriptors { preserve: Vec<OwnedFd>, listener: Option<OwnedFd> },
     /// Become the program: the first of `paths` that can be executed.
     Execve { paths: Vec<CString>, argv: Strings, envp: Strings },
     /// Be the init of a shared pid namespace: reap until SIGTERM.
     Reap,
+}
+
+/// Where a child waits for its parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// It is born in a user namespace without mappings: see [`Plan::give_identity`].
+    Born,
+    /// All namespaces and mounts are made, and the host's tree is still in sight.
+    Mounted,
 }
 
 /// A mount for [`Step::Mount`].
@@ -174,6 +210,8 @@ pub(super) struct NewMount {
     pub(super) kind: CString,
     pub(super) parameters: Vec<(CString, Option<CString>)>,
     pub(super) attributes: Attributes,
+    /// How mounts below it travel; absent: they keep to themselves.
+    pub(super) propagation: Option<Propagation>,
     /// What is made in it before anybody can see it.
     pub(super) content: Vec<Content>,
 }
@@ -207,11 +245,16 @@ impl Step {
             Self::JoinCgroup(tasks) => ("join cgroup", format!("{} v1 hierarchies", tasks.len())),
             Self::UnshareCgroup => ("cgroup namespace", none()),
             Self::JoinNamespace { text, .. } => ("join namespace", text.clone()),
-            Self::JoinContainer(_) => ("join container", none()),
+            Self::JoinContainer { .. } => ("join container", none()),
             Self::NewKeyring => ("keyring", none()),
             Self::NewSession => ("session", none()),
             Self::MakeRootSlave => ("slave mounts", none()),
-            Self::PivotRoot(_) => ("root", none()),
+            Self::Outlive => ("outlive the parent", none()),
+            Self::Pause(moment) => ("pause", format!("{moment:?}").to_lowercase()),
+            Self::AttachRoot { at, .. } => {
+                ("attach root", at.as_ref().map(|at| format!("{at:?}")).unwrap_or_default())
+            }
+            Self::PivotRoot => ("root", none()),
             Self::PivotEmptyRoot => ("empty root", none()),
             Self::Mount(mount) => ("mount", format!("{:?} -> {:?}", mount.text, mount.target.path)),
             Self::PrivateProc => ("private proc", none()),
@@ -223,6 +266,9 @@ impl Step {
             Self::ReadonlyPath(path) => ("read-only path", format!("{path:?}")),
             Self::MaskedPath(path) => ("masked path", format!("{path:?}")),
             Self::MakeDirectory(target) => ("make directory", format!("{:?}", target.path)),
+            Self::RootPropagation(propagation, _) => {
+                ("root propagation", format!("{propagation:?}").to_lowercase())
+            }
             Self::ReadonlyRoot => ("read-only root", none()),
             Self::Stdio { .. } => ("stdio", none()),
             Self::ControllingTerminal => ("controlling terminal", none()),
@@ -238,7 +284,12 @@ impl Step {
             Self::Seccomp(filter) => ("seccomp", format!("{} instructions", filter.program.len())),
             Self::Umask(mask) => ("umask", format!("{mask:04o}")),
             Self::ResetSignals => ("signals", none()),
-            Self::CloseDescriptors => ("close descriptors", none()),
+            Self::FindProgram { name, .. } => ("find program", format!("{name:?}")),
+            Self::AwaitStart => ("await start", none()),
+            Self::CloseDescriptors { preserve, .. } if preserve.is_empty() => ("close descriptors", none()),
+            Self::CloseDescriptors { preserve, .. } => {
+                ("close descriptors", format!("from {}", preserve.len() + 3))
+            }
             Self::Execve { argv, .. } => {
                 ("execve", argv.as_slice().first().map(|name| format!("{name:?}")).unwrap_or_default())
             }
@@ -250,9 +301,12 @@ impl Step {
     fn descriptors(&self) -> Vec<RawFd> {
         match self {
             Self::JoinCgroup(tasks) => tasks.iter().map(|fd| fd.as_raw_fd()).collect(),
-            Self::JoinNamespace { fd, .. } | Self::JoinContainer(fd) | Self::PivotRoot(fd) => {
-                vec![fd.as_raw_fd()]
+            Self::CloseDescriptors { preserve, listener } => {
+                preserve.iter().chain(listener).map(|fd| fd.as_raw_fd()).collect()
             }
+            Self::JoinNamespace { fd, .. }
+            | Self::JoinContainer { init: fd, .. }
+            | Self::AttachRoot { tree: fd, .. } => vec![fd.as_raw_fd()],
             Self::Mount(Mount { source: Source::Tree(tree), .. }) => vec![tree.as_raw_fd()],
             Self::Stdio { fds, .. } => fds.iter().map(|fd| fd.as_raw_fd()).collect(),
             _ => Vec::new(),
@@ -299,7 +353,7 @@ impl Plan {
         let cause = errno_name(failure.errno);
         let call = failure.call.name();
         let message = match step {
-            Step::Execve { .. } => format!("{call}({object}): {cause}"),
+            Step::Execve { .. } | Step::FindProgram { .. } => format!("{call}({object}): {cause}"),
             _ => {
                 let same = |step: &&Step| step.label().0 == name;
                 let count = self.steps.iter().filter(same).count();
@@ -308,9 +362,8 @@ impl Plan {
                 format!("{which}: {call}({object}): {cause}")
             }
         };
-        let kind = match (step, Errno(failure.errno)) {
-            (Step::Execve { .. }, Errno::ENOENT | Errno::ENOTDIR) => ErrorKind::CommandNotFound,
-            (Step::Execve { .. }, _) => ErrorKind::CommandNotExecutable,
+        let kind = match step {
+            Step::Execve { .. } | Step::FindProgram { .. } => failure.program_kind(),
             _ => ErrorKind::Failed,
         };
         let error = Error::new(kind, message);
@@ -324,24 +377,30 @@ impl Plan {
 /// Set in a failure's index when a program is there and its interpreter is not.
 pub(super) const INTERPRETER: u32 = 1 << 31;
 
+/// What a reader is told then.
+pub(super) const NO_INTERPRETER: &str = "the file is there; what is missing is its interpreter: the one its `#!` line names, or the dynamic loader it was linked for";
+
 fn hint(step: &Step, failure: Failure) -> Option<String> {
     let hint = match (step, failure.call, Errno(failure.errno)) {
         (Step::Execve { .. }, _, Errno::ENOENT) if failure.index & INTERPRETER != 0 => {
-            "the file is there; what is missing is its interpreter: the one its `#!` line names, or the dynamic loader it was linked for".to_owned()
+            NO_INTERPRETER.to_owned()
         }
-        (Step::Execve { paths, .. }, _, Errno::ENOENT | Errno::ENOTDIR) => match paths.as_slice() {
-            [] => "the command has no `/` and PATH names no directory to look for it".to_owned(),
-            [one] => format!("there is no {one:?} in the container's file system"),
-            _ => "none of the directories in the container's PATH holds it".to_owned(),
-        },
+        (Step::Execve { paths, .. } | Step::FindProgram { paths, .. }, _, Errno::ENOENT | Errno::ENOTDIR) => {
+            match paths.as_slice() {
+                [] => "the command has no `/` and PATH names no directory to look for it".to_owned(),
+                [one] => format!("there is no {one:?} in the container's file system"),
+                _ => "none of the directories in the container's PATH holds it".to_owned(),
+            }
+        }
         (Step::Execve { .. }, _, Errno::ENOEXEC) => {
             "it is neither a binary for this machine nor a script with a `#!` line".to_owned()
         }
-        (Step::Execve { .. }, _, Errno::EACCES) => {
+        (Step::Execve { .. } | Step::FindProgram { .. }, _, Errno::EACCES) => {
             "it is no executable file, or the container's user may not execute it".to_owned()
         }
         (Step::Mount(_), Call::Openat, Errno::ELOOP) => {
-            "the destination leads over a symbolic link, where the image must have a real directory".to_owned()
+            "the destination leads over a symbolic link, where the image must have a real directory"
+                .to_owned()
         }
         (Step::Mount(_), Call::Procfs, _) => {
             "nothing may be mounted over parts of /proc but the files that lxcfs provides".to_owned()
@@ -350,10 +409,17 @@ fn hint(step: &Step, failure: Failure) -> Option<String> {
             "the path leads over a symbolic link, which could hide what it covers".to_owned()
         }
         (Step::Mount(mount), Call::Mkdirat | Call::Openat, Errno::EROFS) => {
-            format!("the mount point {:?} is missing and its file system is read-only: make it in the image", mount.target.path)
+            format!(
+                "the mount point {:?} is missing and its file system is read-only: make it in the image",
+                mount.target.path
+            )
         }
-        (Step::WorkingDirectory(_), Call::Getcwd, _) => "the working directory is outside of the container".to_owned(),
-        (Step::Sysctl { .. }, Call::Openat, Errno::ENOENT) => "this kernel has no such setting, or not in a namespace".to_owned(),
+        (Step::WorkingDirectory(_), Call::Getcwd, _) => {
+            "the working directory is outside of the container".to_owned()
+        }
+        (Step::Sysctl { .. }, Call::Openat, Errno::ENOENT) => {
+            "this kernel has no such setting, or not in a namespace".to_owned()
+        }
         (Step::ReadonlyRoot, _, Errno::EBUSY) => "a file in the root is open for writing".to_owned(),
         (Step::Seccomp(_), Call::Seccomp, Errno::EINVAL) => {
             "the kernel has no seccomp filters, or not this one's flags".to_owned()
@@ -364,7 +430,7 @@ fn hint(step: &Step, failure: Failure) -> Option<String> {
         (Step::Capabilities { ambient: None, .. }, _, _) => {
             "without no_new_privs the filter comes before the last capset, which the seccomp profile must allow".to_owned()
         }
-        (Step::JoinContainer(_), _, Errno::ESRCH) => "the container is not running".to_owned(),
+        (Step::JoinContainer { .. }, _, Errno::ESRCH) => "the container is not running".to_owned(),
         _ => return None,
     };
     Some(hint)

@@ -5,14 +5,15 @@
 
 use std::collections::HashSet;
 use std::ffi::CString;
+use std::os::fd::BorrowedFd;
 use std::str::FromStr as _;
 
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 
-use super::Stdio;
 use super::mounts::target;
 use super::plan::Step;
 use super::seccomp::Filter;
+use super::{Stdio, Tie};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::creds::{self, CapabilitySets};
 use crate::sys::exec::{self, Rlimit, Strings};
@@ -52,11 +53,20 @@ fn id(what: &str, id: u32) -> Result<u32> {
     if id <= i32::MAX.cast_unsigned() { Ok(id) } else { Err(usage(format!("{what}: {id} is out of range"))) }
 }
 
-/// The steps from the standard streams to execve.
+/// How a child's preparations end.
+#[derive(Debug)]
+pub(super) struct End<'a> {
+    pub(super) tie: Tie<'a>,
+    pub(super) preserve: &'a [BorrowedFd<'a>],
+    pub(super) filter: Option<Filter>,
+}
+
+/// The steps from the standard streams to execve of `program`, or of the first argument.
 pub(super) fn steps(
     process: &Process,
+    program: Option<&str>,
     stdio: Stdio,
-    filter: Option<Filter>,
+    end: End<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Step>> {
     let user = process.user();
@@ -80,42 +90,86 @@ pub(super) fn steps(
     }
     steps.push(Step::Umask(user.umask().unwrap_or(0o022)));
     steps.push(Step::ResetSignals);
-    steps.push(Step::CloseDescriptors);
+    let End { tie, preserve, filter } = end;
+    let waits = matches!(tie, Tie::UntilStart(_));
+    steps.push(close_descriptors(tie, preserve)?);
     let rights = rights(process.capabilities().as_ref(), warnings)?;
     steps.push(Step::BoundingSet(rights.bounding));
     steps.push(Step::Groups(groups));
     steps.push(Step::Gid(gid));
     steps.push(Step::Uid(uid));
-    push_rights(&mut steps, &rights, process.no_new_privileges() == Some(true), filter);
-    steps.push(program(process)?);
+    let execve = match process.args() {
+        // Made without a program, it is there to be deleted.
+        None if waits => None,
+        _ => Some(self::program(process, program)?),
+    };
+    let mut tied = Vec::new();
+    if let (true, Some(Step::Execve { paths, argv, .. })) = (waits, &execve) {
+        // Whoever creates the container learns of a missing program, not whoever starts it.
+        let name = argv.as_slice().first().map(|name| name.to_string_lossy().into_owned());
+        tied.push(Step::FindProgram { paths: paths.clone(), name: name.unwrap_or_default() });
+    }
+    if !matches!(tie, Tie::Always) {
+        tied.push(Step::Outlive);
+    }
+    let wait = waits.then_some(Step::AwaitStart);
+    push_rights(&mut steps, &rights, process.no_new_privileges() == Some(true), Last { tied, wait, filter });
+    steps.extend(execve);
     Ok(steps)
+}
+
+/// Keeps nothing but what the program gets, and what the steps that are left need.
+fn close_descriptors(tie: Tie<'_>, preserve: &[BorrowedFd<'_>]) -> Result<Step> {
+    // Above the numbers that they, the wire and the listener get.
+    let above = i32::try_from(preserve.len()).unwrap_or(i32::MAX).saturating_add(5);
+    let dup = |fd: &BorrowedFd<'_>| {
+        fs::dup_above(*fd, above).map_err(|errno| errno.during("fcntl(F_DUPFD_CLOEXEC)"))
+    };
+    let listener = match &tie {
+        Tie::UntilStart(listener) => Some(dup(listener)?),
+        Tie::Always | Tie::UntilExec => None,
+    };
+    Ok(Step::CloseDescriptors { preserve: preserve.iter().map(dup).collect::<Result<_, _>>()?, listener })
+}
+
+/// What stands between the last rights and execve.
+struct Last {
+    /// The end of the bond to the parent.
+    tied: Vec<Step>,
+    /// The wait for whoever starts the program.
+    wait: Option<Step>,
+    filter: Option<Filter>,
 }
 
 /// The last rights and the filter. Each call after the filter is one that its author has to allow, so
 /// there are as few as can be: none but execve with no_new_privs, and without it, where installing takes
-/// CAP_SYS_ADMIN, the capset that ends that.
-fn push_rights(steps: &mut Vec<Step>, rights: &Rights, no_new_privs: bool, filter: Option<Filter>) {
+/// CAP_SYS_ADMIN, the capset that ends that. Only a filter that asks an agent comes before the wait for a
+/// start: it is who creates the container that tells the agent.
+fn push_rights(steps: &mut Vec<Step>, rights: &Rights, no_new_privs: bool, last: Last) {
     let Rights { sets, ambient, .. } = *rights;
-    match filter {
-        Some(filter) if !no_new_privs => steps.extend([
-            Step::HoldCapabilities { inheritable: sets.inheritable, ambient },
-            // A change of credentials has forgotten the parent; one that only takes away does not.
-            Step::DieWithParent,
-            Step::Seccomp(filter),
-            Step::Capabilities { sets, ambient: None },
-        ]),
-        filter => {
-            steps.push(Step::Capabilities { sets, ambient: Some(ambient) });
-            steps.push(Step::DieWithParent);
-            if no_new_privs {
-                steps.push(Step::NoNewPrivs);
-            }
-            steps.extend(filter.map(Step::Seccomp));
-        }
+    let Last { tied, mut wait, filter } = last;
+    let late = filter.is_some() && !no_new_privs;
+    steps.push(match late {
+        true => Step::HoldCapabilities { inheritable: sets.inheritable, ambient },
+        false => Step::Capabilities { sets, ambient: Some(ambient) },
+    });
+    // A change of credentials has forgotten the parent; one that only takes away does not.
+    steps.push(Step::DieWithParent);
+    if no_new_privs {
+        steps.push(Step::NoNewPrivs);
     }
+    steps.extend(tied);
+    if !filter.as_ref().is_some_and(Filter::asks) {
+        steps.extend(wait.take());
+    }
+    steps.extend(filter.map(Step::Seccomp));
+    if late {
+        steps.push(Step::Capabilities { sets, ambient: None });
+    }
+    steps.extend(wait);
 }
 
-fn program(process: &Process) -> Result<Step> {
+fn program(process: &Process, path: Option<&str>) -> Result<Step> {
     let args = process.args().as_deref().unwrap_or_default();
     let env = process.env().as_deref().unwrap_or_default();
     let Some(command) = args.first() else {
@@ -125,7 +179,7 @@ fn program(process: &Process) -> Result<Step> {
         strings.iter().map(|string| c_string(what, string)).collect::<Result<Vec<_>>>()
     };
     Ok(Step::Execve {
-        paths: candidates(command, env)?,
+        paths: candidates(path.unwrap_or(command), env)?,
         argv: Strings::new(strings("process.args", args)?),
         envp: Strings::new(strings("process.env", env)?),
     })
@@ -218,6 +272,18 @@ fn rights(wanted: Option<&LinuxCapabilities>, warnings: &mut Vec<String>) -> Res
         warnings.push(format!("podrun itself lacks {}, and cannot give it", missing.join(", ")));
     }
     Ok(rights)
+}
+
+/// Every capability that podrun itself has, for what acts in its name.
+pub fn all_capabilities() -> HashSet<Capability> {
+    let own = creds::permitted();
+    let held = caps::all().into_iter().filter(|known| own & known.bitmask() != 0);
+    held.filter_map(|known| Capability::from_str(known.to_string().trim_start_matches("CAP_")).ok()).collect()
+}
+
+/// The name of every capability that podrun knows.
+pub fn all_known_capabilities() -> Vec<String> {
+    caps::all().into_iter().map(|known| known.to_string()).collect()
 }
 
 /// oom_score_adj, unless it is what the child inherits: never below podrun's own without CAP_SYS_RESOURCE.

@@ -21,44 +21,32 @@ fn some<T>(list: &Option<Vec<T>>) -> bool {
 
 /// Refuses a container's spec that asks for what is not done.
 pub(super) fn spec(spec: &Spec) -> Result<()> {
-    if let Some(hooks) = spec.hooks() {
-        let asked = some(hooks.create_runtime())
-            || some(hooks.create_container())
-            || some(hooks.start_container())
-            || some(hooks.poststart())
-            || some(hooks.poststop());
-        refuse_if(asked, "hooks")?;
-    }
     refuse_if(spec.vm().is_some(), "vm")?;
     refuse_if(spec.windows().is_some(), "windows")?;
     refuse_if(spec.solaris().is_some(), "solaris")?;
     if let Some(linux) = spec.linux() {
         self::linux(linux)?;
     }
-    match spec.process() {
-        Some(process) => self::process(process),
-        None => Err(Error::new(ErrorKind::Usage, "process: there is none")),
-    }
+    spec.process().as_ref().map_or(Ok(()), process)
 }
 
 fn linux(linux: &Linux) -> Result<()> {
-    for namespace in linux.namespaces().iter().flatten() {
-        let kind = namespace.typ();
-        let user_or_time = matches!(kind, LinuxNamespaceType::User | LinuxNamespaceType::Time);
-        refuse_if(user_or_time, &format!("linux.namespaces: {kind}"))?;
+    let mut kinds = linux.namespaces().iter().flatten().map(|namespace| namespace.typ());
+    refuse_if(kinds.any(|kind| kind == LinuxNamespaceType::Time), "linux.namespaces: time")?;
+    let user = |one: &oci_spec::runtime::LinuxNamespace| one.typ() == LinuxNamespaceType::User;
+    let mapped = some(linux.uid_mappings()) || some(linux.gid_mappings());
+    if mapped && !linux.namespaces().iter().flatten().any(user) {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            "linux.uidMappings: there is no user namespace to map ids in",
+        ));
     }
-    refuse_if(some(linux.uid_mappings()), "linux.uidMappings")?;
-    refuse_if(some(linux.gid_mappings()), "linux.gidMappings")?;
     refuse_if(linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()), "linux.mountLabel")?;
     refuse_if(linux.intel_rdt().is_some(), "linux.intelRdt")?;
     refuse_if(linux.memory_policy().is_some(), "linux.memoryPolicy")?;
     refuse_if(linux.personality().is_some(), "linux.personality")?;
     refuse_if(linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty()), "linux.timeOffsets")?;
-    refuse_if(linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), "linux.netDevices")?;
-    match linux.rootfs_propagation().as_deref() {
-        None | Some("" | "private" | "rprivate" | "slave" | "rslave") => Ok(()),
-        Some(other) => refused(&format!("linux.rootfsPropagation: `{other}`")),
-    }
+    refuse_if(linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), "linux.netDevices")
 }
 
 /// Refuses a process that asks for what is not done.
@@ -96,11 +84,9 @@ mod tests {
     #[test]
     fn each_field_is_refused_by_its_name() {
         for (json, name) in [
-            (r#"{"linux":{"namespaces":[{"type":"user"}]}}"#, "linux.namespaces: user"),
+            (r#"{"linux":{"uidMappings":[{"containerID":0,"hostID":1,"size":1}]}}"#, "linux.uidMappings"),
             (r#"{"linux":{"namespaces":[{"type":"time"}]}}"#, "linux.namespaces: time"),
             (r#"{"linux":{"personality":{"domain":"LINUX"}}}"#, "linux.personality"),
-            (r#"{"linux":{"rootfsPropagation":"rshared"}}"#, "linux.rootfsPropagation"),
-            (r#"{"hooks":{"poststop":[{"path":"/x"}]}}"#, "hooks"),
             (r#"{"process":{"apparmorProfile":"x"}}"#, "process.apparmorProfile"),
         ] {
             assert!(refusal(json).starts_with(name), "{name}: {:?}", refusal(json));

@@ -20,13 +20,20 @@ use super::process::c_string;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::libseccomp::{self, Condition, Rules};
 use crate::sys::seccomp::{Action, Flags, Instruction};
-pub(super) use listener::{Listener, Met, hand_over};
+pub(super) use listener::Listener;
 
 /// A filter, ready to be installed.
 #[derive(Debug)]
 pub(super) struct Filter {
     pub(super) program: Vec<Instruction>,
     pub(super) flags: Flags,
+}
+
+impl Filter {
+    /// Whether some calls wait for what an agent says.
+    pub(super) fn asks(&self) -> bool {
+        self.flags.contains(Flags::NEW_LISTENER)
+    }
 }
 
 /// x32's own token in libseccomp, and what tells it from x86_64 in a syscall's number: the kernel's

@@ -6,10 +6,10 @@
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
+use super::failure::{Failure, Word};
 use super::init;
-use super::plan::{Plan, Visit};
-use super::seccomp::{Listener, Met, hand_over};
-use crate::error::{Error, ErrorKind, Result};
+use super::plan::{Moment, Plan, Step, Visit};
+use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys::clone::{Cloned, Request, SingleThreaded, clone_child, clone_sibling};
 use crate::sys::ns::{Namespaces, setns};
 use crate::sys::{Errno, exec, fs, pidfd, stream};
@@ -25,9 +25,33 @@ pub struct Child {
     /// Its pidfd.
     pub pidfd: OwnedFd,
     /// Readable once it is known: one read gives EOF when execve succeeded (or the child was killed on
-    /// the way: its pidfd tells), else one whole [`super::Failure`] of [`super::Failure::SIZE`] bytes.
-    /// Does not block.
+    /// the way: its pidfd tells), else one whole [`Word`] of [`Failure::SIZE`] bytes. Does not block.
     pub wire: OwnedFd,
+}
+
+impl Child {
+    /// Waits for the next word; `None`: the child has ended its wire.
+    fn word(&self, patience: Duration) -> Result<Option<Word>> {
+        if !pidfd::wait_readable(self.wire.as_fd(), patience) {
+            return Err(Error::new(ErrorKind::Timeout, "the container does not come to its command"));
+        }
+        let mut bytes = [0; Failure::SIZE];
+        let read = fs::read(self.wire.as_fd(), &mut bytes);
+        match read.map_err(|errno| errno.during("read(a child's wire)"))? {
+            0 => Ok(None),
+            count => match Word::parse(bytes.get(..count).unwrap_or_default()) {
+                Some(word) => Ok(Some(word)),
+                None => Err(Error::failed("a child said what is no record")),
+            },
+        }
+    }
+
+    /// Ends and reaps it.
+    fn end(&self) {
+        // ESRCH: it has ended by itself; either way it is there to be reaped.
+        let _ = pidfd::pidfd_send_signal(self.pidfd.as_fd(), pidfd::SIGKILL);
+        let _ = pidfd::reap(self.pidfd.as_fd(), pidfd::Wait::Block);
+    }
 }
 
 impl Plan {
@@ -35,9 +59,9 @@ impl Plan {
     /// copied. The caller's process has one thread.
     pub fn spawn(&self) -> Result<Child> {
         let proof = SingleThreaded::check().map_err(|errno| self.render_clone(errno))?;
-        let wire = match &self.listener {
-            None => exec::wire().map_err(|errno| errno.during("pipe2(O_CLOEXEC)")),
-            Some(_) => exec::wire_with_answer().map_err(|errno| errno.during("socketpair(AF_UNIX)")),
+        let wire = match self.is_answered() {
+            false => exec::wire().map_err(|errno| errno.during("pipe2(O_CLOEXEC)")),
+            true => exec::wire_with_answer().map_err(|errno| errno.during("socketpair(AF_UNIX)")),
         };
         let (wire, child_wire) = wire?;
         let mut keep = self.descriptors();
@@ -52,25 +76,79 @@ impl Plan {
             Some(visit) => self.usher(&proof, &request, visit, child_wire.as_fd(), &keep),
         };
         let Cloned { pid, pidfd } = cloned.map_err(|errno| self.render_clone(errno))?;
-        drop(child_wire);
-        let child = Child { pid, pidfd, wire };
-        if let Some(listener) = &self.listener {
-            self.introduce(&child, listener)?;
-        }
-        Ok(child)
+        Ok(Child { pid, pidfd, wire })
     }
 
-    /// Takes the filter's descriptor to its agent; a child that got no agent is gone when this returns.
-    fn introduce(&self, child: &Child, listener: &Listener) -> Result<()> {
-        let error = match hand_over(listener, child.pidfd.as_fd(), &child.wire) {
-            Ok(Met::Listener) => return Ok(()),
-            Ok(Met::Failure(failure)) => self.render(failure),
-            Err(error) => error,
+    /// Whether the child says a word on its way and waits for the answer.
+    fn is_answered(&self) -> bool {
+        self.listener.is_some() || self.steps.iter().any(|step| matches!(step, Step::Pause(_)))
+    }
+
+    /// Brings a child to where it is complete: its execve, or its wait for a start. `paused` is called
+    /// when it pauses at [`Moment::Mounted`]. A child that fails, or that cannot go on, is killed and reaped.
+    pub fn complete(&self, child: &Child, mut paused: impl FnMut() -> Result<()>) -> Result<()> {
+        let outcome = loop {
+            match child.word(Duration::MAX).and_then(|word| self.answer(child, word, &mut paused)) {
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
+                Err(error) => break Err(error),
+            }
         };
-        // ESRCH: it has ended by itself, and is still there to be reaped.
-        let _ = pidfd::pidfd_send_signal(child.pidfd.as_fd(), pidfd::SIGKILL);
-        let _ = pidfd::reap(child.pidfd.as_fd(), pidfd::Wait::Block);
-        Err(error)
+        outcome.inspect_err(|_| child.end())
+    }
+
+    /// Waits until the agent of the plan's seccomp filter has what it asks by: for a caller that hears by the
+    /// wire what becomes of the child. A child that fails before is killed and reaped.
+    pub fn meet_agent(&self, child: &Child) -> Result<()> {
+        /// How long the child may take to its filter.
+        const PATIENCE: Duration = Duration::from_secs(60);
+        if self.listener.is_none() {
+            return Ok(());
+        }
+        let met = child.word(PATIENCE).and_then(|word| self.answer(child, word, &mut || Ok(())));
+        let outcome = met.and_then(|met| match met {
+            true => Ok(()),
+            false => Err(Error::failed("the container ended before its seccomp agent could be told")
+                .hint("does the profile allow write and read? the descriptor is handed over by them")),
+        });
+        outcome.inspect_err(|_| child.end())
+    }
+
+    /// Does what the child waits for and lets it go on; false when it has nothing more to say.
+    fn answer(
+        &self,
+        child: &Child,
+        word: Option<Word>,
+        paused: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<bool> {
+        match word {
+            None => return Ok(false),
+            Some(Word::Failed(failure)) => return Err(self.render(failure)),
+            Some(Word::Reached(Moment::Born)) => self.give_identity(child)?,
+            Some(Word::Reached(Moment::Mounted)) => paused()?,
+            Some(Word::Filtered(number)) => {
+                let Some(listener) = &self.listener else {
+                    return Err(Error::failed("a child has a seccomp agent that is not in its plan"));
+                };
+                listener.tell(child.pidfd.as_fd(), number)?;
+            }
+        }
+        fs::write_whole(child.wire.as_fd(), b"1").map_err(|errno| errno.during("write(a child's wire)"))?;
+        Ok(true)
+    }
+
+    /// Maps the ids of a child that was born in a user namespace.
+    fn give_identity(&self, child: &Child) -> Result<()> {
+        let Some(identity) = &self.identity else { return Ok(()) };
+        let write = |file: &str, text: &[u8]| {
+            let path = format!("/proc/{}/{file}", child.pid);
+            std::fs::write(&path, text).context(|| format!("write({path:?})"))
+        };
+        if let Some(score) = &identity.oom_score {
+            write("oom_score_adj", score.to_bytes())?;
+        }
+        write("uid_map", identity.uid_map.as_bytes())?;
+        write("gid_map", identity.gid_map.as_bytes())
     }
 
     /// Clones the child of a plan that joins namespaces of a container. It is seen there from its birth, and whoever has

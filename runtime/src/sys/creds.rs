@@ -125,6 +125,11 @@ pub fn die_with_parent() -> Result<()> {
     prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL.cast_unsigned().into(), 0).map(drop)
 }
 
+/// Takes [`die_with_parent`] back.
+pub fn outlive_parent() -> Result<()> {
+    prctl(libc::PR_SET_PDEATHSIG, 0, 0).map(drop)
+}
+
 /// Gives the caller a new, empty session keyring that nobody can join by name. ENOSYS and EDQUOT are the caller's to judge.
 pub fn new_session_keyring() -> Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;

@@ -104,6 +104,37 @@ fn program() -> Result<OwnedFd> {
     }
 }
 
+/// Goes on in a binary that nobody can write to, if this one is not: the same program, arguments and environment
+/// from the start. A program in a container can make the kernel execute /proc/self/exe, which is this binary until
+/// its own execve, and write to it later (CVE-2019-5736).
+pub fn go_on_read_only(
+    arguments: impl Iterator<Item = std::ffi::OsString>,
+    environment: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+) -> Result<()> {
+    use std::os::unix::ffi::OsStringExt as _;
+    let held = rustix::fs::statvfs("/proc/self/exe").map_err(failed("statfs(\"/proc/self/exe\")"))?;
+    if held.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) || is_sealed() {
+        return Ok(());
+    }
+    let string = |bytes| CString::new(bytes).map_err(|_| Error::new("execveat(podrun)", libc::EINVAL));
+    let argv: Vec<CString> = arguments.map(|word| string(word.into_vec())).collect::<Result<_>>()?;
+    let entry = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        string([name.into_vec(), value.into_vec()].join(&b'='))
+    };
+    let envp: Vec<CString> = environment.map(entry).collect::<Result<_>>()?;
+    let program = program()?;
+    super::exec::execveat(program.as_fd(), &super::exec::Strings::new(argv), &super::exec::Strings::new(envp))
+        .map(drop)
+        .map_err(|errno| errno.during("execveat(podrun's binary, AT_EMPTY_PATH)"))
+}
+
+/// Whether this binary is one of [`sealed_copy`]'s.
+fn is_sealed() -> bool {
+    let seals =
+        std::fs::File::open("/proc/self/exe").and_then(|binary| Ok(rustix::fs::fcntl_get_seals(&binary)?));
+    seals.is_ok_and(|seals| seals.contains(rustix::fs::SealFlags::WRITE))
+}
+
 /// This binary in memory, where nobody can change it any more.
 fn sealed_copy() -> Result<OwnedFd> {
     use rustix::fs::{MemfdFlags, SealFlags};

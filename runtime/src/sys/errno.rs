@@ -24,6 +24,10 @@ impl Errno {
     pub const EPERM: Self = Self(libc::EPERM);
     /// Try again.
     pub const EAGAIN: Self = Self(libc::EAGAIN);
+    /// No such descriptor.
+    pub const EBADF: Self = Self(libc::EBADF);
+    /// The other side is gone, with what was sent to it unread.
+    pub const ECONNRESET: Self = Self(libc::ECONNRESET);
     /// Device or resource busy.
     pub const EBUSY: Self = Self(libc::EBUSY);
     /// Invalid argument.

@@ -36,9 +36,35 @@ pub fn execve(path: &CStr, argv: &Strings, envp: &Strings) -> Result<Infallible>
     Err(Errno::last())
 }
 
+/// Becomes the program that `fd` is; returns only why it could not.
+pub fn execveat(fd: BorrowedFd<'_>, argv: &Strings, envp: &Strings) -> Result<Infallible> {
+    // SAFETY: as for `execve`; the path is empty, so `fd` itself is executed.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            argv.pointers.as_ptr(),
+            envp.pointers.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    Err(Errno::last())
+}
+
 /// Whether there is a file at `path`, links followed.
 pub fn exists(path: &CStr) -> bool {
     rustix::fs::access(path, rustix::fs::Access::EXISTS).is_ok()
+}
+
+/// ENOENT when there is nothing at `path`, EACCES when it is no file that the caller's real user may execute.
+pub fn check_program(path: &CStr) -> Result<()> {
+    use rustix::fs::{Access, FileType, access, stat};
+    let found = stat(path)?;
+    if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+        return Err(Errno::EACCES);
+    }
+    Ok(access(path, Access::EXEC_OK)?)
 }
 
 /// Starts a session of which the caller is the leader, without a terminal.
@@ -228,12 +254,29 @@ pub fn wire_with_answer() -> Result<(OwnedFd, OwnedFd)> {
     Ok((own, child))
 }
 
-/// Waits for the one byte that the parent answers with; ESRCH when there is no parent any more.
-pub fn wait_for_answer(wire: BorrowedFd<'_>) -> Result<()> {
-    let mut byte = [0; 1];
-    match rustix::io::read(wire, &mut byte)? {
-        0 => Err(Errno::ESRCH),
-        _ => Ok(()),
+/// Waits for a connection at `listener`, which may be non-blocking, and takes it, CLOEXEC.
+pub fn wait_for_connection(listener: BorrowedFd<'_>) -> Result<OwnedFd> {
+    loop {
+        let mut poll = libc::pollfd { fd: listener.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one pollfd, alive during the call.
+        unsafe { libc::poll(&raw mut poll, 1, -1) };
+        match rustix::net::accept_with(listener, rustix::net::SocketFlags::CLOEXEC) {
+            // Whoever came has gone already, or poll was interrupted.
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::CONNABORTED | rustix::io::Errno::INTR) => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// Waits for one byte; false when the other side closes instead.
+pub fn wait_for_byte(from: BorrowedFd<'_>) -> Result<bool> {
+    let mut byte = [0_u8];
+    loop {
+        match rustix::io::read(from, &mut byte) {
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::CONNRESET) => return Ok(false),
+            other => return Ok(other? == 1),
+        }
     }
 }
 

@@ -73,6 +73,16 @@ pub fn write_whole(file: BorrowedFd<'_>, text: &[u8]) -> Result<()> {
     }
 }
 
+/// Reads once; 0 at the end.
+pub fn read(file: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<usize> {
+    loop {
+        match rustix::io::read(file, &mut *bytes) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
 /// The bytes that a user may still write to the file system of `path`, which is the caller's own. See statvfs(3).
 pub fn free_bytes(path: &std::path::Path) -> super::Result<u64> {
     let found = rustix::fs::statvfs(path)
@@ -213,6 +223,15 @@ pub fn dup_above(fd: BorrowedFd<'_>, minimum: RawFd) -> Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, minimum)?)
 }
 
+/// A copy, CLOEXEC, of a descriptor that this process was started with, whose number the caller was told.
+pub fn copy_of_inherited(number: RawFd) -> Result<OwnedFd> {
+    // SAFETY: fcntl takes any number; a bad one is EBADF.
+    let copy = Errno::result(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, number) }.into())?;
+    let copy = RawFd::try_from(copy).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel has just made it, and nobody else knows it.
+    Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(copy) })
+}
+
 /// Moves a descriptor to `number`, whatever was there, CLOEXEC. The old number stays open.
 pub fn move_to(fd: BorrowedFd<'_>, number: RawFd) -> Result<BorrowedFd<'static>> {
     // SAFETY: dup3 takes any numbers; the caller is a child half about to close all others.
@@ -220,6 +239,13 @@ pub fn move_to(fd: BorrowedFd<'_>, number: RawFd) -> Result<BorrowedFd<'static>>
     Errno::result(returned.into())?;
     // SAFETY: the descriptor was just made, and stays open until this process execs or exits.
     Ok(unsafe { BorrowedFd::borrow_raw(number) })
+}
+
+/// A descriptor that stays open until this process execs or exits.
+pub fn keep_until_exec(fd: OwnedFd) -> BorrowedFd<'static> {
+    let number = std::os::fd::IntoRawFd::into_raw_fd(fd);
+    // SAFETY: its owner was just taken apart, so nobody closes it: the caller is a child half, which ends in execve or _exit.
+    unsafe { BorrowedFd::borrow_raw(number) }
 }
 
 /// Closes every descriptor from `first` to `last`. For a child half, which owns none of them.

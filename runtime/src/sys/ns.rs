@@ -23,6 +23,8 @@ impl Namespaces {
     pub const IPC: Self = Self(libc::CLONE_NEWIPC as u64);
     /// The hostname.
     pub const UTS: Self = Self(libc::CLONE_NEWUTS as u64);
+    /// Users, groups and capabilities.
+    pub const USER: Self = Self(libc::CLONE_NEWUSER as u64);
     /// The view of the cgroup trees.
     pub const CGROUP: Self = Self(libc::CLONE_NEWCGROUP as u64);
 
@@ -63,4 +65,21 @@ pub fn unshare(kinds: Namespaces) -> Result<()> {
 pub fn setns(fd: BorrowedFd<'_>, kinds: Namespaces) -> Result<()> {
     // SAFETY: the descriptor is open for the call, and no memory is passed.
     Errno::result(unsafe { libc::syscall(libc::SYS_setns, fd.as_raw_fd(), kinds.bits()) }).map(drop)
+}
+
+/// Whether `fd` (nsfs) is the namespace of one `kind` that the caller is in.
+pub fn is_callers(fd: BorrowedFd<'_>, kind: Namespaces) -> super::Result<bool> {
+    let path = match kind {
+        Namespaces::MOUNT => "/proc/self/ns/mnt",
+        Namespaces::PID => "/proc/self/ns/pid",
+        Namespaces::NET => "/proc/self/ns/net",
+        Namespaces::IPC => "/proc/self/ns/ipc",
+        Namespaces::UTS => "/proc/self/ns/uts",
+        Namespaces::USER => "/proc/self/ns/user",
+        _ => "/proc/self/ns/cgroup",
+    };
+    let stat = |errno: rustix::io::Errno| Errno::from(errno).during(format!("stat({path:?})"));
+    let own = rustix::fs::stat(path).map_err(stat)?;
+    let other = rustix::fs::fstat(fd).map_err(stat)?;
+    Ok((own.st_dev, own.st_ino) == (other.st_dev, other.st_ino))
 }

@@ -60,6 +60,69 @@ impl AsFd for Signals {
     }
 }
 
+/// The signals that a command in the foreground hands on to the program it stands for. They stay blocked in this
+/// process.
+#[derive(Debug)]
+pub struct Forwarded(SignalFd);
+
+impl Forwarded {
+    /// Blocks them and opens the descriptor.
+    pub fn open() -> Result<Self> {
+        let mut set = SigSet::empty();
+        for signal in [
+            Signal::SIGHUP,
+            Signal::SIGINT,
+            Signal::SIGQUIT,
+            Signal::SIGTERM,
+            Signal::SIGUSR1,
+            Signal::SIGUSR2,
+            Signal::SIGCONT,
+            Signal::SIGWINCH,
+            Signal::SIGALRM,
+        ] {
+            set.add(signal);
+        }
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)
+            .map_err(|errno| Error::new("rt_sigprocmask(SIG_BLOCK)", errno as i32))?;
+        SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+            .map(Self)
+            .map_err(|errno| Error::new("signalfd4()", errno as i32))
+    }
+
+    /// The next signal that came, if any.
+    pub fn next(&self) -> Option<i32> {
+        let info = self.0.read_signal().ok().flatten()?;
+        i32::try_from(info.ssi_signo).ok()
+    }
+
+    /// Hands on what comes until the child behind `process` has ended, and reaps it.
+    pub fn until_end(&self, process: BorrowedFd<'_>) -> Result<super::pidfd::Exit> {
+        use rustix::event::{PollFd, PollFlags, poll};
+        loop {
+            let mut polled =
+                [PollFd::from_borrowed_fd(process, PollFlags::IN), PollFd::new(&self.0, PollFlags::IN)];
+            match poll(&mut polled, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(Error::new("poll(pidfd, signalfd)", errno.raw_os_error())),
+            }
+            while let Some(signal) = self.next() {
+                send(process, signal)?;
+            }
+            let ended = super::pidfd::reap(process, super::pidfd::Wait::Poll)
+                .map_err(|errno| errno.during("waitid(P_PIDFD, WNOHANG)"))?;
+            if let Some(exit) = ended {
+                return Ok(exit);
+            }
+        }
+    }
+}
+
+impl AsFd for Forwarded {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
@@ -104,4 +167,35 @@ pub fn send_to_group(leader: i32, signal: i32) {
     if let Ok(signal) = Signal::try_from(signal) {
         let _ = nix::sys::signal::killpg(Pid::from_raw(leader), signal);
     }
+}
+
+/// Linux' signals by number, from 1.
+const NAMES: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+];
+const RTMIN: i32 = 34;
+const RTMAX: i32 = 64;
+
+/// The number of a signal as images and commands write it: `SIGQUIT`, `QUIT`, `3`, `SIGRTMIN+3`.
+pub fn number(text: &str) -> Option<i32> {
+    if let Ok(number) = text.parse::<i32>() {
+        return (1..=RTMAX).contains(&number).then_some(number);
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let offset = |text: &str| if text.is_empty() { Some(0) } else { text.parse::<i32>().ok() };
+    if let Some(rest) = name.strip_prefix("RTMIN") {
+        return offset(rest)
+            .map(|offset| RTMIN.saturating_add(offset))
+            .filter(|signal| (RTMIN..=RTMAX).contains(signal));
+    }
+    if let Some(rest) = name.strip_prefix("RTMAX") {
+        return offset(rest)
+            .map(|offset| RTMAX.saturating_add(offset))
+            .filter(|signal| (RTMIN..=RTMAX).contains(signal));
+    }
+    let index = NAMES.iter().position(|known| *known == name)?;
+    i32::try_from(index + 1).ok()
 }

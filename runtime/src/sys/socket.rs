@@ -80,6 +80,21 @@ pub fn connect(directory: &Path, name: &str) -> Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Whether somebody listens at the socket `name` in `directory`.
+pub fn is_listening(directory: &Path, name: &str) -> Result<bool> {
+    let at = open_directory(directory)?;
+    let address = address(at.as_fd(), name)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .map_err(error("socket(AF_UNIX, SOCK_STREAM)"))?;
+    match rustix::net::connect(&socket, &address) {
+        // A queue that is full is somebody's.
+        Ok(()) | Err(Errno::AGAIN) => Ok(true),
+        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
+        Err(errno) => Err(error(format!("connect({:?})", directory.join(name)))(errno)),
+    }
+}
+
 /// The next connection, non-blocking, if one waits.
 pub fn accept(listener: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
     match rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {

@@ -13,13 +13,28 @@ use crate::sys::fs::{Node, Want};
 use crate::sys::mount::{Attributes, Depth};
 use crate::sys::{Errno, fs, mount as m};
 
-/// Makes the detached mount `tree` the root of this mount namespace.
-pub(super) fn pivot(tree: BorrowedFd<'_>, state: &mut State<'_>) -> Result<(), Fault> {
-    m::attach_over_root(tree).during(Call::MoveMount)?;
-    fs::fchdir(tree).during(Call::Chdir)?;
-    m::pivot_here().during(Call::PivotRoot)?;
-    state.root = Some(fs::open_host_directory(c"/").during(Call::Openat)?);
+/// Attaches the detached mount `tree` over the host's root, or at a path of the host's; it is what the
+/// steps after this one call the root.
+pub(super) fn attach_root(
+    tree: BorrowedFd<'_>,
+    at: Option<&CStr>,
+    state: &mut State<'_>,
+) -> Result<(), Fault> {
+    match at {
+        None => m::attach_over_root(tree).during(Call::MoveMount)?,
+        Some(path) => {
+            let place = fs::open_host_path(path).during(Call::Openat)?;
+            m::attach(tree, place.as_fd()).during(Call::MoveMount)?;
+        }
+    }
+    state.root = Some(fs::open_entry(tree, c".", Want::Directory).during(Call::Openat)?);
     Ok(())
+}
+
+/// Makes the attached root the root of this mount namespace, and takes all else away.
+pub(super) fn pivot(state: &State<'_>) -> Result<(), Fault> {
+    fs::fchdir(state.root().during(Call::Openat)?).during(Call::Chdir)?;
+    m::pivot_here().during(Call::PivotRoot)
 }
 
 /// Makes an empty, read-only file system the root.
@@ -28,7 +43,8 @@ pub(super) fn pivot_empty(state: &mut State<'_>) -> Result<(), Fault> {
     m::fsconfig_create(context.as_fd()).during(Call::Fsconfig)?;
     let attributes = Attributes::RDONLY | Attributes::NOSUID | Attributes::NODEV | Attributes::NOEXEC;
     let tree = m::fsmount(context.as_fd(), attributes).during(Call::Fsmount)?;
-    pivot(tree.as_fd(), state)
+    attach_root(tree.as_fd(), None, state)?;
+    pivot(state)
 }
 
 /// Makes a procfs of this pid namespace that is in no mount table.
@@ -98,7 +114,8 @@ fn make(new: &NewMount, state: &mut State<'_>) -> Result<OwnedFd, Fault> {
     m::fsconfig_create(context.as_fd()).during(Call::Fsconfig)?;
     let readonly = new.attributes.set & Attributes::RDONLY;
     if new.content.is_empty() {
-        return m::fsmount(context.as_fd(), new.attributes.set).during(Call::Fsmount);
+        let tree = m::fsmount(context.as_fd(), new.attributes.set).during(Call::Fsmount)?;
+        return spread(tree, new.propagation);
     }
     let tree = m::fsmount(context.as_fd(), new.attributes.set & !readonly).during(Call::Fsmount)?;
     for (index, content) in (0..).zip(&new.content) {
@@ -106,6 +123,14 @@ fn make(new: &NewMount, state: &mut State<'_>) -> Result<OwnedFd, Fault> {
     }
     if readonly != 0 {
         set(tree.as_fd(), Depth::One, readonly)?;
+    }
+    spread(tree, new.propagation)
+}
+
+fn spread(tree: OwnedFd, propagation: Option<m::Propagation>) -> Result<OwnedFd, Fault> {
+    if let Some(propagation) = propagation {
+        m::mount_setattr(tree.as_fd(), Depth::One, Attributes::default(), Some(propagation))
+            .during(Call::MountSetattr)?;
     }
     Ok(tree)
 }
@@ -218,6 +243,16 @@ fn find(path: &CStr, state: &State<'_>) -> Result<Option<OwnedFd>, Fault> {
         Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
         other => other.map(Some).during(Call::Openat),
     }
+}
+
+/// Says how mounts travel to and from the root.
+pub(super) fn root_propagation(
+    propagation: m::Propagation,
+    depth: Depth,
+    state: &State<'_>,
+) -> Result<(), Fault> {
+    let root = state.root().during(Call::Openat)?;
+    m::mount_setattr(root, depth, Attributes::default(), Some(propagation)).during(Call::MountSetattr)
 }
 
 /// Makes the root mount read-only; what is mounted below keeps its own say.

@@ -11,11 +11,10 @@ use std::time::{Duration, Instant};
 
 use oci_spec::runtime::{ContainerProcessStateBuilder, ContainerState, LinuxSeccomp, SECCOMP_FD_NAME, State};
 
-use crate::engine::failure::{Call, Failure};
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::{fs, pidfd, socket, stream};
+use crate::sys::{pidfd, socket, stream};
 
-/// How long the child may take to its filter, and the agent to take what it is sent.
+/// How long the agent may take to take what it is sent.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whom to tell of a filter's descriptor, and what.
@@ -39,8 +38,12 @@ impl Listener {
         Ok(Some(Self { path, metadata: seccomp.listener_metadata().clone(), state }))
     }
 
-    /// Sends the descriptor with what the runtime-spec calls the container process state.
-    fn tell(&self, pid: i32, descriptor: BorrowedFd<'_>) -> Result<()> {
+    /// Sends descriptor `number` of the process that has the filter, with what the runtime-spec calls the
+    /// container process state.
+    pub(in crate::engine) fn tell(&self, process: BorrowedFd<'_>, number: i32) -> Result<()> {
+        let descriptor = pidfd::pidfd_getfd(process, number)
+            .map_err(|errno| errno.during(format!("pidfd_getfd(child, {number})")))?;
+        let pid = pidfd::pid_in_proc(process).ok_or_else(|| Error::failed("the container ended"))?;
         let mut state = self.state.clone();
         if *state.status() == ContainerState::Creating {
             state.set_pid(Some(pid));
@@ -55,7 +58,7 @@ impl Listener {
         }
         let message = message.build().map_err(|error| Error::failed(error.to_string()))?;
         let bytes = serde_json::to_vec(&message).map_err(|error| Error::failed(error.to_string()))?;
-        self.send(&bytes, descriptor).context(|| format!("seccomp agent {}", self.path.display()))
+        self.send(&bytes, descriptor.as_fd()).context(|| format!("seccomp agent {}", self.path.display()))
     }
 
     fn send(&self, bytes: &[u8], descriptor: BorrowedFd<'_>) -> Result<()> {
@@ -83,39 +86,4 @@ impl Listener {
         }
         Ok(())
     }
-}
-
-/// What the child came to before its filter was in force.
-pub(in crate::engine) enum Met {
-    /// The agent has the descriptor, and the child goes on.
-    Listener,
-    /// A step failed.
-    Failure(Failure),
-}
-
-/// Waits for the child to say its descriptor's number, tells the agent, and lets the child go on.
-pub(in crate::engine) fn hand_over(
-    listener: &Listener,
-    process: BorrowedFd<'_>,
-    wire: &OwnedFd,
-) -> Result<Met> {
-    if !pidfd::wait_readable(wire.as_fd(), PATIENCE) {
-        return Err(Error::new(ErrorKind::Timeout, "the container did not come to its seccomp filter"));
-    }
-    let mut bytes = [0; Failure::SIZE];
-    let count = stream::read(wire.as_fd(), &mut bytes)?.unwrap_or(0);
-    let Some(record) = bytes.get(..count).and_then(Failure::parse) else {
-        return Err(Error::failed("the container ended before its seccomp agent could be told")
-            .hint("does the profile allow write and read? the descriptor is handed over by them"));
-    };
-    if (record.call, record.errno) != (Call::Seccomp, 0) {
-        return Ok(Met::Failure(record));
-    }
-    let number = i32::try_from(record.index).map_err(|_| Error::failed("the child reports no descriptor"))?;
-    let descriptor = pidfd::pidfd_getfd(process, number)
-        .map_err(|errno| errno.during(format!("pidfd_getfd(child, {number})")))?;
-    let pid = pidfd::pid_in_proc(process).ok_or_else(|| Error::failed("the container ended"))?;
-    listener.tell(pid, descriptor.as_fd())?;
-    fs::write_whole(wire.as_fd(), b"1").map_err(|errno| errno.during("write(wire)"))?;
-    Ok(Met::Listener)
 }

@@ -14,18 +14,17 @@ mod qos;
 mod quantity;
 mod report;
 mod suggest;
-mod time;
 mod tree;
 pub mod types;
 mod validate;
 mod yaml;
 
+pub use crate::time::{NotATime, Time};
 pub use defaults::{DEFAULT_NAMESPACE, default, place};
 pub use expand::{Expanded, expand, expand_container};
 pub use path::{Path, Problem};
 pub use qos::qos_class;
 pub use quantity::{NotAQuantity, Quantity};
-pub use time::{NotATime, Time};
 pub use types::*;
 pub use validate::{lint, names, validate};
 

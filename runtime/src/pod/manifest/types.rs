@@ -28,7 +28,7 @@ pub use volume::{
 };
 
 use super::quantity::Quantity;
-use super::time::Time;
+use crate::time::Time;
 
 /// Labels, annotations and the like, in the order of their keys.
 pub type StringMap = BTreeMap<String, String>;

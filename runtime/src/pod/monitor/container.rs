@@ -22,7 +22,7 @@ use super::serve::Waiter;
 use super::streams::Streams;
 use super::{Monitor, Token, start};
 use crate::cgroup::Cgroup;
-use crate::engine::{self, Attached, Failure as ChildFailure, Plan, Rootfs};
+use crate::engine::{self, Attached, Failure as ChildFailure, Plan, Rootfs, Tie};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{ChainId, snapshot};
 use crate::pod::protocol::{ContainerSpec, ContainerStatus, Failure, NamespaceMode, TerminationMessage};
@@ -242,8 +242,13 @@ impl Monitor {
                 .filter(|_| container.spec.pid == NamespaceMode::Pod),
             programs: Some(&self.host.seccomp_programs()),
             state: Some(&state),
+            tie: Tie::Always,
+            pause: false,
+            preserve: &[],
+            keyring: true,
         })?;
         let child = plan.spawn()?;
+        plan.meet_agent(&child)?;
         self.epoll.add(&child.wire, Token::Wire(child.pid).pack(), Interest::Read)?;
         self.deadlines.set_after(Due::Handshake(child.pid), HANDSHAKE);
         let host = start::host_pid(&child.pidfd).and_then(start::process);

@@ -14,7 +14,7 @@ use super::container::{failure_on, oci_state};
 use super::deadlines::Due;
 use super::serve::Waiter;
 use super::{Monitor, Token, start, streams};
-use crate::engine::{self, Child, ExecInputs, Plan};
+use crate::engine::{self, Child, ExecInputs, Plan, Tie};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pod::protocol::{Exec, Exit, Message, Reply, Streams as Sent};
 use crate::sys::epoll::Interest;
@@ -80,14 +80,19 @@ impl Monitor {
         let pid = container.host_process().map(|process| process.pid);
         let plan = engine::compile_exec(ExecInputs {
             process: &process,
+            program: None,
+            user_namespace: false,
             init: init.as_fd(),
             cgroup,
             stdio,
             seccomp: spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()),
             programs: Some(&self.host.seccomp_programs()),
             state: Some(&oci_state(&spec, &container.spec.id, bundle, pid)),
+            tie: Tie::Always,
+            preserve: &[],
         })?;
         let child = plan.spawn()?;
+        plan.meet_agent(&child)?;
         self.epoll.add(&child.wire, Token::Wire(child.pid).pack(), Interest::Read)?;
         self.deadlines.set_after(Due::Handshake(child.pid), HANDSHAKE);
         self.execs.push(ExecProcess {

@@ -1,4 +1,4 @@
-//! A moment as Kubernetes writes it: RFC 3339, in UTC, to the second.
+//! A moment as Kubernetes and runc write it: RFC 3339, in UTC, to the second.
 //!
 //! Invariant: a [`Time`] is whole seconds; anything finer is cut when it is made, so that what is
 //! written is what is read again.

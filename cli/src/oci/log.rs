@@ -1,0 +1,108 @@
+//! Errors and warnings, where a caller of runc looks for them: stderr, and the file of `--log`, as text or JSON.
+//!
+//! Invariant: an error is said once in each place; a log that cannot be written is said on stderr and stops
+//! nothing.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use runtime::Error;
+use runtime::time::Time;
+
+use crate::output;
+
+/// The form of the log's lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    /// `time="…" level=error msg="…"`
+    Text,
+    /// `{"level":"error","msg":"…","time":"…"}`
+    Json,
+}
+
+/// Where to say things.
+#[derive(Debug)]
+pub(super) struct Log {
+    file: Option<PathBuf>,
+    format: Format,
+    debug: bool,
+}
+
+impl Log {
+    pub(super) fn new(file: Option<&Path>, format: Format, debug: bool) -> Self {
+        Self { file: file.map(Path::to_owned), format, debug }
+    }
+
+    /// What ended the command.
+    pub(super) fn error(&self, error: &Error) {
+        let text = match error.hint_text() {
+            Some(hint) => format!("{} ({hint})", error.message()),
+            None => error.message().to_owned(),
+        };
+        self.write("error", &text);
+        output::note(format_args!("podrun-oci: {}", error.message()));
+        if let Some(hint) = error.hint_text() {
+            output::note(format_args!("hint: {hint}"));
+        }
+    }
+
+    /// What was clamped or left out.
+    pub(super) fn warning(&self, text: &str) {
+        self.write("warning", text);
+        if self.file.is_none() {
+            output::note(format_args!("podrun-oci: warning: {text}"));
+        }
+    }
+
+    /// A detail, with `--debug`.
+    pub(super) fn debug(&self, text: &str) {
+        if !self.debug {
+            return;
+        }
+        self.write("debug", text);
+        if self.file.is_none() {
+            output::note(format_args!("podrun-oci: {text}"));
+        }
+    }
+
+    fn write(&self, level: &str, text: &str) {
+        let Some(file) = &self.file else { return };
+        let line = line(self.format, Time::now(), level, text);
+        let written = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(file)
+            .and_then(|mut file| file.write_all(line.as_bytes()));
+        if let Err(error) = written {
+            output::note(format_args!("podrun-oci: --log {}: {error}", file.display()));
+        }
+    }
+}
+
+fn line(format: Format, time: Time, level: &str, text: &str) -> String {
+    match format {
+        Format::Json => {
+            let entry = serde_json::json!({"level": level, "msg": text, "time": time.to_string()});
+            format!("{entry}\n")
+        }
+        Format::Text => format!("time=\"{time}\" level={level} msg={text:?}\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_as_callers_parse_them() {
+        let time = Time::from_unix(0);
+        assert_eq!(
+            line(Format::Json, time, "error", "a \"b\""),
+            "{\"level\":\"error\",\"msg\":\"a \\\"b\\\"\",\"time\":\"1970-01-01T00:00:00Z\"}\n"
+        );
+        assert_eq!(
+            line(Format::Text, time, "warning", "a"),
+            "time=\"1970-01-01T00:00:00Z\" level=warning msg=\"a\"\n"
+        );
+    }
+}

@@ -1,0 +1,225 @@
+//! `podrun oci VERB`, also as `podrun-oci VERB`: the command line that podman, containerd and CRI-O call.
+//! Flags, outputs and exit codes are runc's, since callers parse them.
+//!
+//! Invariant: this front parses its own command line, because its `--root` and podrun's are two things; a
+//! flag or verb that is not done is refused by name.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use runtime::oci::{self, ContainerId, Store};
+use runtime::{Error, ErrorKind, Result};
+
+mod create;
+mod delete;
+mod events;
+mod exec;
+mod features;
+mod kill;
+mod list;
+mod log;
+mod pause;
+mod ps;
+mod refused;
+mod run;
+mod spec;
+mod start;
+mod state;
+mod update;
+
+use log::{Format, Log};
+
+/// Run OCI containers, as runc does: for podman, containerd and other callers
+#[derive(Debug, Parser)]
+#[command(name = "podrun-oci", version, long_version = VERSION, arg_required_else_help = true, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What `--version` prints; callers read the lines.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0");
+
+#[derive(Debug, clap::Args)]
+struct Globals {
+    /// Where the containers' state is kept, on a tmpfs
+    #[arg(long, value_name = "DIR", default_value = oci::DEFAULT_ROOT)]
+    root: PathBuf,
+    /// A file to which errors and warnings go
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// The form of the log's lines
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    log_format: Format,
+    /// Log every step of a container's making
+    #[arg(long)]
+    debug: bool,
+    /// Let systemd make the cgroups (not supported yet)
+    #[arg(long)]
+    systemd_cgroup: bool,
+    /// Who makes the cgroups: only `cgroupfs` is supported yet
+    #[arg(long, value_name = "NAME", default_value = "cgroupfs")]
+    cgroup_manager: String,
+    /// Whether cgroup errors are ignored for want of rights: `true` is not supported yet
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    rootless: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Create(create::Args),
+    Start(start::Args),
+    State(state::Args),
+    Kill(kill::Args),
+    Delete(delete::Args),
+    Run(run::Args),
+    Exec(Box<exec::Args>),
+    List(list::Args),
+    Ps(ps::Args),
+    Pause(pause::Args),
+    Resume(pause::ResumeArgs),
+    Update(Box<update::Args>),
+    Events(events::Args),
+    Spec(spec::Args),
+    Features(features::Args),
+    Checkpoint(refused::Args),
+    Restore(refused::RestoreArgs),
+}
+
+/// What a verb is given beside its own arguments.
+#[derive(Debug)]
+struct Context {
+    store: Store,
+    log: Log,
+}
+
+/// The arguments for this front, if it is asked for: by the program's name, or by the first argument.
+pub(crate) fn asked(arguments: impl Iterator<Item = OsString>) -> Option<Vec<OsString>> {
+    let mut arguments = arguments.peekable();
+    let name = arguments.next()?;
+    let is_ours = Path::new(&name).file_name().is_some_and(|name| name == "podrun-oci");
+    if !is_ours && arguments.next_if(|first| first == "oci").is_none() {
+        return None;
+    }
+    Some(std::iter::once(OsString::from("podrun-oci")).chain(arguments).collect())
+}
+
+/// Runs a verb: 0, the code of the program it stands for, or 1.
+pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version to stdout, complaints to stderr. A closed stream is nobody's concern.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    let Globals { root, log, log_format, debug, .. } = &cli.globals;
+    let log = Log::new(log.as_deref(), *log_format, *debug);
+    let context = Context { store: Store::new(root), log };
+    let failed = if matches!(cli.verb, Verb::Exec(_)) { ExitCode::from(255) } else { ExitCode::FAILURE };
+    let result = cli.globals.check().and_then(|()| protect(&cli.verb)).and_then(|()| cli.verb.run(&context));
+    result.unwrap_or_else(|error| {
+        context.log.error(&error);
+        failed
+    })
+}
+
+/// Before a process of this binary can be seen in a container.
+fn protect(verb: &Verb) -> Result<()> {
+    match verb {
+        // A container's own hooks and processes are born as copies of this process.
+        Verb::Create(_) | Verb::Run(_) | Verb::Exec(_) | Verb::Start(_) => {
+            oci::protect_binary(std::env::args_os(), std::env::vars_os())
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Globals {
+    fn check(&self) -> Result<()> {
+        let refused = |what: &str, hint: &str| {
+            Err(Error::new(ErrorKind::Unsupported, format!("{what}: not supported yet")).hint(hint))
+        };
+        if self.systemd_cgroup || self.cgroup_manager == "systemd" {
+            return refused("--systemd-cgroup", "podrun makes cgroups itself: --cgroup-manager cgroupfs");
+        }
+        if self.cgroup_manager != "cgroupfs" {
+            return refused(&format!("--cgroup-manager {}", self.cgroup_manager), "use cgroupfs");
+        }
+        match self.rootless.as_str() {
+            "auto" | "false" => Ok(()),
+            "true" => refused("--rootless true", "run it as root"),
+            other => Err(Error::new(
+                ErrorKind::Usage,
+                format!("--rootless: `{other}` is none of true, false and auto"),
+            )),
+        }
+    }
+}
+
+impl Verb {
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        match self {
+            Self::Create(args) => create::run(args, context),
+            Self::Start(args) => start::run(&args, context),
+            Self::State(args) => state::run(&args, context),
+            Self::Kill(args) => kill::run(&args, context),
+            Self::Delete(args) => delete::run(&args, context),
+            Self::Run(args) => run::run(args, context),
+            Self::Exec(args) => exec::run(*args, context),
+            Self::List(args) => list::run(&args, context),
+            Self::Ps(args) => ps::run(&args, context),
+            Self::Pause(args) => pause::run(&args, context),
+            Self::Resume(args) => pause::resume(&args, context),
+            Self::Update(args) => update::run(&args, context),
+            Self::Events(args) => events::run(&args, context),
+            Self::Spec(args) => spec::run(&args),
+            Self::Features(_) => features::run(),
+            Self::Checkpoint(_) => refused::run("checkpoint"),
+            Self::Restore(_) => refused::run("restore"),
+        }
+    }
+}
+
+/// The container that a verb is about.
+#[derive(Debug, clap::Args)]
+struct Named {
+    /// The container's id
+    #[arg(value_name = "ID")]
+    id: ContainerId,
+}
+
+impl Named {
+    fn get(&self, context: &Context) -> Result<oci::Container> {
+        context.store.get(&self.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn words(line: &str) -> impl Iterator<Item = OsString> {
+        line.split(' ').map(OsString::from).collect::<Vec<_>>().into_iter()
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_front_is_asked_for_by_name_or_by_argument() {
+        let asked = |line| asked(words(line)).map(|words| words.len());
+        assert_eq!(asked("/usr/bin/podrun-oci state x"), Some(3));
+        assert_eq!(asked("podrun oci state x"), Some(3));
+        assert_eq!(asked("podrun get pods"), None);
+    }
+}

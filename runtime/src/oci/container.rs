@@ -1,0 +1,256 @@
+//! One container: its status, and the verbs that need no lock.
+//!
+//! Invariant: a signal goes to a process that was looked at by descriptor: a pid that another process
+//! has by now is never signalled.
+
+use std::fmt;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use oci_spec::runtime::{LinuxNamespaceType, LinuxResources, Spec};
+use serde::Serialize;
+
+use super::record::{ProcessId, Record, State};
+use super::{ContainerId, config, store};
+use crate::cgroup::{Cgroup, Layout};
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::{Errno, pidfd, socket};
+
+/// The name of the socket at which an init waits for its start.
+pub(super) const START: &str = "start.sock";
+
+/// Where a container is in its life (runtime.md, "State").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// A create is at work.
+    Creating,
+    /// Complete; its program has not been started.
+    Created,
+    /// Its program runs.
+    Running,
+    /// Its processes are frozen.
+    Paused,
+    /// Its init has ended, or its create was interrupted.
+    Stopped,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Creating => "creating",
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+        })
+    }
+}
+
+/// A container of a [`super::Store`].
+#[derive(Debug, Clone)]
+pub struct Container {
+    id: ContainerId,
+    directory: PathBuf,
+}
+
+impl Container {
+    pub(super) fn new(id: ContainerId, directory: PathBuf) -> Self {
+        Self { id, directory }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &ContainerId {
+        &self.id
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Its state now.
+    pub fn state(&self) -> Result<State> {
+        let Some(record) = store::read(self)? else {
+            let status = if store::is_locked(self) { Status::Creating } else { Status::Stopped };
+            return Ok(self.half_made(status));
+        };
+        let status = self.status_of(&record)?;
+        Ok(self.state_of(record, status))
+    }
+
+    /// Its status now.
+    pub fn status(&self) -> Result<Status> {
+        Ok(self.state()?.status)
+    }
+
+    /// The state of a container whose create has written nothing yet.
+    fn half_made(&self, status: Status) -> State {
+        State {
+            oci_version: oci_version(),
+            id: self.id.to_string(),
+            pid: 0,
+            status,
+            bundle: PathBuf::new(),
+            rootfs: PathBuf::new(),
+            created: crate::time::Time::default(),
+            annotations: std::collections::BTreeMap::new(),
+            owner: String::new(),
+        }
+    }
+
+    pub(super) fn state_of(&self, record: Record, status: Status) -> State {
+        let pid = record.init.filter(|_| status != Status::Stopped).map_or(0, |init| init.pid);
+        State {
+            oci_version: record.oci_version,
+            id: self.id.to_string(),
+            pid,
+            status,
+            bundle: record.bundle,
+            rootfs: record.rootfs,
+            created: record.created,
+            annotations: record.annotations,
+            owner: record.owner,
+        }
+    }
+
+    fn status_of(&self, record: &Record) -> Result<Status> {
+        if !record.complete {
+            return Ok(if store::is_locked(self) { Status::Creating } else { Status::Stopped });
+        }
+        if alive(record).is_none() {
+            return Ok(Status::Stopped);
+        }
+        if self.cgroup_of(record)?.is_frozen() {
+            return Ok(Status::Paused);
+        }
+        // The kernel's own word: the listening socket is closed by the execve and by nothing else.
+        Ok(if socket::is_listening(&self.directory, START)? { Status::Created } else { Status::Running })
+    }
+
+    /// The record of a container that is complete.
+    pub(super) fn record(&self) -> Result<Record> {
+        store::read(self)?.filter(|record| record.complete).ok_or_else(|| {
+            Error::failed(format!("container `{}` is not complete", self.id))
+                .hint("it is being created; or its create was interrupted: then delete --force removes what is left")
+        })
+    }
+
+    pub(super) fn cgroup_of(&self, record: &Record) -> Result<Cgroup> {
+        Cgroup::open(&Layout::detect()?, &record.cgroup)
+    }
+
+    /// The living init's pidfd.
+    pub(super) fn init(&self, record: &Record) -> Result<OwnedFd> {
+        alive(record)
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("container `{}` is not running", self.id)))
+    }
+
+    /// The container's own copy of its config.
+    pub(super) fn config(&self) -> Result<Spec> {
+        config::kept(self)
+    }
+
+    /// Sends `signal` to the init. Where the container has no pid namespace of its own, SIGKILL takes all
+    /// its processes: nothing else would end them.
+    pub fn kill(&self, signal: i32) -> Result<()> {
+        let record = self.record()?;
+        let init = self.init(&record)?;
+        if signal == pidfd::SIGKILL && !config::has_own(&self.config()?, LinuxNamespaceType::Pid) {
+            return self.kill_all(signal);
+        }
+        match pidfd::pidfd_send_signal(init.as_fd(), signal) {
+            Err(Errno::ESRCH) => {
+                Err(Error::new(ErrorKind::NotFound, format!("container `{}` is not running", self.id)))
+            }
+            other => Ok(other.map_err(|errno| errno.during(format!("pidfd_send_signal({signal})")))?),
+        }
+    }
+
+    /// Sends `signal` to every process of the container; no error when it has none.
+    pub fn kill_all(&self, signal: i32) -> Result<()> {
+        let cgroup = self.cgroup_of(&self.record()?)?;
+        if signal == pidfd::SIGKILL {
+            return cgroup.kill();
+        }
+        for pid in cgroup.pids()? {
+            let Ok(process) = pidfd::pidfd_open(pid) else { continue };
+            // Looked at again once it is held: the number may be another process's by now.
+            if cgroup.pids()?.contains(&pid) {
+                match pidfd::pidfd_send_signal(process.as_fd(), signal) {
+                    Ok(()) | Err(Errno::ESRCH) => {}
+                    Err(errno) => return Err(errno.during(format!("pidfd_send_signal({signal})")).into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The pids of its processes, in the caller's pid namespace.
+    pub fn pids(&self) -> Result<Vec<i32>> {
+        let mut pids = self.cgroup_of(&self.record()?)?.pids()?;
+        pids.sort_unstable();
+        Ok(pids)
+    }
+
+    /// Freezes all its processes, and waits until they are.
+    pub fn pause(&self) -> Result<()> {
+        self.must_be(&[Status::Created, Status::Running], "paused")?;
+        self.cgroup_of(&self.record()?)?.freeze_and_wait()
+    }
+
+    /// Undoes [`Container::pause`].
+    pub fn resume(&self) -> Result<()> {
+        self.must_be(&[Status::Paused], "resumed")?;
+        self.cgroup_of(&self.record()?)?.thaw()
+    }
+
+    /// Changes its limits.
+    pub fn update(&self, resources: &LinuxResources) -> Result<()> {
+        self.must_be(&[Status::Created, Status::Running, Status::Paused], "updated")?;
+        self.cgroup_of(&self.record()?)?.update(resources)
+    }
+
+    pub(super) fn must_be(&self, wanted: &[Status], verb: &str) -> Result<()> {
+        let status = self.status()?;
+        if wanted.contains(&status) {
+            return Ok(());
+        }
+        Err(Error::failed(format!("container `{}` is {status} and cannot be {verb}", self.id)))
+    }
+
+    /// Waits until its init has ended; at once when it has.
+    pub(super) fn wait(&self, record: &Record) {
+        if let Some(init) = alive(record) {
+            while !pidfd::wait_readable(init.as_fd(), Duration::from_secs(3600)) {}
+        }
+    }
+}
+
+/// The version that podrun's documents follow.
+pub(super) fn oci_version() -> String {
+    "1.3.0".to_owned()
+}
+
+/// The pidfd of a record's init, if that very process still runs.
+fn alive(record: &Record) -> Option<OwnedFd> {
+    let init = record.init?;
+    let process = pidfd::pidfd_open(init.pid).ok()?;
+    // A zombie is readable; a stranger has another start time.
+    let running = !pidfd::wait_readable(process.as_fd(), Duration::ZERO);
+    (running && ProcessId::of(init.pid).is_ok_and(|now| now == init)).then_some(process)
+}
+
+/// The signal that `text` names: `9`, `KILL`, `SIGKILL`, `RTMIN+1`.
+pub fn signal_number(text: &str) -> Result<i32> {
+    match text {
+        // Sends nothing, and tells whether the init is there (kill(2)).
+        "0" => Ok(0),
+        _ => crate::sys::signal::number(text)
+            .ok_or_else(|| Error::new(ErrorKind::Usage, format!("`{text}` is no signal"))),
+    }
+}

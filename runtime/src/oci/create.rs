@@ -1,0 +1,223 @@
+//! `create` (runtime.md, "Create"): everything but the program. The engine's child walks its plan up to
+//! its last step and waits there; this command then ends, and nothing but that child is left.
+//!
+//! Invariant: a create that fails or is killed leaves nothing that runs: its child is bound to its life
+//! until it is complete, and what failed is undone before the error is told.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{LinuxResources, Spec};
+
+use super::config::{self, Config};
+use super::container::START;
+use super::hooks::{self, Inside, Kind};
+use super::record::{ProcessId, Record, State, VERSION};
+use super::store;
+use super::{Container, ContainerId, Status, Store, Streams, delete, devices};
+use crate::cgroup::{Cgroup, Layout};
+use crate::engine::{self, Child, Inputs, Rootfs, Tie};
+use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::sys::socket;
+use crate::time::Time;
+
+/// What `create` is told.
+#[derive(Debug)]
+pub struct Create {
+    /// The bundle's directory (`--bundle`).
+    pub bundle: PathBuf,
+    /// The process's streams.
+    pub streams: Streams,
+    /// Where the init's pid is written (`--pid-file`).
+    pub pid_file: Option<PathBuf>,
+    /// Whether the container gets a session keyring of its own (not `--no-new-keyring`).
+    pub keyring: bool,
+    /// Descriptors to give on, the first as number 3 (`--preserve-fds`).
+    pub preserve: Vec<OwnedFd>,
+}
+
+/// A container that has just been made.
+#[derive(Debug)]
+pub struct Created {
+    /// The container.
+    pub container: Container,
+    /// Its init, a child of the caller.
+    pub init: OwnedFd,
+    /// Its terminal's master, where the caller keeps it.
+    pub terminal: Option<OwnedFd>,
+    /// What was clamped or left out, for the caller to say.
+    pub warnings: Vec<String>,
+    /// The steps that its init has walked, a line each.
+    pub steps: String,
+}
+
+impl Create {
+    /// Makes the container `id` in `store`. The caller's process has one thread.
+    pub fn perform(self, store: &Store, id: &ContainerId) -> Result<Created> {
+        let bundle = std::fs::canonicalize(&self.bundle).context(|| format!("bundle {:?}", self.bundle))?;
+        let config = config::load(&bundle)?;
+        hooks::check(&config.spec)?;
+        let (container, _lock) = store.reserve(id)?;
+        self.make(&container, &bundle, config).inspect_err(|_| delete::undo(&container))
+    }
+
+    fn make(self, container: &Container, bundle: &Path, config: Config) -> Result<Created> {
+        store::replace(&container.file("config.json"), &config.bytes)?;
+        let spec = resolved(config.spec, bundle)?;
+        let layout = Layout::detect()?;
+        let path = cgroup_path(&spec, container.id());
+        let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+        let mut record = Self::record(&spec, bundle, &path)?;
+        record.made_cgroup = topmost_missing(&layout, &path)?;
+        let cgroup = cgroup(&layout, &path, resources)?;
+        // From here on the cgroup is this container's, and delete removes it.
+        store::write(container, &record)?;
+
+        let listener = socket::listen(container.directory(), START)?;
+        let prepared = self.streams.prepare(spec.process().as_ref())?;
+        let (stdio, master) = prepared.split();
+        let preserve: Vec<BorrowedFd<'_>> = self.preserve.iter().map(OwnedFd::as_fd).collect();
+        let hooked = [Kind::Prestart, Kind::CreateRuntime, Kind::CreateContainer];
+        let plan = engine::compile(Inputs {
+            spec: &spec,
+            rootfs: Rootfs::Spec,
+            attached: &[],
+            cgroup: &cgroup,
+            stdio,
+            pid_namespace: None,
+            tie: Tie::UntilStart(listener.as_fd()),
+            pause: hooked.iter().any(|kind| !hooks::of(&spec, *kind).is_empty()),
+            preserve: &preserve,
+            keyring: self.keyring,
+        })?;
+        let child = plan.spawn()?;
+        record.init = Some(ProcessId::of(child.pid)?);
+        store::write(container, &record)?;
+        let state = container.state_of(record.clone(), Status::Created);
+        plan.complete(&child, || run_hooks(&spec, state.clone(), &child, &cgroup))?;
+        let terminal = master.deliver()?;
+        if let Some(file) = &self.pid_file {
+            // conmon reads it as it is: no newline.
+            store::replace(file, child.pid.to_string().as_bytes())?;
+        }
+        record.complete = true;
+        store::write(container, &record)?;
+        let warnings = plan.warnings().to_vec();
+        let steps = plan.describe();
+        Ok(Created { container: container.clone(), init: child.pidfd, terminal, warnings, steps })
+    }
+
+    fn record(spec: &Spec, bundle: &Path, cgroup: &str) -> Result<Record> {
+        let Some(root) = spec.root() else {
+            return Err(Error::new(ErrorKind::Usage, "root: there is none"));
+        };
+        let annotations: BTreeMap<String, String> =
+            spec.annotations().clone().unwrap_or_default().into_iter().collect();
+        Ok(Record {
+            version: VERSION,
+            oci_version: spec.version().clone(),
+            bundle: bundle.to_owned(),
+            rootfs: root.path().clone(),
+            created: Time::now(),
+            owner: owner(),
+            annotations,
+            cgroup: cgroup.to_owned(),
+            made_cgroup: None,
+            init: None,
+            complete: false,
+        })
+    }
+}
+
+/// The hooks between the mounts and the end of the host's tree.
+fn run_hooks(spec: &Spec, mut state: State, child: &Child, cgroup: &Cgroup) -> Result<()> {
+    // Prestart hooks come "after the start operation is called" in version 1.0.0, whose callers still use them.
+    hooks::run(spec, Kind::Prestart, &state)?;
+    state.status = Status::Creating;
+    hooks::run(spec, Kind::CreateRuntime, &state)?;
+    state.pid = hooks::pid_inside(child.pid)?;
+    hooks::run_inside(spec, Kind::CreateContainer, &state, Inside { init: child.pidfd.as_fd(), cgroup })
+}
+
+/// The name of the caller's user; its number where it has none.
+fn owner() -> String {
+    use std::os::unix::fs::MetadataExt as _;
+    let uid = std::fs::metadata("/proc/self").map_or(0, |own| own.uid()).to_string();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1) == Some(uid.as_str())).then(|| name.to_owned())
+    });
+    name.unwrap_or(uid)
+}
+
+/// The spec with every path of the host's absolute: root.md and config.md, "Mounts", have them relative to
+/// the bundle.
+fn resolved(mut spec: Spec, bundle: &Path) -> Result<Spec> {
+    devices::allow(&mut spec)?;
+    if let Some(root) = spec.root_mut() {
+        let path = bundle.join(root.path());
+        let path = std::fs::canonicalize(&path).context(|| format!("root.path {path:?}"))?;
+        root.set_path(path);
+    }
+    for mount in spec.mounts_mut().iter_mut().flatten() {
+        let bind = mount.typ().as_deref() == Some("bind")
+            || mount.options().iter().flatten().any(|option| option == "bind" || option == "rbind");
+        if let Some(source) = mount.source().clone().filter(|source| bind && source.is_relative()) {
+            mount.set_source(Some(bundle.join(source)));
+        }
+    }
+    Ok(spec)
+}
+
+/// `linux.cgroupsPath` (config-linux.md, "Cgroups Path"): an absolute one as it is, a relative one below podrun's own.
+fn cgroup_path(spec: &Spec, id: &ContainerId) -> String {
+    let asked = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
+    match asked.and_then(|path| path.to_str()).filter(|path| !path.is_empty()) {
+        Some(path) if path.starts_with('/') => path.to_owned(),
+        Some(path) => format!("/podrun/{path}"),
+        None => format!("/podrun/{id}"),
+    }
+}
+
+/// The topmost of `path` and the cgroups above it that is not there yet.
+fn topmost_missing(layout: &Layout, path: &str) -> Result<Option<String>> {
+    let ends = path.char_indices().skip(1).filter(|(_, character)| *character == '/').map(|(end, _)| end);
+    for end in ends.chain([path.len()]) {
+        let above = path.get(..end).unwrap_or_default().trim_end_matches('/');
+        if !above.is_empty() && !Cgroup::open(layout, above)?.exists() {
+            return Ok(Some(above.to_owned()));
+        }
+    }
+    Ok(None)
+}
+
+/// Makes the cgroup; one in which others are is not taken, since all in it is killed at the end.
+fn cgroup(layout: &Layout, path: &str, resources: Option<&LinuxResources>) -> Result<Cgroup> {
+    if !Cgroup::open(layout, path)?.pids()?.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Exists,
+            format!("linux.cgroupsPath: `{path}` has processes in it"),
+        )
+        .hint("a container's cgroup is its own; give another path"));
+    }
+    Cgroup::create(layout, path, resources)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cgroups_are_absolute_relative_or_ours() {
+        let path = |json: &str| {
+            let spec: Spec = serde_json::from_str(json).unwrap();
+            cgroup_path(&spec, &"web".parse().unwrap())
+        };
+        assert_eq!(path(r#"{"ociVersion":"1.2.0"}"#), "/podrun/web");
+        assert_eq!(path(r#"{"ociVersion":"1.2.0","linux":{"cgroupsPath":"/a/b"}}"#), "/a/b");
+        assert_eq!(path(r#"{"ociVersion":"1.2.0","linux":{"cgroupsPath":"a/b"}}"#), "/podrun/a/b");
+    }
+}

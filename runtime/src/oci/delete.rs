@@ -1,0 +1,102 @@
+//! `delete` (runtime.md, "Delete"): what create has made is taken away, and nothing else.
+//!
+//! Invariant: each step finds what an earlier, interrupted delete has left, and goes on from there; the
+//! directory, which reserves the id, goes last.
+
+use super::hooks::{self, Kind};
+use super::record::Record;
+use super::{Container, Status, Store, store};
+use crate::cgroup::{Cgroup, Layout};
+use crate::error::{Context as _, Error, ErrorKind, Result};
+
+impl Container {
+    /// Deletes a stopped container; with `force` one that lives is killed first. Gives the failures of
+    /// poststop hooks, which are to be said as warnings.
+    pub fn delete(&self, force: bool) -> Result<Vec<Error>> {
+        let _lock = store::lock(self)?;
+        let record = store::read(self)?;
+        // The lock is ours: a half-made container is nobody's work in progress.
+        let complete = record.as_ref().is_some_and(|record| record.complete);
+        let status = if complete { self.status()? } else { Status::Stopped };
+        if status != Status::Stopped && !force {
+            return Err(Error::failed(format!(
+                "container `{}` is {status} and cannot be deleted",
+                self.id()
+            ))
+            .hint("end it first, or delete it with --force"));
+        }
+        let spec = self.config().ok();
+        if let Some(record) = &record {
+            let cgroup = self.cgroup_of(record)?;
+            cgroup.kill()?;
+            if let Ok(init) = self.init(record) {
+                // One that has left its cgroup, by another's hand.
+                let _ = crate::sys::signal::send(&init, crate::sys::signal::KILL);
+                self.wait(record);
+            }
+            remove_cgroup(&cgroup, record)?;
+        }
+        self.remove_directory()?;
+        let (Some(spec), Some(record)) = (spec, record) else { return Ok(Vec::new()) };
+        let state = self.state_of(record, Status::Stopped);
+        Ok(hooks::run_all(&spec, Kind::Poststop, &state))
+    }
+
+    fn remove_directory(&self) -> Result<()> {
+        let directory = self.directory();
+        match std::fs::remove_dir_all(directory) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => other.context(|| format!("rmdir({directory:?})")),
+        }
+    }
+}
+
+impl Store {
+    /// Deletes `id`; with `force` it is no error when there is none.
+    pub fn delete(&self, id: &super::ContainerId, force: bool) -> Result<Vec<Error>> {
+        match self.get(id).and_then(|container| container.delete(force)) {
+            Err(error) if force && error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            other => other,
+        }
+    }
+}
+
+/// Removes the cgroup, and those above it that create has made, as far as nobody else is in them: "resources
+/// associated with the container, but not created by this container, MUST NOT be deleted" (runtime.md, "Delete").
+fn remove_cgroup(cgroup: &Cgroup, record: &Record) -> Result<()> {
+    let Some(top) = &record.made_cgroup else { return Ok(()) };
+    cgroup.remove()?;
+    let layout = Layout::detect()?;
+    let mut path = record.cgroup.as_str();
+    // podrun's own parent goes with the last one, whoever made it.
+    while let Some((above, _)) = path.rsplit_once('/').filter(|(above, _)| !above.is_empty()) {
+        if !(above.starts_with(top.as_str()) || above == "/podrun" || above.starts_with("/podrun/")) {
+            break;
+        }
+        Cgroup::open(&layout, above)?.remove_if_empty();
+        path = above;
+    }
+    Ok(())
+}
+
+/// Takes back a create that failed; its lock is held by the caller. What cannot be taken back now is
+/// found by the next delete.
+pub(super) fn undo(container: &Container) {
+    let record = store::read(container).ok().flatten();
+    if let Some(record) = &record
+        && let Ok(cgroup) = container.cgroup_of(record)
+        && cgroup.kill().and_then(|()| remove_cgroup(&cgroup, record)).is_err()
+    {
+        return;
+    }
+    let spec = container.config().ok();
+    if container.remove_directory().is_ok()
+        && let (Some(spec), Some(record)) = (spec, record)
+        && record.init.is_some()
+    {
+        // "Continue the lifecycle at step 12" (runtime.md): the container is destroyed, and its poststop hooks
+        // run. The create's own failure is what is told.
+        let state = container.state_of(record, Status::Stopped);
+        let _ = hooks::run_all(&spec, Kind::Poststop, &state);
+    }
+}

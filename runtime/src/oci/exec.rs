@@ -1,0 +1,177 @@
+//! `exec`: another process in a container that runs. Not in the runtime-spec; runc's flags and habits.
+
+use std::collections::HashSet;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::str::FromStr as _;
+
+use oci_spec::runtime::{Capability, LinuxCapabilities, LinuxNamespaceType, Process};
+
+use super::{Container, Status, Streams, config, store};
+use crate::engine::{self, ExecInputs, Tie};
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::pidfd;
+
+/// What `exec` is told.
+#[derive(Debug)]
+pub struct Exec {
+    /// The process.
+    pub process: Process,
+    /// Its streams.
+    pub streams: Streams,
+    /// Where its pid is written (`--pid-file`).
+    pub pid_file: Option<PathBuf>,
+    /// Descriptors to give on, the first as number 3 (`--preserve-fds`).
+    pub preserve: Vec<OwnedFd>,
+    /// Whether it may be put into a paused container, where it waits too (`--ignore-paused`).
+    pub ignore_paused: bool,
+}
+
+/// Changes to the container's own process, each absent: as it is there.
+#[derive(Debug, Default)]
+pub struct Override {
+    /// The program and its arguments.
+    pub args: Vec<String>,
+    /// Whether it has a terminal.
+    pub terminal: bool,
+    /// User and, if given, group.
+    pub user: Option<(u32, Option<u32>)>,
+    /// Further groups.
+    pub additional_gids: Vec<u32>,
+    /// The working directory.
+    pub cwd: Option<PathBuf>,
+    /// Further environment: the last of a name counts.
+    pub env: Vec<String>,
+    /// Capabilities to add, by name.
+    pub capabilities: Vec<String>,
+    /// AppArmor profile.
+    pub apparmor: Option<String>,
+    /// SELinux label.
+    pub label: Option<String>,
+    /// No execve gains rights.
+    pub no_new_privileges: Option<bool>,
+}
+
+impl Override {
+    /// The container's own process, changed.
+    pub fn of(self, container: &Container) -> Result<Process> {
+        let mut process = container.config()?.process().clone().unwrap_or_default();
+        if self.args.is_empty() {
+            return Err(Error::new(ErrorKind::Usage, "exec: there is no command"));
+        }
+        process.set_args(Some(self.args));
+        process.set_terminal(Some(self.terminal));
+        process.set_console_size(None);
+        if let Some((uid, gid)) = self.user {
+            process.user_mut().set_uid(uid);
+            if let Some(gid) = gid {
+                process.user_mut().set_gid(gid);
+            }
+        }
+        if !self.additional_gids.is_empty() {
+            let mut gids = process.user().additional_gids().clone().unwrap_or_default();
+            gids.extend(self.additional_gids);
+            process.user_mut().set_additional_gids(Some(gids));
+        }
+        if let Some(cwd) = self.cwd {
+            process.set_cwd(cwd);
+        }
+        let mut env = process.env().clone().unwrap_or_default();
+        env.extend(self.env);
+        process.set_env(Some(env));
+        add_capabilities(&mut process, &self.capabilities)?;
+        if self.apparmor.is_some() {
+            process.set_apparmor_profile(self.apparmor);
+        }
+        if self.label.is_some() {
+            process.set_selinux_label(self.label);
+        }
+        if self.no_new_privileges.is_some() {
+            process.set_no_new_privileges(self.no_new_privileges);
+        }
+        Ok(process)
+    }
+}
+
+/// To the bounding, permitted and effective sets alone: an inheritable one that is not empty has let programs
+/// gain rights (CVE-2022-29162).
+fn add_capabilities(process: &mut Process, names: &[String]) -> Result<()> {
+    let mut sets = process.capabilities().clone().unwrap_or_else(|| {
+        let mut none = LinuxCapabilities::default();
+        none.set_bounding(None)
+            .set_effective(None)
+            .set_permitted(None)
+            .set_inheritable(None)
+            .set_ambient(None);
+        none
+    });
+    for name in names {
+        let upper = name.to_ascii_uppercase();
+        let Ok(capability) = Capability::from_str(upper.strip_prefix("CAP_").unwrap_or(&upper)) else {
+            return Err(Error::new(ErrorKind::Usage, format!("--cap: `{name}` is no capability")));
+        };
+        let with = |set: &Option<HashSet<Capability>>| {
+            let mut set = set.clone().unwrap_or_default();
+            set.insert(capability);
+            Some(set)
+        };
+        let (bounding, effective, permitted) =
+            (with(sets.bounding()), with(sets.effective()), with(sets.permitted()));
+        sets.set_bounding(bounding).set_effective(effective).set_permitted(permitted);
+    }
+    process.set_capabilities(Some(sets));
+    Ok(())
+}
+
+/// A process that has reached its program.
+#[derive(Debug)]
+pub struct Executed {
+    /// Its pidfd; it is a child of the caller.
+    pub process: OwnedFd,
+    /// Its terminal's master, where the caller keeps it.
+    pub terminal: Option<OwnedFd>,
+    /// What was clamped or left out, for the caller to say.
+    pub warnings: Vec<String>,
+}
+
+impl Exec {
+    /// Starts it in `container`. The caller's process has one thread.
+    pub fn perform(self, container: &Container) -> Result<Executed> {
+        let living: &[Status] = match self.ignore_paused {
+            true => &[Status::Created, Status::Running, Status::Paused],
+            false => &[Status::Created, Status::Running],
+        };
+        container.must_be(living, "entered")?;
+        let record = container.record()?;
+        let init = container.init(&record)?;
+        let cgroup = container.cgroup_of(&record)?;
+        let (stdio, master) = self.streams.prepare(Some(&self.process))?.split();
+        let preserve: Vec<BorrowedFd<'_>> = self.preserve.iter().map(OwnedFd::as_fd).collect();
+        let plan = engine::compile_exec(ExecInputs {
+            process: &self.process,
+            program: None,
+            init: init.as_fd(),
+            user_namespace: config::has_own(&container.config()?, LinuxNamespaceType::User),
+            cgroup: &cgroup,
+            stdio,
+            tie: Tie::UntilExec,
+            preserve: &preserve,
+        })?;
+        let child = plan.spawn()?;
+        plan.complete(&child, || Ok(()))?;
+        let told = master.deliver().and_then(|terminal| match &self.pid_file {
+            Some(file) => store::replace(file, child.pid.to_string().as_bytes()).map(|()| terminal),
+            None => Ok(terminal),
+        });
+        match told {
+            Ok(terminal) => {
+                Ok(Executed { process: child.pidfd, terminal, warnings: plan.warnings().to_vec() })
+            }
+            Err(error) => {
+                // Nobody would know of it.
+                let _ = pidfd::pidfd_send_signal(child.pidfd.as_fd(), pidfd::SIGKILL);
+                Err(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The features document (features.md, features-linux.md): what this podrun does, and no more.
+
+use serde_json::{Value, json};
+
+use super::hooks::Kind;
+use crate::cgroup::Layout;
+use crate::engine;
+
+/// The document of this binary on this host.
+pub fn features(version: &str) -> Value {
+    let hooks: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+    let mut capabilities: Vec<String> = engine::all_known_capabilities();
+    capabilities.sort();
+    let layout = Layout::detect().map_or("none", |layout| layout.describe());
+    json!({
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": super::container::oci_version(),
+        "hooks": hooks,
+        "mountOptions": engine::mount_options(),
+        "linux": {
+            "namespaces": engine::NAMESPACES,
+            "capabilities": capabilities,
+            "cgroup": {
+                "v1": layout != "v2",
+                "v2": layout != "v1",
+                "systemd": false,
+                "systemdUser": false,
+                "rdma": false,
+            },
+            "seccomp": {"enabled": false},
+            "apparmor": {"enabled": false},
+            "selinux": {"enabled": false},
+            "intelRdt": {"enabled": false},
+            "memoryPolicy": {},
+            "mountExtensions": {"idmap": {"enabled": false}},
+            "netDevices": {"enabled": false},
+        },
+        "annotations": {"run.podrun.version": version},
+        "potentiallyUnsafeConfigAnnotations": [],
+    })
+}

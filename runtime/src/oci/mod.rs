@@ -1,0 +1,45 @@
+//! The OCI runtime: the engine behind the command line that podman, containerd and CRI-O call
+//! (runtime-spec, runtime.md). A [`Store`] holds containers by id; a [`Container`] is what one state
+//! directory says about one container, and what can be done to it.
+//!
+//! Invariant: there is no process of ours but the container's own. What outlives a command is the
+//! container's init, its cgroup, and `<root>/<id>/`:
+//!
+//! ```text
+//! lock         flock: held while the container is made, started or deleted
+//! config.json  the bundle's, as it was at create; later changes have no effect (runtime.md, lifecycle 2)
+//! state.json   what was made: replaced by rename, by the holder of the lock
+//! start.sock   the init listens here until it is started; nobody listens once it runs
+//! ```
+
+mod config;
+mod container;
+mod create;
+mod default_spec;
+mod delete;
+mod devices;
+mod exec;
+mod features;
+mod foreground;
+mod hooks;
+mod id;
+mod record;
+mod start;
+mod stdio;
+mod store;
+
+pub use container::{Container, Status, signal_number};
+pub use create::{Create, Created};
+pub use default_spec::default_spec;
+pub use exec::{Exec, Executed, Override};
+pub use features::features;
+pub use foreground::{Foreground, protect_binary};
+pub use id::ContainerId;
+pub use record::State;
+pub use stdio::{Console, Streams, inherited};
+pub use store::Store;
+
+pub use oci_spec::runtime::{LinuxResources as Resources, Process};
+
+/// Where the containers are kept unless `--root` says otherwise; a tmpfs, so that a reboot ends them.
+pub const DEFAULT_ROOT: &str = "/run/podrun/oci";

@@ -1,0 +1,89 @@
+//! What is kept of a container (`state.json`), and the state document that callers are shown.
+//!
+//! Invariant: a record says what was made, never what is so now: whether it runs is asked of the kernel.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::container::Status;
+use crate::error::{Context as _, Result};
+use crate::time::Time;
+
+/// The version of the records' form.
+pub(super) const VERSION: u32 = 1;
+
+/// A process by a number that is not used again while the machine runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ProcessId {
+    /// In the pid namespace of whoever created the container.
+    pub(super) pid: i32,
+    /// In clock ticks after boot: the 22nd field of /proc/PID/stat.
+    pub(super) start_time: u64,
+}
+
+impl ProcessId {
+    /// The process that has this pid now.
+    pub(super) fn of(pid: i32) -> Result<Self> {
+        let path = format!("/proc/{pid}/stat");
+        let text = std::fs::read_to_string(&path).context(|| path.clone())?;
+        // The second field, the command's name in brackets, may hold anything.
+        let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let start_time = rest.split_whitespace().nth(19).and_then(|field| field.parse().ok());
+        match start_time {
+            Some(start_time) => Ok(Self { pid, start_time }),
+            None => Err(crate::Error::failed(format!("{path}: no start time in it"))),
+        }
+    }
+}
+
+/// `state.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Record {
+    pub(super) version: u32,
+    pub(super) oci_version: String,
+    /// The bundle's absolute path.
+    pub(super) bundle: PathBuf,
+    /// The root's absolute path.
+    pub(super) rootfs: PathBuf,
+    pub(super) created: Time,
+    /// The name of the user who created it.
+    pub(super) owner: String,
+    pub(super) annotations: BTreeMap<String, String>,
+    /// Its cgroup's path below each hierarchy's root.
+    pub(super) cgroup: String,
+    /// The topmost cgroup on its path that create has made: delete removes it and what is below. Absent where the
+    /// cgroup was there before.
+    pub(super) made_cgroup: Option<String>,
+    /// Its init; absent before it is born.
+    pub(super) init: Option<ProcessId>,
+    /// Whether create has come to its end.
+    pub(super) complete: bool,
+}
+
+/// The state of a container as runtime.md's "State" has it, with what runc adds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    /// The version of the specification that this document follows.
+    pub oci_version: String,
+    /// The container's id.
+    pub id: String,
+    /// The init's pid; 0 when it has ended.
+    pub pid: i32,
+    /// `creating`, `created`, `running`, `paused` or `stopped`.
+    pub status: Status,
+    /// The bundle's absolute path.
+    pub bundle: PathBuf,
+    /// The root's absolute path.
+    pub rootfs: PathBuf,
+    /// When it was created: RFC 3339, in UTC.
+    pub created: Time,
+    /// The annotations of `config.json`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// The name of the user who created it.
+    pub owner: String,
+}

@@ -1,0 +1,110 @@
+//! A process's standard streams: the caller's own, or a terminal whose master goes to a console socket.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Process;
+
+use crate::engine::Stdio;
+use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::sys::{pty, socket};
+
+/// What the caller gives a process to read and write.
+#[derive(Debug)]
+pub struct Streams {
+    /// The streams that it has where it has no terminal.
+    pub own: [OwnedFd; 3],
+    /// Who has the other end where it has one.
+    pub console: Console,
+}
+
+/// Who keeps the master of a process's terminal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Console {
+    /// Nobody: a process with a terminal is refused.
+    Nobody,
+    /// Whoever listens at this socket (`--console-socket`).
+    Socket(PathBuf),
+    /// The caller, who relays it as long as the process runs.
+    Caller,
+}
+
+/// The process's streams, and what is still to be done with the terminal's master.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) stdio: Stdio,
+    master: Option<OwnedFd>,
+    console: Console,
+}
+
+impl Streams {
+    /// Opens what `process` needs; refuses a terminal that nobody keeps, and a socket without a terminal.
+    pub(super) fn prepare(self, process: Option<&Process>) -> Result<Prepared> {
+        let terminal = process.and_then(Process::terminal) == Some(true);
+        let usage = |message: &str| Error::new(ErrorKind::Usage, message);
+        match (terminal, self.console) {
+            (false, Console::Socket(_)) => Err(usage("--console-socket: the process has no terminal")),
+            (false, console) => {
+                let [stdin, stdout, stderr] = self.own;
+                Ok(Prepared { stdio: Stdio { stdin, stdout, stderr }, master: None, console })
+            }
+            (true, Console::Nobody) => {
+                Err(usage("process.terminal: whoever keeps the terminal is to be named")
+                    .hint("give --console-socket PATH, or set process.terminal to false"))
+            }
+            (true, console) => {
+                let (master, peer) = pty::open()?;
+                if let Some(size) = process.and_then(Process::console_size) {
+                    let cells = |cells: u64| u16::try_from(cells).unwrap_or(u16::MAX);
+                    pty::resize(&master, cells(size.height()), cells(size.width()))?;
+                }
+                let stdio = Stdio { stdin: peer.try_clone()?, stdout: peer.try_clone()?, stderr: peer };
+                Ok(Prepared { stdio, master: Some(master), console })
+            }
+        }
+    }
+}
+
+impl Prepared {
+    /// The streams, and the terminal's master with its way.
+    pub(super) fn split(self) -> (Stdio, Master) {
+        (self.stdio, Master { master: self.master, console: self.console })
+    }
+}
+
+/// A terminal's master on its way to whoever keeps it.
+#[derive(Debug)]
+pub(super) struct Master {
+    master: Option<OwnedFd>,
+    console: Console,
+}
+
+impl Master {
+    /// Sends it to the socket, as one message that holds the descriptor and a name, or gives it to the caller.
+    pub(super) fn deliver(self) -> Result<Option<OwnedFd>> {
+        let (Some(master), Console::Socket(path)) = (&self.master, &self.console) else {
+            return Ok(self.master);
+        };
+        let what = || format!("console socket {}", path.display());
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+            return Err(Error::new(ErrorKind::Usage, "the path is not that of a socket").context(what()));
+        };
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let socket = socket::connect(directory.unwrap_or(Path::new(".")), name).context(what)?;
+        socket::send(socket.as_fd(), b"/dev/pts/console", &[master.as_fd()]).context(what)?;
+        Ok(None)
+    }
+}
+
+/// Copies of the `count` descriptors that the caller was given from number 3 on. To be called before
+/// anything else is opened.
+pub fn inherited(count: u32) -> Result<Vec<OwnedFd>> {
+    let numbers = (3..).take(usize::try_from(count).unwrap_or(usize::MAX));
+    let copy = |number| {
+        crate::sys::fs::copy_of_inherited(number).map_err(|errno| {
+            let error = Error::from(errno.during(format!("fcntl({number}, F_DUPFD_CLOEXEC)")));
+            error.with_kind(ErrorKind::Usage).hint("--preserve-fds N: the descriptors 3 to N+2 must be open")
+        })
+    };
+    numbers.map(copy).collect()
+}
