@@ -78,6 +78,10 @@ bench: build ## times beside the kernel's floor and the peers that are there (PO
 	@gcc -O2 -static -o target/floor benches/floor.c
 	@$(SUDO) scripts/bench.sh target/$(HOST)/debug/podrun-bench $(PODS)
 
+.PHONY: conformance
+conformance: build ## the OCI validation programs, with podrun and the crun and runc that are there
+	@$(SUDO) env PATH="$$PATH" scripts/conformance.sh target/conformance $(ARGS)
+
 .PHONY: peers
 peers: ## a root below target/peers with today's crun, runc, podman and containerd, for make bench
 	@$(NEED) debootstrap:makes\ the\ root

@@ -18,6 +18,7 @@ mod logs;
 mod manifests;
 mod monitor;
 mod network;
+mod oci;
 mod pods;
 mod registry;
 mod rogue;
@@ -66,5 +67,6 @@ fn main() -> ExitCode {
     faults::add(&mut suite);
     afterlife::add(&mut suite);
     kills::add(&mut suite);
+    oci::add(&mut suite);
     suite.run().exit_code()
 }

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a case fails by panicking")]
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use oci_spec::runtime::{LinuxResources, LinuxSeccomp, Process, Spec};
 use runtime::cgroup::{Cgroup, Layout};
-use runtime::engine::{self, Attached, Child, ExecInputs, Failure, Inputs, Plan, Rootfs, Stdio};
+use runtime::engine::{self, Attached, Child, ExecInputs, Failure, Inputs, Plan, Rootfs, Stdio, Tie};
 use runtime::sys::pidfd::{self, Exit, Wait};
+use runtime::sys::socket;
 use runtime::{Error, ErrorKind};
 use serde_json::{Value, json};
 
@@ -46,6 +47,9 @@ const CASES: &[(&str, Case)] = &[
     ("a_seccomp_filter_is_kept_by_what_it_says", seccomp::a_filter_is_kept),
     ("a_seccomp_agent_is_told_and_asked", seccomp::an_agent_is_told_and_asked),
     ("a_seccomp_agent_that_is_not_there_is_an_error", seccomp::an_agent_that_is_not_there),
+    ("a_start_is_awaited_with_nothing_in_hand", a_start_is_awaited),
+    ("a_paused_child_still_sees_the_host", a_paused_child_still_sees_the_host),
+    ("ids_of_a_user_namespace_are_the_hosts_others", ids_of_a_user_namespace),
     ("nothing_is_left", nothing_is_left),
     ("timing", timing),
 ];
@@ -186,23 +190,8 @@ impl Bench {
         serde_json::from_value(spec).unwrap()
     }
 
-    /// What most cases compile.
-    fn inputs<'a>(&self, spec: &'a Spec, rootfs: Rootfs<'a>, cgroup: &'a Cgroup, stdio: Stdio) -> Inputs<'a> {
-        Inputs {
-            spec,
-            rootfs,
-            attached: &[],
-            cgroup,
-            stdio,
-            pid_namespace: None,
-            programs: None,
-            state: None,
-        }
-    }
-
     fn plan(&self, spec: &Spec, attached: &[Attached<'_>], out: OwnedFd) -> Result<Plan, Error> {
-        let cgroup = &self.cgroup;
-        let inputs = Inputs { attached, ..self.inputs(spec, Rootfs::Spec, cgroup, stdio(out)) };
+        let inputs = Inputs { attached, ..plain(spec, &self.cgroup, stdio(out)) };
         engine::compile(inputs)
     }
 
@@ -253,6 +242,24 @@ fn null() -> OwnedFd {
     std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").unwrap().into()
 }
 
+/// The inputs of a container that is bound to this process.
+fn plain<'a>(spec: &'a Spec, cgroup: &'a Cgroup, stdio: Stdio) -> Inputs<'a> {
+    Inputs {
+        spec,
+        rootfs: Rootfs::Spec,
+        attached: &[],
+        cgroup,
+        stdio,
+        pid_namespace: None,
+        programs: None,
+        state: None,
+        tie: Tie::Always,
+        pause: false,
+        preserve: &[],
+        keyring: true,
+    }
+}
+
 fn stdio(out: OwnedFd) -> Stdio {
     let stderr = out.try_clone().unwrap();
     Stdio { stdin: null(), stdout: out, stderr }
@@ -261,6 +268,7 @@ fn stdio(out: OwnedFd) -> Stdio {
 /// Spawns a plan, and waits until it has reached execve or failed.
 fn start(plan: &Plan) -> Result<Child, Error> {
     let child = plan.spawn()?;
+    plan.meet_agent(&child)?;
     assert!(pidfd::wait_readable(child.wire.as_fd(), Duration::from_secs(5)), "the wire is silent");
     let mut wire = std::fs::File::from(child.wire.try_clone().unwrap());
     let mut bytes = [0; Failure::SIZE];
@@ -297,12 +305,16 @@ fn exec_filtered(
     let (mut read, write) = std::io::pipe().unwrap();
     let plan = engine::compile_exec(ExecInputs {
         process: &process,
+        program: None,
+        user_namespace: false,
         init: init.pidfd.as_fd(),
         cgroup: &bench.cgroup,
         stdio: stdio(write.into()),
         seccomp,
         programs: None,
         state: None,
+        tie: Tie::Always,
+        preserve: &[],
     })?;
     let child = start(&plan)?;
     drop(plan);
@@ -545,7 +557,7 @@ fn an_overlay_is_a_root(bench: &Bench) {
     let tree = mount::fsmount(context.as_fd(), 0).unwrap();
     let spec = bench.spec(&["touch", "/etc/x"], &[]);
     let (rootfs, cgroup) = (Rootfs::Detached(tree.as_fd()), &bench.cgroup);
-    let inputs = bench.inputs(&spec, rootfs, cgroup, stdio(null()));
+    let inputs = Inputs { rootfs, ..plain(&spec, cgroup, stdio(null())) };
     let plan = engine::compile(inputs).unwrap();
     drop(tree);
     let child = start(&plan).unwrap();
@@ -595,8 +607,7 @@ fn run_in(bench: &Bench, cgroup: &Cgroup, args: &[&str]) -> (String, Exit) {
     let (mut read, write) = std::io::pipe().unwrap();
     let spec = bench.spec(args, &[]);
     let stdio = stdio(write.into());
-    let inputs = bench.inputs(&spec, Rootfs::Spec, cgroup, stdio);
-    let plan = engine::compile(inputs).unwrap();
+    let plan = engine::compile(plain(&spec, cgroup, stdio)).unwrap();
     let child = start(&plan).unwrap();
     drop(plan);
     let mut printed = String::new();
@@ -627,8 +638,7 @@ fn a_terminal_is_the_controlling_one(bench: &Bench) {
     let spec = bench.spec(&["tty"], &[("/process/terminal", json!(true))]);
     let clone = || peer.try_clone().unwrap();
     let stdio = Stdio { stdin: clone(), stdout: clone(), stderr: clone() };
-    let inputs = bench.inputs(&spec, Rootfs::Spec, &bench.cgroup, stdio);
-    let plan = engine::compile(inputs).unwrap();
+    let plan = engine::compile(plain(&spec, &bench.cgroup, stdio)).unwrap();
     let child = start(&plan).unwrap();
     assert_eq!(end(&child), Exit::Code(0));
     let mut printed = [0; 64];
@@ -654,7 +664,7 @@ fn a_shared_pid_namespace(bench: &Bench) {
     let spec = bench.spec(&["pid"], &[]);
     let inputs = Inputs {
         pid_namespace: Some(init.pidfd.as_fd()),
-        ..bench.inputs(&spec, Rootfs::Spec, &bench.cgroup, stdio(write.into()))
+        ..plain(&spec, &bench.cgroup, stdio(write.into()))
     };
     let member = engine::compile(inputs).unwrap();
     let child = start(&member).unwrap();
@@ -693,6 +703,7 @@ fn the_order_is_the_security_order(bench: &Bench) {
         "keyring",
         "session",
         "slave mounts",
+        "attach root",
         "root",
         "mount",
         // By a procfs that nothing covers yet.
@@ -735,6 +746,92 @@ fn the_order_is_the_security_order(bench: &Bench) {
     assert_eq!(end, expected);
 }
 
+/// Inputs as an OCI runtime has them.
+fn made<'a>(bench: &'a Bench, spec: &'a Spec, tie: Tie<'a>, pause: bool, out: OwnedFd) -> Inputs<'a> {
+    Inputs { tie, pause, ..plain(spec, &bench.cgroup, stdio(out)) }
+}
+
+fn a_start_is_awaited(bench: &Bench) {
+    let listener = socket::listen(bench.directory.path(), "start.sock").unwrap();
+    let spec = bench.spec(&["exit", "3"], &[]);
+    let plan = engine::compile(made(bench, &spec, Tie::UntilStart(listener.as_fd()), false, null())).unwrap();
+    let text = plan.describe();
+    let last: Vec<&str> = text.lines().rev().take(5).collect();
+    assert_eq!(
+        last,
+        [
+            "execve \"exit\"",
+            "await start",
+            "outlive the parent",
+            "find program \"exit\"",
+            "no new privileges"
+        ]
+    );
+    let child = plan.spawn().unwrap();
+    plan.complete(&child, || Ok(())).unwrap();
+    drop((plan, listener));
+    let held = std::fs::read_dir(format!("/proc/{}/fd", child.pid)).unwrap().count();
+    assert_eq!(held, 4, "the standard streams and the socket");
+    // A look is no start.
+    drop(socket::connect(bench.directory.path(), "start.sock").unwrap());
+    let mut start =
+        std::os::unix::net::UnixStream::from(socket::connect(bench.directory.path(), "start.sock").unwrap());
+    assert!(socket::is_listening(bench.directory.path(), "start.sock").unwrap());
+    start.write_all(&[1]).unwrap();
+    let mut said = Vec::new();
+    start.read_to_end(&mut said).unwrap();
+    assert_eq!((said.as_slice(), end(&child)), ([].as_slice(), Exit::Code(3)));
+    assert!(!socket::is_listening(bench.directory.path(), "start.sock").unwrap());
+}
+
+fn a_paused_child_still_sees_the_host(bench: &Bench) {
+    let spec = bench.spec(&["true"], &[]);
+    let plan = engine::compile(made(bench, &spec, Tie::Always, true, null())).unwrap();
+    let child = plan.spawn().unwrap();
+    let mut paused = 0;
+    plan.complete(&child, || {
+        paused += 1;
+        let root = format!("/proc/{}/root", child.pid);
+        let place = format!("{root}{}/proc/self", bench.root().display());
+        assert!(
+            Path::new(&place).symlink_metadata().is_ok(),
+            "its procfs is mounted where hooks look: {place}"
+        );
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!((paused, end(&child)), (1, Exit::Code(0)));
+    let plan = engine::compile(made(bench, &spec, Tie::Always, true, null())).unwrap();
+    let child = plan.spawn().unwrap();
+    let failed = plan.complete(&child, || Err(Error::failed("a hook"))).unwrap_err();
+    assert_eq!(failed.message(), "a hook");
+    assert!(pidfd::reap(child.pidfd.as_fd(), Wait::Poll).is_err(), "it is killed and reaped");
+}
+
+fn ids_of_a_user_namespace(bench: &Bench) {
+    let map = json!([{"containerID": 0, "hostID": 70_000, "size": 1000}]);
+    let changes = [
+        ("/linux/namespaces/-", json!({"type": "user"})),
+        ("/linux/uidMappings", map.clone()),
+        ("/linux/gidMappings", map),
+        ("/process/oomScoreAdj", json!(700)),
+    ];
+    // Its root is not the owner of the bench's files, and could not make them.
+    for mount_point in ["proc", "dev", "sys"] {
+        std::fs::create_dir(bench.root().join(mount_point)).unwrap();
+    }
+    let (mut read, write) = std::io::pipe().unwrap();
+    let spec = bench.spec(&["cat", "/proc/self/uid_map", "/proc/self/oom_score_adj"], &changes);
+    let plan = engine::compile(made(bench, &spec, Tie::Always, false, write.into())).unwrap();
+    let child = plan.spawn().unwrap();
+    plan.complete(&child, || Ok(())).unwrap();
+    drop(plan);
+    let mut printed = String::new();
+    read.read_to_string(&mut printed).unwrap();
+    assert_eq!(end(&child), Exit::Code(0));
+    assert_eq!(printed.split_whitespace().collect::<Vec<_>>(), ["0", "70000", "1000", "700"]);
+}
+
 fn nothing_is_left(bench: &Bench) {
     let mounts = || std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     let fds = || std::fs::read_dir("/proc/self/fd").unwrap().count();
@@ -765,8 +862,7 @@ fn timing(bench: &Bench) {
         let cgroup =
             Cgroup::create(&bench.layout, &format!("{}/t{number}", bench.cgroup.path()), None).unwrap();
         let compiled = Instant::now();
-        let inputs = bench.inputs(&spec, Rootfs::Spec, &cgroup, stdio(null()));
-        let plan = engine::compile(inputs).unwrap();
+        let plan = engine::compile(plain(&spec, &cgroup, stdio(null()))).unwrap();
         let spawned = Instant::now();
         let child = start(&plan).unwrap();
         run.push(spawned.elapsed());

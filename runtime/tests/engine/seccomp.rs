@@ -117,7 +117,7 @@ pub(super) fn a_filter_is_kept(bench: &Bench) {
     let folder = bench.directory.path().join("filters");
     let run = |spec: &Spec| {
         let (mut read, write) = std::io::pipe().unwrap();
-        let inputs = bench.inputs(spec, Rootfs::Spec, &bench.cgroup, stdio(write.into()));
+        let inputs = plain(spec, &bench.cgroup, stdio(write.into()));
         let plan = engine::compile(Inputs { programs: Some(&folder), ..inputs }).unwrap();
         let child = start(&plan).unwrap();
         drop(plan);
@@ -170,7 +170,7 @@ pub(super) fn an_agent_is_told_and_asked(bench: &Bench) {
         let spec = bench.spec(&["mkdir", "/x"], &[way, vec![asking(&socket)]].concat());
         let (mut read, write) = std::io::pipe().unwrap();
         let (state, cgroup) = (state(), &bench.cgroup);
-        let inputs = bench.inputs(&spec, Rootfs::Spec, cgroup, stdio(write.into()));
+        let inputs = plain(&spec, cgroup, stdio(write.into()));
         let plan = engine::compile(Inputs { state: Some(&state), ..inputs }).unwrap();
         let child = start(&plan).unwrap();
         drop(plan);
@@ -198,18 +198,18 @@ pub(super) fn an_agent_that_is_not_there(bench: &Bench) {
     let socket = bench.directory.path().join("nobody");
     let spec = bench.spec(&["mkdir", "/x"], &[asking(&socket)]);
     let state = state();
-    let inputs = bench.inputs(&spec, Rootfs::Spec, &bench.cgroup, stdio(null()));
+    let inputs = plain(&spec, &bench.cgroup, stdio(null()));
     let plan = engine::compile(Inputs { state: Some(&state), ..inputs }).unwrap();
-    let error = plan.spawn().unwrap_err();
+    let error = start(&plan).unwrap_err();
     assert!(error.message().starts_with("seccomp agent ") && error.message().contains("ENOENT"), "{error}");
     assert!(bench.cgroup.pids().unwrap().is_empty(), "no child is left");
     assert!(!bench.root().join("x").exists());
     // A step that fails before the filter is told as ever.
     let cwd = [asking(&socket), ("/process/cwd", json!("/proc/self/fd/3"))];
     let spec = bench.spec(&["mkdir", "/x"], &cwd);
-    let inputs = bench.inputs(&spec, Rootfs::Spec, &bench.cgroup, stdio(null()));
+    let inputs = plain(&spec, &bench.cgroup, stdio(null()));
     let plan = engine::compile(Inputs { state: Some(&state), ..inputs }).unwrap();
-    assert!(!plan.spawn().unwrap_err().message().contains("agent"));
+    assert!(!start(&plan).unwrap_err().message().contains("agent"));
     // Nobody to tell of: refused before there is a child.
     let error = bench.plan(&bench.spec(&["true"], &[asking(&socket)]), &[], null()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
