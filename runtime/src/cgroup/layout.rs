@@ -56,7 +56,12 @@ impl Controller {
         }
     }
 
-    fn parse(name: &str) -> Option<Self> {
+    /// Whether most containers have something of it set or read.
+    pub(super) fn is_usual(self) -> bool {
+        matches!(self, Self::Cpu | Self::Cpuset | Self::Io | Self::Memory | Self::Pids)
+    }
+
+    pub(super) fn parse(name: &str) -> Option<Self> {
         let name = if name == "blkio" { Self::Io.name() } else { name };
         Self::ALL.into_iter().find(|controller| controller.name() == name)
     }

@@ -80,11 +80,12 @@ impl Cgroup {
     pub fn create(layout: &Layout, path: &str, resources: Option<&LinuxResources>) -> Result<Self> {
         let mut cgroup = Self::place(layout, path)?;
         let needed = resources::controllers(resources);
-        if !cgroup.v1.is_empty() {
-            // What a hybrid host has left over for v2 is given to those alone that ask for it: a cgroup that
-            // gives a controller on can have no process of its own.
-            cgroup.unified_controllers.retain(|controller| needed.contains(controller.name()));
-        }
+        // A cgroup that gives a controller on can have no process of its own, and one that is given on later costs a
+        // grace period: so the usual ones at once, the others to those alone that ask for them.
+        let usual = cgroup.v1.is_empty();
+        cgroup
+            .unified_controllers
+            .retain(|controller| needed.contains(controller.name()) || (usual && controller.is_usual()));
         for place in &mut cgroup.v1 {
             // Without the unified hierarchy a container is frozen, and so killed, by the freezer.
             place.joined = place.controllers.iter().any(|controller| {
@@ -178,11 +179,25 @@ impl Cgroup {
                 .filter(|controller| ![Controller::Devices, Controller::Freezer].contains(controller))
                 .map(|controller| format!("+{}", controller.name()))
                 .collect();
-            if !missing.is_empty() {
-                write_file(&file, &missing.join(" "))?;
+            if missing.is_empty() {
+                continue;
             }
+            if !self.v1.is_empty() && self.is_unified_root(directory) {
+                // It would stay so: others that use v1 refuse to work on such a host.
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!("the host's v1 and v2 hierarchies leave {} to nobody", missing.join(" ")),
+                )
+                .hint(format!("write `{}` into {}", missing.join(" "), file.display())));
+            }
+            write_file(&file, &missing.join(" "))?;
         }
         Ok(())
+    }
+
+    fn is_unified_root(&self, directory: &Path) -> bool {
+        let depth = self.path.matches('/').count();
+        self.unified.as_ref().and_then(|unified| unified.ancestors().nth(depth)) == Some(directory)
     }
 
     /// Its path below each hierarchy's root, for records.

@@ -81,6 +81,8 @@ pub(super) fn controllers(resources: Option<&LinuxResources>) -> BTreeSet<&'stat
         if resources.devices().as_ref().is_some_and(|rules| !rules.is_empty()) {
             names.insert(Controller::Devices.name());
         }
+        let files = resources.unified().iter().flatten().filter_map(|(file, _)| file.split('.').next());
+        names.extend(files.filter_map(Controller::parse).map(Controller::name));
     }
     names
 }

@@ -217,12 +217,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_survives_the_wire() {
-        for moment in [Moment::Born, Moment::Mounted] {
-            assert_eq!(Word::parse(&Word::paused(moment)), Some(Word::Reached(moment)));
-        }
+    fn a_word_survives_the_wire() {
         let failure = Failure { step: 7, call: Call::Write, index: 3, errno: 1 };
-        assert_eq!(Word::parse(&failure.to_bytes()), Some(Word::Failed(failure)));
+        let (born, mounted) = (Word::Reached(Moment::Born), Word::Reached(Moment::Mounted));
+        for word in [born, mounted, Word::Filtered(0), Word::Filtered(5), Word::Failed(failure)] {
+            assert_eq!(Word::parse(&word.to_bytes()), Some(word));
+        }
+        assert_eq!(Word::parse(&Word::Filtered(-1).to_bytes()), None);
         assert_eq!(Word::parse(&[0; 16]), None);
     }
 

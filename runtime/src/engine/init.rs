@@ -10,7 +10,7 @@ mod reap;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 
 use super::failure::{Call, During as _, Failure, Fault, Word};
-use super::plan::{INTERPRETER, Moment, Plan, Step};
+use super::plan::{INTERPRETER, Plan, Step};
 use super::seccomp::Filter;
 use crate::sys::exec::Strings;
 use crate::sys::fs::Want;

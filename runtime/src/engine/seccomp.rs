@@ -13,13 +13,14 @@ use std::ffi::CString;
 use std::path::Path;
 
 use oci_spec::runtime::{
-    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSyscall,
+    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator,
+    LinuxSyscall,
 };
 
 use super::process::c_string;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::libseccomp::{self, Condition, Rules};
-use crate::sys::seccomp::{Action, Flags, Instruction};
+use crate::sys::seccomp::{self, Action, Flags, Instruction};
 pub(super) use listener::Listener;
 
 /// A filter, ready to be installed.
@@ -90,6 +91,63 @@ const NUMBERED_HERE: &[(&str, i32)] = if cfg!(target_arch = "x86_64") {
 /// The last syscall (Linux 4.18) before new ones got one number everywhere: what is older is known to
 /// every author of a profile, however short theirs is.
 const KNOWN_TO_ALL: &str = "rseq";
+
+/// What a filter can be made of, by the spec's names.
+#[derive(Debug)]
+pub struct Features {
+    /// `SCMP_ACT_*`.
+    pub actions: Vec<String>,
+    /// `SCMP_CMP_*`.
+    pub operators: Vec<String>,
+    /// `SCMP_ARCH_*`; those that this machine cannot execute filter nothing.
+    pub architectures: Vec<String>,
+    /// `SECCOMP_FILTER_FLAG_*`.
+    pub flags: Vec<String>,
+    /// Those of them that this kernel knows.
+    pub kernel_flags: Vec<String>,
+}
+
+/// What podrun takes in `linux.seccomp`.
+pub fn features() -> Features {
+    use LinuxSeccompAction as Act;
+    use LinuxSeccompFilterFlag as Flag;
+    use LinuxSeccompOperator as Cmp;
+    let actions = [
+        Act::ScmpActAllow,
+        Act::ScmpActErrno,
+        Act::ScmpActKill,
+        Act::ScmpActKillProcess,
+        Act::ScmpActKillThread,
+        Act::ScmpActLog,
+        Act::ScmpActNotify,
+        Act::ScmpActTrace,
+        Act::ScmpActTrap,
+    ];
+    let operators = [
+        Cmp::ScmpCmpEq,
+        Cmp::ScmpCmpGe,
+        Cmp::ScmpCmpGt,
+        Cmp::ScmpCmpLe,
+        Cmp::ScmpCmpLt,
+        Cmp::ScmpCmpMaskedEq,
+        Cmp::ScmpCmpNe,
+    ];
+    let flags = [
+        (Flag::SeccompFilterFlagLog, Flags::LOG),
+        (Flag::SeccompFilterFlagSpecAllow, Flags::SPEC_ALLOW),
+        (Flag::SeccompFilterFlagTsync, Flags::TSYNC),
+        // The kernel takes it with a listener alone.
+        (Flag::SeccompFilterFlagWaitKillableRecv, Flags::NEW_LISTENER.with(Flags::WAIT_KILLABLE_RECV)),
+    ];
+    let kernels = flags.iter().filter(|(_, flags)| seccomp::knows(*flags));
+    Features {
+        actions: actions.iter().map(ToString::to_string).collect(),
+        operators: operators.iter().map(ToString::to_string).collect(),
+        architectures: FAMILIES.iter().flat_map(|family| family.iter()).map(ToString::to_string).collect(),
+        flags: flags.iter().map(|(flag, _)| flag.to_string()).collect(),
+        kernel_flags: kernels.map(|(flag, _)| flag.to_string()).collect(),
+    }
+}
 
 fn usage(message: String) -> Error {
     Error::new(ErrorKind::Usage, message)

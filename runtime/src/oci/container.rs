@@ -8,7 +8,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use oci_spec::runtime::{LinuxNamespaceType, LinuxResources, Spec};
+use oci_spec::runtime::{ContainerState, LinuxNamespaceType, LinuxResources, Spec};
 use serde::Serialize;
 
 use super::record::{ProcessId, Record, State};
@@ -34,6 +34,18 @@ pub enum Status {
     Paused,
     /// Its init has ended, or its create was interrupted.
     Stopped,
+}
+
+impl Status {
+    /// As the specification has it, to which a paused container is one that runs.
+    pub(super) fn plain(self) -> ContainerState {
+        match self {
+            Self::Creating => ContainerState::Creating,
+            Self::Created => ContainerState::Created,
+            Self::Running | Self::Paused => ContainerState::Running,
+            Self::Stopped => ContainerState::Stopped,
+        }
+    }
 }
 
 impl fmt::Display for Status {
@@ -148,6 +160,11 @@ impl Container {
     pub(super) fn init(&self, record: &Record) -> Result<OwnedFd> {
         alive(record)
             .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("container `{}` is not running", self.id)))
+    }
+
+    /// Where compiled seccomp programs are kept: beside the containers, under a name that is no id.
+    pub(super) fn seccomp_programs(&self) -> PathBuf {
+        self.directory.with_file_name(".seccomp")
     }
 
     /// The container's own copy of its config.

@@ -86,6 +86,8 @@ impl Create {
             cgroup: &cgroup,
             stdio,
             pid_namespace: None,
+            programs: Some(&container.seccomp_programs()),
+            state: Some(&container.state_of(record.clone(), Status::Creating).plain()),
             tie: Tie::UntilStart(listener.as_fd()),
             pause: hooked.iter().any(|kind| !hooks::of(&spec, *kind).is_empty()),
             preserve: &preserve,

@@ -147,13 +147,17 @@ impl Exec {
         let cgroup = container.cgroup_of(&record)?;
         let (stdio, master) = self.streams.prepare(Some(&self.process))?.split();
         let preserve: Vec<BorrowedFd<'_>> = self.preserve.iter().map(OwnedFd::as_fd).collect();
+        let config = container.config()?;
         let plan = engine::compile_exec(ExecInputs {
             process: &self.process,
             program: None,
             init: init.as_fd(),
-            user_namespace: config::has_own(&container.config()?, LinuxNamespaceType::User),
+            user_namespace: config::has_own(&config, LinuxNamespaceType::User),
             cgroup: &cgroup,
             stdio,
+            seccomp: config.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()),
+            programs: Some(&container.seccomp_programs()),
+            state: Some(&container.state()?.plain()),
             tie: Tie::UntilExec,
             preserve: &preserve,
         })?;

@@ -12,6 +12,7 @@ pub fn features(version: &str) -> Value {
     let mut capabilities: Vec<String> = engine::all_known_capabilities();
     capabilities.sort();
     let layout = Layout::detect().map_or("none", |layout| layout.describe());
+    let seccomp = engine::seccomp_features();
     json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": super::container::oci_version(),
@@ -27,7 +28,14 @@ pub fn features(version: &str) -> Value {
                 "systemdUser": false,
                 "rdma": false,
             },
-            "seccomp": {"enabled": false},
+            "seccomp": {
+                "enabled": true,
+                "actions": seccomp.actions,
+                "operators": seccomp.operators,
+                "archs": seccomp.architectures,
+                "knownFlags": seccomp.flags,
+                "supportedFlags": seccomp.kernel_flags,
+            },
             "apparmor": {"enabled": false},
             "selinux": {"enabled": false},
             "intelRdt": {"enabled": false},

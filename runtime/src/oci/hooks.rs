@@ -144,6 +144,9 @@ fn run_one_inside(hook: &Hook, state: &State, inside: Inside<'_>, user: bool) ->
         user_namespace: user,
         cgroup: inside.cgroup,
         stdio,
+        seccomp: None,
+        programs: None,
+        state: None,
         tie: Tie::Always,
         preserve: &[],
     })?;

@@ -63,6 +63,18 @@ pub(super) struct Record {
     pub(super) complete: bool,
 }
 
+impl State {
+    /// The state as the specification alone has it: what a seccomp agent is told.
+    pub(super) fn plain(&self) -> oci_spec::runtime::State {
+        let mut plain = oci_spec::runtime::State::default();
+        plain.set_version(self.oci_version.clone()).set_id(self.id.clone()).set_bundle(self.bundle.clone());
+        plain.set_status(self.status.plain()).set_pid((self.pid > 0).then_some(self.pid));
+        let annotations = self.annotations.clone().into_iter().collect();
+        plain.set_annotations((!self.annotations.is_empty()).then_some(annotations));
+        plain
+    }
+}
+
 /// The state of a container as runtime.md's "State" has it, with what runc adds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -99,12 +99,13 @@ impl Master {
 /// Copies of the `count` descriptors that the caller was given from number 3 on. To be called before
 /// anything else is opened.
 pub fn inherited(count: u32) -> Result<Vec<OwnedFd>> {
-    let numbers = (3..).take(usize::try_from(count).unwrap_or(usize::MAX));
+    // Above them all, lest the copy of one pass for another.
+    let end = i32::try_from(count).unwrap_or(i32::MAX).saturating_add(3);
     let copy = |number| {
-        crate::sys::fs::copy_of_inherited(number).map_err(|errno| {
+        crate::sys::fs::copy_of_inherited(number, end).map_err(|errno| {
             let error = Error::from(errno.during(format!("fcntl({number}, F_DUPFD_CLOEXEC)")));
             error.with_kind(ErrorKind::Usage).hint("--preserve-fds N: the descriptors 3 to N+2 must be open")
         })
     };
-    numbers.map(copy).collect()
+    (3..end).map(copy).collect()
 }

@@ -32,6 +32,8 @@ impl Errno {
     pub const EBUSY: Self = Self(libc::EBUSY);
     /// Invalid argument.
     pub const EINVAL: Self = Self(libc::EINVAL);
+    /// A pointer that leads nowhere.
+    pub const EFAULT: Self = Self(libc::EFAULT);
     /// Not a directory.
     pub const ENOTDIR: Self = Self(libc::ENOTDIR);
     /// Is a directory.

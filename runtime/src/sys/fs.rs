@@ -223,10 +223,11 @@ pub fn dup_above(fd: BorrowedFd<'_>, minimum: RawFd) -> Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, minimum)?)
 }
 
-/// A copy, CLOEXEC, of a descriptor that this process was started with, whose number the caller was told.
-pub fn copy_of_inherited(number: RawFd) -> Result<OwnedFd> {
+/// A copy, CLOEXEC and with a number of at least `minimum`, of a descriptor that this process was started with,
+/// whose number the caller was told.
+pub fn copy_of_inherited(number: RawFd, minimum: RawFd) -> Result<OwnedFd> {
     // SAFETY: fcntl takes any number; a bad one is EBADF.
-    let copy = Errno::result(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, number) }.into())?;
+    let copy = Errno::result(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, minimum) }.into())?;
     let copy = RawFd::try_from(copy).map_err(|_| Errno::EBADF)?;
     // SAFETY: the kernel has just made it, and nobody else knows it.
     Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(copy) })

@@ -126,6 +126,16 @@ impl Flags {
     }
 }
 
+/// Whether the kernel knows these flags: it looks at them before the program, which there is none of.
+pub fn knows(flags: Flags) -> bool {
+    let none = std::ptr::null::<libc::sock_fprog>();
+    // SAFETY: no program is passed, so the call can only fail: EINVAL for the flags, or EFAULT after them.
+    let returned = Errno::result(unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags.0, none)
+    });
+    returned == Err(Errno::EFAULT)
+}
+
 /// Installs a filter for the rest of the calling process's life and its children's. With
 /// [`Flags::NEW_LISTENER`] returns the agent's descriptor, CLOEXEC. EACCES: the caller has neither
 /// no_new_privs nor CAP_SYS_ADMIN.

@@ -5,7 +5,7 @@
 //!
 //! Invariant: a container whose filter asks an agent runs on only once the agent has what it asks by.
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
