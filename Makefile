@@ -57,6 +57,12 @@ test: fixtures $(addprefix target/fixtures/tools/,docker-registry umoci) ## ever
 	cargo build --quiet --locked --workspace
 	$(AS_ROOT) cargo test --locked --workspace --no-fail-fast $(ARGS)
 
+.PHONY: test-clients
+test-clients: peers ## podman and containerd with podrun as their runtime, in a root of their own
+	@$(MAKE) fixtures IMAGES="busybox pause"
+	cargo build --quiet --locked --workspace
+	$(AS_ROOT) cargo test --locked --package podrun-tests --test podrun -- by_podrun
+
 .PHONY: lint
 lint: rust ## formatting, clippy, licences, layering
 	@$(NEED) $(FOR_BUILD)
@@ -86,7 +92,7 @@ conformance: build ## the OCI validation programs, with podrun and the crun and 
 peers: ## a root below target/peers with today's crun, runc, podman and containerd, for make bench
 	@$(NEED) debootstrap:makes\ the\ root
 	@$(SUDO) scripts/peers.sh target/peers
-	@scripts/critest.sh target/critest
+	@scripts/critest.sh target
 
 # Made only when it is not there, so that `sudo make install` after `make build` needs no Rust of root's.
 target/podrun target/NOTICES &:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # conformance.sh FOLDER [PROGRAM…]: builds the OCI validation programs into FOLDER/programs and runs them (all, or
 # those named) with podrun and, where they are installed, with crun and runc: a table of who is clean.
-# A program is clean when it exits 0 and says no `not ok`. What each said is kept in FOLDER/<runtime>/.
+# A program is clean when it exits 0 and says no `not ok`. What each said is kept in FOLDER/said/<runtime>/.
 set -eu
 folder=$(mkdir -p "${1:?a folder for programs and outputs}" && cd "$1" && pwd)
 shift
@@ -22,6 +22,12 @@ runtimes=("$folder/podrun-oci")
 for other in crun runc; do
     found=$(PATH=$PATH:/usr/sbin command -v "$other") && runtimes+=("$found")
 done
+# Some programs leave what they made: it goes when all have run, and what was there before stays.
+known=$("$folder/podrun-oci" list --quiet)
+clean_up() {
+    "$folder/podrun-oci" list --quiet | grep -vxF "$known" | xargs -r -n 1 "$folder/podrun-oci" delete --force
+}
+trap clean_up EXIT
 programs=("$@")
 if [ ${#programs[@]} = 0 ]; then
     for program in "$folder"/programs/*; do
@@ -38,8 +44,8 @@ for program in "${programs[@]}"; do
     printf '%-36s' "$program"
     for runtime in "${runtimes[@]}"; do
         name=$(basename "$runtime")
-        mkdir -p "$folder/$name"
-        out=$folder/$name/$program
+        mkdir -p "$folder/said/$name"
+        out=$folder/said/$name/$program
         verdict=-
         if RUNTIME=$runtime timeout 120 "./$program" >"$out.out" 2>"$out.err" && ! grep -q 'not ok' "$out.out"; then
             verdict=clean

@@ -3,7 +3,7 @@
 # Namespaces, a cgroup and an overlay of its own hold all that it starts and writes; nothing is left when it ends.
 set -eu
 cd "$(dirname "$0")/.."
-export peers=$PWD/target/peers project=$PWD state=$PWD/target/peers.state
+export peers=$PWD/target/peers project=$PWD state=$PWD/target/peers.state.$$ own=podrun-peers-$$
 rm -rf "$state"
 mkdir -p "$state"/{containerd,containers,upper,work,root}
 
@@ -12,20 +12,20 @@ export -f hierarchies
 clean() {
     rm -rf "$state"
     for hierarchy in $(hierarchies); do
-        [ ! -d "$hierarchy/podrun-peers" ] || find "$hierarchy/podrun-peers" -depth -type d -exec rmdir {} +
+        [ ! -d "$hierarchy/$own" ] || find "$hierarchy/$own" -depth -type d -exec rmdir {} +
     done
 }
 trap clean EXIT
 for hierarchy in $(hierarchies); do
-    mkdir -p "$hierarchy/podrun-peers"
+    mkdir -p "$hierarchy/$own"
     for file in cpuset.cpus cpuset.mems; do # cgroup v1 gives a new one neither processors nor memory
-        [ ! -e "$hierarchy/$file" ] || cat "$hierarchy/$file" >"$hierarchy/podrun-peers/$file"
+        [ ! -e "$hierarchy/$file" ] || cat "$hierarchy/$file" >"$hierarchy/$own/$file"
     done
 done
 
 inside='
     for hierarchy in $(hierarchies); do
-        mount --bind "$hierarchy/podrun-peers" "$hierarchy"
+        mount --bind "$hierarchy/$own" "$hierarchy"
         if [ -e "$hierarchy/cgroup.subtree_control" ]; then # v2: processes are in leaves only
             mkdir "$hierarchy/init"
             echo 0 >"$hierarchy/init/cgroup.procs"
@@ -52,14 +52,14 @@ inside='
 export inside
 enter() {
     for hierarchy in $(hierarchies); do
-        echo 0 >"$hierarchy/podrun-peers/cgroup.procs"
+        echo 0 >"$hierarchy/$own/cgroup.procs"
     done
     # The cgroup namespace first, so that its root is empty again when the process that waits has gone to a leaf.
     exec unshare --cgroup bash -euc '
     for hierarchy in $(hierarchies); do
-        if [ -e "$hierarchy/podrun-peers/cgroup.subtree_control" ]; then
-            mkdir "$hierarchy/podrun-peers/outside"
-            echo 0 >"$hierarchy/podrun-peers/outside/cgroup.procs"
+        if [ -e "$hierarchy/$own/cgroup.subtree_control" ]; then
+            mkdir "$hierarchy/$own/outside"
+            echo 0 >"$hierarchy/$own/outside/cgroup.procs"
         fi
     done
     exec unshare --net --mount --pid --ipc --uts --fork --kill-child bash -euc "$inside" in-peers "$@"' in-peers "$@"

@@ -1,6 +1,7 @@
 //! podrun's tests through the real binary: one program, so that images are loaded once.
 
 mod afterlife;
+mod clients;
 mod command_line;
 mod crowd;
 mod edges;
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
     faults::add(&mut suite);
     afterlife::add(&mut suite);
     kills::add(&mut suite);
+    clients::add(&mut suite);
     oci::add(&mut suite);
     suite.run().exit_code()
 }

@@ -1,5 +1,8 @@
 //! The OCI front through the real binary: what podman and containerd do with a runtime, and what they look at.
 
+#[path = "oci/watched.rs"]
+mod watched;
+
 use std::io::Read as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixListener;
@@ -29,6 +32,8 @@ pub(crate) fn add(suite: &mut Suite) {
         ("oci descriptors are preserved and no others", descriptors),
         ("oci a container is paused, resumed, updated and listed", pause),
         ("oci the binary cannot be written to through a container", sealed_binary),
+        ("oci events tell what a container uses, and of a killing for want of memory", watched::events),
+        ("oci a seccomp filter holds, for exec too, and is kept compiled", watched::filtered),
         ("oci what is not done is refused by name", refused),
     ] {
         suite.on_host(name, &["busybox"], test);

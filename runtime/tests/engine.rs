@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use oci_spec::runtime::{LinuxResources, LinuxSeccomp, Process, Spec};
+use oci_spec::runtime::{Linux, LinuxResources, Process, Spec};
 use runtime::cgroup::{Cgroup, Layout};
 use runtime::engine::{self, Attached, Child, ExecInputs, Failure, Inputs, Plan, Rootfs, Stdio, Tie};
 use runtime::sys::pidfd::{self, Exit, Wait};
@@ -17,6 +17,8 @@ use runtime::sys::socket;
 use runtime::{Error, ErrorKind};
 use serde_json::{Value, json};
 
+#[path = "engine/fields.rs"]
+mod fields;
 #[path = "engine/seccomp.rs"]
 mod seccomp;
 
@@ -50,6 +52,12 @@ const CASES: &[(&str, Case)] = &[
     ("a_start_is_awaited_with_nothing_in_hand", a_start_is_awaited),
     ("a_paused_child_still_sees_the_host", a_paused_child_still_sees_the_host),
     ("ids_of_a_user_namespace_are_the_hosts_others", ids_of_a_user_namespace),
+    ("a_process_runs_where_and_when_it_is_told_to", fields::placement),
+    ("clocks_of_a_time_namespace_are_shifted", fields::time_namespace),
+    ("a_user_namespace_is_joined_by_its_path", fields::joined_user_namespace),
+    ("a_namespace_of_another_type_is_refused", fields::wrong_namespace),
+    ("a_bind_mount_shows_other_owners", fields::idmap),
+    ("a_tmpfs_begins_with_what_it_covers", fields::copy_up),
     ("nothing_is_left", nothing_is_left),
     ("timing", timing),
 ];
@@ -140,7 +148,7 @@ impl Bench {
         let program = inside();
         for name in [
             "true", "exit", "cat", "ls", "pause", "pwd", "pid", "env", "tty", "touch", "open", "stat", "eat",
-            "orphan", "forks", "calls", "calls32", "agent", "mkdir",
+            "orphan", "forks", "calls", "calls32", "agent", "mkdir", "placed", "owner",
         ] {
             std::fs::hard_link(&program, root.join("bin").join(name))
                 .or_else(|_| std::fs::copy(&program, root.join("bin").join(name)).map(drop))
@@ -297,7 +305,7 @@ fn exec_filtered(
     init: &Child,
     args: &[&str],
     changes: Value,
-    seccomp: Option<&LinuxSeccomp>,
+    linux: Option<&Linux>,
 ) -> Result<(String, Exit), Error> {
     let mut process = json!({"args": args, "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}});
     process.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
@@ -306,11 +314,11 @@ fn exec_filtered(
     let plan = engine::compile_exec(ExecInputs {
         process: &process,
         program: None,
-        user_namespace: false,
+        namespaces: linux.and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default(),
         init: init.pidfd.as_fd(),
         cgroup: &bench.cgroup,
         stdio: stdio(write.into()),
-        seccomp,
+        linux,
         programs: None,
         state: None,
         tie: Tie::Always,

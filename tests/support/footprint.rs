@@ -145,9 +145,8 @@ fn walk(tree: &Path, folder: &Path, name: &str, lines: &mut BTreeSet<String>) ->
         let entry = entry?;
         let path = entry.path();
         let below = path.strip_prefix(tree)?.to_string_lossy().into_owned();
-        if name == "root"
-            && ["content", "images", "layers", "mountpoints", "filters"].contains(&below.as_str())
-        {
+        let kept = ["content", "images", "layers", "mountpoints", "filters"];
+        if name == "root" && kept.contains(&below.as_str()) || name == "state" && below == "oci/.seccomp" {
             continue;
         }
         let kind = entry.file_type()?;

@@ -43,6 +43,20 @@ impl Suite {
         self.add(name, &[], Some(tool), test);
     }
 
+    /// A test in the root that `make peers` makes, which has a host of its own; ignored where there is none.
+    pub fn in_peers(&mut self, name: &str, test: impl FnOnce() -> Result<()> + Send + 'static) {
+        let run = move || -> Result<Completion> {
+            if !nix::unistd::geteuid().is_root() {
+                return Ok(Completion::ignored_with("needs root"));
+            }
+            if !fixtures::target_folder().join("peers/usr/bin/podman").exists() {
+                return Ok(Completion::ignored_with("needs `make peers`: `make test-clients` runs it"));
+            }
+            test().map(|()| Completion::Completed)
+        };
+        self.0.push(Trial::ignorable_test(name.replace(' ', "_"), move || run().map_err(failed)));
+    }
+
     fn add(
         &mut self,
         name: &str,

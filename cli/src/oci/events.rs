@@ -1,12 +1,16 @@
-//! `events`: a container's use of resources (not done yet).
+//! `events`: what a container uses, and when the kernel kills in it for want of memory.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
+use runtime::oci::Event;
 use runtime::{Error, ErrorKind, Result};
+use serde_json::json;
 
 use super::{Context, Named};
+use crate::{duration, output};
 
-/// Show what a container uses (not supported yet)
+/// Show what a container uses, a JSON document a line, until it ends
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -14,14 +18,31 @@ pub(super) struct Args {
     /// Once, and end
     #[arg(long)]
     stats: bool,
-    /// How often, in seconds
-    #[arg(long, value_name = "SECONDS", default_value = "5s")]
-    interval: String,
+    /// How often
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
+    interval: Duration,
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
-    args.named.get(context)?;
-    let asked = if args.stats { "events --stats" } else { "events" };
-    Err(Error::new(ErrorKind::Unsupported, format!("{asked}: not supported yet"))
-        .hint("read the files of the container's cgroup"))
+    let container = args.named.get(context)?;
+    if args.stats {
+        output::line(container.stats()?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.interval.is_zero() {
+        return Err(Error::new(ErrorKind::Usage, "--interval: it must be longer than nothing"));
+    }
+    let mut watch = container.watch()?;
+    loop {
+        match watch.next(args.interval)? {
+            Event::Ended => return Ok(ExitCode::SUCCESS),
+            Event::OutOfMemory => output::line(json!({"type": "oom", "id": container.id().as_str()}))?,
+            Event::Time => match container.stats() {
+                Ok(stats) => output::line(stats)?,
+                // It has ended in between, which the next look tells.
+                Err(_) if container.status().is_ok_and(|status| status == runtime::oci::Status::Stopped) => {}
+                Err(error) => return Err(error),
+            },
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! the kernel's word that the last process has left, never for a while.
 
 use std::io::{ErrorKind as Io, Read as _, Seek as _};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -113,6 +113,25 @@ impl Cgroup {
         field(&text, "oom_kill").unwrap_or(0)
     }
 
+    /// Becomes ready when the kernel kills for want of memory, or may have; absent where that is not counted.
+    pub fn oom_notices(&self) -> Result<Option<OomNotices>> {
+        let (file, control) = match (self.directory(Controller::Memory), &self.unified) {
+            (Some(directory), _) => {
+                (directory.join("memory.oom_control"), Some(directory.join("cgroup.event_control")))
+            }
+            (None, Some(directory)) => (directory.join("memory.events"), None),
+            (None, None) => return Ok(None),
+        };
+        let file = match std::fs::File::open(&file) {
+            Err(error) if is_gone(&error) => return Ok(None),
+            other => other.context(|| format!("open({file:?})"))?,
+        };
+        let Some(control) = control else { return Ok(Some(OomNotices { file, counter: None })) };
+        let counter = sys::poll::counter()?;
+        write_file(&control, &format!("{} {}", counter.as_raw_fd(), file.as_raw_fd()))?;
+        Ok(Some(OomNotices { file, counter: Some(counter.into()) }))
+    }
+
     /// The processes inside, below included, in the caller's pid namespace.
     pub fn pids(&self) -> Result<Vec<i32>> {
         let joined = self.v1.iter().find(|place| place.joined).map(|place| &place.directory);
@@ -161,6 +180,37 @@ impl Cgroup {
 
     fn directories(&self) -> impl Iterator<Item = &PathBuf> {
         self.unified.iter().chain(self.v1.iter().map(|place| &place.directory))
+    }
+}
+
+/// The kernel's notices of [`Cgroup::oom_notices`].
+#[derive(Debug)]
+pub struct OomNotices {
+    file: std::fs::File,
+    /// v1 counts its notices there.
+    counter: Option<std::fs::File>,
+}
+
+impl OomNotices {
+    /// What to wait for.
+    pub fn awaited(&self) -> (BorrowedFd<'_>, sys::poll::Interest) {
+        match &self.counter {
+            Some(counter) => (counter.as_fd(), sys::poll::Interest::Read),
+            None => (self.file.as_fd(), sys::poll::Interest::Change),
+        }
+    }
+
+    /// Takes what there is, so that the next one is waited for.
+    pub fn take(&mut self) -> Result<()> {
+        let mut taken = [0; 1024];
+        let read = match &mut self.counter {
+            Some(counter) => counter.read(&mut taken),
+            None => self.file.rewind().and_then(|()| self.file.read(&mut taken)),
+        };
+        match read {
+            Err(error) if is_gone(&error) || error.kind() == Io::WouldBlock => Ok(()),
+            other => other.map(drop).context(|| "read(a cgroup's notices)"),
+        }
     }
 }
 

@@ -72,6 +72,8 @@ impl Controller {
 pub(super) struct Hierarchy {
     /// Where it is mounted.
     pub(super) mount: PathBuf,
+    /// Its controllers, or its name, as mountinfo has them.
+    pub(super) name: String,
     /// Which of our controllers it carries.
     pub(super) controllers: Vec<Controller>,
     /// It is systemd's own, `name=systemd`.
@@ -152,16 +154,15 @@ impl Layout {
                     layout.unified = Some(Unified { mount, controllers: Vec::new() });
                 }
                 (Some("cgroup"), Some(options)) => {
+                    // Before the name of the hierarchy stand the words of its file system.
+                    let words = options.split(',').filter(|word| !["rw", "ro", "xattr"].contains(word));
                     let hierarchy = Hierarchy {
                         mount,
+                        name: words.collect::<Vec<_>>().join(","),
                         controllers: options.split(',').filter_map(Controller::parse).collect(),
                         systemd: options.split(',').any(|option| option == "name=systemd"),
                     };
-                    let seen = layout.v1.iter().any(|known| {
-                        known.controllers == hierarchy.controllers && known.systemd == hierarchy.systemd
-                    });
-                    let ours = hierarchy.systemd || !hierarchy.controllers.is_empty();
-                    if ours && !seen {
+                    if !layout.v1.iter().any(|known| known.name == hierarchy.name) {
                         layout.v1.push(hierarchy);
                     }
                 }
@@ -189,17 +190,19 @@ mod tests {
             "31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n\
              32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct\n\
              35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
+             37 31 0:34 / /sys/fs/cgroup/perf_event rw - cgroup cgroup rw,perf_event\n\
              38 31 0:35 / /sys/fs/cgroup/blkio rw,relatime - cgroup cgroup rw,blkio\n\
              40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,xattr,name=systemd\n\
              41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n",
         );
         let mounts: Vec<_> = layout.v1.iter().map(|h| h.mount.to_str().unwrap()).collect();
-        let names =
-            ["cpu,cpuacct", "memory", "blkio", "systemd"].map(|name| format!("/sys/fs/cgroup/{name}"));
+        let names = ["cpu,cpuacct", "memory", "perf_event", "blkio", "systemd"]
+            .map(|name| format!("/sys/fs/cgroup/{name}"));
         assert_eq!(mounts, names);
         assert_eq!(layout.v1[0].controllers, [Controller::Cpu]);
-        assert_eq!(layout.v1[2].controllers, [Controller::Io]);
-        assert!(layout.v1[3].systemd);
+        assert_eq!((layout.v1[2].controllers.len(), layout.v1[2].name.as_str()), (0, "perf_event"));
+        assert_eq!(layout.v1[3].controllers, [Controller::Io]);
+        assert!(layout.v1[4].systemd);
         assert_eq!(layout.unified.unwrap().mount, PathBuf::from("/sys/fs/cgroup/unified"));
     }
 

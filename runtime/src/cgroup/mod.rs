@@ -9,6 +9,7 @@ mod devices;
 mod end;
 mod layout;
 mod resources;
+mod stats;
 
 use std::ffi::CString;
 use std::io::{ErrorKind as Io, Write as _};
@@ -20,9 +21,11 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
 
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys;
+pub use end::OomNotices;
 use layout::Controller;
 pub use layout::Layout;
 use resources::Write;
+pub use stats::{BlockIo, Cpu, Memory, Pids, Stats, Usage};
 
 /// One cgroup: the same path in every hierarchy that it needs. Dropping it removes nothing.
 #[derive(Debug, Clone)]
@@ -78,6 +81,25 @@ impl Cgroup {
     /// Makes the cgroup `path` (`/podrun/<pod>/<cid>`; parents included) and limits it.
     /// It exists afterwards in each hierarchy where something is set or read.
     pub fn create(layout: &Layout, path: &str, resources: Option<&LinuxResources>) -> Result<Self> {
+        Self::create_in(layout, path, resources, false)
+    }
+
+    /// The same in every hierarchy that the host mounts: for callers that read a container's use there themselves, and
+    /// would take its parent's for it.
+    pub fn create_everywhere(
+        layout: &Layout,
+        path: &str,
+        resources: Option<&LinuxResources>,
+    ) -> Result<Self> {
+        Self::create_in(layout, path, resources, true)
+    }
+
+    fn create_in(
+        layout: &Layout,
+        path: &str,
+        resources: Option<&LinuxResources>,
+        everywhere: bool,
+    ) -> Result<Self> {
         let mut cgroup = Self::place(layout, path)?;
         let needed = resources::controllers(resources);
         // A cgroup that gives a controller on can have no process of its own, and one that is given on later costs a
@@ -88,10 +110,11 @@ impl Cgroup {
             .retain(|controller| needed.contains(controller.name()) || (usual && controller.is_usual()));
         for place in &mut cgroup.v1 {
             // Without the unified hierarchy a container is frozen, and so killed, by the freezer.
-            place.joined = place.controllers.iter().any(|controller| {
-                needed.contains(controller.name())
-                    || (*controller == Controller::Freezer && layout.unified.is_none())
-            });
+            place.joined = everywhere
+                || place.controllers.iter().any(|controller| {
+                    needed.contains(controller.name())
+                        || (*controller == Controller::Freezer && layout.unified.is_none())
+                });
         }
         cgroup.make().and_then(|()| resources.map_or(Ok(()), |wanted| cgroup.set(wanted))).map_err(
             |error| {

@@ -6,15 +6,15 @@
 //! filter is as late as the kernel lets it be.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, LinuxSeccomp, Process, Spec, State};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, Process, Spec, State};
 
 use super::plan::{Entry, Identity, Moment, Plan, Step, Visit};
 use super::process::c_string;
 use super::seccomp::{self, Filter, Listener};
-use super::{ExecInputs, Inputs, Tie, mounts, process, refuse};
+use super::{ExecInputs, Inputs, Tie, idmap, labels, mounts, placement, process, refuse};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::mount::{Depth, Propagation};
@@ -38,29 +38,28 @@ pub fn compile(inputs: Inputs<'_>) -> Result<Plan> {
         (None, _) => return Err(usage("process: there is none".into())),
     };
     let mut warnings = Vec::new();
-    let spaces = namespaces(spec.linux().as_ref())?;
-    let visit = match pid_namespace {
-        Some(fd) => Some(dup(fd)?),
-        None => spaces.pid,
-    };
-    let new = if visit.is_some() { spaces.new.without(Namespaces::PID) } else { spaces.new };
+    let Spaces { new, own, joined, user } = namespaces(spec.linux().as_ref(), pid_namespace)?;
     let (new, unshare_cgroup) = match new.contains(Namespaces::CGROUP) && !cgroup.is_joined_by_clone() {
         true => (new.without(Namespaces::CGROUP), true),
         false => (new, false),
     };
-
-    let own = spaces.own;
-    let user = new.contains(Namespaces::USER);
     let mut score = process::oom_score(process, &mut warnings)?;
-    let identity = user.then(|| identity(spec, score.take())).transpose()?;
+    let identity = new.contains(Namespaces::USER).then(|| identity(spec, score.take())).transpose()?;
+    let (visited, joined): (Vec<_>, Vec<_>) =
+        joined.into_iter().partition(|one| user || one.kind == Namespaces::PID);
+    let visited: Vec<_> = visited.into_iter().map(|one| (one.fd, one.kind)).collect();
     let (mut steps, born_in) = first_steps(cgroup)?;
     if user {
-        push_become_root(&mut steps, Some(Step::Pause(Moment::Born)));
+        push_become_root(&mut steps, identity.is_some().then_some(Step::Pause(Moment::Born)));
     }
     if unshare_cgroup {
         steps.push(Step::UnshareCgroup);
     }
-    for (fd, kind, text) in spaces.joined {
+    if new.contains(Namespaces::TIME) {
+        steps.push(Step::NewTimeNamespace(time_offsets(spec)?));
+    }
+    let new = new.without(Namespaces::TIME);
+    for Joined { fd, kind, text } in joined {
         steps.push(Step::JoinNamespace { fd, kind, text });
     }
     if keyring {
@@ -73,51 +72,69 @@ pub fn compile(inputs: Inputs<'_>) -> Result<Plan> {
     let listed = mounts::all(spec, attached, cgroup, console, user, &mut warnings)?;
     let root = mounts::root(rootfs, spec)?;
     let pause = pause.then_some(Step::Pause(Moment::Mounted));
+    let readonly: Vec<CString> =
+        listed.iter().filter(|mount| mount.readonly_later).map(|mount| mount.target.path.clone()).collect();
     push_filesystem(&mut steps, spec, Tree { listed, root }, pause, user)?;
-    push_settings(&mut steps, spec, own, score)?;
+    let label = labels::of(process)?;
+    push_settings(&mut steps, spec, own, [label, score])?;
+    steps.extend(readonly.into_iter().map(Step::ReadonlyMount));
     push_covers(&mut steps, spec, process.cwd().to_str().unwrap_or_default())?;
-    let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
-    let (filter, listener) = filter(seccomp, programs, state, &mut warnings)?;
+    let (filter, listener) = filter(spec.linux().as_ref(), programs, state, &mut warnings)?;
     let end = process::End { tie, preserve, filter };
+    steps.extend(placement::of_container(spec.linux().as_ref())?);
     steps.extend(process::steps(process, None, stdio, end, &mut warnings)?);
-    let visit = visit.map(Visit::PidNamespace);
+    let visit = (!visited.is_empty()).then_some(Visit::Namespaces(visited));
     let entry = Entry { namespaces: new, visit, cgroup: born_in };
     Ok(Plan { entry, steps, warnings, identity, listener })
 }
 
 /// The container's filter, and the agent that it may ask.
 fn filter(
-    seccomp: Option<&LinuxSeccomp>,
+    linux: Option<&Linux>,
     programs: Option<&Path>,
     state: Option<&State>,
     warnings: &mut Vec<String>,
 ) -> Result<(Option<Filter>, Option<Listener>)> {
-    let Some(seccomp) = seccomp else { return Ok((None, None)) };
+    let Some(seccomp) = linux.and_then(|linux| linux.seccomp().as_ref()) else { return Ok((None, None)) };
     let filter = seccomp::filter(seccomp, programs, warnings)?;
     Ok((Some(filter), Listener::new(seccomp, state)?))
 }
 
 /// Compiles a process to run inside a living container.
 pub fn compile_exec(inputs: ExecInputs<'_>) -> Result<Plan> {
-    let ExecInputs { process, program, init, user_namespace, cgroup, stdio, .. } = inputs;
-    let ExecInputs { seccomp, programs, state, tie, preserve, .. } = inputs;
+    let ExecInputs { process, program, init, namespaces, cgroup, stdio, .. } = inputs;
+    let ExecInputs { linux, programs, state, tie, preserve, .. } = inputs;
     refuse::process(process)?;
     if !process::is_running(init) {
         return Err(Error::new(ErrorKind::NotFound, "the container is not running"));
     }
     let mut warnings = Vec::new();
+    let [initial, last] = placement::affinity(process.exec_cpu_affinity().as_ref())?;
     let (mut steps, born_in) = first_steps(cgroup)?;
+    steps.extend(initial);
     steps.push(Step::NewKeyring);
-    steps.push(Step::JoinContainer { init: dup(init)?, user: user_namespace });
-    if user_namespace {
+    // A container's own user namespace is one that nobody can join, and a kernel may have no time namespaces.
+    let has = |kind| namespaces.iter().any(|namespace| namespace.typ() == kind);
+    let mut kinds = Namespaces::IPC.with(Namespaces::UTS).with(Namespaces::NET).with(Namespaces::CGROUP);
+    for (typ, kind) in
+        [(LinuxNamespaceType::User, Namespaces::USER), (LinuxNamespaceType::Time, Namespaces::TIME)]
+    {
+        kinds = if has(typ) { kinds.with(kind) } else { kinds };
+    }
+    steps.push(Step::JoinContainer { init: dup(init)?, kinds });
+    if kinds.contains(Namespaces::USER) {
         push_become_root(&mut steps, None);
     }
     steps.push(Step::NewSession);
-    if let Some(score) = process::oom_score(process, &mut warnings)? {
+    let settings: Vec<Step> =
+        [labels::of(process)?, process::oom_score(process, &mut warnings)?].into_iter().flatten().collect();
+    if !settings.is_empty() {
         steps.push(Step::PrivateProc);
-        steps.push(score);
     }
-    let (filter, listener) = filter(seccomp, programs, state, &mut warnings)?;
+    steps.extend(settings);
+    steps.extend(last);
+    steps.extend(placement::of_container(linux)?);
+    let (filter, listener) = filter(linux, programs, state, &mut warnings)?;
     let end = process::End { tie, preserve, filter };
     steps.extend(process::steps(process, program, stdio, end, &mut warnings)?);
     let visit = Some(Visit::Container(dup(init)?));
@@ -178,9 +195,7 @@ fn identity(spec: &Spec, score: Option<Step>) -> Result<Identity> {
         if !list.iter().any(|mapping| mapping.container_id() == 0 && mapping.size() > 0) {
             return Err(usage(format!("{field}: a user namespace needs a mapping for its id 0")));
         }
-        let line =
-            |one: &LinuxIdMapping| format!("{} {} {}\n", one.container_id(), one.host_id(), one.size());
-        Ok(list.iter().map(line).collect())
+        Ok(idmap::lines(list))
     };
     Ok(Identity {
         uid_map: map("linux.uidMappings", linux.and_then(|linux| linux.uid_mappings().as_ref()))?,
@@ -227,8 +242,9 @@ fn push_filesystem(
     Ok(())
 }
 
-/// Names, sysctls and the OOM score: by a procfs that nothing covers yet.
-fn push_settings(steps: &mut Vec<Step>, spec: &Spec, new: Namespaces, score: Option<Step>) -> Result<()> {
+/// Names, sysctls, and what a process says of itself by files: by a procfs that nothing covers yet.
+fn push_settings(steps: &mut Vec<Step>, spec: &Spec, new: Namespaces, own: [Option<Step>; 2]) -> Result<()> {
+    let own: Vec<Step> = own.into_iter().flatten().collect();
     let named = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
     for (field, name) in [("hostname", named(spec.hostname())), ("domainname", named(spec.domainname()))] {
         let Some(name) = name else { continue };
@@ -242,10 +258,10 @@ fn push_settings(steps: &mut Vec<Step>, spec: &Spec, new: Namespaces, score: Opt
     let mut sysctls: Vec<_> = sysctls.into_iter().flatten().collect();
     sysctls.sort();
     let has_proc = steps.iter().any(|step| matches!(step, Step::Mount(mount) if mount.makes_proc()));
-    if (score.is_some() || !sysctls.is_empty()) && !has_proc {
+    if !(own.is_empty() && sysctls.is_empty()) && !has_proc {
         steps.push(Step::PrivateProc);
     }
-    steps.extend(score);
+    steps.extend(own);
     for (key, value) in sysctls {
         steps.push(Step::Sysctl { file: sysctl(key, new)?, value: c_string("linux.sysctl", value)? });
     }
@@ -327,19 +343,35 @@ struct Spaces {
     new: Namespaces,
     /// Those that are not the caller's: new ones, and others' that are joined.
     own: Namespaces,
-    joined: Vec<(OwnedFd, Namespaces, String)>,
-    pid: Option<OwnedFd>,
+    /// In the order in which they are joined: a user namespace last, since in it there may be no right to others.
+    joined: Vec<Joined>,
+    /// Whether its user namespace is another than the caller's.
+    user: bool,
 }
 
-fn namespaces(linux: Option<&Linux>) -> Result<Spaces> {
-    let mut spaces = Spaces { new: Namespaces::NONE, own: Namespaces::NONE, joined: Vec::new(), pid: None };
+/// A namespace that is there already.
+struct Joined {
+    fd: OwnedFd,
+    kind: Namespaces,
+    text: String,
+}
+
+fn namespaces(linux: Option<&Linux>, pid_namespace: Option<BorrowedFd<'_>>) -> Result<Spaces> {
+    let mut spaces = Spaces { new: Namespaces::NONE, own: Namespaces::NONE, joined: Vec::new(), user: false };
     let mut seen = Namespaces::NONE;
+    if let Some(fd) = pid_namespace {
+        let joined = Joined { fd: dup(fd)?, kind: Namespaces::PID, text: "pid".into() };
+        spaces.joined.push(joined);
+    }
     for namespace in linux.into_iter().flat_map(|linux| linux.namespaces().iter().flatten()) {
-        let (typ, kind) = (namespace.typ(), kind(namespace.typ())?);
+        let (typ, kind) = (namespace.typ(), kind(namespace.typ()));
         if seen.contains(kind) {
             return Err(usage(format!("linux.namespaces: {typ} stands there twice")));
         }
         seen = seen.with(kind);
+        if kind == Namespaces::PID && pid_namespace.is_some() {
+            continue;
+        }
         let Some(path) = namespace.path() else {
             spaces.new = spaces.new.with(kind);
             spaces.own = spaces.own.with(kind);
@@ -348,38 +380,59 @@ fn namespaces(linux: Option<&Linux>) -> Result<Spaces> {
         let text = format!("{typ} {}", path.display());
         let path = c_string("linux.namespaces", path.to_str().unwrap_or_default())?;
         let fd = fs::open_host_file(&path).map_err(|errno| errno.during(format!("open({path:?})")))?;
+        let found = ns::kind_of(fd.as_fd());
+        if found != Ok(kind) {
+            return Err(usage(format!("linux.namespaces: {typ}: {path:?} is no namespace of this type")));
+        }
         if !ns::is_callers(fd.as_fd(), kind)? {
             spaces.own = spaces.own.with(kind);
+        } else if kind == Namespaces::USER {
+            return Err(usage(format!(
+                "linux.namespaces: user: {path:?} is podrun's own, which cannot be joined"
+            ))
+            .hint("leave it out: a kind that is not listed is inherited"));
         }
-        match kind {
-            Namespaces::PID => spaces.pid = Some(fd),
-            Namespaces::USER => {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    "linux.namespaces: user: joining one by path is not supported yet",
-                )
-                .hint("give linux.uidMappings and linux.gidMappings instead of a path"));
-            }
-            kind => spaces.joined.push((fd, kind, text)),
-        }
+        spaces.joined.push(Joined { fd, kind, text });
     }
     if !seen.contains(Namespaces::MOUNT) {
         return Err(usage(
             "linux.namespaces: a container needs a mount namespace that is not the host's".into(),
         ));
     }
+    spaces.user = spaces.own.contains(Namespaces::USER);
+    spaces.joined.sort_by_key(|one| (one.kind == Namespaces::USER, one.kind != Namespaces::PID));
     Ok(spaces)
 }
 
-fn kind(typ: LinuxNamespaceType) -> Result<Namespaces> {
+/// `linux.timeOffsets`, as time_namespaces(7) has the lines of `timens_offsets`.
+fn time_offsets(spec: &Spec) -> Result<CString> {
+    let offsets = spec.linux().as_ref().and_then(|linux| linux.time_offsets().as_ref());
+    let mut lines = Vec::new();
+    for (clock, offset) in offsets.into_iter().flatten() {
+        if !["monotonic", "boottime"].contains(&clock.as_str()) {
+            return Err(usage(format!(
+                "linux.timeOffsets: `{clock}`: the clocks are monotonic and boottime"
+            )));
+        }
+        let (seconds, nanoseconds) = (offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0));
+        if nanoseconds >= 1_000_000_000 {
+            return Err(usage(format!("linux.timeOffsets: {clock}: {nanoseconds} ns are a second or more")));
+        }
+        lines.push(format!("{clock} {seconds} {nanoseconds}\n"));
+    }
+    lines.sort();
+    c_string("linux.timeOffsets", &lines.concat())
+}
+
+fn kind(typ: LinuxNamespaceType) -> Namespaces {
     match typ {
-        LinuxNamespaceType::Mount => Ok(Namespaces::MOUNT),
-        LinuxNamespaceType::Pid => Ok(Namespaces::PID),
-        LinuxNamespaceType::Network => Ok(Namespaces::NET),
-        LinuxNamespaceType::Ipc => Ok(Namespaces::IPC),
-        LinuxNamespaceType::Uts => Ok(Namespaces::UTS),
-        LinuxNamespaceType::Cgroup => Ok(Namespaces::CGROUP),
-        LinuxNamespaceType::User => Ok(Namespaces::USER),
-        other => Err(usage(format!("linux.namespaces: {other} is not known here"))),
+        LinuxNamespaceType::Mount => Namespaces::MOUNT,
+        LinuxNamespaceType::Pid => Namespaces::PID,
+        LinuxNamespaceType::Network => Namespaces::NET,
+        LinuxNamespaceType::Ipc => Namespaces::IPC,
+        LinuxNamespaceType::Uts => Namespaces::UTS,
+        LinuxNamespaceType::Cgroup => Namespaces::CGROUP,
+        LinuxNamespaceType::User => Namespaces::USER,
+        LinuxNamespaceType::Time => Namespaces::TIME,
     }
 }

@@ -4,6 +4,7 @@
 //! the caller's code; a failed step is 16 bytes on the wire and an exit. The child reads no
 //! configuration and is sent no data: all it knows it inherited.
 
+mod copy_up;
 mod mounts;
 mod reap;
 
@@ -15,7 +16,7 @@ use super::seccomp::Filter;
 use crate::sys::exec::Strings;
 use crate::sys::fs::Want;
 use crate::sys::ns::Namespaces;
-use crate::sys::{Errno, creds, exec, fs, mount, ns, seccomp};
+use crate::sys::{Errno, creds, exec, fs, mount, ns, sched, seccomp};
 
 /// What earlier steps leave for later ones.
 struct State<'a> {
@@ -70,8 +71,9 @@ fn walk(step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
         Step::Pause(moment) => ask(Word::Reached(*moment), state),
         Step::JoinCgroup(tasks) => join_cgroup(tasks),
         Step::UnshareCgroup => ns::unshare(Namespaces::CGROUP).during(Call::Unshare),
+        Step::NewTimeNamespace(offsets) => new_time_namespace(offsets),
         Step::JoinNamespace { fd, kind, .. } => ns::setns(fd.as_fd(), *kind).during(Call::Setns),
-        Step::JoinContainer { init, user } => join_container(init.as_fd(), *user, state),
+        Step::JoinContainer { init, kinds } => join_container(init.as_fd(), *kinds, state),
         Step::NewKeyring => new_keyring(),
         Step::NewSession => exec::setsid().during(Call::Setsid),
         Step::MakeRootSlave => mount::make_root_slave().during(Call::Mount),
@@ -80,6 +82,10 @@ fn walk(step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
         Step::PivotEmptyRoot => mounts::pivot_empty(state),
         Step::Mount(mount) => mounts::mount(mount, state),
         Step::PrivateProc => mounts::private_proc(state),
+        Step::ExecLabel { file, label } => state
+            .proc()
+            .and_then(|proc| fs::write_kernel_file(proc, file, label.to_bytes()))
+            .during(Call::Write),
         Step::OomScore(score) => state
             .proc()
             .and_then(|proc| fs::write_kernel_file(proc, c"self/oom_score_adj", score.to_bytes()))
@@ -95,6 +101,7 @@ fn walk(step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
         Step::MaskedPath(path) => mounts::mask(path, state),
         Step::MakeDirectory(target) => mounts::find_or_make(target, false, state).map(drop),
         Step::RootPropagation(propagation, depth) => mounts::root_propagation(*propagation, *depth, state),
+        Step::ReadonlyMount(path) => mounts::make_mount_readonly(path, state),
         Step::ReadonlyRoot => mounts::readonly_root(state),
         Step::WorkingDirectory(target) => change_directory(target, state),
         Step::Seccomp(filter) => install_filter(filter, state),
@@ -113,6 +120,13 @@ fn walk_process(step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
             }
             Ok(())
         }
+        Step::Affinity(cpus) => sched::set_affinity(cpus).during(Call::SchedSetaffinity),
+        Step::Scheduling(wanted) => sched::set_scheduling(*wanted).during(Call::SchedSetattr),
+        Step::IoPriority(packed) => sched::set_io_priority(*packed).during(Call::IoprioSet),
+        Step::MemoryPolicy { mode, nodes } => {
+            sched::set_memory_policy(*mode, nodes).during(Call::SetMempolicy)
+        }
+        Step::Personality(domain) => sched::set_personality(*domain).during(Call::Personality),
         Step::NoNewPrivs => creds::set_no_new_privs().during(Call::Prctl),
         Step::BoundingSet(keep) => creds::limit_bounding_set(*keep).during(Call::Prctl),
         Step::Groups(groups) => creds::set_groups(groups).during(Call::Setgroups),
@@ -172,11 +186,19 @@ fn join_cgroup(tasks: &[OwnedFd]) -> Result<(), Fault> {
     Ok(())
 }
 
-fn join_container(pidfd: BorrowedFd<'_>, user: bool, state: &mut State<'_>) -> Result<(), Fault> {
-    let rest = Namespaces::IPC.with(Namespaces::UTS).with(Namespaces::NET).with(Namespaces::CGROUP);
-    // Its own user namespace is one that nobody can join.
-    let rest = if user { rest.with(Namespaces::USER) } else { rest };
-    ns::setns(pidfd, rest).during(Call::Setns)?;
+/// Its offsets can be set only while nobody is in it: it is entered after. The host's procfs is still there.
+fn new_time_namespace(offsets: &std::ffi::CStr) -> Result<(), Fault> {
+    ns::unshare(Namespaces::TIME).during(Call::Unshare)?;
+    if !offsets.is_empty() {
+        let file = fs::open_host_for_writing(c"/proc/self/timens_offsets").during(Call::Openat)?;
+        fs::write_whole(file.as_fd(), offsets.to_bytes()).during(Call::Write)?;
+    }
+    let made = fs::open_host_file(c"/proc/self/ns/time_for_children").during(Call::Openat)?;
+    ns::setns(made.as_fd(), Namespaces::TIME).during(Call::Setns)
+}
+
+fn join_container(pidfd: BorrowedFd<'_>, kinds: Namespaces, state: &mut State<'_>) -> Result<(), Fault> {
+    ns::setns(pidfd, kinds).during(Call::Setns)?;
     // The root is the container's since birth: see `Visit::Container`.
     state.root = Some(fs::open_host_directory(c"/").during(Call::Openat)?);
     Ok(())

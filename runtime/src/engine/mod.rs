@@ -11,9 +11,12 @@
 mod compile;
 mod devices;
 mod failure;
+mod idmap;
 mod init;
+mod labels;
 mod mounts;
 mod options;
+mod placement;
 mod plan;
 mod process;
 mod refuse;
@@ -23,7 +26,7 @@ mod spawn;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use oci_spec::runtime::{LinuxSeccomp, Process, Spec, State};
+use oci_spec::runtime::{Linux, LinuxNamespace, Process, Spec, State};
 
 use crate::cgroup::Cgroup;
 pub use compile::{compile, compile_exec, compile_pod_init};
@@ -36,7 +39,7 @@ pub use seccomp::{check as check_seccomp, features as seccomp_features};
 pub use spawn::Child;
 
 /// The kinds of namespace that a spec may name.
-pub const NAMESPACES: [&str; 7] = ["cgroup", "ipc", "mount", "network", "pid", "user", "uts"];
+pub const NAMESPACES: [&str; 8] = ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"];
 
 /// The child's ends of its standard streams. With `process.terminal` all three are the pty's peer.
 #[derive(Debug)]
@@ -120,14 +123,15 @@ pub struct ExecInputs<'a> {
     pub program: Option<&'a str>,
     /// The pidfd of the container's init, whose namespaces are joined.
     pub init: BorrowedFd<'a>,
-    /// Whether the container has a user namespace of its own.
-    pub user_namespace: bool,
+    /// The container's `linux.namespaces`: which others than everybody's there are to join.
+    pub namespaces: &'a [LinuxNamespace],
     /// The container's cgroup.
     pub cgroup: &'a Cgroup,
     /// The standard streams.
     pub stdio: Stdio,
-    /// The container's filter, which the process gets too.
-    pub seccomp: Option<&'a LinuxSeccomp>,
+    /// The container's `linux`, of which the process shares what belongs to processes (seccomp, memory policy,
+    /// personality); `None`: nothing of it.
+    pub linux: Option<&'a Linux>,
     /// As in [`Inputs`].
     pub programs: Option<&'a Path>,
     /// As in [`Inputs`], but of the running container.

@@ -12,7 +12,7 @@ use oci_spec::runtime::{Mount as SpecMount, Spec};
 use super::options::{self, Options};
 use super::plan::{Content, Mount, NewMount, Source, Target};
 use super::process::c_string;
-use super::{Attached, Rootfs, devices};
+use super::{Attached, Rootfs, devices, idmap};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::fs;
@@ -125,8 +125,9 @@ pub(super) fn all(
         let Some(destination) = mount.destination().to_str() else {
             return Err(usage(format!("mount {:?}: not UTF-8", mount.destination())));
         };
-        check(mount, destination)?;
+        check(destination)?;
         let mut options = options::parse(destination, mount.options().as_deref().unwrap_or_default())?;
+        let owners = idmap::of_mount(mount, destination, &options, spec)?;
         if let Some(bind) = options.take_data_of_bind() {
             warnings
                 .push(format!("mount {destination}: a bind mount has no options like `{bind}`: left out"));
@@ -137,7 +138,7 @@ pub(super) fn all(
         match held {
             Some(held) => mounts.push(cloned(destination, held.tree, &options)?),
             None if options.bind.is_some() || kind == "bind" => {
-                mounts.push(bind(mount, destination, &options)?);
+                mounts.push(bind(mount, destination, &options, owners)?);
             }
             None if kind == "cgroup" || kind == "cgroup2" => {
                 mounts.extend(cgroups(destination, cgroup, &options)?);
@@ -180,15 +181,8 @@ fn default_dev() -> Result<Options> {
     options::parse("/dev", &words)
 }
 
-fn check(mount: &SpecMount, destination: &str) -> Result<()> {
+fn check(destination: &str) -> Result<()> {
     let parts = parts("mounts", destination)?;
-    let idmapped = |mappings: &Option<Vec<_>>| mappings.as_ref().is_some_and(|list| !list.is_empty());
-    if idmapped(mount.uid_mappings()) || idmapped(mount.gid_mappings()) {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("mount {destination}: uidMappings are not supported yet"),
-        ));
-    }
     match parts.as_slice() {
         [] => Err(usage(format!("mount {destination}: nothing can be mounted over the root"))),
         ["proc", below @ ..] if !below.is_empty() && !PROC_FILES.contains(&below.join("/").as_str()) => {
@@ -213,6 +207,7 @@ fn tree(text: &str, destination: &str, tree: OwnedFd) -> Result<Mount> {
         target: target("mounts", destination, directory)?,
         refuse_links: false,
         may_cover_proc: may_cover_proc(destination),
+        readonly_later: false,
     })
 }
 
@@ -220,12 +215,20 @@ fn may_cover_proc(destination: &str) -> bool {
     destination.trim_start_matches('/').strip_prefix("proc/").is_some_and(|file| PROC_FILES.contains(&file))
 }
 
-fn bind(mount: &SpecMount, destination: &str, options: &Options) -> Result<Mount> {
+fn bind(
+    mount: &SpecMount,
+    destination: &str,
+    options: &Options,
+    owners: Option<idmap::Owners>,
+) -> Result<Mount> {
     let Some(source) = mount.source().as_ref().and_then(|source| source.to_str()) else {
         return Err(usage(format!("mount {destination}: a bind mount needs a source")));
     };
     let clone = clone_path(&format!("mount {destination}"), source, options.bind.unwrap_or(Depth::One))?;
     dress_by(clone.as_fd(), options)?;
+    if let Some(owners) = owners {
+        owners.give(clone.as_fd(), destination)?;
+    }
     tree(source, destination, clone)
 }
 
@@ -293,13 +296,21 @@ fn new(
     for pair in &options.data {
         parameters.push(parameter(pair)?);
     }
+    if options.copy_up && kind != "tmpfs" {
+        return Err(usage(format!("mount {destination}: `tmpcopyup` is for a tmpfs, not for {kind}")));
+    }
     let set = options.attributes.set | options.recursive.set;
+    let readonly_later = kind == "tmpfs" && set & Attributes::RDONLY != 0;
+    let set = if readonly_later { set & !Attributes::RDONLY } else { set };
     Ok(Mount {
         text: kind.to_owned(),
         source: Source::New(NewMount {
             kind: c_string("mounts", kind)?,
             parameters,
             attributes: Attributes { set, clear: 0 },
+            copy_up: options.copy_up,
+            // As runc and crun have it: the image says who may write to its /tmp.
+            takes_mode: kind == "tmpfs" && !options.data.iter().any(|(key, _)| key == "mode"),
             // It has no master, so that a slave is a private one.
             propagation: options
                 .propagation
@@ -310,6 +321,7 @@ fn new(
         target: target("mounts", destination, true)?,
         refuse_links: kind == "proc" || kind == "sysfs",
         may_cover_proc: false,
+        readonly_later,
     })
 }
 
@@ -373,16 +385,11 @@ mod tests {
 
     #[test]
     fn only_files_of_lxcfs_cover_parts_of_proc() {
-        let mount = |destination: &str| {
-            let mut mount = SpecMount::default();
-            mount.set_destination(destination.into());
-            check(&mount, destination)
-        };
-        mount("/proc").unwrap();
-        mount("/proc/meminfo").unwrap();
-        mount("/processes").unwrap();
+        check("/proc").unwrap();
+        check("/proc/meminfo").unwrap();
+        check("/processes").unwrap();
         for refused in ["/", "/proc/self/attr", "/proc/sys", "/./proc//sys/kernel"] {
-            assert!(mount(refused).is_err(), "{refused}");
+            assert!(check(refused).is_err(), "{refused}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Mount options: the words of the runtime-spec's tables, sorted by what they act on.
 //!
 //! Invariant: pure, and total over the tables: a word is an attribute, a propagation, a kind of
-//! bind, or a parameter for the file system; what podrun does not do yet is refused by name.
+//! bind, or a parameter for the file system; what podrun does not do is refused by name.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::mount::{Attributes, Depth, Propagation};
@@ -17,6 +17,10 @@ pub(super) struct Options {
     pub(super) recursive: Attributes,
     /// How mounts travel.
     pub(super) propagation: Option<(Propagation, Depth)>,
+    /// `idmap` or `ridmap`: owners are those of the container's user namespace, or of the mount's own mappings.
+    pub(super) idmap: Option<Depth>,
+    /// `tmpcopyup`: a tmpfs begins with a copy of what it covers.
+    pub(super) copy_up: bool,
     /// What the file system itself is told: `key=value`, or a flag.
     pub(super) data: Vec<(String, Option<String>)>,
 }
@@ -73,7 +77,8 @@ const PROPAGATIONS: [(&str, Propagation, Depth); 8] = [
 const DEFAULTS: [&str; 9] =
     ["defaults", "async", "nolazytime", "nomand", "noiversion", "loud", "silent", "symfollow", "rsymfollow"];
 
-const NOT_YET: [&str; 5] = ["idmap", "ridmap", "tmpcopyup", "mand", "iversion"];
+/// What the kernel, or no file system of a container, does any more.
+const REFUSED: [&str; 2] = ["mand", "iversion"];
 
 /// The propagation that a word names.
 pub(super) fn propagation(word: &str) -> Option<(Propagation, Depth)> {
@@ -89,7 +94,7 @@ pub fn words() -> Vec<String> {
     let recursive = ATTRIBUTES.iter().map(|(word, ..)| format!("r{word}"));
     let propagation = PROPAGATIONS.iter().map(|(word, ..)| (*word).to_owned());
     let defaults = DEFAULTS.iter().map(|word| (*word).to_owned());
-    let binds = ["bind", "rbind"].map(str::to_owned);
+    let binds = ["bind", "rbind", "idmap", "ridmap", "tmpcopyup"].map(str::to_owned);
     let mut all: Vec<String> =
         plain.chain(recursive).chain(propagation).chain(defaults).chain(binds).collect();
     all.sort();
@@ -100,10 +105,10 @@ pub fn words() -> Vec<String> {
 pub(super) fn parse(destination: &str, words: &[String]) -> Result<Options> {
     let mut options = Options::default();
     for word in words.iter().map(String::as_str).filter(|word| !DEFAULTS.contains(word)) {
-        if NOT_YET.contains(&word) {
+        if REFUSED.contains(&word) {
             return Err(Error::new(
                 ErrorKind::Unsupported,
-                format!("mount {destination}: option `{word}` is not supported yet"),
+                format!("mount {destination}: option `{word}` is not supported"),
             ));
         }
         if let Some((_, set, clear)) = ATTRIBUTES.iter().find(|(known, ..)| *known == word) {
@@ -118,6 +123,9 @@ pub(super) fn parse(destination: &str, words: &[String]) -> Result<Options> {
             match word {
                 "bind" => options.bind = options.bind.or(Some(Depth::One)),
                 "rbind" => options.bind = Some(Depth::Recursive),
+                "idmap" => options.idmap = options.idmap.or(Some(Depth::One)),
+                "ridmap" => options.idmap = Some(Depth::Recursive),
+                "tmpcopyup" => options.copy_up = true,
                 _ => options.data.push(match word.split_once('=') {
                     Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
                     None => (word.to_owned(), None),
@@ -178,7 +186,7 @@ mod tests {
 
     #[test]
     fn what_is_not_done_is_refused() {
-        assert!(parse("/x", &["idmap".to_owned()]).is_err());
+        assert!(parse("/x", &["mand".to_owned()]).is_err());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::sys::exec::{Rlimit, Strings};
 use crate::sys::fs::Node;
 use crate::sys::mount::{Attributes, Depth, Propagation};
 use crate::sys::ns::Namespaces;
+use crate::sys::sched::Scheduling;
 use crate::sys::{Errno, errno_name};
 
 /// A container, or a process in one, as data: what is left to do is [`Plan::spawn`].
@@ -54,8 +55,10 @@ pub(super) struct Entry {
 /// Namespaces that a child must be born in rather than join.
 #[derive(Debug)]
 pub(super) enum Visit {
-    /// A pid namespace, by an nsfs descriptor: only children are in it.
-    PidNamespace(OwnedFd),
+    /// Namespaces by their nsfs descriptors, in the order in which they are entered: a pid namespace, in which only
+    /// children are; where there is a user namespace, those that its processes may not enter; and that one, which
+    /// is to own those that the clone makes.
+    Namespaces(Vec<(OwnedFd, Namespaces)>),
     /// A container's pid and mount namespaces, by the pidfd of its init: a process that showed in the
     /// container's /proc while its root was still the host's could be entered by it (CVE-2016-9962).
     Container(OwnedFd),
@@ -76,10 +79,12 @@ pub(super) enum Step {
     JoinCgroup(Vec<OwnedFd>),
     /// The cgroup namespace, rooted where the process now is.
     UnshareCgroup,
+    /// A time namespace, with these lines of `timens_offsets`.
+    NewTimeNamespace(CString),
     /// Join a namespace by descriptor.
     JoinNamespace { fd: OwnedFd, kind: Namespaces, text: String },
     /// Join the other namespaces of a container, by the pidfd of its init; its root is the root.
-    JoinContainer { init: OwnedFd, user: bool },
+    JoinContainer { init: OwnedFd, kinds: Namespaces },
     /// A session keyring of its own.
     NewKeyring,
     /// A session of its own.
@@ -94,8 +99,12 @@ pub(super) enum Step {
     PivotEmptyRoot,
     /// Attach a mount inside the root.
     Mount(Mount),
+    /// Make the mount at a place read-only, without what is mounted below it.
+    ReadonlyMount(CString),
     /// A private procfs, for the writes of the next steps, in no mount table.
     PrivateProc,
+    /// Say by which LSM label the next execve goes on: a file of /proc/self/attr, and what is written.
+    ExecLabel { file: CString, label: CString },
     /// Write oom_score_adj.
     OomScore(CString),
     /// The host name.
@@ -122,6 +131,16 @@ pub(super) enum Step {
     ControllingTerminal,
     /// Go to the working directory, and check that it is inside.
     WorkingDirectory(Target),
+    /// The CPUs to run on, as bits.
+    Affinity(Vec<u64>),
+    /// The scheduler.
+    Scheduling(Scheduling),
+    /// The I/O priority, as the kernel packs it.
+    IoPriority(i32),
+    /// Where memory is taken from.
+    MemoryPolicy { mode: i32, nodes: Vec<u64> },
+    /// The execution domain.
+    Personality(u32),
     /// Set the limits.
     Rlimits(Vec<Rlimit>),
     /// No execve gains rights from here on.
@@ -179,6 +198,8 @@ pub(super) struct Mount {
     pub(super) refuse_links: bool,
     /// Whether it may cover a part of a procfs.
     pub(super) may_cover_proc: bool,
+    /// Whether it is read-only once all mounts are made: those below need their places in it.
+    pub(super) readonly_later: bool,
 }
 
 impl Mount {
@@ -210,6 +231,10 @@ pub(super) struct NewMount {
     pub(super) kind: CString,
     pub(super) parameters: Vec<(CString, Option<CString>)>,
     pub(super) attributes: Attributes,
+    /// Whether it begins with a copy of what it covers.
+    pub(super) copy_up: bool,
+    /// Whether its root has the mode of the directory that it covers.
+    pub(super) takes_mode: bool,
     /// How mounts below it travel; absent: they keep to themselves.
     pub(super) propagation: Option<Propagation>,
     /// What is made in it before anybody can see it.
@@ -244,6 +269,7 @@ impl Step {
             Self::DieWithParent => ("die with parent", none()),
             Self::JoinCgroup(tasks) => ("join cgroup", format!("{} v1 hierarchies", tasks.len())),
             Self::UnshareCgroup => ("cgroup namespace", none()),
+            Self::NewTimeNamespace(offsets) => ("time namespace", format!("{offsets:?}")),
             Self::JoinNamespace { text, .. } => ("join namespace", text.clone()),
             Self::JoinContainer { .. } => ("join container", none()),
             Self::NewKeyring => ("keyring", none()),
@@ -257,7 +283,9 @@ impl Step {
             Self::PivotRoot => ("root", none()),
             Self::PivotEmptyRoot => ("empty root", none()),
             Self::Mount(mount) => ("mount", format!("{:?} -> {:?}", mount.text, mount.target.path)),
+            Self::ReadonlyMount(path) => ("read-only mount", format!("{path:?}")),
             Self::PrivateProc => ("private proc", none()),
+            Self::ExecLabel { file, label } => ("label", format!("{file:?}, {label:?}")),
             Self::OomScore(score) => ("oom score", format!("{score:?}")),
             Self::Hostname(name) => ("hostname", format!("{name:?}")),
             Self::Domainname(name) => ("domainname", format!("{name:?}")),
@@ -273,6 +301,11 @@ impl Step {
             Self::Stdio { .. } => ("stdio", none()),
             Self::ControllingTerminal => ("controlling terminal", none()),
             Self::WorkingDirectory(target) => ("working directory", format!("{:?}", target.path)),
+            Self::Affinity(cpus) => ("cpu affinity", format!("{cpus:x?}")),
+            Self::Scheduling(wanted) => ("scheduler", format!("policy {}", wanted.policy)),
+            Self::IoPriority(packed) => ("io priority", format!("{packed:#x}")),
+            Self::MemoryPolicy { mode, nodes } => ("memory policy", format!("{mode:#x} {nodes:x?}")),
+            Self::Personality(domain) => ("personality", format!("{domain:#x}")),
             Self::Rlimits(limits) => ("limits", format!("{} of them", limits.len())),
             Self::NoNewPrivs => ("no new privileges", none()),
             Self::BoundingSet(set) => ("bounding set", format!("{set:#x}")),
@@ -419,6 +452,13 @@ fn hint(step: &Step, failure: Failure) -> Option<String> {
         }
         (Step::Sysctl { .. }, Call::Openat, Errno::ENOENT) => {
             "this kernel has no such setting, or not in a namespace".to_owned()
+        }
+        (Step::NewTimeNamespace(_), Call::Unshare, Errno::EINVAL) => {
+            "the kernel has no time namespaces (CONFIG_TIME_NS)".to_owned()
+        }
+        (Step::Scheduling(_) | Step::IoPriority(_), _, Errno::EPERM) => "it needs CAP_SYS_NICE".to_owned(),
+        (Step::MemoryPolicy { .. }, _, Errno::EINVAL) => {
+            "a node that is not there, or the mode, is none of this kernel's".to_owned()
         }
         (Step::ReadonlyRoot, _, Errno::EBUSY) => "a file in the root is open for writing".to_owned(),
         (Step::Seccomp(_), Call::Seccomp, Errno::EINVAL) => {

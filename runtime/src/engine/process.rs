@@ -13,7 +13,7 @@ use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 use super::mounts::target;
 use super::plan::Step;
 use super::seccomp::Filter;
-use super::{Stdio, Tie};
+use super::{Stdio, Tie, placement};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::creds::{self, CapabilitySets};
 use crate::sys::exec::{self, Rlimit, Strings};
@@ -84,6 +84,7 @@ pub(super) fn steps(
     }
     let cwd = process.cwd().to_str().unwrap_or_default();
     steps.push(Step::WorkingDirectory(target("process.cwd", cwd, true)?));
+    steps.extend(placement::of_process(process)?);
     let limits = limits(process, warnings)?;
     if !limits.is_empty() {
         steps.push(Step::Rlimits(limits));

@@ -162,9 +162,9 @@ impl Plan {
         wire: BorrowedFd<'_>,
         keep: &[RawFd],
     ) -> Result<Cloned, Errno> {
-        let (door, kinds) = match visit {
-            Visit::PidNamespace(fd) => (fd, Namespaces::PID),
-            Visit::Container(pidfd) => (pidfd, Namespaces::PID.with(Namespaces::MOUNT)),
+        let doors: Vec<(&OwnedFd, Namespaces)> = match visit {
+            Visit::Namespaces(listed) => listed.iter().map(|(fd, kind)| (fd, *kind)).collect(),
+            Visit::Container(pidfd) => vec![(pidfd, Namespaces::PID.with(Namespaces::MOUNT))],
         };
         let (report, told) = exec::wire()?;
         let with = |more: &[RawFd]| {
@@ -173,13 +173,14 @@ impl Plan {
             all
         };
         let inside = with(&[told.as_raw_fd()]);
-        let outside = with(&[told.as_raw_fd(), door.as_raw_fd()]);
+        let numbers = doors.iter().map(|(fd, _)| fd.as_raw_fd());
+        let outside = with(&numbers.chain([told.as_raw_fd()]).collect::<Vec<_>>());
         // Born in the cgroup, so that the second clone needs no descriptor of it.
         let first = Request { namespaces: Namespaces::NONE, cgroup: request.cgroup };
         let namespaces = request.namespaces;
         let usher = clone_child(proof, &first, || {
             let cloned = init::close_others(&outside)
-                .and_then(|()| setns(door.as_fd(), kinds))
+                .and_then(|()| doors.iter().try_for_each(|(door, kinds)| setns(door.as_fd(), *kinds)))
                 .and_then(|()| init::close_others(&inside))
                 .and_then(|()| clone_sibling(namespaces, || init::run(self, wire, keep)));
             let word = match cloned {

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Spec};
 
 use super::Container;
 use crate::error::{Context as _, Error, ErrorKind, Result};
@@ -32,11 +32,14 @@ pub(super) fn kept(container: &Container) -> Result<Spec> {
     parse(&bytes).context(|| path.display().to_string())
 }
 
+/// `linux.namespaces`.
+pub(super) fn namespaces(spec: &Spec) -> &[LinuxNamespace] {
+    spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default()
+}
+
 /// Whether the container has a namespace of this kind that is new, not joined.
 pub(super) fn has_own(spec: &Spec, kind: LinuxNamespaceType) -> bool {
-    let namespaces =
-        spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
-    namespaces.iter().any(|one| one.typ() == kind && one.path().is_none())
+    namespaces(spec).iter().any(|one| one.typ() == kind && one.path().is_none())
 }
 
 fn parse(bytes: &[u8]) -> Result<Spec> {

@@ -75,7 +75,7 @@ impl Create {
         store::write(container, &record)?;
 
         let listener = socket::listen(container.directory(), START)?;
-        let prepared = self.streams.prepare(spec.process().as_ref())?;
+        let prepared = self.streams.prepare(spec.process().as_ref(), None)?;
         let (stdio, master) = prepared.split();
         let preserve: Vec<BorrowedFd<'_>> = self.preserve.iter().map(OwnedFd::as_fd).collect();
         let hooked = [Kind::Prestart, Kind::CreateRuntime, Kind::CreateContainer];
@@ -205,7 +205,7 @@ fn cgroup(layout: &Layout, path: &str, resources: Option<&LinuxResources>) -> Re
         )
         .hint("a container's cgroup is its own; give another path"));
     }
-    Cgroup::create(layout, path, resources)
+    Cgroup::create_everywhere(layout, path, resources)
 }
 
 #[cfg(test)]

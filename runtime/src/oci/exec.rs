@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::str::FromStr as _;
 
-use oci_spec::runtime::{Capability, LinuxCapabilities, LinuxNamespaceType, Process};
+use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 
 use super::{Container, Status, Streams, config, store};
 use crate::engine::{self, ExecInputs, Tie};
@@ -145,17 +145,18 @@ impl Exec {
         let record = container.record()?;
         let init = container.init(&record)?;
         let cgroup = container.cgroup_of(&record)?;
-        let (stdio, master) = self.streams.prepare(Some(&self.process))?.split();
+        let root = record.init.map(|init| PathBuf::from(format!("/proc/{}/root", init.pid)));
+        let (stdio, master) = self.streams.prepare(Some(&self.process), root.as_deref())?.split();
         let preserve: Vec<BorrowedFd<'_>> = self.preserve.iter().map(OwnedFd::as_fd).collect();
         let config = container.config()?;
         let plan = engine::compile_exec(ExecInputs {
             process: &self.process,
             program: None,
             init: init.as_fd(),
-            user_namespace: config::has_own(&config, LinuxNamespaceType::User),
+            namespaces: config::namespaces(&config),
             cgroup: &cgroup,
             stdio,
-            seccomp: config.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()),
+            linux: config.linux().as_ref(),
             programs: Some(&container.seccomp_programs()),
             state: Some(&container.state()?.plain()),
             tie: Tie::UntilExec,

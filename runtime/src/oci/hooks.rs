@@ -9,8 +9,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
 use oci_spec::runtime::{
-    Hook, Hooks, LinuxCapabilities, LinuxCapabilitiesBuilder, LinuxNamespaceType, Process, ProcessBuilder,
-    Spec,
+    Hook, Hooks, LinuxCapabilities, LinuxCapabilitiesBuilder, Process, ProcessBuilder, Spec,
 };
 
 use super::config;
@@ -122,13 +121,12 @@ pub(super) struct Inside<'a> {
 /// Runs the hooks of one kind in the container's namespaces, as processes of the engine's.
 pub(super) fn run_inside(spec: &Spec, kind: Kind, state: &State, inside: Inside<'_>) -> Result<()> {
     for hook in of(spec, kind) {
-        let user = config::has_own(spec, LinuxNamespaceType::User);
-        run_one_inside(hook, state, inside, user).context(|| named(hook, kind))?;
+        run_one_inside(hook, spec, state, inside).context(|| named(hook, kind))?;
     }
     Ok(())
 }
 
-fn run_one_inside(hook: &Hook, state: &State, inside: Inside<'_>, user: bool) -> Result<()> {
+fn run_one_inside(hook: &Hook, spec: &Spec, state: &State, inside: Inside<'_>) -> Result<()> {
     let path = hook.path().to_str().unwrap_or_default();
     let process = process(hook, path)?;
     let said = hook::document(b"")?;
@@ -141,10 +139,10 @@ fn run_one_inside(hook: &Hook, state: &State, inside: Inside<'_>, user: bool) ->
         process: &process,
         program: Some(path),
         init: inside.init,
-        user_namespace: user,
+        namespaces: config::namespaces(spec),
         cgroup: inside.cgroup,
         stdio,
-        seccomp: None,
+        linux: None,
         programs: None,
         state: None,
         tie: Tie::Always,

@@ -38,8 +38,9 @@ pub(super) struct Prepared {
 }
 
 impl Streams {
-    /// Opens what `process` needs; refuses a terminal that nobody keeps, and a socket without a terminal.
-    pub(super) fn prepare(self, process: Option<&Process>) -> Result<Prepared> {
+    /// Opens what `process` needs; refuses a terminal that nobody keeps, and a socket without a terminal. The
+    /// terminal is one of the devpts in `root`, where its name means something, if there is one.
+    pub(super) fn prepare(self, process: Option<&Process>, root: Option<&Path>) -> Result<Prepared> {
         let terminal = process.and_then(Process::terminal) == Some(true);
         let usage = |message: &str| Error::new(ErrorKind::Usage, message);
         match (terminal, self.console) {
@@ -53,7 +54,8 @@ impl Streams {
                     .hint("give --console-socket PATH, or set process.terminal to false"))
             }
             (true, console) => {
-                let (master, peer) = pty::open()?;
+                let inside = root.and_then(|root| pty::open_in(root).ok());
+                let (master, peer) = inside.map_or_else(pty::open, Ok)?;
                 if let Some(size) = process.and_then(Process::console_size) {
                     let cells = |cells: u64| u16::try_from(cells).unwrap_or(u16::MAX);
                     pty::resize(&master, cells(size.height()), cells(size.width()))?;

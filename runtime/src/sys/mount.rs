@@ -145,6 +145,15 @@ pub fn make_root_slave() -> Result<()> {
     Ok(rm::mount_change(c"/", rm::MountPropagationFlags::DOWNSTREAM | rm::MountPropagationFlags::REC)?)
 }
 
+/// The kernel's `struct mount_attr`.
+#[repr(C)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
 /// Changes attributes and propagation of the mount that `fd` is the root of.
 pub fn mount_setattr(
     fd: BorrowedFd<'_>,
@@ -152,19 +161,18 @@ pub fn mount_setattr(
     attributes: Attributes,
     propagation: Option<Propagation>,
 ) -> Result<()> {
-    #[repr(C)]
-    struct MountAttr {
-        set: u64,
-        clear: u64,
-        propagation: u64,
-        userns_fd: u64,
-    }
-    let request = MountAttr {
-        set: attributes.set,
-        clear: attributes.clear,
-        propagation: propagation.map_or(0, Propagation::bits),
-        userns_fd: 0,
-    };
+    let propagation = propagation.map_or(0, Propagation::bits);
+    setattr(fd, depth, &MountAttr { set: attributes.set, clear: attributes.clear, propagation, userns_fd: 0 })
+}
+
+/// Shows the files of a detached mount as owned by what their owners are in a user namespace (nsfs).
+pub fn map_owners(fd: BorrowedFd<'_>, depth: Depth, user_namespace: BorrowedFd<'_>) -> Result<()> {
+    const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
+    let userns_fd = user_namespace.as_raw_fd().cast_unsigned().into();
+    setattr(fd, depth, &MountAttr { set: MOUNT_ATTR_IDMAP, clear: 0, propagation: 0, userns_fd })
+}
+
+fn setattr(fd: BorrowedFd<'_>, depth: Depth, request: &MountAttr) -> Result<()> {
     let flags = match depth {
         Depth::One => libc::AT_EMPTY_PATH,
         Depth::Recursive => libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
@@ -176,7 +184,7 @@ pub fn mount_setattr(
             fd.as_raw_fd(),
             c"".as_ptr(),
             flags,
-            &raw const request,
+            std::ptr::from_ref(request),
             size_of::<MountAttr>(),
         )
     })

@@ -25,6 +25,8 @@ impl Namespaces {
     pub const UTS: Self = Self(libc::CLONE_NEWUTS as u64);
     /// Users, groups and capabilities.
     pub const USER: Self = Self(libc::CLONE_NEWUSER as u64);
+    /// The monotonic clock and the time since boot; only by [`unshare`] and [`setns`].
+    pub const TIME: Self = Self(libc::CLONE_NEWTIME as u64);
     /// The view of the cgroup trees.
     pub const CGROUP: Self = Self(libc::CLONE_NEWCGROUP as u64);
 
@@ -67,6 +69,13 @@ pub fn setns(fd: BorrowedFd<'_>, kinds: Namespaces) -> Result<()> {
     Errno::result(unsafe { libc::syscall(libc::SYS_setns, fd.as_raw_fd(), kinds.bits()) }).map(drop)
 }
 
+/// The kind of the namespace that `fd` (nsfs) is; ENOTTY when it is none.
+pub fn kind_of(fd: BorrowedFd<'_>) -> Result<Namespaces> {
+    // SAFETY: NS_GET_NSTYPE takes no argument and gives a CLONE_NEW* bit.
+    let kind = Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), libc::NS_GET_NSTYPE) }.into())?;
+    u64::try_from(kind).map(Namespaces).map_err(|_| Errno::EINVAL)
+}
+
 /// Whether `fd` (nsfs) is the namespace of one `kind` that the caller is in.
 pub fn is_callers(fd: BorrowedFd<'_>, kind: Namespaces) -> super::Result<bool> {
     let path = match kind {
@@ -76,6 +85,7 @@ pub fn is_callers(fd: BorrowedFd<'_>, kind: Namespaces) -> super::Result<bool> {
         Namespaces::IPC => "/proc/self/ns/ipc",
         Namespaces::UTS => "/proc/self/ns/uts",
         Namespaces::USER => "/proc/self/ns/user",
+        Namespaces::TIME => "/proc/self/ns/time",
         _ => "/proc/self/ns/cgroup",
     };
     let stat = |errno: rustix::io::Errno| Errno::from(errno).during(format!("stat({path:?})"));

@@ -1,6 +1,6 @@
 //! poll(2) over borrowed descriptors: for the clients, whose few descriptors change from round to round.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -14,6 +14,8 @@ pub enum Interest {
     Read,
     /// Room, or nobody who reads.
     Write,
+    /// The kernel's word that what the file says has changed; [`Ready::readable`] tells it.
+    Change,
 }
 
 /// What a descriptor is ready for.
@@ -25,13 +27,24 @@ pub struct Ready {
     pub writable: bool,
 }
 
+/// An eventfd, which the kernel counts up and a read takes down to 0; it does not block.
+pub fn counter() -> Result<OwnedFd> {
+    use rustix::event::EventfdFlags;
+    rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+        .map_err(|errno| Error::new("eventfd(EFD_CLOEXEC|EFD_NONBLOCK)", errno.raw_os_error()))
+}
+
 /// Waits until one of `polled` is ready, at most `milliseconds` (absent: without end), and tells of
 /// each, in order. A caught signal ends the wait with nothing ready.
 pub fn poll(polled: &[(BorrowedFd<'_>, Interest)], milliseconds: Option<u32>) -> Result<Vec<Ready>> {
     let mut fds: Vec<PollFd<'_>> = polled
         .iter()
         .map(|(fd, interest)| {
-            let flags = if *interest == Interest::Read { PollFlags::IN } else { PollFlags::OUT };
+            let flags = match interest {
+                Interest::Read => PollFlags::IN,
+                Interest::Write => PollFlags::OUT,
+                Interest::Change => PollFlags::PRI,
+            };
             PollFd::from_borrowed_fd(*fd, flags)
         })
         .collect();
@@ -45,7 +58,7 @@ pub fn poll(polled: &[(BorrowedFd<'_>, Interest)], milliseconds: Option<u32>) ->
     let ready = |fd: &PollFd<'_>, interest: Interest| {
         let seen = fd.revents();
         Ready {
-            readable: interest == Interest::Read && seen.intersects(PollFlags::IN | gone),
+            readable: interest != Interest::Write && seen.intersects(PollFlags::IN | PollFlags::PRI | gone),
             writable: interest == Interest::Write && seen.intersects(PollFlags::OUT | gone),
         }
     };

@@ -1,5 +1,8 @@
 // What the engine's tests run in their containers: one static program, its deed chosen by its name.
 #define _GNU_SOURCE
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/personality.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -95,6 +98,16 @@ static int agent(char **argv) {
   }
 }
 
+static int placed(void) {
+  int mode = -1;
+  cpu_set_t cpus;
+  sched_getaffinity(0, sizeof cpus, &cpus);
+  syscall(SYS_get_mempolicy, &mode, NULL, 0UL, NULL, 0UL);
+  printf("policy %d nice %d io %#lx personality %#x cpus %d memory %d\n", sched_getscheduler(0), getpriority(PRIO_PROCESS, 0),
+         syscall(SYS_ioprio_get, 1, 0), personality(0xffffffff), CPU_COUNT(&cpus), mode);
+  return 0;
+}
+
 int main(int argc, char **argv) {
   const char *name = strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : argv[0];
   if (!strcmp(name, "true")) return 0;
@@ -107,6 +120,8 @@ int main(int argc, char **argv) {
   if (!strcmp(name, "calls32")) return calls32(argc, argv);
   if (!strcmp(name, "agent")) return agent(argv);
   if (!strcmp(name, "mkdir")) { printf("%s\n", mkdir(argv[1], 0755) ? strerrorname_np(errno) : "ok"); return 0; }
+  if (!strcmp(name, "placed")) return placed();
+  if (!strcmp(name, "owner")) { for (int i = 1; i < argc; i++) { struct stat s; lstat(argv[i], &s); printf("%s %d:%d %o\n", argv[i], s.st_uid, s.st_gid, s.st_mode); } return 0; }
   if (!strcmp(name, "pid")) { printf("%d\n", getpid()); return 0; }
   if (!strcmp(name, "env")) { for (char **e = environ; *e; e++) puts(*e); return 0; }
   if (!strcmp(name, "tty")) { printf("%s\n", ttyname(0) ? ttyname(0) : "none"); return tcgetpgrp(0) != getpid(); }

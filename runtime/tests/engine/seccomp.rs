@@ -49,9 +49,9 @@ pub(super) fn a_filter_holds(bench: &Bench) {
     assert_eq!(ended, Exit::Signal(31));
     // What is run inside has the container's filter too.
     let init = bench.pause();
-    let seccomp: LinuxSeccomp = serde_json::from_value(filter(refuse(&["mkdir"])).1).unwrap();
+    let linux: Linux = serde_json::from_value(json!({"seccomp": filter(refuse(&["mkdir"])).1})).unwrap();
     let free = exec(bench, &init, &CALLS, json!({})).unwrap();
-    let filtered = exec_filtered(bench, &init, &CALLS, json!({}), Some(&seccomp)).unwrap();
+    let filtered = exec_filtered(bench, &init, &CALLS, json!({}), Some(&linux)).unwrap();
     assert_eq!((free.0.as_str(), filtered.0.as_str()), ("83 EFAULT\n84 EFAULT\n", "83 EPROTO\n84 EFAULT\n"));
     kill(&init);
 }

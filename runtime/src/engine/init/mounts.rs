@@ -6,7 +6,7 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use super::State;
+use super::{State, copy_up};
 use crate::engine::failure::{Call, During as _, Fault};
 use crate::engine::plan::{Content, Mount, NewMount, Source, Target};
 use crate::sys::fs::{Node, Want};
@@ -78,7 +78,9 @@ pub(super) fn mount(mount: &Mount, state: &mut State<'_>) -> Result<(), Fault> {
     match &mount.source {
         Source::Tree(tree) => attach(tree.as_fd(), mount, state),
         Source::New(new) => {
-            let tree = make(new, state)?;
+            let likens = new.copy_up || new.takes_mode;
+            let covered = if likens { Some(target(mount, state)?) } else { None };
+            let tree = make(new, covered.as_ref().map(OwnedFd::as_fd), state)?;
             attach(tree.as_fd(), mount, state)?;
             if new.kind.as_c_str() == c"proc" && state.proc.is_none() {
                 state.proc = Some(tree);
@@ -89,6 +91,11 @@ pub(super) fn mount(mount: &Mount, state: &mut State<'_>) -> Result<(), Fault> {
 }
 
 fn attach(tree: BorrowedFd<'_>, mount: &Mount, state: &State<'_>) -> Result<(), Fault> {
+    m::attach(tree, target(mount, state)?.as_fd()).during(Call::MoveMount)
+}
+
+/// Where a mount goes.
+fn target(mount: &Mount, state: &State<'_>) -> Result<OwnedFd, Fault> {
     let target = find_or_make(&mount.target, mount.refuse_links, state)?;
     let root = state.root().during(Call::Openat)?;
     // A link in the image can lead anywhere inside; not onto the root, and not onto parts of /proc.
@@ -98,11 +105,11 @@ fn attach(tree: BorrowedFd<'_>, mount: &Mount, state: &State<'_>) -> Result<(), 
     if !mount.may_cover_proc && fs::is_on_procfs(target.as_fd()).during(Call::Procfs)? {
         return Err(Errno::EPERM).during(Call::Procfs);
     }
-    m::attach(tree, target.as_fd()).during(Call::MoveMount)
+    Ok(target)
 }
 
-/// Makes a file system with its content; nobody else sees it before it is attached.
-fn make(new: &NewMount, state: &mut State<'_>) -> Result<OwnedFd, Fault> {
+/// Makes a file system with its content; nobody else sees it before it is attached. `covered` is what it is to be like.
+fn make(new: &NewMount, covered: Option<BorrowedFd<'_>>, state: &mut State<'_>) -> Result<OwnedFd, Fault> {
     let context = m::fsopen(&new.kind).during(Call::Fsopen)?;
     for (index, (key, value)) in (0..).zip(&new.parameters) {
         m::fsconfig(context.as_fd(), key, value.as_deref()).map_err(|errno| Fault {
@@ -112,17 +119,17 @@ fn make(new: &NewMount, state: &mut State<'_>) -> Result<OwnedFd, Fault> {
         })?;
     }
     m::fsconfig_create(context.as_fd()).during(Call::Fsconfig)?;
-    let readonly = new.attributes.set & Attributes::RDONLY;
-    if new.content.is_empty() {
-        let tree = m::fsmount(context.as_fd(), new.attributes.set).during(Call::Fsmount)?;
-        return spread(tree, new.propagation);
-    }
-    let tree = m::fsmount(context.as_fd(), new.attributes.set & !readonly).during(Call::Fsmount)?;
+    let tree = m::fsmount(context.as_fd(), new.attributes.set).during(Call::Fsmount)?;
     for (index, content) in (0..).zip(&new.content) {
         fill(content, tree.as_fd(), state).map_err(|fault| Fault { index, ..fault })?;
     }
-    if readonly != 0 {
-        set(tree.as_fd(), Depth::One, readonly)?;
+    if let Some(covered) = covered {
+        if new.takes_mode {
+            copy_up::mode(covered, tree.as_fd())?;
+        }
+        if new.copy_up {
+            copy_up::content(covered, tree.as_fd())?;
+        }
     }
     spread(tree, new.propagation)
 }
@@ -253,6 +260,13 @@ pub(super) fn root_propagation(
 ) -> Result<(), Fault> {
     let root = state.root().during(Call::Openat)?;
     m::mount_setattr(root, depth, Attributes::default(), Some(propagation)).during(Call::MountSetattr)
+}
+
+/// Makes the mount at `path` read-only; what is mounted below keeps its own say.
+pub(super) fn make_mount_readonly(path: &CStr, state: &State<'_>) -> Result<(), Fault> {
+    let root = state.root().during(Call::Openat)?;
+    let mount = fs::open_in_root(root, path, Want::Directory).during(Call::Openat)?;
+    set(mount.as_fd(), Depth::One, Attributes::RDONLY)
 }
 
 /// Makes the root mount read-only; what is mounted below keeps its own say.

@@ -81,11 +81,11 @@ impl Monitor {
         let plan = engine::compile_exec(ExecInputs {
             process: &process,
             program: None,
-            user_namespace: false,
+            namespaces: &[],
             init: init.as_fd(),
             cgroup,
             stdio,
-            seccomp: spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()),
+            linux: spec.linux().as_ref(),
             programs: Some(&self.host.seccomp_programs()),
             state: Some(&oci_state(&spec, &container.spec.id, bundle, pid)),
             tie: Tie::Always,
