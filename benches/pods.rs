@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
+#[path = "oci.rs"]
+mod oci;
 #[path = "peers.rs"]
 mod peers;
 
@@ -52,6 +54,7 @@ impl Bench {
         self.beside_peers(&one)?;
         let (floor, exec) = self.beside_run(&["exec", "keeper", "--", "true"])?;
         line("exec POD -- true (floor: run)", Some(floor), exec, Some(GOAL));
+        self.oci_rows()?;
         let (floor, podrun) = self.at_once(16)?;
         line("16 creates at once, all of them", Some(floor), podrun, Some(GOAL));
         let (mut here, mut floors) = (1, Vec::new());
@@ -156,8 +159,8 @@ impl Bench {
         Ok(())
     }
 
-    /// `floor run` and a verb in turns.
-    fn beside_run(&self, verb: &[&str]) -> Result<(Duration, Duration)> {
+    /// One container by the kernel alone.
+    fn floor_run(&self) -> Result<Duration> {
         let cgroup = std::fs::read_to_string("/proc/self/mountinfo")?
             .lines()
             .find(|line| line.contains(" - cgroup2 "))
@@ -165,9 +168,14 @@ impl Bench {
                 line.split(' ').nth(4).map(|folder| Path::new(folder).join("podrun-bench-floor"))
             })
             .context("no cgroup2 is mounted")?;
+        timed(Command::new(&self.floor).arg("run").arg(&self.rootfs).arg(&cgroup))
+    }
+
+    /// `floor run` and a verb in turns.
+    fn beside_run(&self, verb: &[&str]) -> Result<(Duration, Duration)> {
         let mut all: [Vec<Duration>; 2] = Default::default();
         for _ in 0..ROUNDS {
-            all[0].push(timed(Command::new(&self.floor).arg("run").arg(&self.rootfs).arg(&cgroup))?);
+            all[0].push(self.floor_run()?);
             all[1].push(self.podrun(verb)?);
         }
         let [floor, podrun] = all.map(middle);

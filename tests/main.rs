@@ -24,6 +24,7 @@ mod pods;
 mod registry;
 mod rogue;
 mod seccomp;
+mod security;
 mod streams;
 mod trees;
 mod verbs;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
     network::add(&mut suite);
     fields::add(&mut suite);
     seccomp::add(&mut suite);
+    security::add(&mut suite);
     examples::add(&mut suite);
     edges::add(&mut suite);
     habits::add(&mut suite);

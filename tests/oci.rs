@@ -41,13 +41,13 @@ pub(crate) fn add(suite: &mut Suite) {
 }
 
 /// The front on one host.
-struct Oci<'a> {
+pub(crate) struct Oci<'a> {
     host: &'a Host,
-    bundle: PathBuf,
+    pub(crate) bundle: PathBuf,
 }
 
 impl<'a> Oci<'a> {
-    fn new(host: &'a Host) -> Result<Self> {
+    pub(crate) fn new(host: &'a Host) -> Result<Self> {
         let bundle = host.file("bundle");
         std::fs::create_dir_all(&bundle)?;
         let layers = std::fs::read_dir(host.root().join("layers"))?;
@@ -60,7 +60,7 @@ impl<'a> Oci<'a> {
     }
 
     /// Writes the default config for `args`, changed at some JSON pointers.
-    fn config(&self, args: &[&str], changes: &[(&str, Value)]) -> Result<()> {
+    pub(crate) fn config(&self, args: &[&str], changes: &[(&str, Value)]) -> Result<()> {
         let file = self.bundle.join("config.json");
         if file.exists() {
             std::fs::remove_file(&file)?;
@@ -87,7 +87,7 @@ impl<'a> Oci<'a> {
     }
 
     /// Runs a verb to its end. A container keeps the verb's streams: they are files here, which end with it.
-    fn oci(&self, rest: &[&str]) -> Result<Outcome> {
+    pub(crate) fn oci(&self, rest: &[&str]) -> Result<Outcome> {
         self.host.podrun(&self.arguments(rest, &self.root()))
     }
 
@@ -96,7 +96,7 @@ impl<'a> Oci<'a> {
     }
 
     /// `create`, the container's output into the bundle's `out`.
-    fn create(&self, flags: &str) -> Result<Outcome> {
+    pub(crate) fn create(&self, flags: &str) -> Result<Outcome> {
         let (root, bundle) = (self.root(), self.bundle.display());
         self.host.script(&format!(
             "exec \"$podrun\" oci --root {root} {flags} create --bundle {bundle} --pid-file {bundle}/pid web >{bundle}/out 2>{bundle}/err </dev/null"
@@ -111,7 +111,7 @@ impl<'a> Oci<'a> {
         Ok(serde_json::from_str(&self.oci(&["state", "web"])?.ok()?)?)
     }
 
-    fn wait_for(&self, status: &str) -> Result<()> {
+    pub(crate) fn wait_for(&self, status: &str) -> Result<()> {
         wait_for(&format!("web is {status}"), || {
             let state = self.state()?;
             ensure!(state["status"] == status, "{state:#}");
@@ -119,7 +119,7 @@ impl<'a> Oci<'a> {
         })
     }
 
-    fn gone(&self) -> Result<()> {
+    pub(crate) fn gone(&self) -> Result<()> {
         let listed = self.oci(&["list", "--quiet"])?.ok()?;
         ensure!(listed.is_empty(), "still listed: {listed}");
         Ok(())
@@ -423,7 +423,7 @@ fn exec(host: &Host) -> Result<()> {
 }
 
 /// The descriptor that comes with the first message at `listener`.
-fn received(listener: &UnixListener) -> Result<std::fs::File> {
+pub(crate) fn received(listener: &UnixListener) -> Result<std::fs::File> {
     let (connection, _) = listener.accept()?;
     let (mut bytes, mut descriptors) = ([0; 256], Vec::new());
     runtime::sys::socket::receive(connection.as_fd(), &mut bytes, &mut descriptors)?;

@@ -17,6 +17,8 @@ use runtime::sys::socket;
 use runtime::{Error, ErrorKind};
 use serde_json::{Value, json};
 
+#[path = "engine/allocator.rs"]
+mod allocator;
 #[path = "engine/fields.rs"]
 mod fields;
 #[path = "engine/seccomp.rs"]
@@ -58,6 +60,7 @@ const CASES: &[(&str, Case)] = &[
     ("a_namespace_of_another_type_is_refused", fields::wrong_namespace),
     ("a_bind_mount_shows_other_owners", fields::idmap),
     ("a_tmpfs_begins_with_what_it_covers", fields::copy_up),
+    ("a_child_that_allocates_would_abort", allocator::is_watched),
     ("nothing_is_left", nothing_is_left),
     ("timing", timing),
 ];
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
     if let Ok(case) = std::env::var("ENGINE_CASE") {
         let (_, run) =
             CASES.iter().find(|(name, _)| *name == case).expect("the case was named by this program");
+        allocator::watch();
         run(&Bench::new(&case));
         return ExitCode::SUCCESS;
     }
@@ -718,7 +722,10 @@ fn the_order_is_the_security_order(bench: &Bench) {
         "hostname \"h\"",
         "oom score \"500\"",
         "sysctl \"sys/net/ipv4/ip_forward\", \"1\"",
-        // What hides and protects.
+    ]);
+    // What hides and protects. Cgroups of v1 stand in a tmpfs, which is read-only once they do.
+    expected.extend((!bench.cgroup.is_joined_by_clone()).then_some("read-only mount \"sys/fs/cgroup\""));
+    expected.extend([
         "read-only path",
         "masked path",
         "make directory \"work\"",

@@ -29,11 +29,11 @@ pub(super) fn events(host: &Host) -> Result<()> {
         ensure!(said()?.lines().filter(|line| line.contains("\"stats\"")).count() > 1, "{}", said()?);
         Ok(())
     })?;
-    ensure!(!said()?.contains("\"oom\""), "{}", said()?);
+    ensure!(!said()?.contains("\"oom\""), "told of before it was");
     let eater = oci.oci(&["exec", "web", "tail", "/dev/zero"])?;
     ensure!(eater.code() == 137, "{eater}");
     wait_for("the kernel's killing", || {
-        ensure!(said()?.contains("{\"type\":\"oom\",\"id\":\"web\"}"), "{}", said()?);
+        ensure!(said()?.contains("{\"type\":\"oom\",\"id\":\"web\"}"), "{} lines", said()?.lines().count());
         Ok(())
     })?;
     oci.oci(&["kill", "web", "KILL"])?.ok()?;

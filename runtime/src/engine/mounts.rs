@@ -38,6 +38,11 @@ fn usage(message: String) -> Error {
 
 /// A path inside the root as its parts; `.` and `..` are resolved by their words, as the spec's are absolute.
 fn parts<'a>(what: &str, path: &'a str) -> Result<Vec<&'a str>> {
+    /// The kernel's PATH_MAX, which counts the NUL.
+    const PATH_MAX: usize = 4096;
+    if path.len() >= PATH_MAX {
+        return Err(usage(format!("{what}: a path of {} bytes is longer than the kernel takes", path.len())));
+    }
     if !path.starts_with('/') {
         return Err(usage(format!("{what}: `{path}` is not an absolute path")));
     }

@@ -54,27 +54,32 @@ impl Container {
 }
 
 impl Watch {
-    /// Waits for the next event, at most `within`.
+    /// Waits for the next event, at most `within`. On cgroup v1, whose kernel gives notice a moment before it kills, a
+    /// killing is told of by the end of that time.
     pub fn next(&mut self, within: Duration) -> Result<Event> {
         let until = Instant::now() + within;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(Event::Time);
-            }
             let mut awaited = vec![(self.init.as_fd(), Interest::Read)];
             awaited.extend(self.notices.as_ref().map(OomNotices::awaited));
             // Rounded up, lest the last part of a millisecond be waited for by looking again and again.
-            let ready = poll(&awaited, Some(u32::try_from(left.as_millis() + 1).unwrap_or(u32::MAX)))?;
-            if ready.get(1).is_some_and(|notice| notice.readable) {
+            let wait =
+                if left.is_zero() { 0 } else { u32::try_from(left.as_millis() + 1).unwrap_or(u32::MAX) };
+            let ready = poll(&awaited, Some(wait))?;
+            let is_ready = |at: usize| ready.get(at).is_some_and(|one| one.readable);
+            let (ended, notice) = (is_ready(0), is_ready(1));
+            if notice {
                 self.notices.as_mut().map_or(Ok(()), OomNotices::take)?;
-                let kills = self.cgroup.oom_kills();
-                if std::mem::replace(&mut self.kills, kills) < kills {
-                    return Ok(Event::OutOfMemory);
-                }
             }
-            if ready.first().is_some_and(|init| init.readable) {
+            let kills = self.cgroup.oom_kills();
+            if std::mem::replace(&mut self.kills, kills) < kills {
+                return Ok(Event::OutOfMemory);
+            }
+            if ended {
                 return Ok(Event::Ended);
+            }
+            if left.is_zero() {
+                return Ok(Event::Time);
             }
         }
     }

@@ -1,0 +1,173 @@
+//! A container by `podrun-oci`, beside the kernel's floor and the OCI runtimes that are installed: the same bundle, in
+//! turns. The config is `podrun oci spec`'s with the filter of a pod's container, which is kept compiled.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::{Bench, ROUNDS, line, middle, ms, ratio, timed};
+
+/// `run` may take so many times what the floor takes.
+const GOAL: f64 = 1.5;
+/// How many times faster than crun, and than runc, a container is to be.
+const THAN_CRUN: f64 = 2.0;
+const THAN_RUNC: f64 = 3.0;
+
+/// What is timed of a runtime.
+#[derive(Clone, Copy)]
+enum Row {
+    Run,
+    Exec,
+    Life,
+}
+
+impl Row {
+    const ALL: [Self; 3] = [Self::Run, Self::Exec, Self::Life];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Run => "run of true, from a bundle",
+            Self::Exec => "exec of true",
+            Self::Life => "create, start and delete",
+        }
+    }
+}
+
+struct Runtime<'a> {
+    program: &'a Path,
+    bundle: &'a Path,
+    root: PathBuf,
+}
+
+impl Bench {
+    /// The rows of the OCI front.
+    pub(crate) fn oci_rows(&self) -> Result<()> {
+        let bundle = self.folder.join("bundle");
+        self.bundle(&bundle)?;
+        let own = self.folder.join("podrun-oci");
+        std::os::unix::fs::symlink(&self.podrun, &own)?;
+        let ours = Runtime::new(&own, &bundle, &self.folder);
+        let found: Vec<(PathBuf, f64)> = [("crun", THAN_CRUN), ("runc", THAN_RUNC)]
+            .into_iter()
+            .filter_map(|(name, goal)| {
+                let places = ["/usr/bin", "/usr/sbin"].map(|folder| Path::new(folder).join(name));
+                Some((places.into_iter().find(|place| place.exists())?, goal))
+            })
+            .collect();
+        ours.up()?;
+        let mut others = Vec::new();
+        for (program, goal) in &found {
+            let other = Runtime::new(program, &bundle, &self.folder);
+            let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            match other.up() {
+                Ok(()) => others.push((name, other, *goal)),
+                // crun works on no hybrid host.
+                Err(error) => eprintln!("{name}: not timed: {error:#}"),
+            }
+        }
+        for row in Row::ALL {
+            let (mut floors, mut own) = (Vec::new(), Vec::new());
+            let mut theirs: Vec<Vec<Duration>> = others.iter().map(|_| Vec::new()).collect();
+            for _ in 0..ROUNDS {
+                floors.push(self.floor_run()?);
+                own.push(ours.time(row)?);
+                for ((_, other, _), times) in others.iter().zip(&mut theirs) {
+                    times.push(other.time(row)?);
+                }
+            }
+            let (floor, own) = (middle(floors), middle(own));
+            let goal = matches!(row, Row::Run).then_some(GOAL);
+            line(&format!("podrun-oci: {} (floor: run)", row.name()), Some(floor), own, goal);
+            for ((name, _, goal), times) in others.iter().zip(theirs) {
+                let (times, text) = (middle(times), format!("  {name}: the same"));
+                println!("{text:<52}{:>10}{:>10}{:>7.1}x{goal:>7.1}x", ms(times), ms(own), ratio(times, own));
+            }
+        }
+        ours.down()?;
+        others.iter().try_for_each(|(_, other, _)| other.down())
+    }
+
+    fn bundle(&self, bundle: &Path) -> Result<()> {
+        std::fs::create_dir_all(bundle)?;
+        self.podrun(&["oci", "spec", "--bundle", &bundle.to_string_lossy()])?;
+        let file = bundle.join("config.json");
+        let mut spec: Value = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
+        spec["root"]["path"] = json!(self.rootfs);
+        spec["process"]["terminal"] = json!(false);
+        spec["process"]["args"] = json!(["/bin/true"]);
+        spec["linux"]["cgroupsPath"] = json!("/podrun-bench/oci");
+        spec["linux"]["seccomp"] = self.filter()?;
+        Ok(std::fs::write(file, spec.to_string())?)
+    }
+
+    /// The filter of a pod that is up.
+    fn filter(&self) -> Result<Value> {
+        let pods = self.folder.join("root/pods");
+        for pod in std::fs::read_dir(&pods).with_context(|| pods.display().to_string())? {
+            for container in std::fs::read_dir(pod?.path().join("containers")).into_iter().flatten() {
+                let text = std::fs::read_to_string(container?.path().join("config.json"))?;
+                let mut spec: Value = serde_json::from_str(&text)?;
+                if spec["linux"]["seccomp"].is_object() {
+                    return Ok(spec["linux"]["seccomp"].take());
+                }
+            }
+        }
+        anyhow::bail!("no pod that is up has a filter")
+    }
+}
+
+impl<'a> Runtime<'a> {
+    fn new(program: &'a Path, bundle: &'a Path, folder: &Path) -> Self {
+        let name = program.file_name().unwrap_or_default();
+        Self { program, bundle, root: folder.join("oci").join(name) }
+    }
+
+    fn command(&self, verb: &[&str]) -> Command {
+        let mut command = Command::new(self.program);
+        command.arg("--root").arg(&self.root).args(verb);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    }
+
+    fn bundled(&self, verb: &str, id: &str) -> Command {
+        self.command(&[verb, "--bundle", &self.bundle.to_string_lossy(), id])
+    }
+
+    /// A container that stays, for exec.
+    fn up(&self) -> Result<()> {
+        std::fs::create_dir_all(&self.root)?;
+        let file = self.bundle.join("config.json");
+        let text = std::fs::read_to_string(&file)?;
+        let mut spec: Value = serde_json::from_str(&text)?;
+        spec["process"]["args"] = json!(["/bin/sleep", "1000"]);
+        let name = self.program.file_name().unwrap_or_default().to_string_lossy();
+        spec["linux"]["cgroupsPath"] = json!(format!("/podrun-bench/stays-{name}"));
+        std::fs::write(&file, spec.to_string())?;
+        let made = self.bundled("create", "stays").stderr(Stdio::piped()).output();
+        std::fs::write(&file, text)?;
+        let made = made?;
+        ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr).trim_end());
+        timed(&mut self.command(&["start", "stays"])).map(drop)
+    }
+
+    fn down(&self) -> Result<()> {
+        timed(&mut self.command(&["delete", "--force", "stays"])).map(drop)
+    }
+
+    fn time(&self, row: Row) -> Result<Duration> {
+        match row {
+            Row::Run => timed(&mut self.bundled("run", "one")),
+            Row::Exec => timed(&mut self.command(&["exec", "stays", "/bin/true"])),
+            Row::Life => {
+                let start = Instant::now();
+                timed(&mut self.bundled("create", "one"))?;
+                timed(&mut self.command(&["start", "one"]))?;
+                timed(&mut self.command(&["delete", "--force", "one"]))?;
+                Ok(start.elapsed())
+            }
+        }
+    }
+}

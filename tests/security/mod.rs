@@ -1,0 +1,118 @@
+//! Attacks on a runtime's core that have worked elsewhere, replayed through the OCI front: each case is named by its
+//! advisory. SECURITY.md has the list, with the cases that stand elsewhere.
+//!
+//! Invariant: after each the canary, which every attack aims at, and the host's own settings are as they were.
+
+mod descriptors;
+mod devices;
+mod identity;
+mod paths;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use support::host::Host;
+use support::run::Outcome;
+use support::suite::Suite;
+
+use crate::oci::Oci;
+
+type Attack = fn(&Bench<'_>) -> Result<()>;
+
+pub(crate) fn add(suite: &mut Suite) {
+    let attacks: [(&str, Attack); 17] = [
+        ("CVE-2024-21626 no directory or program by a descriptor is outside", descriptors::ways_out),
+        ("CVE-2016-9962 a container that may trace learns nothing from exec", descriptors::traced),
+        ("CVE-2019-5736 podrun's binary cannot be written to by what it starts", descriptors::binary),
+        ("CVE-2016-3697 CVE-2024-40635 a user is a number in range or refused", identity::users),
+        ("CVE-2022-29162 inheritable and ambient capabilities are none", identity::capabilities),
+        ("CVE-2022-2989 the primary group is a supplementary one", identity::groups),
+        ("CVE-2021-43784 paths and maps too long for the kernel are errors", identity::sizes),
+        ("CVE-2024-3154 annotations steer nothing", identity::annotations),
+        ("CVE-2019-19921 CVE-2023-27561 proc and sys are real directories", paths::proc_and_sys),
+        ("CVE-2021-30465 CVE-2024-45310 mount points on a volume that another swaps", paths::swapped),
+        ("CVE-2019-18837 mounts follow no link out of the root", paths::links),
+        ("CVE-2025-52881 sysctls go to the kernel's files alone", paths::sysctls),
+        ("GHSA-5g49-rx9x-qfc6 names of cgroups and their files lead nowhere", paths::cgroups),
+        ("CVE-2022-0492 a container's cgroups cannot be written to", paths::release_agent),
+        ("CVE-2025-31133 masks are of the null device whatever /dev holds", devices::masks),
+        ("CVE-2025-52565 the console is the terminal whatever /dev/pts holds", devices::console),
+        ("CVE-2026-41579 a /dev that leads elsewhere is left alone", devices::dev),
+    ];
+    for (name, attack) in attacks {
+        suite.on_host(name, &["busybox"], move |host| {
+            let bench = Bench::new(host)?;
+            attack(&bench)?;
+            bench.host_is_as_before()?;
+            bench.oci.gone()
+        });
+    }
+}
+
+/// A host with something that an attack would change.
+struct Bench<'a> {
+    oci: Oci<'a>,
+    host: &'a Host,
+    canary: PathBuf,
+    core_pattern: String,
+}
+
+const CORE_PATTERN: &str = "/proc/sys/kernel/core_pattern";
+
+impl<'a> Bench<'a> {
+    fn new(host: &'a Host) -> Result<Self> {
+        let canary = host.file("canary");
+        std::fs::create_dir_all(canary.join("folder"))?;
+        std::fs::write(canary.join("secret"), "alive")?;
+        let core_pattern = std::fs::read_to_string(CORE_PATTERN)?;
+        Ok(Self { oci: Oci::new(host)?, host, canary, core_pattern })
+    }
+
+    fn host_is_as_before(&self) -> Result<()> {
+        let mut names: Vec<_> = std::fs::read_dir(&self.canary)?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect::<Result<_>>()?;
+        names.sort();
+        ensure!(names == ["folder", "secret"], "the canary holds {names:?}");
+        ensure!(
+            std::fs::read_dir(self.canary.join("folder"))?.next().is_none(),
+            "the canary's folder holds something"
+        );
+        ensure!(
+            std::fs::read_to_string(self.canary.join("secret"))? == "alive",
+            "the canary's file has changed"
+        );
+        ensure!(std::fs::read_to_string(CORE_PATTERN)? == self.core_pattern, "core_pattern has changed");
+        Ok(())
+    }
+
+    fn rootfs(&self) -> PathBuf {
+        self.oci.bundle.join("rootfs")
+    }
+
+    /// Runs a container to its end.
+    fn run(&self, args: &[&str], changes: &[(&str, Value)]) -> Result<Outcome> {
+        self.oci.config(args, changes)?;
+        let bundle = self.oci.bundle.to_string_lossy().into_owned();
+        self.oci.oci(&["run", "--bundle", &bundle, "attack"])
+    }
+
+    /// Runs one that must be refused before it runs.
+    fn refused(&self, args: &[&str], changes: &[(&str, Value)], says: &str) -> Result<()> {
+        let outcome = self.run(args, changes)?;
+        ensure!(outcome.code() == 1 && outcome.stdout.is_empty(), "it ran: {outcome}");
+        ensure!(outcome.stderr.contains(says), "{says:?} is not in: {outcome}");
+        self.host_is_as_before()
+    }
+
+    /// The mounts of the default config, with `more` after them.
+    fn mounts(&self, more: &[Value]) -> Result<(&'static str, Value)> {
+        self.oci.config(&["true"], &[])?;
+        let text = std::fs::read_to_string(self.oci.bundle.join("config.json"))?;
+        let mut spec: Value = serde_json::from_str(&text)?;
+        let mounts = spec["mounts"].as_array_mut().context("mounts")?;
+        mounts.extend(more.iter().cloned());
+        Ok(("/mounts", spec["mounts"].take()))
+    }
+}
