@@ -258,7 +258,8 @@ fn push_settings(steps: &mut Vec<Step>, spec: &Spec, new: Namespaces, own: [Opti
     let mut sysctls: Vec<_> = sysctls.into_iter().flatten().collect();
     sysctls.sort();
     let has_proc = steps.iter().any(|step| matches!(step, Step::Mount(mount) if mount.makes_proc()));
-    if !(own.is_empty() && sysctls.is_empty()) && !has_proc {
+    let writes = !own.is_empty() || !sysctls.is_empty();
+    if writes && !has_proc {
         steps.push(Step::PrivateProc);
     }
     steps.extend(own);
