@@ -15,6 +15,7 @@ mod image;
 mod images;
 mod kills;
 mod lifecycle;
+mod logins;
 mod logs;
 mod manifests;
 mod monitor;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
     images::add(&mut suite);
     hostile::add(&mut suite);
     rogue::add(&mut suite);
+    logins::add(&mut suite);
     trees::add(&mut suite);
     manifests::add(&mut suite);
     monitor::add(&mut suite);

@@ -14,8 +14,8 @@ use support::host::Host;
 use support::suite::Suite;
 
 const IMAGE: i32 = 6;
-const NAME: &str = "127.0.0.1:5001/lab/image:1";
-const MANIFEST_PATH: &str = "/v2/lab/image/manifests/1";
+pub(crate) const NAME: &str = "127.0.0.1:5001/lab/image:1";
+pub(crate) const MANIFEST_PATH: &str = "/v2/lab/image/manifests/1";
 
 pub(crate) fn add(suite: &mut Suite) {
     suite.on_host("a pull waits for a registry that is busy for a moment", &[], busy);
@@ -26,15 +26,15 @@ pub(crate) fn add(suite: &mut Suite) {
 }
 
 /// An image in a layout, and what an honest registry answers about it.
-struct Image {
-    answers: std::collections::BTreeMap<String, Vec<Answer>>,
+pub(crate) struct Image {
+    pub(crate) answers: std::collections::BTreeMap<String, Vec<Answer>>,
     layer: String,
-    layer_file: PathBuf,
+    pub(crate) layer_file: PathBuf,
     manifest_digest: String,
 }
 
 impl Image {
-    fn new(host: &Host) -> Result<Self> {
+    pub(crate) fn new(host: &Host) -> Result<Self> {
         let folder = host.file("layout");
         let noise: Vec<u8> =
             (0..600_000_u32).map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
@@ -58,12 +58,12 @@ impl Image {
         Ok(Self { answers, layer_file: blob(&layer), layer, manifest_digest })
     }
 
-    fn layer_path(&self) -> String {
+    pub(crate) fn layer_path(&self) -> String {
         format!("/v2/lab/image/blobs/{}", self.layer)
     }
 
     /// The registry with other answers on one path.
-    fn with(&self, path: &str, answers: Vec<Answer>) -> Spec {
+    pub(crate) fn with(&self, path: &str, answers: Vec<Answer>) -> Spec {
         let mut all = self.answers.clone();
         all.insert(path.to_owned(), answers);
         Spec::from([(5001, all)])
@@ -99,7 +99,7 @@ fn refuses(host: &Host, spec: &Spec, why: &str) -> Result<Vec<String>> {
     Ok(asked)
 }
 
-fn count(asked: &[String], what: &str) -> usize {
+pub(crate) fn count(asked: &[String], what: &str) -> usize {
     asked.iter().filter(|line| line.contains(what)).count()
 }
 

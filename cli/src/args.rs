@@ -74,6 +74,8 @@ enum Command {
     Load(image::load::Args),
     Images(image::list::Args),
     Rmi(image::remove::Args),
+    Login(image::login::Args),
+    Logout(image::logout::Args),
     Version(version::Args),
 }
 
@@ -99,9 +101,9 @@ impl Command {
 
     /// Whether the verb is about pods, so that what a killed monitor or client left is cleaned up before it.
     fn needs_recovery(&self) -> bool {
-        let about_images =
-            matches!(self, Self::Pull(_) | Self::Load(_) | Self::Images(_) | Self::Rmi(_) | Self::Doctor(_));
-        self.needs_root() && !about_images
+        let about_images = matches!(self, Self::Pull(_) | Self::Load(_) | Self::Images(_) | Self::Rmi(_));
+        let about_others = matches!(self, Self::Login(_) | Self::Logout(_) | Self::Doctor(_));
+        self.needs_root() && !about_images && !about_others
     }
 }
 
@@ -229,6 +231,8 @@ impl Parsed {
             Command::Load(args) => image::load::run(&args, &context),
             Command::Images(args) => image::list::run(&args, &context),
             Command::Rmi(args) => image::remove::run(&args, &context),
+            Command::Login(args) => image::login::run(&args, &context),
+            Command::Logout(args) => image::logout::run(&args, &context),
             Command::Version(args) => version::run(&args),
         }
     }

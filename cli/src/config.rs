@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use runtime::host::{Host, NetworkConfig};
+use runtime::image::RegistrySettings;
 use runtime::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
@@ -30,15 +31,7 @@ pub(crate) struct Config {
     /// The bridge network.
     pub(crate) network: NetworkConfig,
     /// How to speak to registries, by `host` or `host:port`.
-    pub(crate) registries: BTreeMap<String, RegistryConfig>,
-}
-
-/// How to speak to one registry.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub(crate) struct RegistryConfig {
-    /// Plain HTTP, without TLS.
-    pub(crate) insecure: bool,
+    pub(crate) registries: BTreeMap<String, RegistrySettings>,
 }
 
 /// What the command line and the environment say about the host.
@@ -108,7 +101,15 @@ fn read(path: &Path) -> Result<Option<Config>> {
     if text.trim().is_empty() {
         return Ok(Some(Config::default()));
     }
-    serde_saphyr::from_str(&text).map(Some).map_err(|error| refused(path, &text, &error))
+    let config: Config = serde_saphyr::from_str(&text).map_err(|error| refused(path, &text, &error))?;
+    for (name, registry) in &config.registries {
+        registry.check(name).map_err(|error| {
+            error
+                .context(format_args!("config file {}", path.display()))
+                .hint("docs/cli.md lists the settings")
+        })?;
+    }
+    Ok(Some(config))
 }
 
 /// What is wrong with the file, in the form in which manifests are refused: place, reason, the line itself.
@@ -148,7 +149,10 @@ mod tests {
         let (file, _) = after.split_once("```").unwrap();
         let config: Config = serde_saphyr::from_str(file).unwrap();
         assert_eq!(resolve(Overrides::default(), &config).unwrap(), Host::default());
-        assert!(config.registries["registry.lan:5000"].insecure);
+        assert!(config.registries["registry.lan:5000"].http);
+        for (name, registry) in &config.registries {
+            registry.check(name).unwrap();
+        }
     }
 
     #[test]

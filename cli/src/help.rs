@@ -8,11 +8,12 @@ use std::fmt::Write as _;
 use clap::{Arg, Command};
 
 /// The verbs, by what they are for, in the order of `podrun --help`.
-pub(crate) const GROUPS: [(&str, &[&str]); 6] = [
+pub(crate) const GROUPS: [(&str, &[&str]); 7] = [
     ("Start and end pods", &["create", "run", "delete"]),
     ("Look at pods", &["get", "describe", "logs", "wait", "ns"]),
     ("Go inside", &["exec", "attach"]),
     ("Images", &["pull", "load", "images", "rmi"]),
+    ("Registries", &["login", "logout"]),
     ("Check", &["validate", "doctor"]),
     ("podrun itself", &["completion", "man", "version"]),
 ];
@@ -21,7 +22,8 @@ pub(crate) const GROUPS: [(&str, &[&str]); 6] = [
 const OF_THE_HOST: [&str; 5] = ["config", "root", "state_dir", "log_dir", "cgroup_parent"];
 
 /// Verbs that are not about pods, to which `-n` means nothing.
-const NOT_ABOUT_PODS: [&str; 8] = ["pull", "load", "images", "rmi", "doctor", "completion", "man", "version"];
+const NOT_ABOUT_PODS: [&str; 10] =
+    ["pull", "load", "images", "rmi", "login", "logout", "doctor", "completion", "man", "version"];
 
 /// `command` as `--help` shows it.
 pub(crate) fn arranged(command: Command) -> Command {

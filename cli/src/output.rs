@@ -29,6 +29,11 @@ pub(crate) fn note(line: impl fmt::Display) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
+/// Writes the beginning of a line that a person is to end.
+pub(crate) fn prompt(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
 /// Turns the error of a write to stdout into podrun's, remembering a reader that went away.
 pub(crate) fn failed(error: io::Error) -> Error {
     if error.kind() == io::ErrorKind::BrokenPipe {
@@ -45,4 +50,9 @@ pub(crate) fn is_closed() -> bool {
 /// Whether a person looks at stderr, so that progress may be redrawn in place.
 pub(crate) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
+}
+
+/// Whether a person may be asked something.
+pub(crate) fn stdin_is_terminal() -> bool {
+    io::stdin().is_terminal()
 }

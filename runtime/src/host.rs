@@ -3,7 +3,12 @@
 //! Passed explicitly to whoever needs it, never global. Reading the command line and the config
 //! file is the caller's work.
 
+use std::io::Read;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::sys::tty;
 
 /// The places podrun may write to. Every path is absolute.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -90,6 +95,19 @@ impl Host {
         name.trim_end().to_owned()
     }
 
+    /// A line that is typed at the terminal on standard input and not shown; nothing where that is no terminal. Ctrl-C
+    /// gives up, and the terminal is as it was on every way out.
+    pub fn read_unseen_line() -> Result<Option<String>> {
+        let stdin = std::io::stdin();
+        if !tty::is_terminal(stdin.as_fd()) {
+            return Ok(None);
+        }
+        let settings = tty::make_raw(stdin.as_fd())?;
+        let line = read_raw_line(stdin.lock());
+        tty::restore(stdin.as_fd(), &settings)?;
+        line.map(Some)
+    }
+
     /// The state dir whose pods are also listed in /run/netns, for `ip netns`.
     pub const DEFAULT_STATE_DIR: &'static str = "/run/podrun";
 
@@ -116,5 +134,42 @@ impl Host {
     /// Whether the pods' network namespaces are linked in /run/netns.
     pub fn links_netns(&self) -> bool {
         self.state_dir == Path::new(Self::DEFAULT_STATE_DIR)
+    }
+}
+
+/// A line as a terminal in raw mode gives it, with the keys that take back.
+fn read_raw_line(from: impl Read) -> Result<String> {
+    let mut line = Vec::new();
+    for byte in from.bytes() {
+        match byte.context(|| "read the terminal")? {
+            b'\r' | b'\n' => break,
+            // Ctrl-D
+            4 if line.is_empty() => break,
+            // Ctrl-C
+            3 => return Err(Error::new(ErrorKind::Interrupted, "given up")),
+            // Ctrl-U
+            21 => line.clear(),
+            8 | 127 => {
+                // One character, however many bytes it has.
+                while line.pop().is_some_and(|byte: u8| byte & 0xc0 == 0x80) {}
+            }
+            byte => line.push(byte),
+        }
+    }
+    String::from_utf8(line).map_err(|_| Error::failed("what was typed is not UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_read_with_its_corrections() {
+        let read = |typed: &str| read_raw_line(typed.as_bytes()).unwrap();
+        assert_eq!(read("secret\rmore"), "secret");
+        assert_eq!(read("wrong\u{15}s\u{e4}x\u{7f}\u{7f}ecret\n"), "secret");
+        assert_eq!(read("\u{4}"), "");
+        let given_up = read_raw_line("half\u{3}\r".as_bytes()).unwrap_err();
+        assert_eq!(given_up.kind(), ErrorKind::Interrupted);
     }
 }

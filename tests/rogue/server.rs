@@ -37,6 +37,8 @@ pub(crate) struct Answer {
     pub(crate) endless: bool,
     /// Whether a Range header is obeyed.
     pub(crate) ranges: bool,
+    /// After this answer the connection leads on to that port: what a proxy does on CONNECT.
+    pub(crate) tunnel: Option<u16>,
 }
 
 impl Answer {
@@ -129,12 +131,19 @@ type Answers = Mutex<BTreeMap<String, Vec<Answer>>>;
 
 /// One request on its own connection.
 fn answer(mut stream: TcpStream, port: u16, answers: &Answers, log: &Mutex<std::fs::File>) -> Result<()> {
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut lines = reader.by_ref().lines();
     let request = lines.next().context("a request")??;
-    let headers: Vec<String> = lines
+    let mut headers: Vec<String> = lines
         .map_while(|line| line.ok().filter(|line| !line.is_empty()))
         .map(|line| line.to_lowercase())
         .collect();
+    let length = headers.iter().find_map(|header| header.strip_prefix("content-length: ")?.parse().ok());
+    let mut body = String::new();
+    reader.take(length.unwrap_or(0)).read_to_string(&mut body)?;
+    if !body.is_empty() {
+        headers.push(format!("body: {body}"));
+    }
     writeln!(
         log.lock().unwrap_or_else(PoisonError::into_inner),
         "{port} {request} | {}",
@@ -167,12 +176,19 @@ fn send(stream: &mut TcpStream, answer: &Answer, from: Option<u64>, head: bool) 
         None => (Box::new(answer.text.as_bytes()), answer.text.len() as u64),
     };
     let status = if from.is_some() { 206 } else { answer.status };
-    write!(stream, "HTTP/1.1 {status} Something\r\nConnection: close\r\n")?;
+    write!(stream, "HTTP/1.1 {status} Something\r\n")?;
+    if answer.tunnel.is_none() {
+        stream.write_all(b"Connection: close\r\n")?;
+    }
     for (name, value) in &answer.headers {
         write!(stream, "{name}: {value}\r\n")?;
     }
     if let Some(from) = from {
         write!(stream, "Content-Range: bytes {from}-{}/{whole}\r\n", whole - 1)?;
+    }
+    if let Some(port) = answer.tunnel {
+        stream.write_all(b"\r\n")?;
+        return tunnel(stream, port);
     }
     let rest = whole - from.unwrap_or(0);
     if !answer.endless {
@@ -186,5 +202,19 @@ fn send(stream: &mut TcpStream, answer: &Answer, from: Option<u64>, head: bool) 
     if answer.endless {
         std::io::copy(&mut std::io::repeat(0), stream)?;
     }
+    Ok(())
+}
+
+/// Carries bytes both ways until either side has no more.
+fn tunnel(stream: &TcpStream, port: u16) -> Result<()> {
+    let there = TcpStream::connect(("127.0.0.1", port))?;
+    let (mut from, mut to) = (stream.try_clone()?, there.try_clone()?);
+    let onward = std::thread::spawn(move || {
+        std::io::copy(&mut from, &mut to).ok();
+        to.shutdown(std::net::Shutdown::Write).ok();
+    });
+    std::io::copy(&mut &there, &mut &*stream)?;
+    stream.shutdown(std::net::Shutdown::Both).ok();
+    onward.join().ok();
     Ok(())
 }

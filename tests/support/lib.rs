@@ -3,6 +3,7 @@
 //! Invariant: a test that cannot run on this machine shows as ignored, with the reason; it never
 //! passes without having run.
 
+pub mod certificates;
 pub mod deadline;
 pub mod fixtures;
 pub mod footprint;

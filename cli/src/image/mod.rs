@@ -1,7 +1,10 @@
-//! The verbs about images: `pull`, `load`, `images`, `rmi`.
+//! The verbs about images and registries: `pull`, `load`, `images`, `rmi`, `login`, `logout`.
 
 pub(crate) mod list;
 pub(crate) mod load;
+pub(crate) mod login;
+pub(crate) mod logout;
 pub(crate) mod progress;
 pub(crate) mod pull;
+pub(crate) mod registries;
 pub(crate) mod remove;

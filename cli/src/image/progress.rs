@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use runtime::image::{Digest, Event, Phase, Progress};
 
-use crate::output;
+use crate::{output, table};
 
 /// A watcher that shows what it hears.
 #[derive(Debug)]
@@ -60,6 +60,16 @@ impl Shown {
         }
     }
 
+    /// A warning is never left out, and stands above the bars.
+    fn warn(&self, what: &str) {
+        let line = format!("warning: {}", table::printable(what));
+        match &self.bars {
+            // What cannot be drawn cannot be helped.
+            Some(bars) => drop(bars.println(line)),
+            None => output::note(line),
+        }
+    }
+
     fn layer(&self, digest: &Digest, phase: Phase, done: u64) {
         let mut layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(layer) = layers.get_mut(digest) else { return };
@@ -85,6 +95,7 @@ impl Progress for Shown {
             Event::Layers(all) => self.add(all),
             Event::Layer { digest, phase, done, .. } => self.layer(digest, *phase, *done),
             Event::Syncing => {}
+            Event::Warning(what) => self.warn(what),
         }
     }
 }

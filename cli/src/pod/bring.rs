@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use runtime::image::{ImageStore, Reference};
+use runtime::image::{ImageStore, PullOptions, Reference};
 use runtime::pod::launch::{self, Options, Ready, Up};
 use runtime::pod::manifest::{Container, ImagePullPolicy, Pod};
 use runtime::pod::policy::WaitFor;
@@ -14,7 +14,7 @@ use runtime::{Error, ErrorKind, Result};
 use super::print::called;
 use crate::args::Context;
 use crate::image::progress::Shown;
-use crate::image::pull;
+use crate::image::registries;
 use crate::output;
 
 /// What `--wait` takes.
@@ -101,7 +101,8 @@ fn fetch(context: &Context, store: &ImageStore, container: &Container) -> Result
     output::note(format_args!("pulling {name}"));
     let begun = Instant::now();
     let shown = Shown::new(false);
-    let image = store.pull(&reference, &pull::options(&context.config), &shown);
+    let options = PullOptions { access: registries::access(&context.config), ..PullOptions::default() };
+    let image = store.pull(&reference, &options, &shown);
     shown.finish();
     let pulled_millis = u64::try_from(begun.elapsed().as_millis()).ok();
     let image = image.map_err(|error| error.hint("an image in a file is loaded by `podrun load FILE`"))?;

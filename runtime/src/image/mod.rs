@@ -33,4 +33,5 @@ pub use progress::{Event, Phase, Progress, Silent};
 pub use pull::PullOptions;
 pub use record::Image;
 pub use reference::Reference;
+pub use registry::{Access, Credentials, Login, Proxies, RegistrySettings, forget, forget_all, login};
 pub use store::{ImageStore, Removal};

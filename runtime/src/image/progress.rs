@@ -26,6 +26,8 @@ pub enum Event<'a> {
     },
     /// Everything is being written to the disk.
     Syncing,
+    /// Whoever asked ought to know this: a check that is not made, a mirror that does not answer.
+    Warning(&'a str),
 }
 
 /// What is being done to a layer.

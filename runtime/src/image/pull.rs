@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -21,7 +20,7 @@ use super::manifest::{self, Descriptor, Document};
 use super::platform::Platform;
 use super::progress::{Event, Phase, Progress};
 use super::reference::Reference;
-use super::registry::Registry;
+use super::registry::{Access, Registry, Source, Transport};
 use super::{Image, ImageStore};
 use crate::error::{Context, Error, ErrorKind, Result};
 
@@ -33,27 +32,12 @@ const INDEX_DEPTH: usize = 2;
 const REPORT_EVERY: u64 = 256 * 1024;
 
 /// How to pull.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct PullOptions {
     /// The platform wanted; nothing: the host's.
     pub platform: Option<Platform>,
-    /// Files that may hold credentials, in Docker's form; the first match counts.
-    pub auth_files: Vec<PathBuf>,
-    /// User name and password given with the call, before any file.
-    pub credentials: Option<(String, String)>,
-    /// Registries (`host` or `host:port`) that may be spoken to in plain HTTP, beside the loopback's.
-    pub insecure_registries: Vec<String>,
-}
-
-impl std::fmt::Debug for PullOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PullOptions")
-            .field("platform", &self.platform)
-            .field("auth_files", &self.auth_files)
-            .field("credentials", &self.credentials.is_some())
-            .field("insecure_registries", &self.insecure_registries)
-            .finish()
-    }
+    /// How registries are reached.
+    pub access: Access,
 }
 
 impl ImageStore {
@@ -79,7 +63,8 @@ impl ImageStore {
         let runtime =
             Builder::new_current_thread().enable_all().build().context(|| "start the HTTP client")?;
         let platform = options.platform.clone().unwrap_or_else(Platform::host);
-        let registry = Registry::new(reference, options)?;
+        let transport = Transport::new(&options.access, progress);
+        let registry = Registry::new(reference, &transport)?;
         if let Some(image) = self.unchanged(&runtime, &registry, reference, &platform)? {
             return Ok(image);
         }
@@ -109,7 +94,7 @@ impl ImageStore {
     fn unchanged(
         &self,
         runtime: &Runtime,
-        registry: &Registry,
+        registry: &Registry<'_>,
         reference: &Reference,
         platform: &Platform,
     ) -> Result<Option<Image>> {
@@ -125,14 +110,16 @@ impl ImageStore {
         }
         let tag = reference.tag().filter(|_| reference.digest().is_none());
         let Some(tag) = tag else { return Ok(Some(image)) };
-        let now = runtime.block_on(registry.digest_of(tag)).map(|now| reference.with_digest(now).to_string());
+        // Whatever is wrong is said when the manifest itself is asked for.
+        let now = runtime.block_on(registry.any(async |source| source.digest_of(tag).await)).ok().flatten();
+        let now = now.map(|now| reference.with_digest(now).to_string());
         Ok(now.filter(|now| image.digests.contains(now)).map(|_| image))
     }
 
     /// Fetches manifests down to one image, and its config.
     async fn resolve(
         &self,
-        registry: &Registry,
+        registry: &Registry<'_>,
         reference: &Reference,
         platform: &Platform,
     ) -> Result<Candidate> {
@@ -143,7 +130,8 @@ impl ImageStore {
         };
         let (mut top, mut expected): (Option<_>, Option<Descriptor>) = (None, None);
         for _ in 0..=INDEX_DEPTH {
-            let (bytes, digest, media_type) = registry.manifest(&target).await?;
+            let (bytes, digest, media_type) =
+                registry.any(async |source| source.manifest(&target).await).await?;
             if let Some(expected) = &expected {
                 check_promise(expected, bytes.len(), media_type.as_deref())?;
             }
@@ -157,7 +145,7 @@ impl ImageStore {
                     expected = Some(chosen.clone());
                 }
                 Document::Manifest(found) => {
-                    let config = registry.small_blob(&found.config).await?;
+                    let config = registry.any(async |source| source.small_blob(&found.config).await).await?;
                     documents.push(Blob::from_bytes(self.host(), &found.config.digest, &config)?);
                     let mut candidate = Candidate::new(found.config.digest, &config, found.layers, platform)?;
                     candidate.documents = documents;
@@ -206,7 +194,7 @@ fn receive(
 
 struct Downloads<'a> {
     store: &'a ImageStore,
-    registry: &'a Registry,
+    registry: &'a Registry<'a>,
     progress: &'a dyn Progress,
     stop: &'a AtomicBool,
 }
@@ -225,13 +213,17 @@ impl Downloads<'_> {
     }
 
     async fn download(&self, layer: &Descriptor) -> Result<Blob> {
+        self.registry.any(async |source| self.download_from(source, layer).await).await
+    }
+
+    async fn download_from(&self, source: &Source<'_>, layer: &Descriptor) -> Result<Blob> {
         let mut writer = BlobWriter::new(self.store.host(), &layer.digest, layer.size)?;
         let (mut done, mut said) = (0, 0);
         let say = |phase, done| {
             self.progress.event(&Event::Layer { digest: &layer.digest, phase, done, total: layer.size });
         };
         say(Phase::Downloading, 0);
-        self.registry
+        source
             .blob(layer, |piece| {
                 if self.stop.load(Ordering::Relaxed) {
                     return Err(Error::new(ErrorKind::Interrupted, "another layer failed"));

@@ -1,74 +1,8 @@
-//! Credentials: where they are kept, and what a registry's challenge asks for.
+//! What a registry's challenge asks for, and the forms in which credentials travel.
 //!
-//! Invariant: credentials are found by the registry's exact name, and never stand in an error.
-
-use std::collections::HashMap;
-use std::io;
-use std::path::PathBuf;
-
-use serde::Deserialize;
-
-use super::super::reference::Reference;
-use crate::error::{Error, ErrorKind, Result};
+//! Invariant: whatever a header says, reading it ends, and what cannot be read is no challenge.
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-/// The key under which Docker keeps the credentials of its own registry.
-const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
-
-#[derive(Deserialize)]
-struct AuthFile {
-    #[serde(default)]
-    auths: HashMap<String, AuthEntry>,
-}
-
-#[derive(Deserialize)]
-struct AuthEntry {
-    #[serde(default)]
-    auth: Option<String>,
-}
-
-/// The user name and password for `reference` in the first of `files` that has them; a file that is
-/// not there is none.
-pub(super) fn from_files(files: &[PathBuf], reference: &Reference) -> Result<Option<(String, String)>> {
-    for path in files {
-        let text = match std::fs::read(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(Error::from(error).context(path.display())),
-        };
-        let bad = |why: &str| Error::new(ErrorKind::Image, format!("{}: {why}", path.display()));
-        // The parser's own words could quote the file.
-        let file: AuthFile = serde_json::from_slice(&text).map_err(|_| bad("is no auth file"))?;
-        let Some(auth) = lookup(&file, reference) else { continue };
-        let plain = decode(auth).and_then(|bytes| String::from_utf8(bytes).ok());
-        let pair = plain.as_deref().and_then(|plain| plain.split_once(':'));
-        let (user, password) =
-            pair.ok_or_else(|| bad(&format!("the entry of {} is broken", reference.domain())))?;
-        return Ok(Some((user.to_owned(), password.trim_end_matches('\0').to_owned())));
-    }
-    Ok(None)
-}
-
-/// The longest key that is the reference's repository or something above it, as containers' tools
-/// look it up; or Docker's, with a scheme in front.
-fn lookup<'a>(file: &'a AuthFile, reference: &Reference) -> Option<&'a String> {
-    let entry =
-        |key: &str| file.auths.get(key).and_then(|entry| entry.auth.as_ref()).filter(|auth| !auth.is_empty());
-    let repository = reference.repository();
-    let mut key = repository.as_str();
-    loop {
-        if let Some(found) = entry(key) {
-            return Some(found);
-        }
-        match key.rsplit_once('/') {
-            Some((above, _)) => key = above,
-            None => break,
-        }
-    }
-    let domain = reference.domain();
-    let hub = (domain == "docker.io").then_some(DOCKER_HUB_KEY).and_then(entry);
-    hub.or_else(|| entry(&format!("https://{domain}"))).or_else(|| entry(&format!("http://{domain}")))
-}
 
 /// The value of an Authorization header.
 pub(super) fn basic(user: &str, password: &str) -> String {
@@ -149,7 +83,8 @@ pub(super) fn percent_encode(text: &str) -> String {
     encoded
 }
 
-fn encode(bytes: &[u8]) -> String {
+/// Base64 (RFC 4648, section 4).
+pub(super) fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
         let group = chunk.iter().fold(0_usize, |group, byte| group << 8 | usize::from(*byte))
@@ -162,7 +97,8 @@ fn encode(bytes: &[u8]) -> String {
     text
 }
 
-fn decode(text: &str) -> Option<Vec<u8>> {
+/// What [`encode`] gave, with or without its padding.
+pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim().trim_end_matches('=').as_bytes();
     let mut bytes = Vec::with_capacity(digits.len() * 3 / 4);
     for chunk in digits.chunks(4) {
@@ -197,30 +133,6 @@ mod tests {
         assert_eq!(parse_challenges("").len(), 0);
         assert_eq!(parse_challenges("=x").len(), 0);
         assert_eq!(parse_challenges("Bearer realm=\"open").len(), 1);
-    }
-
-    #[test]
-    fn the_nearest_entry_counts() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("auth.json");
-        let entry = |pair: &str| encode(pair.as_bytes());
-        let text = format!(
-            r#"{{"auths":{{"r.example":{{"auth":"{}"}},"r.example/team":{{"auth":"{}"}},"{DOCKER_HUB_KEY}":{{"auth":"{}"}}}}}}"#,
-            entry("a:1"),
-            entry("b:2:3"),
-            entry("c:4")
-        );
-        std::fs::write(&path, text).unwrap();
-        let find = |name: &str| {
-            let files = [dir.path().join("none"), path.clone()];
-            from_files(&files, &name.parse().unwrap())
-                .unwrap()
-                .map(|(user, password)| format!("{user} {password}"))
-        };
-        assert_eq!(find("r.example/x").as_deref(), Some("a 1"));
-        assert_eq!(find("r.example/team/x").as_deref(), Some("b 2:3"));
-        assert_eq!(find("busybox").as_deref(), Some("c 4"));
-        assert_eq!(find("r.example.org/x"), None);
     }
 
     proptest! {
