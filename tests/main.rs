@@ -22,6 +22,7 @@ mod monitor;
 mod network;
 mod oci;
 mod pods;
+mod pushes;
 mod registry;
 mod rogue;
 mod seccomp;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
     hostile::add(&mut suite);
     rogue::add(&mut suite);
     logins::add(&mut suite);
+    pushes::add(&mut suite);
     trees::add(&mut suite);
     manifests::add(&mut suite);
     monitor::add(&mut suite);

@@ -71,6 +71,7 @@ enum Command {
     Completion(completion::Args),
     Man(man::Args),
     Pull(image::pull::Args),
+    Push(image::push::Args),
     Load(image::load::Args),
     Images(image::list::Args),
     Rmi(image::remove::Args),
@@ -102,7 +103,7 @@ impl Command {
     /// Whether the verb is about pods, so that what a killed monitor or client left is cleaned up before it.
     fn needs_recovery(&self) -> bool {
         let about_images = matches!(self, Self::Pull(_) | Self::Load(_) | Self::Images(_) | Self::Rmi(_));
-        let about_others = matches!(self, Self::Login(_) | Self::Logout(_) | Self::Doctor(_));
+        let about_others = matches!(self, Self::Push(_) | Self::Login(_) | Self::Logout(_) | Self::Doctor(_));
         self.needs_root() && !about_images && !about_others
     }
 }
@@ -228,6 +229,7 @@ impl Parsed {
             Command::Completion(args) => completion::run(&args),
             Command::Man(args) => man::run(&args),
             Command::Pull(args) => image::pull::run(&args, &context),
+            Command::Push(args) => image::push::run(&args, &context),
             Command::Load(args) => image::load::run(&args, &context),
             Command::Images(args) => image::list::run(&args, &context),
             Command::Rmi(args) => image::remove::run(&args, &context),

@@ -13,7 +13,7 @@ pub(crate) const GROUPS: [(&str, &[&str]); 7] = [
     ("Look at pods", &["get", "describe", "logs", "wait", "ns"]),
     ("Go inside", &["exec", "attach"]),
     ("Images", &["pull", "load", "images", "rmi"]),
-    ("Registries", &["login", "logout"]),
+    ("Registries", &["push", "login", "logout"]),
     ("Check", &["validate", "doctor"]),
     ("podrun itself", &["completion", "man", "version"]),
 ];
@@ -22,8 +22,8 @@ pub(crate) const GROUPS: [(&str, &[&str]); 7] = [
 const OF_THE_HOST: [&str; 5] = ["config", "root", "state_dir", "log_dir", "cgroup_parent"];
 
 /// Verbs that are not about pods, to which `-n` means nothing.
-const NOT_ABOUT_PODS: [&str; 10] =
-    ["pull", "load", "images", "rmi", "login", "logout", "doctor", "completion", "man", "version"];
+const NOT_ABOUT_PODS: [&str; 11] =
+    ["pull", "push", "load", "images", "rmi", "login", "logout", "doctor", "completion", "man", "version"];
 
 /// `command` as `--help` shows it.
 pub(crate) fn arranged(command: Command) -> Command {

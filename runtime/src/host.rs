@@ -3,7 +3,7 @@
 //! Passed explicitly to whoever needs it, never global. Reading the command line and the config
 //! file is the caller's work.
 
-use std::io::Read;
+use std::io::BufRead;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -138,7 +138,7 @@ impl Host {
 }
 
 /// A line as a terminal in raw mode gives it, with the keys that take back.
-fn read_raw_line(from: impl Read) -> Result<String> {
+fn read_raw_line(from: impl BufRead) -> Result<String> {
     let mut line = Vec::new();
     for byte in from.bytes() {
         match byte.context(|| "read the terminal")? {

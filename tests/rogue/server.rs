@@ -139,10 +139,12 @@ fn answer(mut stream: TcpStream, port: u16, answers: &Answers, log: &Mutex<std::
         .map(|line| line.to_lowercase())
         .collect();
     let length = headers.iter().find_map(|header| header.strip_prefix("content-length: ")?.parse().ok());
-    let mut body = String::new();
-    reader.take(length.unwrap_or(0)).read_to_string(&mut body)?;
-    if !body.is_empty() {
-        headers.push(format!("body: {body}"));
+    let mut body = Vec::new();
+    reader.take(length.unwrap_or(0)).read_to_end(&mut body)?;
+    if let Ok(form) = std::str::from_utf8(&body)
+        && headers.iter().any(|header| header == "content-type: application/x-www-form-urlencoded")
+    {
+        headers.push(format!("body: {form}"));
     }
     writeln!(
         log.lock().unwrap_or_else(PoisonError::into_inner),

@@ -1,4 +1,4 @@
-//! The verbs about images and registries: `pull`, `load`, `images`, `rmi`, `login`, `logout`.
+//! The verbs about images and registries: `pull`, `push`, `load`, `images`, `rmi`, `login`, `logout`.
 
 pub(crate) mod list;
 pub(crate) mod load;
@@ -6,5 +6,6 @@ pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod progress;
 pub(crate) mod pull;
+pub(crate) mod push;
 pub(crate) mod registries;
 pub(crate) mod remove;

@@ -112,6 +112,7 @@ fn word(phase: Phase) -> &'static str {
     match phase {
         Phase::Downloading => "downloading",
         Phase::Downloaded => "downloaded",
+        Phase::Uploading => "uploading",
         Phase::Unpacking => "unpacking",
         Phase::Complete => "complete",
         Phase::Exists => "exists",

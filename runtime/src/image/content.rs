@@ -24,11 +24,16 @@ fn path(host: &Host, digest: &Digest) -> PathBuf {
 
 /// Opens a blob that is there with the size it should have.
 pub(super) fn open(host: &Host, digest: &Digest, size: u64) -> Result<Option<File>> {
+    Ok(find(host, digest)?.filter(|(_, len)| *len == size).map(|(file, _)| file))
+}
+
+/// Opens a blob that is there, and gives its size.
+pub(super) fn find(host: &Host, digest: &Digest) -> Result<Option<(File, u64)>> {
     let path = path(host, digest);
     match File::open(&path) {
         Ok(file) => {
             let len = file.metadata().context(|| path.display())?.len();
-            Ok((len == size).then_some(file))
+            Ok(Some((file, len)))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::from(error).context(path.display())),

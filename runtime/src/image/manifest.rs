@@ -22,10 +22,12 @@ pub(super) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(super) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(super) const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 pub(super) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-const CONFIG_TYPES: [&str; 2] =
-    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+pub(super) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// A layer as a plain tar; compressed it has `+gzip` or `+zstd` behind.
+pub(super) const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+const CONFIG_TYPES: [&str; 2] = [OCI_CONFIG, "application/vnd.docker.container.image.v1+json"];
 const LAYER_TYPES: [&str; 6] = [
-    "application/vnd.oci.image.layer.v1.tar",
+    OCI_LAYER,
     "application/vnd.oci.image.layer.v1.tar+gzip",
     "application/vnd.oci.image.layer.v1.tar+zstd",
     "application/vnd.docker.image.rootfs.diff.tar",

@@ -37,6 +37,8 @@ pub enum Phase {
     Downloading,
     /// It is here, and waits to be unpacked.
     Downloaded,
+    /// It is on its way to the registry.
+    Uploading,
     /// Its files are being made.
     Unpacking,
     /// It is done.

@@ -244,7 +244,7 @@ impl Downloads<'_> {
 }
 
 /// Runs all `futures`, so many at once, in their order.
-async fn at_most<F: Future<Output = ()>>(width: usize, mut futures: impl Iterator<Item = F>) {
+pub(super) async fn at_most<F: Future<Output = ()>>(width: usize, mut futures: impl Iterator<Item = F>) {
     let mut running: Vec<Pin<Box<F>>> = Vec::new();
     poll_fn(|context| {
         loop {

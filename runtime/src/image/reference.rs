@@ -168,7 +168,8 @@ fn check_tag(tag: &str) -> Result<(), String> {
     }
 }
 
-fn check_domain(domain: &str) -> Result<(), String> {
+/// Whether `domain` is a host with an optional port.
+pub(super) fn check_domain(domain: &str) -> Result<(), String> {
     let wrong = || Err(format!("the registry {domain:?} is not a host with an optional port"));
     let port = if let Some(rest) = domain.strip_prefix('[') {
         let Some((address, port)) = rest.split_once(']') else { return wrong() };

@@ -10,6 +10,7 @@ mod helper;
 mod login;
 mod retry;
 mod settings;
+mod target;
 mod tls;
 mod transport;
 mod upload;
@@ -26,8 +27,10 @@ use self::endpoint::{Ask, Endpoint, Failure};
 pub use self::login::{Login, forget, forget_all, login};
 use self::settings::split_mirror;
 pub use self::settings::{Access, Proxies, RegistrySettings};
+pub(super) use self::target::Target;
 pub(super) use self::transport::Transport;
 use self::transport::{reason, within};
+pub(super) use self::upload::Upload;
 use super::digest::{Digest, Hasher};
 use super::manifest::{DOCKER_LIST, DOCKER_MANIFEST, DOCUMENT_MAX, Descriptor, OCI_INDEX, OCI_MANIFEST};
 use super::reference::Reference;
@@ -56,10 +59,12 @@ impl<'a> Registry<'a> {
             })?;
             let slash = if prefix.is_empty() { "" } else { "/" };
             let repository = format!("{prefix}{slash}{}", reference.path());
-            sources.push(Source(Endpoint::new(transport, host, repository, "pull", None)?));
+            let scopes = vec![format!("repository:{repository}:pull")];
+            sources.push(Source(Endpoint::new(transport, host, repository, scopes, None)?));
         }
         let (path, given) = (reference.path().to_owned(), access.credentials.clone());
-        sources.push(Source(Endpoint::new(transport, name, path, "pull", given)?));
+        let scopes = vec![format!("repository:{path}:pull")];
+        sources.push(Source(Endpoint::new(transport, name, path, scopes, given)?));
         Ok(Self { transport, sources, current: AtomicUsize::new(0) })
     }
 

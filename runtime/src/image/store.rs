@@ -289,7 +289,7 @@ impl ImageStore {
     }
 
     /// Runs `work` with the records' lock.
-    fn locked<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(super) fn locked<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let lock = self.lock_file("lock")?;
         lock.lock().context(|| "lock the image records")?;
         work()

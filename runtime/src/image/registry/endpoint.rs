@@ -82,6 +82,10 @@ impl<'a> Ask<'a> {
         Self { method: &Method::GET, accept, from: 0, payload: Payload::Nothing }
     }
 
+    fn is_reading(&self) -> bool {
+        *self.method == Method::GET || *self.method == Method::HEAD
+    }
+
     pub(super) fn with(method: &'a Method, payload: Payload<'a>) -> Self {
         Self { method, accept: "*/*", from: 0, payload }
     }
@@ -96,8 +100,8 @@ pub(super) struct Endpoint<'a> {
     authority: String,
     /// Empty where the registry itself is asked.
     repository: String,
-    /// What is wanted of the repository: `pull`, or `pull,push`.
-    actions: &'a str,
+    /// What is wanted of the registry, in the words of its token server: `repository:<path>:pull`.
+    scopes: Vec<String>,
     /// Credentials for this registry that stand above the files'.
     given: Option<Credentials>,
     /// The value of the Authorization header, once the registry asked for one.
@@ -113,7 +117,7 @@ impl<'a> Endpoint<'a> {
         transport: &'a Transport<'a>,
         name: &str,
         repository: String,
-        actions: &'a str,
+        scopes: Vec<String>,
         given: Option<Credentials>,
     ) -> Result<Self> {
         let authority = authority_of(name).to_owned();
@@ -127,7 +131,7 @@ impl<'a> Endpoint<'a> {
             name: name.to_owned(),
             authority,
             repository,
-            actions,
+            scopes,
             given,
             authorization: Mutex::new(None),
         })
@@ -168,16 +172,34 @@ impl<'a> Endpoint<'a> {
 
     /// Asks once: after the registry has said what it wants to know, and wherever it sends us.
     pub(super) async fn ask_once(&self, what: &str, ask: Ask<'_>) -> Result<Response<Incoming>, Failure> {
-        self.ask_at(self.url(what)?, what, ask).await
+        self.ask_from(what, ask).await.map(|(_, response)| response)
+    }
+
+    /// The same, with the URL that answered: what the answer says may be relative to it.
+    pub(super) async fn ask_from(
+        &self,
+        what: &str,
+        ask: Ask<'_>,
+    ) -> Result<(Uri, Response<Incoming>), Failure> {
+        self.follow(self.url(what)?, what, ask).await
     }
 
     /// The same for a URL that the registry gave.
     pub(super) async fn ask_at(
         &self,
-        mut uri: Uri,
+        uri: Uri,
         what: &str,
         ask: Ask<'_>,
     ) -> Result<Response<Incoming>, Failure> {
+        self.follow(uri, what, ask).await.map(|(_, response)| response)
+    }
+
+    async fn follow(
+        &self,
+        mut uri: Uri,
+        what: &str,
+        ask: Ask<'_>,
+    ) -> Result<(Uri, Response<Incoming>), Failure> {
         let mut authorized = false;
         for _ in 0..=REDIRECTS_MAX {
             let own = uri.authority().is_some_and(|authority| authority.as_str() == self.authority);
@@ -189,12 +211,18 @@ impl<'a> Endpoint<'a> {
             }
             let response = response?;
             match response.status() {
-                status if status.is_success() => return Ok(response),
+                status if status.is_success() => return Ok((uri, response)),
                 StatusCode::UNAUTHORIZED if own && !authorized => {
                     authorized = true;
                     self.authorize(&response).await?;
                 }
-                status if status.is_redirection() => uri = self.location(&uri, &response)?,
+                // Another method than GET is only sent on where it is said to stay that one (RFC 9110, section 15.4).
+                status
+                    if status.is_redirection()
+                        && (ask.is_reading() || matches!(status.as_u16(), 307 | 308)) =>
+                {
+                    uri = self.location(&uri, &response)?;
+                }
                 status => {
                     let asked = retry::asked(response.headers(), SystemTime::now());
                     let error = self.refused(what, status, response).await;
@@ -280,7 +308,7 @@ impl<'a> Endpoint<'a> {
         let counter = std::sync::Arc::new(AtomicU64::new(0));
         let (body, watch): (Body, Option<&(dyn Fn(u64) + Sync)>) = match ask.payload {
             Payload::Nothing => {
-                if *ask.method != Method::GET && *ask.method != Method::HEAD {
+                if !ask.is_reading() {
                     request = request.header(CONTENT_LENGTH, 0);
                 }
                 (Empty::new().map_err(|never| match never {}).boxed_unsync(), None)
@@ -349,9 +377,11 @@ impl<'a> Endpoint<'a> {
         if let Some(service) = challenge.get("service") {
             query.push_str(&format!("service={}&", auth::percent_encode(service)));
         }
-        if !self.repository.is_empty() {
-            let scope = format!("repository:{}:{}", self.repository, self.actions);
-            query.push_str(&format!("scope={}&", auth::percent_encode(&scope)));
+        let oauth = matches!(credentials, Some(Credentials::Identity(_)));
+        // A form has one field of them all, a query has one for each.
+        let scopes: Vec<String> = if oauth { vec![self.scopes.join(" ")] } else { self.scopes.clone() };
+        for scope in scopes.iter().filter(|scope| !scope.is_empty()) {
+            query.push_str(&format!("scope={}&", auth::percent_encode(scope)));
         }
         let form;
         let (url, ask, basic) = if let Some(Credentials::Identity(token)) = credentials {

@@ -41,7 +41,7 @@ pub fn login(
     let host = name.split('/').next().unwrap_or(&name);
     let checked = runtime
         .block_on(async {
-            let registry = Endpoint::new(&transport, host, String::new(), "", Some(given))?;
+            let registry = Endpoint::new(&transport, host, String::new(), Vec::new(), Some(given))?;
             let answer = registry.ask("", Ask::get("application/json")).await?;
             registry.read_small(answer, ANSWER_MAX).await?;
             Ok(registry.was_asked())

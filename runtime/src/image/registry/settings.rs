@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::credentials::Credentials;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::image::reference::check_domain;
 
 /// The registry that a name without one means, and where it answers.
 const HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
@@ -37,7 +38,7 @@ impl RegistrySettings {
     /// Refuses settings that contradict each other, or name nothing.
     pub fn check(&self, name: &str) -> Result<()> {
         let wrong = |what: String| Err(Error::new(ErrorKind::Usage, format!("registries: {name:?}: {what}")));
-        if !is_authority(name) {
+        if !check_domain(name).is_ok() {
             return wrong("is not a host with an optional port".into());
         }
         if self.cert.is_some() != self.key.is_some() {
@@ -178,17 +179,10 @@ pub(super) fn is_loopback(authority: &str) -> bool {
 pub(super) fn split_mirror(mirror: &str) -> Option<(&str, &str)> {
     let (authority, path) = mirror.split_once('/').unwrap_or((mirror, ""));
     let path = path.trim_end_matches('/');
-    let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-/".contains(c);
-    (is_authority(authority) && path.chars().all(fine) && !path.split('/').any(|part| part == ".."))
+    let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+    let is_part = |part: &str| !part.is_empty() && part != ".." && part != "." && part.chars().all(fine);
+    (check_domain(authority).is_ok() && (path.is_empty() || path.split('/').all(is_part)))
         .then_some((authority, path))
-}
-
-/// Whether `text` can stand as the authority of a URL, with nothing of a URL around it.
-fn is_authority(text: &str) -> bool {
-    let name = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
-    !text.is_empty()
-        && text.chars().all(name)
-        && text.parse::<hyper::http::uri::Authority>().is_ok_and(|authority| !authority.host().is_empty())
 }
 
 #[cfg(test)]

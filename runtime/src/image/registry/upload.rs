@@ -19,11 +19,11 @@ use crate::error::{Context, Result};
 const PIECE: usize = 256 * 1024;
 
 /// A blob to be sent.
-pub(super) struct Upload<'a> {
-    pub(super) file: &'a File,
-    pub(super) size: u64,
+pub(in crate::image) struct Upload<'a> {
+    pub(in crate::image) file: &'a File,
+    pub(in crate::image) size: u64,
     /// Told how many bytes are on their way.
-    pub(super) watch: &'a (dyn Fn(u64) + Sync),
+    pub(in crate::image) watch: &'a (dyn Fn(u64) + Sync),
 }
 
 impl Upload<'_> {
