@@ -22,6 +22,7 @@ mod monitor;
 mod network;
 mod oci;
 mod pods;
+mod pulls;
 mod pushes;
 mod registry;
 mod rogue;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
     hostile::add(&mut suite);
     rogue::add(&mut suite);
     logins::add(&mut suite);
+    pulls::add(&mut suite);
     pushes::add(&mut suite);
     trees::add(&mut suite);
     manifests::add(&mut suite);

@@ -98,6 +98,12 @@ impl Registry {
         Ok(format!("{}/{repository}:{tag}", self.address))
     }
 
+    /// Makes a tag name a manifest that the registry does not have.
+    pub fn spoil_tag(&self, repository: &str, tag: &str) -> Result<()> {
+        let nothing = format!("sha256:{}", "0".repeat(64));
+        link(&self.repository(repository).join("_manifests/tags").join(tag).join("current/link"), &nothing)
+    }
+
     /// Where a blob lies in the registry, for tests that spoil it.
     pub fn blob(&self, digest: &str) -> PathBuf {
         let hex = digest.trim_start_matches("sha256:");

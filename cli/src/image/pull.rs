@@ -1,29 +1,47 @@
 //! `podrun pull`: an image from a registry.
 
 use std::process::ExitCode;
+use std::str::FromStr;
 
-use runtime::Result;
-use runtime::image::{ImageStore, Platform, PullOptions, Reference};
+use runtime::image::{Image, ImageStore, Platform, PullOptions, Reference, tags};
+use runtime::{Error, ErrorKind, Result};
 
 use super::progress::Shown;
 use super::registries;
 use crate::args::Context;
+use crate::exit::Failures;
 use crate::output;
 
 /// Pull images from a registry
+///
+/// What is here already is not fetched again: of an image that is whole the registry is asked only whether its tag is still the
+/// same image. A pull that is interrupted leaves nothing half done.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   podrun pull busybox:1.36
   podrun pull quay.io/org/app@sha256:…
-  podrun pull localhost:5000/app:v1 --platform linux/arm64")]
+  podrun pull localhost:5000/app:v1 --platform linux/arm64
+  podrun pull --all-tags registry.lan/team/app")]
 pub(crate) struct Args {
     /// The images' names; without a registry, docker.io's
     #[arg(required = true, value_name = "IMAGE")]
-    images: Vec<Reference>,
+    images: Vec<Named>,
     /// The platform to take from an image for several [default: this host's]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
+    /// Pull every tag that the repositories have; the names are then without a tag
+    #[arg(short, long)]
+    all_tags: bool,
+    /// When to ask the registry: always, missing (if the image is not here) or never
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "always",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    policy: Policy,
     /// Print the image's id and nothing else
     #[arg(short, long)]
     quiet: bool,
@@ -31,20 +49,81 @@ pub(crate) struct Args {
     registry: registries::RegistryArgs,
 }
 
+/// A name, and how it was written.
+#[derive(Debug, Clone)]
+struct Named {
+    text: String,
+    reference: Reference,
+}
+
+impl FromStr for Named {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(Self { text: text.to_owned(), reference: text.parse()? })
+    }
+}
+
+/// When the registry is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Policy {
+    // Ordinary comments, since clap would spread documented values over the screen.
+    Always,
+    Missing,
+    Never,
+}
+
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let store = ImageStore::open(&context.host)?;
     let options = PullOptions { platform: args.platform.clone(), access: args.registry.access(context)? };
-    for reference in &args.images {
-        let shown = Shown::new(args.quiet);
-        if !args.quiet {
-            output::note(format_args!("pulling {reference}"));
+    let references = references(args, &options)?;
+    let mut failures = Failures::default();
+    for reference in &references {
+        match pull(args, &store, reference, &options) {
+            Ok(image) => output::line(&image.id)?,
+            // The other tags still come.
+            Err(error) if args.all_tags && error.kind() == ErrorKind::Image => failures.add(error),
+            Err(error) => return Err(error),
         }
-        let image = store.pull(reference, &options, &shown)?;
-        shown.finish();
-        if !args.quiet {
-            output::note(format_args!("pulled {}", image.digests.first().unwrap_or(&image.display_name())));
-        }
-        output::line(&image.id)?;
     }
-    Ok(ExitCode::SUCCESS)
+    failures.result()
+}
+
+fn references(args: &Args, options: &PullOptions) -> Result<Vec<Reference>> {
+    if !args.all_tags {
+        return Ok(args.images.iter().map(|named| named.reference.clone()).collect());
+    }
+    if args.policy == Policy::Never {
+        return Err(Error::new(ErrorKind::Usage, "--all-tags asks the registry, --policy=never does not"));
+    }
+    let mut references = Vec::new();
+    for named in &args.images {
+        let repository = registries::repository("pull", &named.text)?;
+        references.extend(tags(&repository, &options.access, &Shown::new(args.quiet))?);
+    }
+    Ok(references)
+}
+
+fn pull(args: &Args, store: &ImageStore, reference: &Reference, options: &PullOptions) -> Result<Image> {
+    if args.policy != Policy::Always {
+        if let Some(image) = store.whole(reference, args.platform.as_ref())? {
+            return Ok(image);
+        }
+        if args.policy == Policy::Never {
+            let message =
+                format!("image {}: is not here, and --policy=never asks no registry", reference.familiar());
+            return Err(Error::new(ErrorKind::Image, message)
+                .hint("an image in a file is loaded by `podrun load FILE`"));
+        }
+    }
+    let shown = Shown::new(args.quiet);
+    if !args.quiet {
+        output::note(format_args!("pulling {reference}"));
+    }
+    let image = store.pull(reference, options, &shown)?;
+    shown.finish();
+    if !args.quiet {
+        output::note(format_args!("pulled {}", image.digests.first().unwrap_or(&image.display_name())));
+    }
+    Ok(image)
 }

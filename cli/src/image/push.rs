@@ -63,11 +63,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
 fn chosen(args: &Args, store: &ImageStore) -> Result<Vec<(Image, Reference)>> {
     let missing = || Error::new(ErrorKind::NotFound, format!("image {:?} not found", args.image));
     if args.all_tags {
-        let given: Reference = args.image.parse()?;
-        if args.image.rsplit('/').next().is_some_and(|last| last.contains([':', '@'])) {
-            let message = format!("--all-tags: {:?} has a tag or a digest", args.image);
-            return Err(Error::new(ErrorKind::Usage, message).hint(given.familiar_repository()));
-        }
+        let given = registries::repository("push", &args.image)?;
         let mut all = Vec::new();
         for image in store.list()? {
             let names = image.names.iter().filter_map(|name| name.parse::<Reference>().ok());

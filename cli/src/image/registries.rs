@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use clap::ArgAction;
-use runtime::image::{Access, Credentials, Proxies};
+use runtime::image::{Access, Credentials, Proxies, Reference};
 use runtime::{Error, ErrorKind, Result};
 
 use crate::args::Context;
@@ -46,6 +46,16 @@ impl RegistryArgs {
         }
         Ok(access)
     }
+}
+
+/// The repository that `text` names for `--all-tags`: one with a tag means something else.
+pub(crate) fn repository(verb: &str, text: &str) -> Result<Reference> {
+    let reference: Reference = text.parse()?;
+    if text.rsplit('/').next().is_some_and(|last| last.contains([':', '@'])) {
+        let error = Error::new(ErrorKind::Usage, format!("--all-tags: {text:?} has a tag or a digest"));
+        return Err(error.hint(format!("podrun {verb} --all-tags {}", reference.familiar_repository())));
+    }
+    Ok(reference)
 }
 
 /// A file that is named and is not there is a mistake, and no empty one.

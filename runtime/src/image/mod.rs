@@ -36,5 +36,5 @@ pub use pull::PullOptions;
 pub use push::PushOptions;
 pub use record::Image;
 pub use reference::Reference;
-pub use registry::{Access, Credentials, Login, Proxies, RegistrySettings, forget, forget_all, login};
+pub use registry::{Access, Credentials, Login, Proxies, RegistrySettings, forget, forget_all, login, tags};
 pub use store::{ImageStore, Removal};

@@ -89,17 +89,13 @@ impl ImageStore {
         })
     }
 
-    /// The image that is here, if it is whole, for `platform`, and still what the registry has: a digest says so by
-    /// itself, of a tag the registry is asked for its digest.
-    fn unchanged(
-        &self,
-        runtime: &Runtime,
-        registry: &Registry<'_>,
-        reference: &Reference,
-        platform: &Platform,
-    ) -> Result<Option<Image>> {
-        let Some(image) = self.get(reference)? else { return Ok(None) };
-        let config = &image.config;
+    /// The image that is here under this name, if it is whole and for `platform` (nothing: the host's).
+    pub fn whole(&self, reference: &Reference, platform: Option<&Platform>) -> Result<Option<Image>> {
+        let Some(image) = self.get(reference)?.filter(|image| image.damage.is_none()) else {
+            return Ok(None);
+        };
+        let (config, host) = (&image.config, Platform::host());
+        let platform = platform.unwrap_or(&host);
         if config.os != platform.os || config.architecture != platform.architecture {
             return Ok(None);
         }
@@ -108,6 +104,19 @@ impl ImageStore {
                 return Ok(None);
             }
         }
+        Ok(Some(image))
+    }
+
+    /// That image, if it is still what the registry has: a digest says so by itself, of a tag the registry is asked for
+    /// its digest.
+    fn unchanged(
+        &self,
+        runtime: &Runtime,
+        registry: &Registry<'_>,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<Option<Image>> {
+        let Some(image) = self.whole(reference, Some(platform))? else { return Ok(None) };
         let tag = reference.tag().filter(|_| reference.digest().is_none());
         let Some(tag) = tag else { return Ok(Some(image)) };
         // Whatever is wrong is said when the manifest itself is asked for.

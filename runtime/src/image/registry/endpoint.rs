@@ -276,6 +276,11 @@ impl<'a> Endpoint<'a> {
             .get(LOCATION)
             .and_then(|value| value.to_str().ok())
             .ok_or_else(|| self.said("a redirect to nowhere"))?;
+        self.absolute(from, location)
+    }
+
+    /// A URL that may leave out what the one before it had.
+    pub(super) fn absolute(&self, from: &Uri, location: &str) -> Result<Uri> {
         let absolute = if location.starts_with('/') && !location.starts_with("//") {
             let authority = from.authority().map_or("", |authority| authority.as_str());
             format!("{}://{authority}{location}", from.scheme_str().unwrap_or("https"))

@@ -38,7 +38,7 @@ impl RegistrySettings {
     /// Refuses settings that contradict each other, or name nothing.
     pub fn check(&self, name: &str) -> Result<()> {
         let wrong = |what: String| Err(Error::new(ErrorKind::Usage, format!("registries: {name:?}: {what}")));
-        if !check_domain(name).is_ok() {
+        if check_domain(name).is_err() {
             return wrong("is not a host with an optional port".into());
         }
         if self.cert.is_some() != self.key.is_some() {
