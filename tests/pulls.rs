@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::rogue::server::{Answer, Rogue, Spec};
-use crate::rogue::count;
+use crate::rogue::{Image, NAME, count};
+use support::deadline::wait_for;
 use support::host::Host;
 use support::registry::Registry;
+use support::run::Running;
 use support::suite::Suite;
 
 const IMAGE: i32 = 6;
@@ -16,6 +19,11 @@ const IMAGE: i32 = 6;
 pub(crate) fn add(suite: &mut Suite) {
     suite.on_host("every tag of a repository is pulled", &[], every_tag);
     suite.on_host("a list of tags ends and has tags in it", &[], lists_of_tags);
+    suite.on_host(
+        "a layer is unpacked while it comes and a killed pull leaves nothing of it",
+        &[],
+        while_it_comes,
+    );
     suite.on_host("the policy of a pull decides whether the registry is asked", &[], policies);
 }
 
@@ -91,6 +99,62 @@ fn lists_of_tags(host: &Host) -> Result<()> {
     ensure!(host.podrun(&["pull", "--all-tags", "127.0.0.1:5001/lab/image"])?.ok()?.is_empty(), "an id");
     rogue.stop()?;
     Ok(())
+}
+
+/// The files of layers that are being unpacked.
+fn being_unpacked(host: &Host, file: &str) -> Result<usize> {
+    let mut count = 0;
+    for entry in std::fs::read_dir(host.root().join("tmp"))? {
+        count += usize::from(entry?.path().join("tree").join(file).exists());
+    }
+    Ok(count)
+}
+
+fn while_it_comes(host: &Host) -> Result<()> {
+    let image = Image::new(host)?;
+    let gate = host.file("gate");
+    let held = Answer { pause: Some((400_000, gate.clone())), ..image.layer_answer() };
+    let start = |answer: Answer| -> Result<(Rogue, Running)> {
+        let rogue = Rogue::start(host, &image.with(&image.layer_path(), vec![answer]))?;
+        let pull = host.start(&["pull", "-q", NAME])?;
+        wait_for("the first file is there", || {
+            ensure!(being_unpacked(host, "first")? == 1, "not yet");
+            Ok(())
+        })?;
+        Ok((rogue, pull))
+    };
+    let (rogue, pull) = start(held.clone())?;
+    ensure!(names(host)?.is_empty() && layers(host)? == 0, "it is visible before all of it is here");
+    std::fs::write(&gate, "")?;
+    pull.wait()?.ok()?;
+    rogue.stop()?;
+    host.podrun(&["rmi", NAME])?.ok()?;
+    // What was unpacked of a layer that turns out to be another, or never comes whole, goes again.
+    std::fs::remove_file(&gate)?;
+    let mut bytes = std::fs::read(&image.layer_file)?;
+    bytes[500_000] ^= 1;
+    let other = Answer { file: Some(host.file("other")), ..held.clone() };
+    std::fs::write(host.file("other"), bytes)?;
+    let (rogue, pull) = start(other)?;
+    std::fs::write(&gate, "")?;
+    let said = pull.wait()?.fails_with(IMAGE)?;
+    ensure!(said.contains("has the wrong digest"), "{said}");
+    rogue.stop()?;
+    ensure!(being_unpacked(host, "first")? == 0 && layers(host)? == 0, "it stays");
+    std::fs::remove_file(&gate)?;
+    let (rogue, pull) = start(held)?;
+    pull.signal(Signal::SIGKILL)?;
+    pull.wait()?;
+    rogue.stop()?;
+    ensure!(names(host)?.is_empty(), "an image is left");
+    for folder in ["tmp", "trash", "layers", "content/sha256"] {
+        ensure!(std::fs::read_dir(host.root().join(folder))?.count() == 0, "something is left in {folder}");
+    }
+    Ok(())
+}
+
+fn layers(host: &Host) -> Result<usize> {
+    Ok(std::fs::read_dir(host.root().join("layers"))?.count())
 }
 
 fn policies(host: &Host) -> Result<()> {

@@ -38,7 +38,7 @@ impl Image {
         let folder = host.file("layout");
         let noise: Vec<u8> =
             (0..600_000_u32).map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
-        let layer = Tar::default().file("noise", &noise).end();
+        let layer = Tar::default().file("first", b"1").file("noise", &noise).end();
         Layout::image(&folder, std::slice::from_ref(&layer))?;
         let index: Value = serde_json::from_slice(&std::fs::read(folder.join("index.json"))?)?;
         let manifest_digest = index["manifests"][0]["digest"].as_str().context("digest")?.to_owned();
@@ -69,7 +69,7 @@ impl Image {
         Spec::from([(5001, all)])
     }
 
-    fn layer_answer(&self) -> Answer {
+    pub(crate) fn layer_answer(&self) -> Answer {
         Answer { ranges: true, ..Answer::file(self.layer_file.clone()) }
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct Answer {
     pub(crate) length: Option<u64>,
     /// The connection is closed after so many bytes of the body.
     pub(crate) cut: Option<u64>,
+    /// After so many bytes of the body nothing comes until that file is there.
+    pub(crate) pause: Option<(u64, PathBuf)>,
     /// Zeros follow the body for ever, and no length is said.
     pub(crate) endless: bool,
     /// Whether a Range header is obeyed.
@@ -200,7 +202,15 @@ fn send(stream: &mut TcpStream, answer: &Answer, from: Option<u64>, head: bool) 
     if head {
         return Ok(());
     }
-    std::io::copy(&mut body.take(answer.cut.unwrap_or(u64::MAX)), stream)?;
+    let mut body = body.take(answer.cut.unwrap_or(u64::MAX));
+    if let Some((first, gate)) = &answer.pause {
+        std::io::copy(&mut body.by_ref().take(*first), stream)?;
+        wait_for("the gate is open", || {
+            ensure!(gate.exists(), "not yet");
+            Ok(())
+        })?;
+    }
+    std::io::copy(&mut body, stream)?;
     if answer.endless {
         std::io::copy(&mut std::io::repeat(0), stream)?;
     }

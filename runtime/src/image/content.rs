@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::digest::{Algorithm, Digest, Hasher};
 use super::space::Space;
@@ -48,6 +50,74 @@ pub(super) struct BlobWriter {
     size: u64,
     written: u64,
     hasher: Hasher,
+    arrival: Arc<Arrival>,
+}
+
+/// How much of a blob is there.
+#[derive(Debug, Default)]
+struct Arrival {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct State {
+    written: u64,
+    /// Nothing more will come: all of it is there, or it never will be.
+    ended: bool,
+}
+
+impl Arrival {
+    fn set(&self, state: State) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        self.changed.notify_all();
+    }
+
+    fn now(&self) -> State {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads a blob from its first byte while it arrives, and waits where it is faster.
+#[derive(Debug)]
+pub(super) struct Follower {
+    file: File,
+    at: u64,
+    size: u64,
+    arrival: Arc<Arrival>,
+}
+
+/// Tells whether a blob has arrived.
+#[derive(Debug, Clone)]
+pub(super) struct Arrived(Arc<Arrival>);
+
+impl Arrived {
+    /// Whether nothing more is to be waited for.
+    pub(super) fn is_whole(&self) -> bool {
+        self.0.now().ended
+    }
+}
+
+impl Follower {
+    pub(super) fn arrived(&self) -> Arrived {
+        Arrived(Arc::clone(&self.arrival))
+    }
+}
+
+impl Read for Follower {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let state = self.arrival.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = |state: &mut State| state.written == self.at && !state.ended;
+        let state = *self.arrival.changed.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner);
+        let there = state.written - self.at;
+        if there == 0 && self.at < self.size {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the rest does not come"));
+        }
+        let len = usize::try_from(there).map_or(buffer.len(), |there| there.min(buffer.len()));
+        let len = self.file.read_at(&mut buffer[..len], self.at)?;
+        self.at += len as u64;
+        Ok(len)
+    }
 }
 
 impl BlobWriter {
@@ -58,7 +128,14 @@ impl BlobWriter {
         Space::default().take(&dir, size, 1).map_err(|error| error.context(format!("blob {digest}")))?;
         let file = File::from(sys::dir::create_unnamed(&dir)?);
         let hasher = Hasher::new(digest.algorithm());
-        Ok(Self { file, digest: digest.clone(), size, written: 0, hasher })
+        let arrival = Arc::default();
+        Ok(Self { file, digest: digest.clone(), size, written: 0, hasher, arrival })
+    }
+
+    /// A reader of what is there already and of what comes.
+    pub(super) fn follow(&self) -> Result<Follower> {
+        let file = self.file.try_clone().context(|| format!("blob {}", self.digest))?;
+        Ok(Follower { file, at: 0, size: self.size, arrival: Arc::clone(&self.arrival) })
     }
 
     /// Takes the next bytes; more than were promised are refused at once.
@@ -71,21 +148,32 @@ impl BlobWriter {
             ));
         }
         self.hasher.update(bytes);
-        self.file.write_all(bytes).context(|| format!("write blob {}", self.digest))
+        self.file.write_all(bytes).context(|| format!("write blob {}", self.digest))?;
+        self.arrival.set(State { written: self.written, ended: false });
+        Ok(())
     }
 
     /// The blob, if it is what was promised.
-    pub(super) fn finish(self) -> Result<Blob> {
-        let Self { mut file, digest, size, written, hasher } = self;
+    pub(super) fn finish(mut self) -> Result<Blob> {
+        let (digest, size, written) = (&self.digest, self.size, self.written);
         if written < size {
-            return Err(wrong(&digest, format!("is truncated: {written} of {size} bytes")));
+            return Err(wrong(digest, format!("is truncated: {written} of {size} bytes")));
         }
+        let hasher = std::mem::replace(&mut self.hasher, Hasher::new(digest.algorithm()));
         let found = hasher.finish();
-        if found != digest {
-            return Err(wrong(&digest, format!("has the wrong digest: its content is {found}")));
+        if found != *digest {
+            return Err(wrong(digest, format!("has the wrong digest: its content is {found}")));
         }
+        let mut file = self.file.try_clone().context(|| format!("blob {digest}"))?;
         file.rewind().context(|| format!("blob {digest}"))?;
-        Ok(Blob { digest, file })
+        Ok(Blob { digest: digest.clone(), file })
+    }
+}
+
+impl Drop for BlobWriter {
+    /// Whoever follows waits for nothing more, whatever became of it.
+    fn drop(&mut self) {
+        self.arrival.set(State { written: self.arrival.now().written, ended: true });
     }
 }
 
@@ -169,4 +257,42 @@ pub(super) fn retain(host: &Host, needed: &BTreeSet<Digest>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_follower_reads_what_comes_and_sees_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host { root: dir.path().to_owned(), ..Host::default() };
+        fs::create_dir_all(dir.path().join("content/sha256")).unwrap();
+        let content: Vec<u8> = (0..100_000_u32).map(|number| number.to_le_bytes()[0]).collect();
+        let read = |follower: &mut Follower| {
+            let mut read = Vec::new();
+            follower.read_to_end(&mut read).map(|_| read)
+        };
+        for last in [content.len(), content.len() / 2] {
+            let mut writer = BlobWriter::new(&host, &Digest::of(&content), content.len() as u64).unwrap();
+            writer.write(&content[..10]).unwrap();
+            let mut follower = writer.follow().unwrap();
+            let arrived = follower.arrived();
+            std::thread::scope(|scope| {
+                let reader = scope.spawn(|| read(&mut follower));
+                for piece in content[10..last].chunks(7_000) {
+                    assert!(!arrived.is_whole());
+                    writer.write(piece).unwrap();
+                }
+                let blob = writer.finish();
+                assert!(arrived.is_whole());
+                let whole = last == content.len();
+                assert_eq!(blob.is_ok(), whole);
+                match reader.join().unwrap() {
+                    Ok(read) => assert!(whole && read == content),
+                    Err(error) => assert!(!whole && error.kind() == io::ErrorKind::UnexpectedEof),
+                }
+            });
+        }
+    }
 }

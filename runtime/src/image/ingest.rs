@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use oci_spec::image::ImageConfiguration;
 
 use super::config::ImageConfig;
-use super::content::{self, Blob};
+use super::content::{self, Arrived, Blob, Follower};
 use super::digest::{ChainId, Digest};
 use super::layers::{self, Commit};
 use super::manifest::Descriptor;
@@ -92,6 +92,42 @@ impl Candidate {
     }
 }
 
+/// Where the layers come from that are not here. Each is opened, read, and closed, before the next one is.
+pub(super) trait Layers {
+    /// The stored content of the layer with that number, which may still be on its way.
+    fn open(&mut self, number: usize) -> Result<Incoming>;
+
+    /// What became of the layer, once it was read or given up: its blob, checked; nothing if it begins anew.
+    fn close(&mut self, number: usize) -> Result<Option<Blob>>;
+}
+
+/// A layer's stored content.
+pub(super) enum Incoming {
+    /// All of it.
+    Whole(File),
+    /// What comes, as it comes.
+    Following(Follower),
+}
+
+impl Incoming {
+    /// Whether nothing more is to come, asked at any time.
+    fn arrival(&self) -> Option<Arrived> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Following(follower) => Some(follower.arrived()),
+        }
+    }
+}
+
+impl std::io::Read for Incoming {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Whole(file) => file.read(buffer),
+            Self::Following(follower) => follower.read(buffer),
+        }
+    }
+}
+
 /// A layer that was unpacked and is not visible yet: a directory in `tmp`, reached by its descriptor.
 #[derive(Debug)]
 struct Staged {
@@ -110,12 +146,12 @@ struct Ingest<'a> {
     _lock: File,
 }
 
-/// Takes `candidate` in, under a lock that [`ImageStore::begin_ingest`] gave; `fetch` gives the blob of the layer with that number when it is not there.
+/// Takes `candidate` in, under a lock that [`ImageStore::begin_ingest`] gave; `source` has the layers that are not here.
 pub(super) fn add(
     store: &ImageStore,
     lock: File,
     candidate: Candidate,
-    fetch: &mut dyn FnMut(usize) -> Result<Blob>,
+    source: &mut dyn Layers,
     progress: &dyn Progress,
 ) -> Result<Image> {
     let mut ingest = Ingest { store, blobs: Vec::new(), staged: Vec::new(), _lock: lock };
@@ -133,29 +169,65 @@ pub(super) fn add(
             say(Phase::Exists, layer.size);
             continue;
         }
-        let blob = ingest.blob(layer, || fetch(number))?;
-        let source = Counted { source: blob, done: 0, said: 0, say: &|done| say(Phase::Unpacking, done) };
-        size += ingest
-            .unpack(source, diff_id, &chain[..=number])
-            .map_err(|error| error.context(format!("layer {}", layer.digest)).with_kind(ErrorKind::Image))?;
+        let unpack = |ingest: &mut Ingest<'_>, content: Incoming| {
+            let arrival = content.arrival();
+            // Until it is here, what is shown is how much has come.
+            let say = |done| {
+                if arrival.as_ref().is_none_or(Arrived::is_whole) {
+                    say(Phase::Unpacking, done);
+                }
+            };
+            let content = Counted { source: content, done: 0, said: 0, say: &say };
+            ingest
+                .unpack(content, diff_id, &chain[..=number])
+                .map_err(|error| error.context(format!("layer {}", layer.digest)).with_kind(ErrorKind::Image))
+        };
+        size += match ingest.here(layer)? {
+            Some(file) => unpack(&mut ingest, Incoming::Whole(file))?,
+            None => ingest.incoming(number, layer, source, unpack)?,
+        };
         say(Phase::Complete, layer.size);
     }
     ingest.commit(candidate, chain, size, progress)
 }
 
 impl Ingest<'_> {
-    /// A layer's stored content: from the store, from this image, or fetched.
-    fn blob(&mut self, layer: &Descriptor, fetch: impl FnOnce() -> Result<Blob>) -> Result<File> {
+    /// A layer's stored content, if this image or the store has it.
+    fn here(&self, layer: &Descriptor) -> Result<Option<File>> {
         if let Some((_, blob)) = self.blobs.iter().find(|(digest, _)| *digest == layer.digest) {
-            return blob.reader();
+            return blob.reader().map(Some);
         }
-        if let Some(file) = content::open(self.store.host(), &layer.digest, layer.size)? {
-            return Ok(file);
+        content::open(self.store.host(), &layer.digest, layer.size)
+    }
+
+    /// Unpacks a layer while it comes. That its stored content is not what was promised explains whatever else is wrong with
+    /// it, and so is said first.
+    fn incoming(
+        &mut self,
+        number: usize,
+        layer: &Descriptor,
+        source: &mut dyn Layers,
+        unpack: impl Fn(&mut Self, Incoming) -> Result<u64>,
+    ) -> Result<u64> {
+        loop {
+            let staged = self.staged.len();
+            let content = source.open(number)?;
+            let made = unpack(self, content);
+            if let Some(blob) = source.close(number)? {
+                self.blobs.push((layer.digest.clone(), blob));
+                return made;
+            }
+            self.discard(staged);
         }
-        let blob = fetch()?;
-        let reader = blob.reader()?;
-        self.blobs.push((layer.digest.clone(), blob));
-        Ok(reader)
+    }
+
+    /// Removes what was staged after the first `kept`.
+    fn discard(&mut self, kept: usize) {
+        let Ok(tmp) = sys::dir::open(&self.store.tmp_dir()) else { return };
+        for staged in self.staged.drain(kept..) {
+            // What stays is swept when the store is opened next.
+            let _ = sys::dir::remove_tree(&tmp, staged.name.as_bytes());
+        }
     }
 
     /// Unpacks one layer into `tmp`; `chain` ends with its own id.
@@ -242,17 +314,15 @@ impl Ingest<'_> {
 
 impl Drop for Ingest<'_> {
     fn drop(&mut self) {
-        let Ok(tmp) = sys::dir::open(&self.store.tmp_dir()) else { return };
-        for staged in &self.staged {
-            // What stays is swept when the store is opened next.
-            let _ = sys::dir::remove_tree(&tmp, staged.name.as_bytes());
+        if !self.staged.is_empty() {
+            self.discard(0);
         }
     }
 }
 
 /// Reports how much of a layer's stored content was read, every megabyte.
 struct Counted<'a> {
-    source: File,
+    source: Incoming,
     done: u64,
     said: u64,
     say: &'a (dyn Fn(u64) + Sync),

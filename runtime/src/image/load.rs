@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::content::Blob;
 use super::digest::{Algorithm, Digest, Hasher};
-use super::ingest::{self, Candidate};
+use super::ingest::{self, Candidate, Incoming, Layers};
 use super::layout::Layout;
 use super::manifest::{self, DOCUMENT_MAX, Descriptor, Document};
 use super::platform::Platform;
@@ -135,18 +135,8 @@ impl Loader<'_> {
 
     fn add(&self, candidate: Candidate, place: impl Fn(&Descriptor) -> String) -> Result<Image> {
         let layers = candidate.layers.clone();
-        let mut fetch = |number: usize| {
-            let layer = &layers[number];
-            let name = place(layer);
-            let Some((mut reader, size)) = self.layout.file(&name)? else {
-                return Err(wrong(format!("{name} is missing")));
-            };
-            if size != layer.size {
-                return Err(wrong(format!("{name} is truncated: {size} of {} bytes", layer.size)));
-            }
-            Blob::copy(self.store.host(), &layer.digest, layer.size, &mut reader)
-        };
-        ingest::add(self.store, self.store.begin_ingest()?, candidate, &mut fetch, self.progress)
+        let mut source = Files { loader: self, layers, place, opened: None };
+        ingest::add(self.store, self.store.begin_ingest()?, candidate, &mut source, self.progress)
     }
 
     fn load_docker(&self, list: &[u8]) -> Result<Vec<Image>> {
@@ -212,6 +202,35 @@ impl Loader<'_> {
             platform: None,
             name: None,
         })
+    }
+}
+
+/// The layers of an image as they lie in a layout.
+struct Files<'a, P> {
+    loader: &'a Loader<'a>,
+    layers: Vec<Descriptor>,
+    place: P,
+    opened: Option<Blob>,
+}
+
+impl<P: Fn(&Descriptor) -> String> Layers for Files<'_, P> {
+    fn open(&mut self, number: usize) -> Result<Incoming> {
+        let layer = &self.layers[number];
+        let name = (self.place)(layer);
+        let Some((mut reader, size)) = self.loader.layout.file(&name)? else {
+            return Err(wrong(format!("{name} is missing")));
+        };
+        if size != layer.size {
+            return Err(wrong(format!("{name} is truncated: {size} of {} bytes", layer.size)));
+        }
+        let blob = Blob::copy(self.loader.store.host(), &layer.digest, layer.size, &mut reader)?;
+        let content = Incoming::Whole(blob.reader()?);
+        self.opened = Some(blob);
+        Ok(content)
+    }
+
+    fn close(&mut self, _: usize) -> Result<Option<Blob>> {
+        Ok(self.opened.take())
     }
 }
 

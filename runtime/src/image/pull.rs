@@ -1,9 +1,10 @@
 //! `pull`: an image from a registry into the store.
 //!
-//! Invariant: the async runtime lives inside this call and on one thread; unpacking runs on the
-//! caller's thread beside it, a layer as soon as it has come.
+//! Invariant: the async runtime lives inside this call and on one thread; unpacking runs on the caller's thread beside
+//! it, while the layer comes. What has come lies in the store's files and never in memory, and nothing of a layer is
+//! committed before all of it was checked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +14,8 @@ use std::thread;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::content::{Blob, BlobWriter};
-use super::ingest::{self, Candidate};
+use super::content::{Blob, BlobWriter, Follower};
+use super::ingest::{self, Candidate, Incoming, Layers};
 use super::layers;
 use super::manifest::{self, Descriptor, Document};
 use super::platform::Platform;
@@ -75,14 +76,8 @@ impl ImageStore {
             let (give, take) = channel();
             let downloads = Downloads { store: self, registry: &registry, progress, stop: &stop };
             scope.spawn(move || downloads.run(&runtime, &wanted, &give));
-            let mut arrived = HashMap::new();
-            let result = ingest::add(
-                self,
-                lock,
-                candidate,
-                &mut |number| receive(&take, &mut arrived, number),
-                progress,
-            );
+            let mut arriving = Arriving { take, layers: HashMap::new() };
+            let result = ingest::add(self, lock, candidate, &mut arriving, progress);
             // After an error nobody wants the rest.
             stop.store(true, Ordering::Relaxed);
             result
@@ -185,19 +180,55 @@ fn check_promise(expected: &Descriptor, len: usize, media_type: Option<&str>) ->
     }
 }
 
-/// Waits for the layer with that number; others that come first are kept.
-fn receive(
-    take: &Receiver<(usize, Result<Blob>)>,
-    arrived: &mut HashMap<usize, Blob>,
-    wanted: usize,
-) -> Result<Blob> {
-    loop {
-        if let Some(blob) = arrived.remove(&wanted) {
-            return Ok(blob);
+/// What the downloads tell of a layer.
+enum News {
+    /// It comes, for the first time or anew from another source.
+    Begun(Follower),
+    /// It is here, or cannot be had.
+    Ended(Result<Blob>),
+}
+
+/// The layers that are on their way.
+struct Arriving {
+    take: Receiver<(usize, News)>,
+    /// What was told of each and not looked at yet.
+    layers: HashMap<usize, VecDeque<News>>,
+}
+
+impl Arriving {
+    /// The next news of the layer with that number; those of others are kept. What ends the pull ends it at once.
+    fn next(&mut self, wanted: usize) -> Result<News> {
+        loop {
+            if let Some(news) = self.layers.get_mut(&wanted).and_then(VecDeque::pop_front) {
+                return Ok(news);
+            }
+            let (number, news) =
+                self.take.recv().map_err(|_| Error::new(ErrorKind::Image, "a layer was not downloaded"))?;
+            let news = match news {
+                News::Ended(Err(error)) => return Err(error),
+                news => news,
+            };
+            self.layers.entry(number).or_default().push_back(news);
         }
-        let (number, blob) =
-            take.recv().map_err(|_| Error::new(ErrorKind::Image, "a layer was not downloaded"))?;
-        arrived.insert(number, blob?);
+    }
+}
+
+impl Layers for Arriving {
+    fn open(&mut self, number: usize) -> Result<Incoming> {
+        match self.next(number)? {
+            News::Begun(follower) => Ok(Incoming::Following(follower)),
+            News::Ended(_) => Err(Error::new(ErrorKind::Image, "a layer ended before it began")),
+        }
+    }
+
+    fn close(&mut self, number: usize) -> Result<Option<Blob>> {
+        match self.next(number)? {
+            News::Ended(blob) => blob.map(Some),
+            again @ News::Begun(_) => {
+                self.layers.entry(number).or_default().push_front(again);
+                Ok(None)
+            }
+        }
     }
 }
 
@@ -209,24 +240,31 @@ struct Downloads<'a> {
 }
 
 impl Downloads<'_> {
-    fn run(&self, runtime: &Runtime, wanted: &[(usize, Descriptor)], give: &Sender<(usize, Result<Blob>)>) {
+    fn run(&self, runtime: &Runtime, wanted: &[(usize, Descriptor)], give: &Sender<(usize, News)>) {
         let all = wanted.iter().map(|(number, layer)| async move {
-            let result = self.download(layer).await;
+            // Nobody listening means that something else failed already.
+            let tell = |news| drop(give.send((*number, news)));
+            let result = self.download(layer, &tell).await;
             if result.is_err() {
                 self.stop.store(true, Ordering::Relaxed);
             }
-            // Nobody listening means that something else failed already.
-            let _ = give.send((*number, result));
+            tell(News::Ended(result));
         });
         runtime.block_on(at_most(DOWNLOADS, all));
     }
 
-    async fn download(&self, layer: &Descriptor) -> Result<Blob> {
-        self.registry.any(async |source| self.download_from(source, layer).await).await
+    async fn download(&self, layer: &Descriptor, tell: &impl Fn(News)) -> Result<Blob> {
+        self.registry.any(async |source| self.download_from(source, layer, tell).await).await
     }
 
-    async fn download_from(&self, source: &Source<'_>, layer: &Descriptor) -> Result<Blob> {
+    async fn download_from(
+        &self,
+        source: &Source<'_>,
+        layer: &Descriptor,
+        tell: &impl Fn(News),
+    ) -> Result<Blob> {
         let mut writer = BlobWriter::new(self.store.host(), &layer.digest, layer.size)?;
+        tell(News::Begun(writer.follow()?));
         let (mut done, mut said) = (0, 0);
         let say = |phase, done| {
             self.progress.event(&Event::Layer { digest: &layer.digest, phase, done, total: layer.size });
