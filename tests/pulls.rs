@@ -1,13 +1,15 @@
 //! What a pull is asked for: every tag, another platform, when to ask the registry, how much to say.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+use crate::hostile::tar::Tar;
 use crate::rogue::server::{Answer, Rogue, Spec};
-use crate::rogue::{Image, NAME, count};
+use crate::rogue::{Image, NAME, count, noise};
 use support::deadline::wait_for;
 use support::host::Host;
 use support::registry::Registry;
@@ -24,6 +26,7 @@ pub(crate) fn add(suite: &mut Suite) {
         &[],
         while_it_comes,
     );
+    suite.on_host("layers are unpacked side by side and end as if one after the other", &[], side_by_side);
     suite.on_host("the policy of a pull decides whether the registry is asked", &[], policies);
 }
 
@@ -150,6 +153,55 @@ fn while_it_comes(host: &Host) -> Result<()> {
     for folder in ["tmp", "trash", "layers", "content/sha256"] {
         ensure!(std::fs::read_dir(host.root().join(folder))?.count() == 0, "something is left in {folder}");
     }
+    Ok(())
+}
+
+fn side_by_side(host: &Host) -> Result<()> {
+    let twin = Tar::default().file("second", b"2").end();
+    let image = Image::of(
+        host,
+        &[
+            Tar::default().mode("./", b'5', 0o750).file("first", b"1").file("noise", &noise()).end(),
+            twin.clone(),
+            // What it links to is in the lowest layer alone.
+            Tar::default().file("third", b"3").hard_link("linked", "first").end(),
+            twin,
+        ],
+    )?;
+    let gate = host.file("gate");
+    let held = Answer { pause: Some((400_000, gate.clone())), ..image.layer_answer() };
+    let rogue = Rogue::start(host, &image.with(&image.layer_path(), vec![held]))?;
+    let pull = host.start(&["pull", "-q", NAME])?;
+    wait_for("the upper layers do not wait for the lowest", || {
+        for file in ["first", "second", "third"] {
+            ensure!(being_unpacked(host, file)? >= 1, "{file} is not there yet");
+        }
+        Ok(())
+    })?;
+    ensure!(being_unpacked(host, "linked")? == 0, "a link to what is not here yet");
+    std::fs::write(&gate, "")?;
+    pull.wait()?.ok()?;
+    let asked = rogue.stop()?;
+    ensure!(count(&asked, "GET /v2/lab/image/blobs/") == 4, "a blob twice: {asked:#?}");
+    let mut found = BTreeMap::new();
+    for layer in std::fs::read_dir(host.root().join("layers"))? {
+        let tree = layer?.path().join("tree");
+        ensure!(
+            tree.metadata()?.permissions().mode() & 0o7777 == 0o750,
+            "a root of its own: {}",
+            tree.display()
+        );
+        for entry in std::fs::read_dir(&tree)? {
+            let path = entry?.path();
+            let name = path.file_name().context("a name")?.to_string_lossy().into_owned();
+            *found.entry((name, path.metadata()?.len())).or_insert(0) += 1;
+        }
+    }
+    let expected =
+        [("first", 1, 2), ("linked", 1, 1), ("noise", 600_000, 1), ("second", 1, 2), ("third", 1, 1)];
+    let expected: BTreeMap<_, _> =
+        expected.map(|(name, length, layers)| ((name.to_owned(), length), layers)).into();
+    ensure!(found == expected, "{found:?}");
     Ok(())
 }
 

@@ -34,12 +34,15 @@ pub(crate) struct Image {
 }
 
 impl Image {
+    /// An image of one layer, which is larger than what is read at once.
     pub(crate) fn new(host: &Host) -> Result<Self> {
+        Self::of(host, &[Tar::default().file("first", b"1").file("noise", &noise()).end()])
+    }
+
+    /// An image of these layers.
+    pub(crate) fn of(host: &Host, layers: &[Vec<u8>]) -> Result<Self> {
         let folder = host.file("layout");
-        let noise: Vec<u8> =
-            (0..600_000_u32).map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
-        let layer = Tar::default().file("first", b"1").file("noise", &noise).end();
-        Layout::image(&folder, std::slice::from_ref(&layer))?;
+        Layout::image(&folder, layers)?;
         let index: Value = serde_json::from_slice(&std::fs::read(folder.join("index.json"))?)?;
         let manifest_digest = index["manifests"][0]["digest"].as_str().context("digest")?.to_owned();
         let blob = |digest: &str| folder.join("blobs").join(digest.replace(':', "/"));
@@ -49,12 +52,14 @@ impl Image {
         let answer = Answer::text(text, MANIFEST).header("Docker-Content-Digest", &manifest_digest);
         answers.insert(MANIFEST_PATH.to_owned(), vec![answer.clone()]);
         answers.insert(format!("/v2/lab/image/manifests/{manifest_digest}"), vec![answer]);
-        for digest in [&manifest["config"]["digest"], &manifest["layers"][0]["digest"]] {
-            let digest = digest.as_str().context("digest")?;
+        let layers_and_config =
+            manifest["layers"].as_array().into_iter().flatten().chain([&manifest["config"]]);
+        for blob_of in layers_and_config {
+            let digest = blob_of["digest"].as_str().context("digest")?;
             let answer = Answer { ranges: true, ..Answer::file(blob(digest)) };
             answers.insert(format!("/v2/lab/image/blobs/{digest}"), vec![answer]);
         }
-        let layer = digest(&layer);
+        let layer = digest(&layers[0]);
         Ok(Self { answers, layer_file: blob(&layer), layer, manifest_digest })
     }
 
@@ -72,6 +77,11 @@ impl Image {
     pub(crate) fn layer_answer(&self) -> Answer {
         Answer { ranges: true, ..Answer::file(self.layer_file.clone()) }
     }
+}
+
+/// What no compression and no reader takes for anything.
+pub(crate) fn noise() -> Vec<u8> {
+    (0..600_000_u32).map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect()
 }
 
 /// Pulls from a registry that answers so, and gives what it was asked.

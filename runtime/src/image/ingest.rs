@@ -3,22 +3,24 @@
 //! Invariant: nothing is visible before everything of the image is on the disk: blobs have no name,
 //! layers lie in `tmp`; then one sync of the file system, then the names, the record last.
 
+mod crew;
+
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use oci_spec::image::ImageConfiguration;
 
+use self::crew::{Crew, Made};
 use super::config::ImageConfig;
 use super::content::{self, Arrived, Blob, Follower};
 use super::digest::{ChainId, Digest};
-use super::layers::{self, Commit};
+use super::layers;
 use super::manifest::Descriptor;
 use super::platform::Platform;
-use super::progress::{Event, Phase, Progress};
+use super::progress::{Event, Progress};
 use super::record::Record;
 use super::store::unique_name;
-use super::unpack::{Limits, unpack};
-use super::{Image, ImageStore, decompress, manifest, record};
+use super::{Image, ImageStore, manifest, record};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys;
 
@@ -92,13 +94,16 @@ impl Candidate {
     }
 }
 
-/// Where the layers come from that are not here. Each is opened, read, and closed, before the next one is.
-pub(super) trait Layers {
+/// Where the layers come from that are not here. Several are opened, read and closed side by side, the lower ones first.
+pub(super) trait Layers: Sync {
     /// The stored content of the layer with that number, which may still be on its way.
-    fn open(&mut self, number: usize) -> Result<Incoming>;
+    fn open(&self, number: usize) -> Result<Incoming>;
 
     /// What became of the layer, once it was read or given up: its blob, checked; nothing if it begins anew.
-    fn close(&mut self, number: usize) -> Result<Option<Blob>>;
+    fn close(&self, number: usize) -> Result<Option<Blob>>;
+
+    /// Nobody wants the rest.
+    fn stop(&self);
 }
 
 /// A layer's stored content.
@@ -128,22 +133,36 @@ impl std::io::Read for Incoming {
     }
 }
 
-/// A layer that was unpacked and is not visible yet: a directory in `tmp`, reached by its descriptor.
+/// A layer that was unpacked and is not visible yet: a directory in `tmp`, reached by its descriptor. It goes with this.
 #[derive(Debug)]
-struct Staged {
-    chain: ChainId,
+struct Staged<'a> {
+    store: &'a ImageStore,
     name: String,
     dir: OwnedFd,
 }
 
-/// The making of one image.
-#[derive(Debug)]
-struct Ingest<'a> {
-    store: &'a ImageStore,
-    blobs: Vec<(Digest, Blob)>,
-    staged: Vec<Staged>,
-    /// Held to the end: nobody collects meanwhile.
-    _lock: File,
+impl<'a> Staged<'a> {
+    /// Makes the directory, with its tree and a place for what later entries replace.
+    fn new(store: &'a ImageStore) -> Result<Self> {
+        let tmp = sys::dir::open(&store.tmp_dir())?;
+        let name = unique_name();
+        sys::dir::make_dir(&tmp, name.as_bytes(), 0o700)?;
+        let dir = sys::dir::open_at(&tmp, name.as_bytes())?;
+        let this = Self { store, name, dir };
+        for name in [layers::TREE.as_bytes(), REPLACED] {
+            sys::dir::make_dir(&this.dir, name, 0o700)?;
+        }
+        Ok(this)
+    }
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        // After it was published there is nothing under this name; what stays is swept when the store is opened next.
+        if let Ok(tmp) = sys::dir::open(&self.store.tmp_dir()) {
+            let _ = sys::dir::remove_tree(&tmp, self.name.as_bytes());
+        }
+    }
 }
 
 /// Takes `candidate` in, under a lock that [`ImageStore::begin_ingest`] gave; `source` has the layers that are not here.
@@ -151,191 +170,50 @@ pub(super) fn add(
     store: &ImageStore,
     lock: File,
     candidate: Candidate,
-    source: &mut dyn Layers,
+    source: &dyn Layers,
     progress: &dyn Progress,
 ) -> Result<Image> {
-    let mut ingest = Ingest { store, blobs: Vec::new(), staged: Vec::new(), _lock: lock };
     let chain = ChainId::stack(&candidate.diff_ids);
     let known: Vec<_> = candidate.layers.iter().map(|layer| (layer.digest.clone(), layer.size)).collect();
     progress.event(&Event::Layers(&known));
-    let mut size = 0;
-    for number in 0..chain.len() {
-        let (layer, diff_id) = (&candidate.layers[number], &candidate.diff_ids[number]);
-        let say = |phase, done| {
-            progress.event(&Event::Layer { digest: &layer.digest, phase, done, total: layer.size });
-        };
-        if let Some(commit) = layers::committed(store.host(), &chain[number])? {
-            size += commit.bytes;
-            say(Phase::Exists, layer.size);
-            continue;
-        }
-        let unpack = |ingest: &mut Ingest<'_>, content: Incoming| {
-            let arrival = content.arrival();
-            // Until it is here, what is shown is how much has come.
-            let say = |done| {
-                if arrival.as_ref().is_none_or(Arrived::is_whole) {
-                    say(Phase::Unpacking, done);
-                }
-            };
-            let content = Counted { source: content, done: 0, said: 0, say: &say };
-            ingest
-                .unpack(content, diff_id, &chain[..=number])
-                .map_err(|error| error.context(format!("layer {}", layer.digest)).with_kind(ErrorKind::Image))
-        };
-        size += match ingest.here(layer)? {
-            Some(file) => unpack(&mut ingest, Incoming::Whole(file))?,
-            None => ingest.incoming(number, layer, source, unpack)?,
-        };
-        say(Phase::Complete, layer.size);
-    }
-    ingest.commit(candidate, chain, size, progress)
+    let crew = Crew::new(store, &candidate, &chain, source, progress);
+    let made = crew.run()?;
+    let image = commit(store, candidate, chain, made, progress);
+    // Held to the end: nobody collects meanwhile.
+    drop(lock);
+    image
 }
 
-impl Ingest<'_> {
-    /// A layer's stored content, if this image or the store has it.
-    fn here(&self, layer: &Descriptor) -> Result<Option<File>> {
-        if let Some((_, blob)) = self.blobs.iter().find(|(digest, _)| *digest == layer.digest) {
-            return blob.reader().map(Some);
-        }
-        content::open(self.store.host(), &layer.digest, layer.size)
+/// Makes everything last, then visible.
+fn commit(
+    store: &ImageStore,
+    candidate: Candidate,
+    chain: Vec<ChainId>,
+    made: Vec<Made<'_>>,
+    progress: &dyn Progress,
+) -> Result<Image> {
+    let host = store.host();
+    progress.event(&Event::Syncing);
+    sys::dir::sync_file_system(sys::dir::open(&store.tmp_dir())?)?;
+    for blob in candidate.documents.iter().chain(made.iter().filter_map(|made| made.blob.as_ref())) {
+        blob.publish(host)?;
     }
-
-    /// Unpacks a layer while it comes. That its stored content is not what was promised explains whatever else is wrong with
-    /// it, and so is said first.
-    fn incoming(
-        &mut self,
-        number: usize,
-        layer: &Descriptor,
-        source: &mut dyn Layers,
-        unpack: impl Fn(&mut Self, Incoming) -> Result<u64>,
-    ) -> Result<u64> {
-        loop {
-            let staged = self.staged.len();
-            let content = source.open(number)?;
-            let made = unpack(self, content);
-            if let Some(blob) = source.close(number)? {
-                self.blobs.push((layer.digest.clone(), blob));
-                return made;
-            }
-            self.discard(staged);
+    for (made, chain) in made.iter().zip(&chain) {
+        if let Some(staged) = &made.staged {
+            let path = store.tmp_dir().join(&staged.name);
+            layers::publish(host, &path, chain, &store.trash_name())?;
         }
     }
-
-    /// Removes what was staged after the first `kept`.
-    fn discard(&mut self, kept: usize) {
-        let Ok(tmp) = sys::dir::open(&self.store.tmp_dir()) else { return };
-        for staged in self.staged.drain(kept..) {
-            // What stays is swept when the store is opened next.
-            let _ = sys::dir::remove_tree(&tmp, staged.name.as_bytes());
-        }
-    }
-
-    /// Unpacks one layer into `tmp`; `chain` ends with its own id.
-    fn unpack(
-        &mut self,
-        source: impl std::io::Read + Send,
-        diff_id: &Digest,
-        chain: &[ChainId],
-    ) -> Result<u64> {
-        let (own, below) = chain.split_last().expect("a chain ends with the layer itself");
-        let lower = below.iter().rev().map(|chain| self.tree(chain)).collect::<sys::Result<Vec<_>>>()?;
-        let (tree, trash) = self.stage(own)?;
-        let (made, found) = decompress::pipeline(source, diff_id.algorithm(), |plain| {
-            unpack(plain, tree, trash, &lower, Limits::default())
-        })?;
-        if found != *diff_id {
-            return Err(Error::new(
-                ErrorKind::Image,
-                format!("its plain content is {found}, the config says {diff_id}"),
-            ));
-        }
-        let staged = self.staged.last().expect("staged in this function");
-        sys::dir::remove_tree(&staged.dir, REPLACED)?;
-        layers::write_commit(&staged.dir, &Commit::new(diff_id.clone(), made.bytes, made.inodes))?;
-        Ok(made.bytes)
-    }
-
-    /// Makes the directory in which the layer `chain` is unpacked, with its tree and a place for what
-    /// later entries replace.
-    fn stage(&mut self, chain: &ChainId) -> Result<(OwnedFd, OwnedFd)> {
-        let tmp = sys::dir::open(&self.store.tmp_dir())?;
-        let name = unique_name();
-        sys::dir::make_dir(&tmp, name.as_bytes(), 0o700)?;
-        // Staged before anything can fail in it, so that it is removed whatever does.
-        let dir = sys::dir::open_at(&tmp, name.as_bytes())?;
-        self.staged.push(Staged { chain: chain.clone(), name, dir });
-        let dir = &self.staged.last().expect("pushed in the line above").dir;
-        for name in [layers::TREE.as_bytes(), REPLACED] {
-            sys::dir::make_dir(dir, name, 0o700)?;
-        }
-        Ok((layers::open_tree(dir)?, sys::dir::open_at(dir, REPLACED)?))
-    }
-
-    /// The tree of a lower layer: still staged, or in its place.
-    fn tree(&self, chain: &ChainId) -> sys::Result<OwnedFd> {
-        match self.staged.iter().find(|staged| staged.chain == *chain) {
-            Some(staged) => layers::open_tree(&staged.dir),
-            None => sys::dir::open(&layers::layer_dir(self.store.host(), chain)),
-        }
-    }
-
-    /// Makes everything last, then visible.
-    fn commit(
-        mut self,
-        candidate: Candidate,
-        chain: Vec<ChainId>,
-        size: u64,
-        progress: &dyn Progress,
-    ) -> Result<Image> {
-        let host = self.store.host();
-        progress.event(&Event::Syncing);
-        sys::dir::sync_file_system(sys::dir::open(&self.store.tmp_dir())?)?;
-        for blob in candidate.documents.iter().chain(self.blobs.iter().map(|(_, blob)| blob)) {
-            blob.publish(host)?;
-        }
-        for staged in self.staged.drain(..) {
-            let path = self.store.tmp_dir().join(&staged.name);
-            layers::publish(host, &path, &staged.chain, &self.store.trash_name())?;
-        }
-        record::sync_dir(&host.root.join("content/sha256"))?;
-        record::sync_dir(&host.root.join("layers"))?;
-        let mut new = Record::new(candidate.id, ImageConfig::from(&candidate.config));
-        new.created.clone_from(candidate.config.created());
-        new.size = size;
-        new.layers = chain;
-        new.digests = candidate.digests;
-        new.blobs = candidate.documents.iter().map(|blob| blob.digest().clone()).collect();
-        new.blobs.extend(candidate.layers.into_iter().map(|layer| layer.digest));
-        new.blobs.sort();
-        new.blobs.dedup();
-        self.store.put(new, &candidate.names)
-    }
-}
-
-impl Drop for Ingest<'_> {
-    fn drop(&mut self) {
-        if !self.staged.is_empty() {
-            self.discard(0);
-        }
-    }
-}
-
-/// Reports how much of a layer's stored content was read, every megabyte.
-struct Counted<'a> {
-    source: Incoming,
-    done: u64,
-    said: u64,
-    say: &'a (dyn Fn(u64) + Sync),
-}
-
-impl std::io::Read for Counted<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let len = self.source.read(buffer)?;
-        self.done += len as u64;
-        if self.done - self.said >= 1 << 20 {
-            self.said = self.done;
-            (self.say)(self.done);
-        }
-        Ok(len)
-    }
+    record::sync_dir(&host.root.join("content/sha256"))?;
+    record::sync_dir(&host.root.join("layers"))?;
+    let mut new = Record::new(candidate.id, ImageConfig::from(&candidate.config));
+    new.created.clone_from(candidate.config.created());
+    new.size = made.iter().map(|made| made.bytes).sum();
+    new.layers = chain;
+    new.digests = candidate.digests;
+    new.blobs = candidate.documents.iter().map(|blob| blob.digest().clone()).collect();
+    new.blobs.extend(candidate.layers.into_iter().map(|layer| layer.digest));
+    new.blobs.sort();
+    new.blobs.dedup();
+    store.put(new, &candidate.names)
 }

@@ -2,7 +2,9 @@
 //!
 //! Invariant: every blob is checked against the digest under which it is named, whatever the layout.
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use serde::Deserialize;
 
@@ -133,10 +135,10 @@ impl Loader<'_> {
         Ok(bytes)
     }
 
-    fn add(&self, candidate: Candidate, place: impl Fn(&Descriptor) -> String) -> Result<Image> {
+    fn add(&self, candidate: Candidate, place: impl Fn(&Descriptor) -> String + Sync) -> Result<Image> {
         let layers = candidate.layers.clone();
-        let mut source = Files { loader: self, layers, place, opened: None };
-        ingest::add(self.store, self.store.begin_ingest()?, candidate, &mut source, self.progress)
+        let source = Files { loader: self, layers, place, opened: Mutex::default() };
+        ingest::add(self.store, self.store.begin_ingest()?, candidate, &source, self.progress)
     }
 
     fn load_docker(&self, list: &[u8]) -> Result<Vec<Image>> {
@@ -210,11 +212,11 @@ struct Files<'a, P> {
     loader: &'a Loader<'a>,
     layers: Vec<Descriptor>,
     place: P,
-    opened: Option<Blob>,
+    opened: Mutex<HashMap<usize, Blob>>,
 }
 
-impl<P: Fn(&Descriptor) -> String> Layers for Files<'_, P> {
-    fn open(&mut self, number: usize) -> Result<Incoming> {
+impl<P: Fn(&Descriptor) -> String + Sync> Layers for Files<'_, P> {
+    fn open(&self, number: usize) -> Result<Incoming> {
         let layer = &self.layers[number];
         let name = (self.place)(layer);
         let Some((mut reader, size)) = self.loader.layout.file(&name)? else {
@@ -225,13 +227,16 @@ impl<P: Fn(&Descriptor) -> String> Layers for Files<'_, P> {
         }
         let blob = Blob::copy(self.loader.store.host(), &layer.digest, layer.size, &mut reader)?;
         let content = Incoming::Whole(blob.reader()?);
-        self.opened = Some(blob);
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).insert(number, blob);
         Ok(content)
     }
 
-    fn close(&mut self, _: usize) -> Result<Option<Blob>> {
-        Ok(self.opened.take())
+    fn close(&self, number: usize) -> Result<Option<Blob>> {
+        Ok(self.opened.lock().unwrap_or_else(PoisonError::into_inner).remove(&number))
     }
+
+    /// A layer is copied before it is read: nothing goes on by itself.
+    fn stop(&self) {}
 }
 
 fn blob_name(digest: &Digest) -> String {

@@ -1,14 +1,14 @@
 //! `pull`: an image from a registry into the store.
 //!
-//! Invariant: the async runtime lives inside this call and on one thread; unpacking runs on the caller's thread beside
-//! it, while the layer comes. What has come lies in the store's files and never in memory, and nothing of a layer is
+//! Invariant: the async runtime lives inside this call and on one thread; unpacking runs on other threads beside
+//! it, while the layers come. What has come lies in the store's files and never in memory, and nothing of a layer is
 //! committed before all of it was checked.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::thread;
 
@@ -72,14 +72,13 @@ impl ImageStore {
         let candidate = runtime.block_on(self.resolve(&registry, reference, &platform))?;
         let wanted = candidate.to_fetch(self)?;
         let stop = AtomicBool::new(false);
+        let board = Board { stop: &stop, told: Mutex::default(), changed: Condvar::new() };
         thread::scope(|scope| {
-            let (give, take) = channel();
-            let downloads = Downloads { store: self, registry: &registry, progress, stop: &stop };
-            scope.spawn(move || downloads.run(&runtime, &wanted, &give));
-            let mut arriving = Arriving { take, layers: HashMap::new() };
-            let result = ingest::add(self, lock, candidate, &mut arriving, progress);
+            let downloads = Downloads { store: self, registry: &registry, progress, board: &board };
+            scope.spawn(move || downloads.run(&runtime, &wanted));
+            let result = ingest::add(self, lock, candidate, &board, progress);
             // After an error nobody wants the rest.
-            stop.store(true, Ordering::Relaxed);
+            board.stop();
             result
         })
     }
@@ -188,47 +187,82 @@ enum News {
     Ended(Result<Blob>),
 }
 
-/// The layers that are on their way.
-struct Arriving {
-    take: Receiver<(usize, News)>,
-    /// What was told of each and not looked at yet.
-    layers: HashMap<usize, VecDeque<News>>,
+/// Where the downloads tell how the layers come, and whoever unpacks them looks.
+struct Board<'a> {
+    stop: &'a AtomicBool,
+    told: Mutex<Told>,
+    changed: Condvar,
 }
 
-impl Arriving {
-    /// The next news of the layer with that number; those of others are kept. What ends the pull ends it at once.
-    fn next(&mut self, wanted: usize) -> Result<News> {
-        loop {
-            if let Some(news) = self.layers.get_mut(&wanted).and_then(VecDeque::pop_front) {
-                return Ok(news);
+#[derive(Default)]
+struct Told {
+    /// What was told of each layer and not looked at yet.
+    news: HashMap<usize, VecDeque<News>>,
+    /// Why the pull cannot succeed, until somebody has taken it to be said.
+    failed: Option<Error>,
+    /// Nothing more will be told.
+    over: bool,
+}
+
+impl Board<'_> {
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, number: usize, news: News) {
+        let mut told = self.told();
+        match news {
+            News::Ended(Err(error)) => {
+                told.over = true;
+                // Those that come after it fail because of the first.
+                if !self.stop.swap(true, Ordering::Relaxed) {
+                    told.failed = Some(error);
+                }
             }
-            let (number, news) =
-                self.take.recv().map_err(|_| Error::new(ErrorKind::Image, "a layer was not downloaded"))?;
-            let news = match news {
-                News::Ended(Err(error)) => return Err(error),
-                news => news,
-            };
-            self.layers.entry(number).or_default().push_back(news);
+            news => told.news.entry(number).or_default().push_back(news),
         }
+        drop(told);
+        self.changed.notify_all();
+    }
+
+    fn end(&self) {
+        self.told().over = true;
+        self.changed.notify_all();
+    }
+
+    /// The next news of the layer with that number. What ends the pull ends the waiting for any layer.
+    fn next(&self, wanted: usize) -> Result<News> {
+        let is_there = |told: &Told| told.news.get(&wanted).is_some_and(|news| !news.is_empty());
+        let waits = |told: &mut Told| !told.over && told.failed.is_none() && !is_there(told);
+        let mut told = self.changed.wait_while(self.told(), waits).unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = told.failed.take() {
+            return Err(error);
+        }
+        let news = told.news.get_mut(&wanted).and_then(VecDeque::pop_front);
+        news.ok_or_else(|| Error::new(ErrorKind::Interrupted, "another layer failed"))
     }
 }
 
-impl Layers for Arriving {
-    fn open(&mut self, number: usize) -> Result<Incoming> {
+impl Layers for Board<'_> {
+    fn open(&self, number: usize) -> Result<Incoming> {
         match self.next(number)? {
             News::Begun(follower) => Ok(Incoming::Following(follower)),
             News::Ended(_) => Err(Error::new(ErrorKind::Image, "a layer ended before it began")),
         }
     }
 
-    fn close(&mut self, number: usize) -> Result<Option<Blob>> {
+    fn close(&self, number: usize) -> Result<Option<Blob>> {
         match self.next(number)? {
             News::Ended(blob) => blob.map(Some),
             again @ News::Begun(_) => {
-                self.layers.entry(number).or_default().push_front(again);
+                self.told().news.entry(number).or_default().push_front(again);
                 Ok(None)
             }
         }
+    }
+
+    fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 }
 
@@ -236,35 +270,26 @@ struct Downloads<'a> {
     store: &'a ImageStore,
     registry: &'a Registry<'a>,
     progress: &'a dyn Progress,
-    stop: &'a AtomicBool,
+    board: &'a Board<'a>,
 }
 
 impl Downloads<'_> {
-    fn run(&self, runtime: &Runtime, wanted: &[(usize, Descriptor)], give: &Sender<(usize, News)>) {
+    fn run(&self, runtime: &Runtime, wanted: &[(usize, Descriptor)]) {
         let all = wanted.iter().map(|(number, layer)| async move {
-            // Nobody listening means that something else failed already.
-            let tell = |news| drop(give.send((*number, news)));
-            let result = self.download(layer, &tell).await;
-            if result.is_err() {
-                self.stop.store(true, Ordering::Relaxed);
-            }
-            tell(News::Ended(result));
+            let result = self.download(*number, layer).await;
+            self.board.tell(*number, News::Ended(result));
         });
         runtime.block_on(at_most(DOWNLOADS, all));
+        self.board.end();
     }
 
-    async fn download(&self, layer: &Descriptor, tell: &impl Fn(News)) -> Result<Blob> {
-        self.registry.any(async |source| self.download_from(source, layer, tell).await).await
+    async fn download(&self, number: usize, layer: &Descriptor) -> Result<Blob> {
+        self.registry.any(async |source| self.download_from(source, number, layer).await).await
     }
 
-    async fn download_from(
-        &self,
-        source: &Source<'_>,
-        layer: &Descriptor,
-        tell: &impl Fn(News),
-    ) -> Result<Blob> {
+    async fn download_from(&self, source: &Source<'_>, number: usize, layer: &Descriptor) -> Result<Blob> {
         let mut writer = BlobWriter::new(self.store.host(), &layer.digest, layer.size)?;
-        tell(News::Begun(writer.follow()?));
+        self.board.tell(number, News::Begun(writer.follow()?));
         let (mut done, mut said) = (0, 0);
         let say = |phase, done| {
             self.progress.event(&Event::Layer { digest: &layer.digest, phase, done, total: layer.size });
@@ -272,7 +297,7 @@ impl Downloads<'_> {
         say(Phase::Downloading, 0);
         source
             .blob(layer, |piece| {
-                if self.stop.load(Ordering::Relaxed) {
+                if self.board.stop.load(Ordering::Relaxed) {
                     return Err(Error::new(ErrorKind::Interrupted, "another layer failed"));
                 }
                 writer.write(piece)?;

@@ -16,6 +16,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
+pub(super) use self::lower::Lower;
 use self::walk::Missing;
 use super::archive::{Entry, EntryKind, Sparse, TarStream, shown};
 use super::space::Space;
@@ -52,13 +53,12 @@ pub(super) struct Unpacked {
     pub(super) inodes: u64,
 }
 
-/// Unpacks the plain tar `source` into the empty directory `tree`. `lower` are the layers below, the
-/// topmost first; `trash` is an empty directory beside `tree` for what later entries replace.
+/// Unpacks the plain tar `source` into the empty directory `tree`. `lower` are the layers below; `trash` is an empty directory beside `tree` for what later entries replace.
 pub(super) fn unpack(
     source: &mut dyn Read,
     tree: OwnedFd,
     trash: OwnedFd,
-    lower: &[OwnedFd],
+    lower: &Lower<'_>,
     limits: Limits,
 ) -> Result<Unpacked> {
     let mut unpacker = Unpacker {
@@ -70,12 +70,13 @@ pub(super) fn unpack(
         directories: BTreeMap::new(),
         names: 0,
         hides_root: false,
+        has_root: false,
         limits,
         space: Space::default(),
         entries: 0,
         made: Unpacked::default(),
     };
-    unpacker.adopt_root()?;
+    dir::set_mode(&unpacker.root, 0o755)?;
     let mut stream = TarStream::new(source, limits.bytes);
     while let Some(entry) = stream.next()? {
         unpacker.apply(&entry, &mut stream).map_err(|error| {
@@ -83,6 +84,7 @@ pub(super) fn unpack(
         })?;
     }
     stream.drain()?;
+    unpacker.adopt_root()?;
     unpacker.hide_root()?;
     unpacker.restore_directory_times()?;
     Ok(unpacker.made)
@@ -92,7 +94,7 @@ struct Unpacker<'a> {
     root: Rc<OwnedFd>,
     trash: OwnedFd,
     trashed: u64,
-    lower: &'a [OwnedFd],
+    lower: &'a Lower<'a>,
     /// The directory of the last entry, under the path it was asked for.
     parent: Option<(Vec<u8>, Rc<OwnedFd>)>,
     /// The times of the directories, which making their entries changes: set at the end.
@@ -101,6 +103,8 @@ struct Unpacker<'a> {
     names: usize,
     /// Whether a whiteout hides all of the layers below.
     hides_root: bool,
+    /// Whether an entry says what the root is like.
+    has_root: bool,
     limits: Limits,
     space: Space,
     entries: u64,
@@ -155,14 +159,15 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
 }
 
 impl Unpacker<'_> {
-    /// The layer's root looks like the one below until an entry says otherwise.
+    /// The layer's root looks like the one below, as far as no entry has said otherwise: last of all, when whoever makes
+    /// the layers below is most likely done.
     fn adopt_root(&mut self) -> Result<()> {
-        dir::set_mode(&self.root, 0o755)?;
-        if let Some(below) = lower::find(self.lower, b"")? {
-            let mtime = lower::copy_directory(&below, &self.root)?;
-            self.remember(Vec::new(), mtime)?;
+        let Some(below) = lower::find(self.lower.get()?, b"")? else { return Ok(()) };
+        if self.has_root {
+            return lower::copy_attributes(&below, &self.root);
         }
-        Ok(())
+        let mtime = lower::copy_directory(&below, &self.root)?;
+        self.remember(Vec::new(), mtime)
     }
 
     /// Keeps the time that a directory is to have at the end.
@@ -199,6 +204,7 @@ impl Unpacker<'_> {
             if entry.kind != EntryKind::Directory {
                 return Err(refuse("the layer's root can only be a directory"));
             }
+            self.has_root = true;
             let root = Rc::clone(&self.root);
             return self.finish_directory(&root, path, entry);
         }
@@ -350,14 +356,14 @@ impl Unpacker<'_> {
             return Ok(None);
         }
         let path = join(&place.path, name);
-        let Some(below) = lower::find(self.lower, &path)? else { return Ok(None) };
+        let Some(below) = lower::find(self.lower.get()?, &path)? else { return Ok(None) };
         let there = dir::stat(&below)?;
         if there.kind != Kind::File {
             return Ok(None);
         }
         self.account(there.size, there.size)?;
         self.count_inode()?;
-        lower::copy_file(self.lower, &path, &place.fd, name)?;
+        lower::copy_file(self.lower.get()?, &path, &place.fd, name)?;
         Ok(Some(dir::resolve_handle(&*place.fd, name, Links::Refused)?))
     }
 
@@ -429,7 +435,7 @@ impl Unpacker<'_> {
             return Ok(());
         }
         let root = Rc::clone(&self.root);
-        for name in lower::names_in_root(self.lower)? {
+        for name in lower::names_in_root(self.lower.get()?)? {
             self.hide(&root, &name)?;
         }
         Ok(())

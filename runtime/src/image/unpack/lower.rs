@@ -3,6 +3,7 @@
 //! Invariant: a lookup sees what overlayfs will show (whiteouts and opaque directories hide what is
 //! below them), follows no link, and only reads.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
@@ -12,6 +13,37 @@ use super::{OPAQUE_XATTR, is_allowed, is_whiteout};
 use crate::error::{Context, Result};
 use crate::sys::dir::{self, Kind, Links};
 use crate::sys::xattr;
+
+/// The layers below one that is being unpacked, the topmost first. They may still be made when it begins, and are waited
+/// for when they are looked into.
+pub(in crate::image) struct Lower<'a> {
+    any: bool,
+    open: &'a dyn Fn() -> Result<Vec<OwnedFd>>,
+    layers: OnceCell<Vec<OwnedFd>>,
+}
+
+impl<'a> Lower<'a> {
+    /// Layers that `open` gives when they are there; whether there are `any` is known at once.
+    pub(in crate::image) fn new(any: bool, open: &'a dyn Fn() -> Result<Vec<OwnedFd>>) -> Self {
+        Self { any, open, layers: OnceCell::new() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        !self.any
+    }
+
+    /// The layers, once they are whole.
+    pub(super) fn get(&self) -> Result<&[OwnedFd]> {
+        if !self.any {
+            return Ok(&[]);
+        }
+        if let Some(layers) = self.layers.get() {
+            return Ok(layers);
+        }
+        let layers = (self.open)()?;
+        Ok(self.layers.get_or_init(|| layers))
+    }
+}
 
 /// Whatever is at `path` in the merged `layers` (the topmost first), as a descriptor: a directory's
 /// can be read, anything else is a handle.
@@ -88,9 +120,12 @@ pub(super) fn copy_directory(below: &OwnedFd, fd: &OwnedFd) -> Result<(i64, i64)
     Ok(stat.mtime)
 }
 
-fn copy_attributes(from: impl AsFd, to: impl AsFd) -> Result<()> {
+/// Gives `to` the attributes of `from` that it does not have.
+pub(super) fn copy_attributes(from: impl AsFd, to: impl AsFd) -> Result<()> {
+    let own = xattr::list(&to)?;
     for name in xattr::list(&from)? {
         if is_allowed(&name)
+            && !own.contains(&name)
             && let Some(value) = xattr::get(&from, &name)?
         {
             xattr::set(&to, &name, &value)?;

@@ -123,7 +123,8 @@ impl Bench {
 
     fn unpack(&self, source: &mut dyn Read, lower: &[OwnedFd], limits: Limits) -> Result<Unpacked> {
         let open = |name| dir::open(&self.dir.path().join(name)).unwrap();
-        unpack(source, open("tree"), open("trash"), lower, limits)
+        let layers = || Ok(lower.iter().map(|layer| layer.try_clone().unwrap()).collect());
+        unpack(source, open("tree"), open("trash"), &Lower::new(!lower.is_empty(), &layers), limits)
     }
 
     /// Runs what must be refused with `why`, and looks that nothing outside has changed.

@@ -127,7 +127,7 @@ impl Unpacker<'_> {
 
     /// One name further, which this layer does not have.
     fn step_below(&mut self, here: &Place, name: &[u8], path: Vec<u8>, missing: Missing) -> Result<Step> {
-        let below = if here.hides_lower { None } else { lower::find(self.lower, &path)? };
+        let below = if here.hides_lower { None } else { lower::find(self.lower.get()?, &path)? };
         let kind = below.as_ref().map(dir::stat).transpose()?.map(|stat| stat.kind);
         let place = |fd| Place { fd: Rc::new(fd), path: path.clone(), hides_lower: here.hides_lower };
         match (below, kind) {
