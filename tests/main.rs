@@ -23,6 +23,7 @@ mod pods;
 mod registry;
 mod rogue;
 mod seccomp;
+mod store;
 mod streams;
 mod trees;
 mod verbs;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     harness::add(&mut suite);
     image::add(&mut suite);
     images::add(&mut suite);
+    store::add(&mut suite);
     hostile::add(&mut suite);
     rogue::add(&mut suite);
     trees::add(&mut suite);

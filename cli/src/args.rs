@@ -73,7 +73,9 @@ enum Command {
     Pull(image::pull::Args),
     Load(image::load::Args),
     Images(image::list::Args),
+    Tag(image::tag::Args),
     Rmi(image::remove::Args),
+    Image(image::Args),
     Version(version::Args),
 }
 
@@ -99,8 +101,16 @@ impl Command {
 
     /// Whether the verb is about pods, so that what a killed monitor or client left is cleaned up before it.
     fn needs_recovery(&self) -> bool {
-        let about_images =
-            matches!(self, Self::Pull(_) | Self::Load(_) | Self::Images(_) | Self::Rmi(_) | Self::Doctor(_));
+        let about_images = match self {
+            Self::Pull(_)
+            | Self::Load(_)
+            | Self::Images(_)
+            | Self::Tag(_)
+            | Self::Rmi(_)
+            | Self::Doctor(_) => true,
+            Self::Image(args) => !args.needs_recovery(),
+            _ => false,
+        };
         self.needs_root() && !about_images
     }
 }
@@ -163,7 +173,11 @@ pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> std::result::Result
 /// The command line with kubectl's habits: of a flag that is given twice the last one counts, and a switch takes
 /// `=true` and `=false`. Help and completion show it without them.
 pub(crate) fn command() -> clap::Command {
-    Cli::command().args_override_self(true).mut_subcommands(|verb| verb.mut_args(switch))
+    Cli::command().args_override_self(true).mut_subcommands(with_switches)
+}
+
+fn with_switches(verb: clap::Command) -> clap::Command {
+    verb.mut_args(switch).mut_subcommands(with_switches)
 }
 
 fn switch(arg: Arg) -> Arg {
@@ -228,7 +242,9 @@ impl Parsed {
             Command::Pull(args) => image::pull::run(&args, &context),
             Command::Load(args) => image::load::run(&args, &context),
             Command::Images(args) => image::list::run(&args, &context),
+            Command::Tag(args) => image::tag::run(&args, &context),
             Command::Rmi(args) => image::remove::run(&args, &context),
+            Command::Image(args) => image::run(&args, &context),
             Command::Version(args) => version::run(&args),
         }
     }

@@ -12,7 +12,7 @@ pub(crate) const GROUPS: [(&str, &[&str]); 6] = [
     ("Start and end pods", &["create", "run", "delete"]),
     ("Look at pods", &["get", "describe", "logs", "wait", "ns"]),
     ("Go inside", &["exec", "attach"]),
-    ("Images", &["pull", "load", "images", "rmi"]),
+    ("Images", &["pull", "load", "images", "tag", "rmi", "image"]),
     ("Check", &["validate", "doctor"]),
     ("podrun itself", &["completion", "man", "version"]),
 ];
@@ -21,14 +21,16 @@ pub(crate) const GROUPS: [(&str, &[&str]); 6] = [
 const OF_THE_HOST: [&str; 5] = ["config", "root", "state_dir", "log_dir", "cgroup_parent"];
 
 /// Verbs that are not about pods, to which `-n` means nothing.
-const NOT_ABOUT_PODS: [&str; 8] = ["pull", "load", "images", "rmi", "doctor", "completion", "man", "version"];
+const NOT_ABOUT_PODS: [&str; 10] =
+    ["pull", "load", "images", "tag", "rmi", "image", "doctor", "completion", "man", "version"];
 
 /// `command` as `--help` shows it.
 pub(crate) fn arranged(command: Command) -> Command {
     let overview = overview(&command);
     let mut command = without_host_options(command);
     for verb in GROUPS.iter().flat_map(|(_, verbs)| *verbs) {
-        command = command.mut_subcommand(verb, page);
+        let about_pods = !NOT_ABOUT_PODS.contains(verb);
+        command = command.mut_subcommand(verb, |verb| page(verb, about_pods));
     }
     command.help_template(overview)
 }
@@ -41,13 +43,14 @@ pub(crate) fn without_host_options(command: Command) -> Command {
     })
 }
 
-/// A verb's page: what it does, usage, arguments, options, examples.
-fn page(verb: Command) -> Command {
+/// A verb's page: what it does, usage, arguments, options, examples; and those of the verbs that are below it.
+fn page(verb: Command, about_pods: bool) -> Command {
     // One text: with a long one beside a short one clap spreads the options over the screen.
     let text = verb.get_long_about().or(verb.get_about()).cloned().unwrap_or_default();
     let examples = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
     let more = format!("{examples}\n\n`podrun --help` lists the options that every verb takes.");
-    let verb = if NOT_ABOUT_PODS.contains(&verb.get_name()) { without_namespace(verb) } else { verb };
+    let verb = if about_pods { verb } else { without_namespace(verb) };
+    let verb = verb.disable_help_subcommand(true).mut_subcommands(|below| page(below, about_pods));
     verb.about(text).long_about(None).after_help(more.trim_start().to_owned())
 }
 

@@ -41,6 +41,10 @@ fn pages() -> Result<Vec<(String, Vec<u8>)>> {
     let mut pages = vec![("podrun.1".to_owned(), overview(first)?)];
     for verb in command.get_subcommands() {
         pages.push((format!("podrun-{}.1", verb.get_name()), page(verb.clone())?));
+        for below in verb.get_subcommands().filter(|below| below.get_name() != "help") {
+            let name = format!("podrun-{}-{}.1", verb.get_name(), below.get_name());
+            pages.push((name, page(below.clone())?));
+        }
     }
     Ok(pages)
 }

@@ -18,10 +18,9 @@ pub(crate) fn verb(verb: &str) -> Option<&'static str> {
         | "rename" | "update" => {
             "a pod is not changed in place: delete it and create it again; more load means more pods"
         }
-        "build" | "push" | "tag" | "commit" | "save" | "import" | "export" => {
+        "build" | "push" | "commit" | "save" | "import" | "export" => {
             "podrun builds no images: `podrun pull` or `podrun load` brings them"
         }
-        "image" => "`podrun images` lists them; `pull`, `load` and `rmi` are verbs of their own",
         "pod" | "pods" | "container" => "the verb comes first: `podrun get pods`, `podrun create FILE`",
         "login" | "logout" => "`podrun pull` uses the logins of podman and docker",
         "play" | "kube" | "up" | "compose" => "`podrun create FILE` runs a manifest",

@@ -134,12 +134,8 @@ impl ImageStore {
     /// stay as long as somebody holds a lease on them.
     pub fn remove(&self, text: &str, force: bool) -> Result<Removal> {
         let removal = self.locked(|| {
-            let image = self
-                .find(text)?
-                .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("image {text:?} not found")))?;
-            let named = text.parse::<Reference>().ok().filter(|reference| is_named(&image, reference));
-            let tag =
-                named.filter(|reference| reference.digest().is_none()).map(|reference| reference.to_string());
+            let image = self.known(text)?;
+            let tag = tag_meant(text).filter(|tag| image.names.contains(tag));
             let untagged: Vec<String> = match &tag {
                 Some(tag) => vec![tag.clone()],
                 None => image.names.clone(),
@@ -158,16 +154,46 @@ impl ImageStore {
         Ok(removal)
     }
 
+    /// The image that `text` means; it is an error where there is none.
+    pub fn known(&self, text: &str) -> Result<Image> {
+        let missing = || Error::new(ErrorKind::NotFound, format!("image {text:?} not found"));
+        self.find(text)?.ok_or_else(|| missing().hint("`podrun images` lists what is here"))
+    }
+
+    /// Gives the image that `text` means more names; an image that had one of them loses it.
+    pub fn tag(&self, text: &str, names: &[Reference]) -> Result<Image> {
+        if let Some(pinned) = names.iter().find(|name| name.digest().is_some()) {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("{pinned}: an image is given a tag; its digest is what it is"),
+            ));
+        }
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        self.locked(|| {
+            let image = self.known(text)?;
+            let all = record::load_all(&self.images_dir())?;
+            let Some(record) = all.iter().find_map(|loaded| match loaded {
+                Loaded::Whole(record) if record.id == image.id => Some(record.as_ref().clone()),
+                _ => None,
+            }) else {
+                let why = image.damage.unwrap_or_default();
+                return Err(Error::new(ErrorKind::Image, format!("image {}: {why}", image.id)));
+            };
+            self.give(record, &names, &all)
+        })
+    }
+
+    /// Whoever holds a lease on the image `id`.
+    pub fn holders(&self, id: &Digest) -> Result<Vec<String>> {
+        let leases = self.leases()?.into_iter();
+        Ok(leases.filter(|(_, lease)| lease.images.contains(id)).map(|(owner, _)| owner).collect())
+    }
+
     fn check_removable(&self, image: &Image, by_name: bool, force: bool) -> Result<()> {
         if force {
             return Ok(());
         }
-        let holders: Vec<String> = self
-            .leases()?
-            .into_iter()
-            .filter(|(_, lease)| lease.images.contains(&image.id))
-            .map(|(o, _)| o)
-            .collect();
+        let holders = self.holders(&image.id)?;
         if let Some(first) = holders.first() {
             let others =
                 if holders.len() > 1 { format!(" and {} more", holders.len() - 1) } else { String::new() };
@@ -248,7 +274,6 @@ impl ImageStore {
     /// Adds an image, or what is new of one that is there; its names leave the images that had them.
     pub(super) fn put(&self, mut new: Record, names: &[String]) -> Result<Image> {
         self.locked(|| {
-            let now = now_ns();
             let all = record::load_all(&self.images_dir())?;
             for loaded in &all {
                 let Loaded::Whole(old) = loaded else { continue };
@@ -259,17 +284,19 @@ impl ImageStore {
                 merge(&mut new.digests, &old.digests);
                 merge(&mut new.blobs, &old.blobs);
             }
-            for name in names {
-                new.names.insert(name.clone(), now);
-            }
-            record::save(&self.images_dir(), &new)?;
-            for loaded in all {
-                if loaded.id() != &new.id {
-                    self.drop_names(&loaded.id().clone(), names)?;
-                }
-            }
-            Ok(Loaded::Whole(Box::new(new)).into_image())
+            self.give(new, names, &all)
         })
+    }
+
+    /// Saves `record` with `names`, which the others in `all` lose. The lock is the caller's.
+    fn give(&self, mut record: Record, names: &[String], all: &[Loaded]) -> Result<Image> {
+        let now = now_ns();
+        record.names.extend(names.iter().map(|name| (name.clone(), now)));
+        record::save(&self.images_dir(), &record)?;
+        for other in all.iter().map(Loaded::id).filter(|id| **id != record.id) {
+            self.drop_names(other, names)?;
+        }
+        Ok(Loaded::Whole(Box::new(record)).into_image())
     }
 
     /// Takes `names` from the image `id`, if it has any of them. The lock is the caller's.
@@ -386,6 +413,12 @@ fn is_named(image: &Image, reference: &Reference) -> bool {
         None => image.names.contains(&reference.to_string()),
         Some(digest) => image.digests.contains(&reference.with_digest(digest.clone()).to_string()),
     }
+}
+
+/// The name with a tag that `text` says, beside a digest or alone.
+fn tag_meant(text: &str) -> Option<String> {
+    let reference = text.parse::<Reference>().ok()?;
+    reference.tag().map(|tag| format!("{}:{tag}", reference.repository()))
 }
 
 /// The hex digits that `text` gives as (the beginning of) an id.
