@@ -1,6 +1,7 @@
 //! podrun's tests through the real binary: one program, so that images are loaded once.
 
 mod afterlife;
+mod collect;
 mod command_line;
 mod crowd;
 mod edges;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
     image::add(&mut suite);
     images::add(&mut suite);
     store::add(&mut suite);
+    collect::add(&mut suite);
     hostile::add(&mut suite);
     rogue::add(&mut suite);
     trees::add(&mut suite);

@@ -9,20 +9,28 @@ use runtime::Result;
 use crate::args::Context;
 
 mod filter;
+mod fsck;
+mod history;
+mod inspect;
 pub(crate) mod list;
 pub(crate) mod load;
 pub(crate) mod progress;
+mod prune;
 pub(crate) mod pull;
 pub(crate) mod remove;
 mod shown;
 pub(crate) mod tag;
+mod tree;
+mod usage;
 
 /// Look into images, check them, and clear up
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  podrun image ls
-  podrun image rm busybox:1.36")]
+  podrun image inspect busybox:1.36
+  podrun image tree nginx:1.27
+  podrun image df
+  podrun image prune")]
 pub(crate) struct Args {
     #[command(subcommand)]
     verb: Verb,
@@ -37,14 +45,18 @@ enum Verb {
     Tag(tag::Args),
     #[command(alias = "remove")]
     Rm(remove::Args),
+    Inspect(inspect::Args),
+    History(history::Args),
+    Tree(tree::Args),
+    Df(usage::Args),
+    Prune(prune::Args),
+    Fsck(fsck::Args),
 }
 
 impl Args {
     /// Whether the verb asks which pods need what, so that what killed ones left is cleaned up before it.
     pub(crate) fn needs_recovery(&self) -> bool {
-        match self.verb {
-            Verb::Ls(_) | Verb::Pull(_) | Verb::Load(_) | Verb::Tag(_) | Verb::Rm(_) => false,
-        }
+        matches!(self.verb, Verb::Df(_) | Verb::Prune(_) | Verb::Fsck(_))
     }
 }
 
@@ -55,5 +67,11 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         Verb::Load(args) => load::run(args, context),
         Verb::Tag(args) => tag::run(args, context),
         Verb::Rm(args) => remove::run(args, context),
+        Verb::Inspect(args) => inspect::run(args, context),
+        Verb::History(args) => history::run(args, context),
+        Verb::Tree(args) => tree::run(args, context),
+        Verb::Df(args) => usage::run(args, context),
+        Verb::Prune(args) => prune::run(args, context),
+        Verb::Fsck(args) => fsck::run(args, context),
     }
 }

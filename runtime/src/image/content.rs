@@ -3,12 +3,12 @@
 //! Invariant: a blob has a name only when its size and its digest were checked and its bytes are on
 //! the disk. Until then it is a file without a name, which a crash takes with it.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::digest::{Algorithm, Digest, Hasher};
+use super::record::Packed;
 use super::space::Space;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
@@ -24,15 +24,29 @@ fn path(host: &Host, digest: &Digest) -> PathBuf {
 
 /// Opens a blob that is there with the size it should have.
 pub(super) fn open(host: &Host, digest: &Digest, size: u64) -> Result<Option<File>> {
+    let Some(file) = open_any(host, digest)? else { return Ok(None) };
+    let len = file.metadata().context(|| format!("blob {digest}"))?.len();
+    Ok((len == size).then_some(file))
+}
+
+/// Opens a blob that is there, whatever its size.
+pub(super) fn open_any(host: &Host, digest: &Digest) -> Result<Option<File>> {
     let path = path(host, digest);
     match File::open(&path) {
-        Ok(file) => {
-            let len = file.metadata().context(|| path.display())?.len();
-            Ok((len == size).then_some(file))
-        }
+        Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::from(error).context(path.display())),
     }
+}
+
+/// Whether one of `packed`, which are the same to whoever unpacks them, is here.
+pub(super) fn has_one(host: &Host, packed: &[Packed]) -> Result<bool> {
+    for one in packed {
+        if open(host, &one.digest, one.size)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A blob while it arrives: counted and hashed as it is written.
@@ -146,22 +160,30 @@ impl Blob {
     }
 }
 
-/// Removes every blob that is not in `needed`.
-pub(super) fn retain(host: &Host, needed: &BTreeSet<Digest>) -> Result<()> {
+/// All blobs that have a name, with their lengths.
+pub(super) fn list(host: &Host) -> Result<Vec<(Digest, u64)>> {
+    let mut all = Vec::new();
     for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
         for hex in super::record::names_in(&dir(host, algorithm))? {
-            let digest = format!("{}:{hex}", algorithm.name()).parse::<Digest>();
-            if digest.is_ok_and(|digest| needed.contains(&digest)) {
-                continue;
-            }
-            let path = dir(host, algorithm).join(&hex);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::from(error).context(format!("remove {}", path.display())));
-                }
-                _ => {}
+            // What is no digest was put there by somebody else, and is nobody's blob.
+            let Ok(digest) = format!("{}:{hex}", algorithm.name()).parse::<Digest>() else { continue };
+            match fs::symlink_metadata(path(host, &digest)) {
+                Ok(meta) => all.push((digest, meta.len())),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::from(error).context(path(host, &digest).display())),
             }
         }
     }
-    Ok(())
+    Ok(all)
+}
+
+/// Takes a blob out of use, by moving it to `trash`; one that is not there is fine.
+pub(super) fn discard(host: &Host, digest: &Digest, trash: &Path) -> Result<()> {
+    let path = path(host, digest);
+    match fs::rename(&path, trash) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::from(error).context(format!("rename {}", path.display())))
+        }
+        _ => Ok(()),
+    }
 }

@@ -12,10 +12,11 @@ use super::config::ImageConfig;
 use super::content::{self, Blob};
 use super::digest::{ChainId, Digest};
 use super::layers::{self, Commit};
+use super::lease::Hold;
 use super::manifest::Descriptor;
 use super::platform::Platform;
 use super::progress::{Event, Phase, Progress};
-use super::record::Record;
+use super::record::{Loaded, Record};
 use super::store::unique_name;
 use super::unpack::{Limits, unpack};
 use super::{Image, ImageStore, decompress, manifest, record};
@@ -75,14 +76,44 @@ impl Candidate {
         })
     }
 
+    /// All its blobs.
+    pub(super) fn blobs(&self) -> Vec<Digest> {
+        let documents = self.documents.iter().map(|blob| blob.digest().clone());
+        documents.chain(self.layers.iter().map(|layer| layer.digest.clone())).collect()
+    }
+
+    /// The record of the layer with that number, if it is here unpacked and packed, by whatever image it came: only
+    /// so can it be saved and pushed.
+    fn is_here(
+        &self,
+        store: &ImageStore,
+        making: &Making,
+        number: usize,
+        chain: &ChainId,
+    ) -> Result<Option<Commit>> {
+        let Some(commit) = layers::committed(store.host(), chain)? else { return Ok(None) };
+        let layer = &self.layers[number];
+        if content::open(store.host(), &layer.digest, layer.size)?.is_some() {
+            return Ok(Some(commit));
+        }
+        for loaded in &making.records {
+            if let Loaded::Whole(record) = loaded
+                && content::has_one(store.host(), record.packed_as(number, chain))?
+            {
+                return Ok(Some(commit));
+            }
+        }
+        Ok(None)
+    }
+
     /// The layers that must be fetched: those that are neither unpacked nor there as blobs, each once,
     /// with the number under which `fetch` will be asked for it.
-    pub(super) fn to_fetch(&self, store: &ImageStore) -> Result<Vec<(usize, Descriptor)>> {
+    pub(super) fn to_fetch(&self, store: &ImageStore, making: &Making) -> Result<Vec<(usize, Descriptor)>> {
         let mut wanted: Vec<(usize, Descriptor)> = Vec::new();
         for (number, chain) in ChainId::stack(&self.diff_ids).iter().enumerate() {
             let layer = &self.layers[number];
             let known = wanted.iter().any(|(_, other)| other.digest == layer.digest)
-                || layers::committed(store.host(), chain)?.is_some()
+                || self.is_here(store, making, number, chain)?.is_some()
                 || content::open(store.host(), &layer.digest, layer.size)?.is_some();
             if !known {
                 wanted.push((number, layer.clone()));
@@ -106,19 +137,36 @@ struct Ingest<'a> {
     store: &'a ImageStore,
     blobs: Vec<(Digest, Blob)>,
     staged: Vec<Staged>,
-    /// Held to the end: nobody collects meanwhile.
-    _lock: File,
+    /// Held to the end: nobody takes away what it counts on.
+    making: Making,
 }
 
-/// Takes `candidate` in, under a lock that [`ImageStore::begin_ingest`] gave; `fetch` gives the blob of the layer with that number when it is not there.
+/// What whoever makes an image has: a lease on all that it will have, and the right to lay things down in `tmp`.
+#[derive(Debug)]
+pub(super) struct Making {
+    _hold: Hold,
+    _lock: File,
+    /// The images that there were when it began: what they have is kept, too.
+    records: Vec<Loaded>,
+}
+
+impl Making {
+    /// Begins to make `candidate`, under a lock that [`ImageStore::begin_ingest`] gave.
+    pub(super) fn begin(store: &ImageStore, lock: File, candidate: &Candidate) -> Result<Self> {
+        let (hold, records) = store.hold(candidate)?;
+        Ok(Self { _hold: hold, _lock: lock, records })
+    }
+}
+
+/// Takes `candidate` in; `fetch` gives the blob of the layer with that number when it is not there.
 pub(super) fn add(
     store: &ImageStore,
-    lock: File,
+    making: Making,
     candidate: Candidate,
     fetch: &mut dyn FnMut(usize) -> Result<Blob>,
     progress: &dyn Progress,
 ) -> Result<Image> {
-    let mut ingest = Ingest { store, blobs: Vec::new(), staged: Vec::new(), _lock: lock };
+    let mut ingest = Ingest { store, blobs: Vec::new(), staged: Vec::new(), making };
     let chain = ChainId::stack(&candidate.diff_ids);
     let known: Vec<_> = candidate.layers.iter().map(|layer| (layer.digest.clone(), layer.size)).collect();
     progress.event(&Event::Layers(&known));
@@ -128,12 +176,18 @@ pub(super) fn add(
         let say = |phase, done| {
             progress.event(&Event::Layer { digest: &layer.digest, phase, done, total: layer.size });
         };
-        if let Some(commit) = layers::committed(store.host(), &chain[number])? {
+        if let Some(commit) = candidate.is_here(store, &ingest.making, number, &chain[number])? {
             size += commit.bytes;
             say(Phase::Exists, layer.size);
             continue;
         }
         let blob = ingest.blob(layer, || fetch(number))?;
+        if let Some(commit) = layers::committed(store.host(), &chain[number])? {
+            // Only the blob was missing.
+            size += commit.bytes;
+            say(Phase::Complete, layer.size);
+            continue;
+        }
         let source = Counted { source: blob, done: 0, said: 0, say: &|done| say(Phase::Unpacking, done) };
         size += ingest
             .unpack(source, diff_id, &chain[..=number])
@@ -227,13 +281,14 @@ impl Ingest<'_> {
         }
         record::sync_dir(&host.root.join("content/sha256"))?;
         record::sync_dir(&host.root.join("layers"))?;
+        let blobs = candidate.blobs();
         let mut new = Record::new(candidate.id, ImageConfig::from(&candidate.config));
         new.created.clone_from(candidate.config.created());
         new.size = size;
         new.layers = chain;
         new.digests = candidate.digests;
-        new.blobs = candidate.documents.iter().map(|blob| blob.digest().clone()).collect();
-        new.blobs.extend(candidate.layers.into_iter().map(|layer| layer.digest));
+        new.blobs = blobs;
+        new.packed = candidate.layers.into_iter().map(|layer| vec![layer.into()]).collect();
         new.blobs.sort();
         new.blobs.dedup();
         self.store.put(new, &candidate.names)

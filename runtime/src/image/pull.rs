@@ -14,8 +14,8 @@ use std::thread;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::content::{Blob, BlobWriter};
-use super::ingest::{self, Candidate};
+use super::content::{self, Blob, BlobWriter};
+use super::ingest::{self, Candidate, Making};
 use super::layers;
 use super::manifest::{self, Descriptor, Document};
 use super::platform::Platform;
@@ -84,7 +84,9 @@ impl ImageStore {
             return Ok(image);
         }
         let candidate = runtime.block_on(self.resolve(&registry, reference, &platform))?;
-        let wanted = candidate.to_fetch(self)?;
+        // Before anything is counted on: from here on nobody takes it away.
+        let making = Making::begin(self, lock, &candidate)?;
+        let wanted = candidate.to_fetch(self, &making)?;
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
             let (give, take) = channel();
@@ -93,7 +95,7 @@ impl ImageStore {
             let mut arrived = HashMap::new();
             let result = ingest::add(
                 self,
-                lock,
+                making,
                 candidate,
                 &mut |number| receive(&take, &mut arrived, number),
                 progress,
@@ -118,15 +120,28 @@ impl ImageStore {
         if config.os != platform.os || config.architecture != platform.architecture {
             return Ok(None);
         }
-        for layer in &image.layers {
-            if layers::committed(self.host(), layer)?.is_none() {
-                return Ok(None);
-            }
+        if !self.is_complete(&image)? {
+            return Ok(None);
         }
         let tag = reference.tag().filter(|_| reference.digest().is_none());
         let Some(tag) = tag else { return Ok(Some(image)) };
         let now = runtime.block_on(registry.digest_of(tag)).map(|now| reference.with_digest(now).to_string());
         Ok(now.filter(|now| image.digests.contains(now)).map(|_| image))
+    }
+
+    /// Whether all of the image is here: its config, and its layers, unpacked and packed.
+    fn is_complete(&self, image: &Image) -> Result<bool> {
+        let Ok(record) = self.record(&image.id) else { return Ok(false) };
+        if content::open_any(self.host(), &image.id)?.is_none() {
+            return Ok(false);
+        }
+        for (number, layer) in record.layers.iter().enumerate() {
+            let packed = record.packed_as(number, layer);
+            if layers::committed(self.host(), layer)?.is_none() || !content::has_one(self.host(), packed)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Fetches manifests down to one image, and its config.
