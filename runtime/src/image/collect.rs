@@ -10,7 +10,7 @@ use std::fs::{self, File, TryLockError};
 use super::digest::{ChainId, Digest};
 use super::record::{self, Loaded};
 use super::store::Removal;
-use super::{Image, ImageStore, content, layers};
+use super::{Image, ImageStore, content, layers, lease};
 use crate::error::{Error, Result};
 use crate::sys;
 
@@ -130,13 +130,15 @@ impl ImageStore {
 
     /// Removes what a crash left half done.
     pub(super) fn sweep(&self) -> Result<()> {
-        let left = record::names_in(&self.tmp_dir())?;
+        let tmp = self.tmp_dir();
+        let mut left = record::names_in(&tmp)?;
+        left.retain(|name| !lease::is_hold(&tmp, name));
         if !left.is_empty()
             && let Some(_lock) = self.try_exclusive()?
         {
             for name in left {
                 // Gone, or moved by another sweep: either is what was wanted.
-                let _ = fs::rename(self.tmp_dir().join(name), self.trash_name());
+                let _ = fs::rename(tmp.join(name), self.trash_name());
             }
         }
         self.empty_trash()

@@ -1,13 +1,13 @@
 //! Leases: what somebody keeps from being collected, whatever happens to the images.
 //!
 //! Invariant: a pod's lease is a file of its id and lasts until it is given back. A [`Hold`] is the lease of a process
-//! that makes something: a file that it keeps locked, so that it ends with the process, however that ends. Both are
+//! that makes something: a file in `tmp` that it keeps locked, so that it ends with the process, however that ends. Both are
 //! written under the records' lock, under which what is not needed is collected too: whoever finds content after its
 //! lease was written finds it for as long as the lease lasts.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +19,8 @@ use super::{Image, ImageStore, layers, record};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys;
 
-/// How the files of holds begin: no pod's id does.
-const HOLD: &str = ".hold-";
+/// How the files of holds begin in `tmp`; nothing else there does.
+const HOLD: &str = "hold-";
 
 /// What an owner keeps from being collected.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ pub struct Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        // What stays is found unlocked and removed by whoever reads the leases next.
+        // What stays is found unlocked and removed by whoever opens the store next.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -116,13 +116,13 @@ impl ImageStore {
         let text = serde_json::to_vec(lease).expect("a lease is plain data");
         let name = format!("{HOLD}{}", unique_name());
         let write = || -> Result<Hold> {
-            let dir = sys::dir::open(&self.leases_dir())?;
+            let dir = sys::dir::open(&self.tmp_dir())?;
             let mut file = File::from(sys::dir::create_unnamed(&dir)?);
             file.write_all(&text)?;
             // Locked before it has a name: nobody ever finds it unlocked while we live.
             file.lock()?;
             sys::dir::publish(&file, &dir, name.as_bytes())?;
-            Ok(Hold { path: self.leases_dir().join(&name), _file: file })
+            Ok(Hold { path: self.tmp_dir().join(&name), _file: file })
         };
         write().map_err(|error| error.context("lease of this process"))
     }
@@ -157,33 +157,43 @@ impl ImageStore {
 
     /// The same, where one that cannot be read leaves the others readable.
     pub(super) fn leases_one_by_one(&self) -> Result<Vec<(String, Result<Lease>)>> {
-        let (mut all, dir) = (Vec::new(), self.leases_dir());
-        for entry in fs::read_dir(&dir).context(|| dir.display())? {
-            let entry = entry.context(|| dir.display())?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let owner = match name.strip_prefix(HOLD) {
-                Some(rest) if lives(&entry.path())? => {
-                    format!("process {}", rest.split('-').next().unwrap_or_default())
-                }
-                Some(_) => continue,
-                None if name.starts_with('.') => continue,
-                None => name,
-            };
-            let text = match fs::read(entry.path()) {
+        let pods = self.lease_owners()?.into_iter().map(|id| (self.leases_dir().join(&id), id));
+        let mut all = Vec::new();
+        for (path, owner) in pods.chain(self.live_holds()?) {
+            let text = match fs::read(&path) {
                 Ok(text) => text,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(Error::from(error).context(entry.path().display())),
+                Err(error) => return Err(Error::from(error).context(path.display())),
             };
             let lease = serde_json::from_slice(&text)
-                .map_err(|error| Error::failed(format!("lease {}: {error}", entry.path().display())));
+                .map_err(|error| Error::failed(format!("lease {}: {error}", path.display())));
             all.push((owner, lease));
+        }
+        Ok(all)
+    }
+
+    /// The files of the processes that hold something, each with what to call it.
+    fn live_holds(&self) -> Result<Vec<(PathBuf, String)>> {
+        let mut all = Vec::new();
+        for name in record::names_in(&self.tmp_dir())? {
+            let path = self.tmp_dir().join(&name);
+            if let Some(rest) = name.strip_prefix(HOLD)
+                && lives(&path)?
+            {
+                all.push((path, format!("process {}", rest.split('-').next().unwrap_or_default())));
+            }
         }
         Ok(all)
     }
 }
 
+/// Whether the entry of that name in `tmp` is a hold; one that nobody has any more goes.
+pub(super) fn is_hold(tmp: &Path, name: &str) -> bool {
+    name.starts_with(HOLD) && lives(&tmp.join(name)).is_ok()
+}
+
 /// Whether the process that made the hold at `path` still has it; one that nobody has goes.
-fn lives(path: &std::path::Path) -> Result<bool> {
+fn lives(path: &Path) -> Result<bool> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),

@@ -122,11 +122,11 @@ fn what_a_process_holds_stays_until_it_ends() {
     drop(hold);
     bench.store.collect().unwrap();
     assert!(!path.exists());
-    assert_eq!(fs::read_dir(bench.store.host().root.join("leases")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(bench.store.tmp_dir()).unwrap().count(), 0);
     // What a killed process held is an unlocked file: it keeps nothing, and goes.
-    fs::write(bench.store.host().root.join("leases/.hold-1-2-3"), "{").unwrap();
-    bench.store.collect().unwrap();
-    assert_eq!(fs::read_dir(bench.store.host().root.join("leases")).unwrap().count(), 0);
+    fs::write(bench.store.tmp_dir().join("hold-1-2-3"), "{").unwrap();
+    ImageStore::open(bench.store.host()).unwrap();
+    assert_eq!(fs::read_dir(bench.store.tmp_dir()).unwrap().count(), 0);
 }
 
 #[test]
