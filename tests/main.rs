@@ -1,6 +1,7 @@
 //! podrun's tests through the real binary: one program, so that images are loaded once.
 
 mod afterlife;
+mod archives;
 mod collect;
 mod command_line;
 mod crowd;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
     images::add(&mut suite);
     store::add(&mut suite);
     collect::add(&mut suite);
+    archives::add(&mut suite);
     hostile::add(&mut suite);
     rogue::add(&mut suite);
     trees::add(&mut suite);

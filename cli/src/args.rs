@@ -72,6 +72,7 @@ enum Command {
     Man(man::Args),
     Pull(image::pull::Args),
     Load(image::load::Args),
+    Save(image::save::Args),
     Images(image::list::Args),
     Tag(image::tag::Args),
     Rmi(image::remove::Args),
@@ -104,6 +105,7 @@ impl Command {
         let about_images = match self {
             Self::Pull(_)
             | Self::Load(_)
+            | Self::Save(_)
             | Self::Images(_)
             | Self::Tag(_)
             | Self::Rmi(_)
@@ -241,6 +243,7 @@ impl Parsed {
             Command::Man(args) => man::run(&args),
             Command::Pull(args) => image::pull::run(&args, &context),
             Command::Load(args) => image::load::run(&args, &context),
+            Command::Save(args) => image::save::run(&args, &context),
             Command::Images(args) => image::list::run(&args, &context),
             Command::Tag(args) => image::tag::run(&args, &context),
             Command::Rmi(args) => image::remove::run(&args, &context),

@@ -12,7 +12,7 @@ pub(crate) const GROUPS: [(&str, &[&str]); 6] = [
     ("Start and end pods", &["create", "run", "delete"]),
     ("Look at pods", &["get", "describe", "logs", "wait", "ns"]),
     ("Go inside", &["exec", "attach"]),
-    ("Images", &["pull", "load", "images", "tag", "rmi", "image"]),
+    ("Images", &["pull", "load", "save", "images", "tag", "rmi", "image"]),
     ("Check", &["validate", "doctor"]),
     ("podrun itself", &["completion", "man", "version"]),
 ];
@@ -21,8 +21,8 @@ pub(crate) const GROUPS: [(&str, &[&str]); 6] = [
 const OF_THE_HOST: [&str; 5] = ["config", "root", "state_dir", "log_dir", "cgroup_parent"];
 
 /// Verbs that are not about pods, to which `-n` means nothing.
-const NOT_ABOUT_PODS: [&str; 10] =
-    ["pull", "load", "images", "tag", "rmi", "image", "doctor", "completion", "man", "version"];
+const NOT_ABOUT_PODS: [&str; 11] =
+    ["pull", "load", "save", "images", "tag", "rmi", "image", "doctor", "completion", "man", "version"];
 
 /// `command` as `--help` shows it.
 pub(crate) fn arranged(command: Command) -> Command {

@@ -18,14 +18,14 @@ pub(crate) fn verb(verb: &str) -> Option<&'static str> {
         | "rename" | "update" => {
             "a pod is not changed in place: delete it and create it again; more load means more pods"
         }
-        "build" | "push" | "commit" | "save" | "import" | "export" => {
+        "build" | "push" | "commit" | "export" => {
             "podrun builds no images: `podrun pull` or `podrun load` brings them"
         }
         "pod" | "pods" | "container" => "the verb comes first: `podrun get pods`, `podrun create FILE`",
         "login" | "logout" => "`podrun pull` uses the logins of podman and docker",
         "play" | "kube" | "up" | "compose" => "`podrun create FILE` runs a manifest",
         "down" => "`podrun delete -f FILE` ends a manifest's pods",
-        "history" | "df" | "tree" | "prune" | "fsck" => {
+        "import" | "history" | "df" | "tree" | "prune" | "fsck" => {
             "it is in a group: `podrun image --help` lists its verbs"
         }
         "info" | "system" => "`podrun doctor` tells what this host gives and lacks",

@@ -1,4 +1,4 @@
-//! The verbs about images: `pull`, `load`, `images`, `tag`, `rmi`, and the group `image`, which has them too.
+//! The verbs about images: `pull`, `load`, `save`, `images`, `tag`, `rmi`, and the group `image`, which has them too.
 //!
 //! Invariant: a verb of the group that is a verb of podrun's too is that verb, under the name that docker gives it there.
 
@@ -18,6 +18,7 @@ pub(crate) mod progress;
 mod prune;
 pub(crate) mod pull;
 pub(crate) mod remove;
+pub(crate) mod save;
 mod shown;
 pub(crate) mod tag;
 mod tree;
@@ -42,6 +43,7 @@ enum Verb {
     Ls(list::Args),
     Pull(pull::Args),
     Load(load::Args),
+    Save(save::Args),
     Tag(tag::Args),
     #[command(alias = "remove")]
     Rm(remove::Args),
@@ -65,6 +67,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         Verb::Ls(args) => list::run(args, context),
         Verb::Pull(args) => pull::run(args, context),
         Verb::Load(args) => load::run(args, context),
+        Verb::Save(args) => save::run(args, context),
         Verb::Tag(args) => tag::run(args, context),
         Verb::Rm(args) => remove::run(args, context),
         Verb::Inspect(args) => inspect::run(args, context),

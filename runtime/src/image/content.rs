@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use super::digest::{Algorithm, Digest, Hasher};
@@ -110,6 +111,36 @@ pub(super) struct Blob {
 }
 
 impl Blob {
+    /// Writes all of `source` into `file`, which lies where `on` does, within the store's share of the disk.
+    pub(super) fn spool_into(
+        file: &mut File,
+        source: &mut dyn Read,
+        space: &mut Space,
+        on: impl AsFd,
+    ) -> Result<()> {
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            match source.read(&mut buffer)? {
+                0 => return Ok(()),
+                len => {
+                    space.take(&on, len as u64, 0)?;
+                    file.write_all(&buffer[..len])?;
+                }
+            }
+        }
+    }
+
+    /// Takes in all of `source`, whose digest nobody knows yet, and gives its length too.
+    pub(super) fn spool(host: &Host, source: &mut dyn Read) -> Result<(Self, u64)> {
+        let dir = sys::dir::open(&dir(host, Algorithm::Sha256))?;
+        let mut file = File::from(sys::dir::create_unnamed(&dir)?);
+        let mut source = Hashed { source, hasher: Hasher::new(Algorithm::Sha256) };
+        Self::spool_into(&mut file, &mut source, &mut Space::default(), &dir)?;
+        let size = file.stream_position()?;
+        file.rewind()?;
+        Ok((Self { digest: source.hasher.finish(), file }, size))
+    }
+
     /// Copies a blob out of `source`.
     pub(super) fn copy(host: &Host, digest: &Digest, size: u64, source: &mut dyn Read) -> Result<Self> {
         let mut writer = BlobWriter::new(host, digest, size)?;
@@ -157,6 +188,20 @@ impl Blob {
         let name = self.digest.hex().as_bytes();
         sys::dir::remove_file(dir, name)?;
         sys::dir::publish(&self.file, dir, name).context(|| format!("publish blob {}", self.digest))
+    }
+}
+
+/// A reader that takes the digest of what goes through it.
+struct Hashed<'a> {
+    source: &'a mut dyn Read,
+    hasher: Hasher,
+}
+
+impl Read for Hashed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.source.read(buffer)?;
+        self.hasher.update(&buffer[..len]);
+        Ok(len)
     }
 }
 
