@@ -1,13 +1,17 @@
 //! Images that leave the store and come back: `save` beside `load`, skopeo beside both, and root file systems without an image.
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use support::deadline::wait_for;
 use support::fixtures::{self, reference};
 use support::host::Host;
+use support::pods::pod;
 use support::run::Outcome;
 use support::suite::Suite;
 
@@ -21,6 +25,12 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.on_host("what podrun saves podrun loads as the same image", &[], round_trip);
     suite.on_host("save goes to a pipe and the same image makes the same bytes", &["layers"], to_a_pipe);
     suite.on_host("save refuses what is not whole and leaves no file", &[], not_whole);
+    suite.on_host("image import makes an image of a root file system", &["busybox"], import);
+    suite.on_host(
+        "image mount shows an image to one program and leaves nothing",
+        &["nginx", "busybox"],
+        mount,
+    );
     suite.on_host_with_tool("skopeo reads and copies what podrun saves", "skopeo", skopeo);
 }
 
@@ -177,6 +187,127 @@ fn not_whole(host: &Host) -> Result<()> {
     // The layer is there, its blob is not: a load brings it.
     load(host, "nginx")?;
     save("oci-archive")?.ok()?;
+    remove_all(host)
+}
+
+fn import(host: &Host) -> Result<()> {
+    // A root file system as somebody has it: busybox' own, by way of the mount.
+    let tar = text(&host.file("root.tar"));
+    host.podrun(&["image", "mount", &reference("busybox"), "--", "tar", "-cf", &tar, "."])?.ok()?;
+    host.script(
+        "mkdir -p over/etc over/tmp; echo welcome >over/etc/motd; tar --append -f root.tar -C over etc/motd tmp",
+    )?
+    .ok()?;
+    let changes = [
+        r#"CMD ["cat", "/etc/motd"]"#,
+        r#"ENTRYPOINT=["/bin/sh", "-c", "echo $A; pwd; exec \"$@\"", "sh"]"#,
+        r#"ENV A="two words" PATH=/bin"#,
+        "USER 1000:1000",
+        "WORKDIR /tmp",
+        "LABEL stage=test",
+        "EXPOSE 80 53/udp",
+    ];
+    let mut line = vec!["image", "import", &tar, "lab/rootfs:1", "-m", "by hand"];
+    changes.iter().for_each(|change| line.extend(["--change", change]));
+    let id = host.podrun(&line)?.ok()?.trim().to_owned();
+    let found = inspect(host, "lab/rootfs:1")?;
+    ensure!(found["id"] == id.as_str() && found["user"] == "1000:1000", "{found:#}");
+    ensure!(found["config"]["exposedPorts"] == json!(["53/udp", "80/tcp"]), "{found:#}");
+    ensure!(found["config"]["labels"]["stage"] == "test", "{found:#}");
+    ensure!(found["history"][0]["comment"] == "by hand", "{found:#}");
+    ensure!(diff_ids(&found) == [format!("sha256:{}", hash(&std::fs::read(&tar)?))], "{found:#}");
+    // It runs, as it was told to.
+    let main = json!({ "name": "main", "image": "docker.io/lab/rootfs:1", "imagePullPolicy": "Never" });
+    host.create(&pod("web", &json!({ "containers": [main], "restartPolicy": "Never" })))?;
+    host.wait_for_pod("web", "has ended", |pod| pod["status"]["phase"] == "Succeeded")?;
+    let logs = host.podrun(&["logs", "web"])?.ok()?;
+    ensure!(logs == "two words\n/tmp\nwelcome\n", "{logs}");
+    host.podrun(&["delete", "pod", "web"])?.ok()?;
+    // From a pipe, compressed, without a name.
+    let unnamed = host.script("gzip -c root.tar | \"$podrun\" image import -q -")?.ok()?.trim().to_owned();
+    let zipped = inspect(host, &unnamed)?;
+    ensure!(zipped["names"] == json!([]) && diff_ids(&zipped) == diff_ids(&found), "{zipped:#}");
+    // It goes out and comes back as what it is.
+    host.podrun(&["save", "lab/rootfs:1", "-o", &text(&host.file("saved.tar"))])?.ok()?;
+    remove_all(host)?;
+    host.podrun(&["load", "-q", &text(&host.file("saved.tar"))])?.ok()?;
+    ensure!(ids(host)? == [id], "{:#?}", images(host)?);
+    remove_all(host)?;
+    // What is none is refused, and nothing stays.
+    for (bytes, why) in [("", "empty"), ("this is no tar, and never was one", "tar")] {
+        let file = text(&host.write("none", bytes)?);
+        let said = host.podrun(&["image", "import", &file])?.fails_with(IMAGE)?;
+        ensure!(said.contains(&file), "{why}: {said}");
+    }
+    host.podrun(&["image", "import", "/nonexistent"])?.fails_with(IMAGE)?;
+    let said = host.podrun(&["image", "import", &tar, "--change", "RUN apt"])?.fails_with(USAGE)?;
+    ensure!(said.contains("RUN is not among them"), "{said}");
+    remove_all(host)
+}
+
+/// The writing end of a pipe that a program has opened for reading.
+fn answered(fifo: &str) -> Result<std::fs::File> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    wait_for("the program reads", || {
+        Ok(std::fs::File::options().write(true).custom_flags(flags).open(fifo)?)
+    })
+}
+
+fn mount(host: &Host) -> Result<()> {
+    let (nginx, busybox) = (reference("nginx"), reference("busybox"));
+    let mounts = || Ok::<_, anyhow::Error>(std::fs::read_to_string(host.proc().join("1/mountinfo"))?);
+    let before = mounts()?;
+    let run = |image: &str, script: &str| host.podrun(&["image", "mount", image, "--", "sh", "-c", script]);
+    // It begins there; the path is in the variable and in the argument's place.
+    let shown = ["image", "mount", &nginx, "--", "sh", "-c", "pwd; echo $PODRUN_MOUNT; echo $0", "{}"];
+    let said = host.podrun(&shown)?.ok()?;
+    let paths: Vec<&str> = said.lines().collect();
+    ensure!(paths.len() == 3 && paths[0] == paths[1] && paths[1] == paths[2], "{said}");
+    // All layers as one, and one layer alone.
+    run(&nginx, "test -e usr/sbin/nginx && test -e bin/busybox")?.ok()?;
+    run(&busybox, "test -e bin/busybox && ! test -e usr/sbin/nginx")?.ok()?;
+    // Nothing can be written, and nobody else sees it.
+    let said = run(&busybox, "touch x")?.fails_with(1)?;
+    ensure!(said.contains("Read-only"), "{said}");
+    let own = run(&nginx, "grep -c \" $PWD ro,nosuid,nodev\" /proc/self/mountinfo")?.ok()?;
+    ensure!(own.trim() == "1", "{own}");
+    let others = run(&nginx, "grep -c $PWD /proc/1/mountinfo")?;
+    ensure!(others.stdout.trim() == "0", "{others}");
+    // Its code is passed on, and podrun's own are beside it.
+    run(&nginx, "exit 42")?.fails_with(42)?;
+    run(&nginx, "kill -9 $$")?.fails_with(137)?;
+    let said = host.podrun(&["image", "mount", &nginx, "--", "/no/such/program"])?.fails_with(127)?;
+    ensure!(said.contains("/no/such/program") && said.contains("the host's"), "{said}");
+    let said = host.podrun(&["image", "mount", "nothing:1", "--", "true"])?.fails_with(125)?;
+    ensure!(said.contains("nothing:1"), "{said}");
+    let said = host.podrun(&["image", "mount", &nginx])?;
+    ensure!(said.code() == USAGE && said.stderr.contains("COMMAND"), "{said}");
+    // It keeps what it shows.
+    let fifo = text(&host.file("go"));
+    host.run("mkfifo", &[&fifo])?.ok()?;
+    let script = format!("cat {fifo} >/dev/null; test -e usr/sbin/nginx");
+    let running = host.start(&["image", "mount", &nginx, "--", "sh", "-c", &script])?;
+    let pipe = answered(&fifo)?;
+    let said = host.podrun(&["rmi", &nginx])?.fails_with(1)?;
+    ensure!(said.contains("in use by process "), "{said}");
+    host.podrun(&["image", "prune", "--all"])?.ok()?;
+    ensure!(ids(host)?.len() == 1, "busybox went, nginx is kept: {:#?}", images(host)?);
+    drop(pipe);
+    running.wait()?.ok()?;
+    // Signals go on to the program; a podrun that is killed leaves what the next command clears up.
+    for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGKILL, 137)] {
+        let running = host.start(&["image", "mount", &nginx, "--", "cat", &fifo])?;
+        let pipe = answered(&fifo)?;
+        running.signal(signal)?;
+        // Behind a killed one the program still reads, and holds its streams, until there is nothing more to read.
+        if signal == Signal::SIGKILL {
+            drop(pipe);
+        }
+        running.wait()?.fails_with(code)?;
+    }
+    host.podrun(&["images"])?.ok()?;
+    ensure!(std::fs::read_dir(host.root().join("tmp"))?.count() == 0, "in tmp");
+    ensure!(mounts()? == before, "the host's mounts");
     remove_all(host)
 }
 

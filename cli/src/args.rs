@@ -95,6 +95,7 @@ impl Command {
     fn passes_a_code_on(&self) -> bool {
         match self {
             Self::Exec(_) => true,
+            Self::Image(args) => args.passes_a_code_on(),
             Self::Run(args) => args.attaches() && !args.is_dry_run(),
             _ => false,
         }

@@ -11,9 +11,11 @@ use crate::args::Context;
 mod filter;
 mod fsck;
 mod history;
+mod import;
 mod inspect;
 pub(crate) mod list;
 pub(crate) mod load;
+mod mount;
 pub(crate) mod progress;
 mod prune;
 pub(crate) mod pull;
@@ -44,6 +46,8 @@ enum Verb {
     Pull(pull::Args),
     Load(load::Args),
     Save(save::Args),
+    Import(import::Args),
+    Mount(mount::Args),
     Tag(tag::Args),
     #[command(alias = "remove")]
     Rm(remove::Args),
@@ -56,6 +60,11 @@ enum Verb {
 }
 
 impl Args {
+    /// Whether the exit code may be that of the program which the verb runs.
+    pub(crate) fn passes_a_code_on(&self) -> bool {
+        matches!(self.verb, Verb::Mount(_))
+    }
+
     /// Whether the verb asks which pods need what, so that what killed ones left is cleaned up before it.
     pub(crate) fn needs_recovery(&self) -> bool {
         matches!(self.verb, Verb::Df(_) | Verb::Prune(_) | Verb::Fsck(_))
@@ -68,6 +77,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         Verb::Pull(args) => pull::run(args, context),
         Verb::Load(args) => load::run(args, context),
         Verb::Save(args) => save::run(args, context),
+        Verb::Import(args) => import::run(args, context),
+        Verb::Mount(args) => mount::run(args, context),
         Verb::Tag(args) => tag::run(args, context),
         Verb::Rm(args) => remove::run(args, context),
         Verb::Inspect(args) => inspect::run(args, context),

@@ -73,8 +73,12 @@ fn remove(args: &Args, context: &Context, store: &ImageStore, image: &str) -> Re
         if pods.is_empty() || !error.message().contains("in use") {
             return error;
         }
-        let (pods, hint) = (pods.join(", "), error.hint_text().unwrap_or_default().to_owned());
-        Error::failed(format!("image {image:?} is in use by pod {pods}")).hint(hint)
+        let users = pods.iter().map(|user| match user.starts_with("process ") {
+            true => user.clone(),
+            false => format!("pod {user}"),
+        });
+        let (users, hint) = (users.collect::<Vec<_>>().join(", "), error.hint_text().unwrap_or_default());
+        Error::failed(format!("image {image:?} is in use by {users}")).hint(hint)
     })
 }
 

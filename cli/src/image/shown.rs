@@ -63,7 +63,11 @@ pub(crate) fn pods(host: &Host, holders: &[String]) -> Vec<String> {
             (id, named)
         })
         .collect();
-    let short = |holder: &String| holder.get(..12).unwrap_or(holder).to_owned();
+    // A process that looks at an image holds it too, and has no id to shorten.
+    let short = |holder: &String| match holder.starts_with("process ") {
+        true => holder.clone(),
+        false => holder.get(..12).unwrap_or(holder).to_owned(),
+    };
     let mut pods: Vec<String> =
         holders.iter().map(|holder| known.get(holder).cloned().unwrap_or_else(|| short(holder))).collect();
     pods.sort_unstable();
