@@ -279,7 +279,7 @@ fn is_consistent(host: &Host) -> Result<()> {
             ensure!(packed.iter().any(|blob| blob["present"] == true), "its blob is gone: {details:#}");
         }
     }
-    Ok(())
+    host.podrun(&["image", "fsck"])?.ok().map(drop)
 }
 
 const ROUNDS: usize = 12;

@@ -23,7 +23,7 @@ use super::{ImageStore, decompress};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys;
 
-const BLOCK: u64 = 512;
+const BLOCK: usize = 512;
 const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
 /// The forms of an archive.
@@ -77,7 +77,7 @@ impl ImageStore {
             ArchiveFormat::Docker => archive.docker(&all)?,
         }
         // Two blocks of zeros end a tar.
-        archive.bytes(&[0; 2 * BLOCK as usize])?;
+        archive.bytes(&[0; 2 * BLOCK])?;
         archive.out.flush().context(|| "write the archive")
     }
 
@@ -317,8 +317,8 @@ impl Archive<'_> {
             self.bytes(&buffer[..len])?;
             left -= len as u64;
         }
-        let padding = size.next_multiple_of(BLOCK) - size;
-        self.bytes(&[0; BLOCK as usize][..usize::try_from(padding).expect("less than a block")])?;
+        let over = usize::try_from(size % BLOCK as u64).expect("less than a block");
+        self.bytes(&[0; BLOCK][..(BLOCK - over) % BLOCK])?;
         self.written.insert(name.to_owned());
         Ok(())
     }
