@@ -200,6 +200,20 @@ fn the_group(host: &Host) -> Result<()> {
     ensure!(said.contains("Usage: podrun image") && said.contains("ls"), "{said}");
     let said = podrun(host, "image frob")?.fails_with(USAGE)?;
     ensure!(said.contains("frob"), "{said}");
+    let help = podrun(host, "image --help")?.ok()?;
+    let verbs =
+        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let verbs: Vec<&str> = verbs.filter_map(|line| line.split_whitespace().next()).collect();
+    for wanted in [
+        "ls", "pull", "rm", "tag", "save", "load", "import", "inspect", "history", "tree", "df", "prune",
+        "fsck", "mount",
+    ] {
+        ensure!(verbs.contains(&wanted), "{wanted}: {help}");
+    }
+    for verb in verbs {
+        let page = podrun(host, &format!("image {verb} --help"))?.ok()?;
+        ensure!(page.contains(&format!("Usage: podrun image {verb}")) && page.contains("Example"), "{page}");
+    }
     let help = podrun(host, "image rm --help")?.ok()?;
     ensure!(help.contains("Usage: podrun image rm") && help.contains("Example"), "{help}");
     Ok(())

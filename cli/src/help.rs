@@ -50,8 +50,25 @@ fn page(verb: Command, about_pods: bool) -> Command {
     let examples = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
     let more = format!("{examples}\n\n`podrun --help` lists the options that every verb takes.");
     let verb = if about_pods { verb } else { without_namespace(verb) };
+    let commands = commands(&verb);
     let verb = verb.disable_help_subcommand(true).mut_subcommands(|below| page(below, about_pods));
+    let verb = match commands.is_empty() {
+        true => verb,
+        // clap would list the verbs below with all of their text.
+        false => verb.help_template(format!(
+            "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\nCommands:\n{commands}\nOptions:\n{{options}}{{after-help}}"
+        )),
+    };
     verb.about(text).long_about(None).after_help(more.trim_start().to_owned())
+}
+
+/// The verbs below `verb`, a line each.
+pub(crate) fn commands(verb: &Command) -> String {
+    let mut text = String::new();
+    for below in verb.get_subcommands().filter(|below| below.get_name() != "help") {
+        let _ = writeln!(text, "  {:<9}{}", below.get_name(), below.get_about().cloned().unwrap_or_default());
+    }
+    text
 }
 
 /// `verb` with the global `-n` as a hidden flag of its own.

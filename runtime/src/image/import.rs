@@ -20,6 +20,7 @@ use super::platform::Platform;
 use super::progress::Progress;
 use super::reference::Reference;
 use super::save::manifest_of;
+use super::unpack::Limits;
 use super::{Image, ImageStore};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::time::Time;
@@ -55,7 +56,14 @@ impl ImageStore {
             return Err(Error::new(ErrorKind::Image, "is empty"));
         }
         let ((), diff_id) = decompress::pipeline(layer.reader()?, Algorithm::Sha256, |plain| {
-            io::copy(plain, &mut io::sink()).map(drop).context(|| "read the tar")
+            // The unpacker has the same limit, and comes only after this.
+            let limit = Limits::default().bytes;
+            match io::copy(&mut plain.take(limit + 1), &mut io::sink()).context(|| "read the tar")? {
+                len if len > limit => {
+                    Err(Error::new(ErrorKind::Image, format!("has more than {limit} bytes")))
+                }
+                _ => Ok(()),
+            }
         })?;
         let platform = options.platform.clone().unwrap_or_else(Platform::host);
         let config = config(&diff_id, &platform, options, path);
