@@ -47,12 +47,13 @@ fixtures: rust ## the images of tests and demo, below target/fixtures (IMAGES="b
 	@make_images() { target/$(HOST)/debug/rootfs-fixtures target/fixtures $(IMAGES); }; \
 	make_images || { echo "once more, with fresh package lists"; $(SUDO) apt-get -qq update; make_images; }
 
-# Programs of Debian that tests run are unpacked here, not installed: docker-registry would start a service.
+# Programs of Debian that tests run are unpacked here, not installed: docker-registry would start a service. libgpgme11 is
+# skopeo's.
 target/fixtures/tools/%:
 	@scripts/unpack.sh $* $@
 
 .PHONY: test
-test: fixtures $(addprefix target/fixtures/tools/,docker-registry umoci) ## every test; those that make pods run as root (by sudo)
+test: fixtures $(addprefix target/fixtures/tools/,docker-registry umoci skopeo libgpgme11) ## every test; those that make pods run as root (by sudo)
 	@$(NEED) $(FOR_RUNNING) openssl:makes\ certificates
 	cargo build --quiet --locked --workspace
 	$(AS_ROOT) cargo test --locked --workspace --no-fail-fast $(ARGS)

@@ -23,23 +23,23 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.on_host("two pulls of one image at once agree", &[], two_pulls_at_once_agree);
 }
 
-fn images(host: &Host) -> Result<Vec<Value>> {
+pub(crate) fn images(host: &Host) -> Result<Vec<Value>> {
     Ok(serde_json::from_str(&host.podrun(&["images", "-o", "json"])?.ok()?)?)
 }
 
-fn load(host: &Host, fixture: &str) -> Result<String> {
+pub(crate) fn load(host: &Host, fixture: &str) -> Result<String> {
     host.podrun(&["load", &fixtures::path(fixture)?.to_string_lossy()])?.ok()
 }
 
 /// Removes all images, and looks that the store is as empty as it says.
-fn remove_all(host: &Host) -> Result<()> {
+pub(crate) fn remove_all(host: &Host) -> Result<()> {
     for image in images(host)? {
         host.podrun(&["rmi", "--force", image["id"].as_str().context("id")?])?.ok()?;
     }
     holds_nothing(host)
 }
 
-fn holds_nothing(host: &Host) -> Result<()> {
+pub(crate) fn holds_nothing(host: &Host) -> Result<()> {
     for folder in ["layers", "content/sha256", "tmp", "trash", "leases"] {
         let left = std::fs::read_dir(host.root().join(folder))?.count();
         ensure!(left == 0, "{left} left in {folder}");
@@ -94,7 +94,7 @@ fn an_image_is_pulled_once(host: &Host) -> Result<()> {
     let table = host.podrun(&["images"])?.ok()?;
     ensure!(table.contains("127.0.0.1:5000/lab/layers"), "{table}");
     let gone = host.podrun(&["rmi", &name])?.ok()?;
-    ensure!(gone.contains("untagged") && gone.contains("deleted"), "{gone}");
+    ensure!(gone.contains("Untagged: ") && gone.contains("Deleted: sha256:"), "{gone}");
     host.podrun(&["rmi", &name])?.fails_with(NOT_FOUND)?;
     holds_nothing(host)?;
     registry.stop()

@@ -1,7 +1,9 @@
 //! podrun's tests through the real binary: one program, so that images are loaded once.
 
 mod afterlife;
+mod archives;
 mod clients;
+mod collect;
 mod command_line;
 mod crowd;
 mod edges;
@@ -28,6 +30,7 @@ mod registry;
 mod rogue;
 mod seccomp;
 mod security;
+mod store;
 mod streams;
 mod trees;
 mod verbs;
@@ -50,6 +53,9 @@ fn main() -> ExitCode {
     harness::add(&mut suite);
     image::add(&mut suite);
     images::add(&mut suite);
+    store::add(&mut suite);
+    collect::add(&mut suite);
+    archives::add(&mut suite);
     hostile::add(&mut suite);
     rogue::add(&mut suite);
     logins::add(&mut suite);

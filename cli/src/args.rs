@@ -73,10 +73,13 @@ enum Command {
     Pull(image::pull::Args),
     Push(image::push::Args),
     Load(image::load::Args),
+    Save(image::save::Args),
     Images(image::list::Args),
+    Tag(image::tag::Args),
     Rmi(image::remove::Args),
     Login(image::login::Args),
     Logout(image::logout::Args),
+    Image(image::Args),
     Version(version::Args),
 }
 
@@ -95,6 +98,7 @@ impl Command {
     fn passes_a_code_on(&self) -> bool {
         match self {
             Self::Exec(_) => true,
+            Self::Image(args) => args.passes_a_code_on(),
             Self::Run(args) => args.attaches() && !args.is_dry_run(),
             _ => false,
         }
@@ -102,9 +106,21 @@ impl Command {
 
     /// Whether the verb is about pods, so that what a killed monitor or client left is cleaned up before it.
     fn needs_recovery(&self) -> bool {
-        let about_images = matches!(self, Self::Pull(_) | Self::Load(_) | Self::Images(_) | Self::Rmi(_));
-        let about_others = matches!(self, Self::Push(_) | Self::Login(_) | Self::Logout(_) | Self::Doctor(_));
-        self.needs_root() && !about_images && !about_others
+        let about_images = match self {
+            Self::Pull(_)
+            | Self::Push(_)
+            | Self::Load(_)
+            | Self::Save(_)
+            | Self::Images(_)
+            | Self::Tag(_)
+            | Self::Rmi(_)
+            | Self::Login(_)
+            | Self::Logout(_)
+            | Self::Doctor(_) => true,
+            Self::Image(args) => !args.needs_recovery(),
+            _ => false,
+        };
+        self.needs_root() && !about_images
     }
 }
 
@@ -166,7 +182,11 @@ pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> std::result::Result
 /// The command line with kubectl's habits: of a flag that is given twice the last one counts, and a switch takes
 /// `=true` and `=false`. Help and completion show it without them.
 pub(crate) fn command() -> clap::Command {
-    Cli::command().args_override_self(true).mut_subcommands(|verb| verb.mut_args(switch))
+    Cli::command().args_override_self(true).mut_subcommands(with_switches)
+}
+
+fn with_switches(verb: clap::Command) -> clap::Command {
+    verb.mut_args(switch).mut_subcommands(with_switches)
 }
 
 fn switch(arg: Arg) -> Arg {
@@ -231,10 +251,13 @@ impl Parsed {
             Command::Pull(args) => image::pull::run(&args, &context),
             Command::Push(args) => image::push::run(&args, &context),
             Command::Load(args) => image::load::run(&args, &context),
+            Command::Save(args) => image::save::run(&args, &context),
             Command::Images(args) => image::list::run(&args, &context),
+            Command::Tag(args) => image::tag::run(&args, &context),
             Command::Rmi(args) => image::remove::run(&args, &context),
             Command::Login(args) => image::login::run(&args, &context),
             Command::Logout(args) => image::logout::run(&args, &context),
+            Command::Image(args) => image::run(&args, &context),
             Command::Version(args) => version::run(&args),
         }
     }

@@ -58,11 +58,9 @@ fn offered() -> Command {
         return command;
     }
     let hide = |arg: Arg| if arg.is_positional() { arg } else { arg.hide(true) };
-    command
-        .disable_help_flag(true)
-        .disable_version_flag(true)
-        .mut_args(hide)
-        .mut_subcommands(|verb| verb.mut_args(hide))
+    command.disable_help_flag(true).disable_version_flag(true).mut_args(hide).mut_subcommands(|verb| {
+        verb.disable_help_subcommand(true).mut_args(hide).mut_subcommands(|below| below.mut_args(hide))
+    })
 }
 
 /// The line that the shell wants completed.

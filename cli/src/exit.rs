@@ -25,9 +25,9 @@ pub(crate) const MEANINGS: [(u8, &str); 14] = [
     (6, "the image cannot be had, or is not what it says"),
     (7, "the host lacks something, which the message names"),
     (8, "the deadline passed"),
-    (125, "exec, run -it: podrun itself failed; any other code is the program's own"),
-    (126, "exec, run -it: the program cannot be executed"),
-    (127, "exec, run -it: the program does not exist in the container"),
+    (125, "exec, run -it, image mount: podrun itself failed; any other code is the program's own"),
+    (126, "exec, run -it, image mount: the program cannot be executed"),
+    (127, "exec, run -it, image mount: the program does not exist in the container"),
     (130, "ended by Ctrl-C"),
     (141, "whoever read its output has gone, as in `podrun logs web | head -n 1`"),
 ];

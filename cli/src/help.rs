@@ -12,7 +12,7 @@ pub(crate) const GROUPS: [(&str, &[&str]); 7] = [
     ("Start and end pods", &["create", "run", "delete"]),
     ("Look at pods", &["get", "describe", "logs", "wait", "ns"]),
     ("Go inside", &["exec", "attach"]),
-    ("Images", &["pull", "load", "images", "rmi"]),
+    ("Images", &["pull", "load", "save", "images", "tag", "rmi", "image"]),
     ("Registries", &["push", "login", "logout"]),
     ("Check", &["validate", "doctor"]),
     ("podrun itself", &["completion", "man", "version"]),
@@ -22,15 +22,30 @@ pub(crate) const GROUPS: [(&str, &[&str]); 7] = [
 const OF_THE_HOST: [&str; 5] = ["config", "root", "state_dir", "log_dir", "cgroup_parent"];
 
 /// Verbs that are not about pods, to which `-n` means nothing.
-const NOT_ABOUT_PODS: [&str; 11] =
-    ["pull", "push", "load", "images", "rmi", "login", "logout", "doctor", "completion", "man", "version"];
+const NOT_ABOUT_PODS: [&str; 14] = [
+    "pull",
+    "push",
+    "load",
+    "save",
+    "images",
+    "tag",
+    "rmi",
+    "image",
+    "login",
+    "logout",
+    "doctor",
+    "completion",
+    "man",
+    "version",
+];
 
 /// `command` as `--help` shows it.
 pub(crate) fn arranged(command: Command) -> Command {
     let overview = overview(&command);
     let mut command = without_host_options(command);
     for verb in GROUPS.iter().flat_map(|(_, verbs)| *verbs) {
-        command = command.mut_subcommand(verb, page);
+        let about_pods = !NOT_ABOUT_PODS.contains(verb);
+        command = command.mut_subcommand(verb, |verb| page(verb, about_pods));
     }
     command.help_template(overview)
 }
@@ -43,14 +58,32 @@ pub(crate) fn without_host_options(command: Command) -> Command {
     })
 }
 
-/// A verb's page: what it does, usage, arguments, options, examples.
-fn page(verb: Command) -> Command {
+/// A verb's page: what it does, usage, arguments, options, examples; and those of the verbs that are below it.
+fn page(verb: Command, about_pods: bool) -> Command {
     // One text: with a long one beside a short one clap spreads the options over the screen.
     let text = verb.get_long_about().or(verb.get_about()).cloned().unwrap_or_default();
     let examples = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
     let more = format!("{examples}\n\n`podrun --help` lists the options that every verb takes.");
-    let verb = if NOT_ABOUT_PODS.contains(&verb.get_name()) { without_namespace(verb) } else { verb };
+    let verb = if about_pods { verb } else { without_namespace(verb) };
+    let commands = commands(&verb);
+    let verb = verb.disable_help_subcommand(true).mut_subcommands(|below| page(below, about_pods));
+    let verb = match commands.is_empty() {
+        true => verb,
+        // clap would list the verbs below with all of their text.
+        false => verb.help_template(format!(
+            "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\nCommands:\n{commands}\nOptions:\n{{options}}{{after-help}}"
+        )),
+    };
     verb.about(text).long_about(None).after_help(more.trim_start().to_owned())
+}
+
+/// The verbs below `verb`, a line each.
+pub(crate) fn commands(verb: &Command) -> String {
+    let mut text = String::new();
+    for below in verb.get_subcommands().filter(|below| below.get_name() != "help") {
+        let _ = writeln!(text, "  {:<9}{}", below.get_name(), below.get_about().cloned().unwrap_or_default());
+    }
+    text
 }
 
 /// `verb` with the global `-n` as a hidden flag of its own.

@@ -41,6 +41,10 @@ fn pages() -> Result<Vec<(String, Vec<u8>)>> {
     let mut pages = vec![("podrun.1".to_owned(), overview(first)?)];
     for verb in command.get_subcommands() {
         pages.push((format!("podrun-{}.1", verb.get_name()), page(verb.clone())?));
+        for below in verb.get_subcommands().filter(|below| below.get_name() != "help") {
+            let name = format!("podrun-{}-{}.1", verb.get_name(), below.get_name());
+            pages.push((name, page(below.clone())?));
+        }
     }
     Ok(pages)
 }
@@ -49,9 +53,13 @@ fn pages() -> Result<Vec<(String, Vec<u8>)>> {
 fn page(mut verb: Command) -> Result<Vec<u8>> {
     let usage = verb.render_usage().to_string();
     let examples = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let commands = help::commands(&verb);
     let mut page = Vec::new();
     let man = begin(verb.override_usage(usage.trim_start_matches("Usage: ").to_owned()), &mut page)?;
     man.render_options_section(&mut page)?;
+    if !commands.is_empty() {
+        page.extend(section("COMMANDS", &literal(&commands)).into_bytes());
+    }
     let (title, examples) = examples.split_once('\n').unwrap_or_default();
     page.extend(section(title.trim_end_matches(':'), &literal(examples)).into_bytes());
     page.extend(section("SEE ALSO", "\\fBpodrun\\fR(1)\n").into_bytes());

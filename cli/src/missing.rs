@@ -9,7 +9,7 @@ pub(crate) fn verb(verb: &str) -> Option<&'static str> {
         "stop" | "kill" => "`podrun delete NAME` ends a pod and removes it",
         "rm" => "`podrun delete NAME` removes a pod, `podrun rmi IMAGE` an image",
         "inspect" => {
-            "`podrun get pod NAME -o json` prints all of a pod, `podrun images -o json` of the images"
+            "`podrun get pod NAME -o json` prints all of a pod, `podrun image inspect IMAGE` of an image"
         }
         "start" | "restart" | "pause" | "unpause" => {
             "`podrun create` starts what it creates, and restartPolicy restarts it"
@@ -18,14 +18,16 @@ pub(crate) fn verb(verb: &str) -> Option<&'static str> {
         | "rename" | "update" => {
             "a pod is not changed in place: delete it and create it again; more load means more pods"
         }
-        "build" | "push" | "tag" | "commit" | "save" | "import" | "export" => {
+        "build" | "push" | "commit" | "export" => {
             "podrun builds no images: `podrun pull` or `podrun load` brings them"
         }
-        "image" => "`podrun images` lists them; `pull`, `load` and `rmi` are verbs of their own",
         "pod" | "pods" | "container" => "the verb comes first: `podrun get pods`, `podrun create FILE`",
         "login" | "logout" => "`podrun pull` uses the logins of podman and docker",
         "play" | "kube" | "up" | "compose" => "`podrun create FILE` runs a manifest",
         "down" => "`podrun delete -f FILE` ends a manifest's pods",
+        "import" | "history" | "df" | "tree" | "prune" | "fsck" => {
+            "it is in a group: `podrun image --help` lists its verbs"
+        }
         "info" | "system" => "`podrun doctor` tells what this host gives and lacks",
         "config" => "the settings are in /etc/podrun/config.yaml, or in the file that --config names",
         "explain" => "`podrun validate FILE` checks a manifest; docs/fields.md lists the fields",
@@ -62,6 +64,10 @@ pub(crate) fn flag(verb: &str, flag: &str) -> Option<&'static str> {
             "volumes are in a manifest; --dry-run=client -o yaml begins one"
         }
         ("run", "--replicas") => "more load means more pods: run it again under another name",
+        ("image inspect" | "image history" | "images" | "image ls", "-f" | "--format") => {
+            "-o jsonpath=TEMPLATE prints what it names, -o json all"
+        }
+        ("image prune", "-f" | "--force") => "it asks nothing; --dry-run says what would go",
         ("logs", "--since-time") => "--since=5m goes back from now",
         _ => return None,
     })

@@ -34,11 +34,16 @@ pub(crate) fn prompt(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Turns the error of a write to stdout into podrun's, remembering a reader that went away.
-pub(crate) fn failed(error: io::Error) -> Error {
+/// Remembers a reader that went away.
+pub(crate) fn remember(error: &io::Error) {
     if error.kind() == io::ErrorKind::BrokenPipe {
         CLOSED.store(true, Ordering::Relaxed);
     }
+}
+
+/// Turns the error of a write to stdout into podrun's, remembering a reader that went away.
+pub(crate) fn failed(error: io::Error) -> Error {
+    remember(&error);
     Error::from(error).context("standard output")
 }
 

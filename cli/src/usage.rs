@@ -20,7 +20,10 @@ pub(crate) fn answer(error: &clap::Error, line: &[OsString]) -> ExitCode {
         ClapKind::DisplayHelp => return shown(output::text(help_for(line))),
         // kubectl shows the same page, and fails as podrun does.
         ClapKind::DisplayHelpOnMissingArgumentOrSubcommand | ClapKind::MissingSubcommand => {
-            output::note(help_for(&[OsString::from("podrun"), OsString::from("--help")]).trim_end());
+            let verb = verb_of(line);
+            let page =
+                ["podrun"].into_iter().chain(verb.iter().flat_map(|verb| verb.split(' '))).chain(["--help"]);
+            output::note(help_for(&page.map(OsString::from).collect::<Vec<_>>()).trim_end());
             return ExitCode::from(exit::code(ErrorKind::Usage));
         }
         _ => {}
@@ -47,11 +50,14 @@ fn help_for(line: &[OsString]) -> String {
     }
 }
 
-/// The verb in `line`, if it has one that exists.
+/// The verb in `line`, if it has one that exists; one of a group has both words.
 fn verb_of(line: &[OsString]) -> Option<String> {
     let command = Cli::command();
-    let known = |word: &&OsString| command.get_subcommands().any(|verb| verb.get_name() == word.as_os_str());
-    line.iter().skip(1).find(known).map(|verb| verb.to_string_lossy().into_owned())
+    let mut words = line.iter().skip(1);
+    let verb = words.find_map(|word| command.find_subcommand(word))?;
+    let below = words.find_map(|word| verb.find_subcommand(word));
+    let names = [Some(verb), below].into_iter().flatten().map(clap::Command::get_name);
+    Some(names.collect::<Vec<_>>().join(" "))
 }
 
 /// What is wrong with a command line.

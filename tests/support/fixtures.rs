@@ -38,6 +38,30 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     std::fs::canonicalize(target_folder().join("fixtures/tools").join(name).join("usr/bin").join(name)).ok()
 }
 
+/// Where the libraries lie that such programs need and a machine may lack.
+pub fn library_path() -> std::ffi::OsString {
+    let tools = std::fs::canonicalize(target_folder().join("fixtures/tools")).unwrap_or_default();
+    let entries =
+        |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let folders: Vec<PathBuf> =
+        entries(&tools).flat_map(|tool| entries(&tool.join("usr/lib")).collect::<Vec<_>>()).collect();
+    std::env::join_paths(folders.into_iter().filter(|folder| folder.is_dir())).unwrap_or_default()
+}
+
+/// Why such a program cannot run here, if so: it is not there, or a library of it is not.
+pub(crate) fn lacks(name: &str) -> Option<String> {
+    let Some(program) = tool(name) else { return Some(format!("needs `{name}`, which `make test` unpacks")) };
+    let output = Command::new(program).arg("--version").env("LD_LIBRARY_PATH", library_path()).output();
+    match output {
+        // What the dynamic linker says of a library that it does not find.
+        Ok(output) if output.status.code() == Some(127) => {
+            Some(format!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+        }
+        Ok(_) => None,
+        Err(error) => Some(format!("{name}: {error}")),
+    }
+}
+
 /// The name an image is known by.
 pub fn reference(name: &str) -> String {
     format!("localhost/podrun/{name}:1")

@@ -68,10 +68,8 @@ impl Suite {
             if let Some(reason) = reason_not_to_run() {
                 return Ok(Completion::ignored_with(reason));
             }
-            if let Some(tool) = tool
-                && fixtures::tool(tool).is_none()
-            {
-                return Ok(Completion::ignored_with(format!("needs `{tool}`, which `make test` unpacks")));
+            if let Some(reason) = tool.and_then(fixtures::lacks) {
+                return Ok(Completion::ignored_with(reason));
             }
             let host = Host::with_images(images)?;
             let before = Footprint::of(&host).context("before the test")?;

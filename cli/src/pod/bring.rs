@@ -40,19 +40,38 @@ impl From<Wait> for WaitFor {
     }
 }
 
+/// How often a pod's images are fetched when others remove them meanwhile.
+const TRIES: u32 = 8;
+
+/// Whether one of `images` is not in the store, or not whole.
+fn are_gone(context: &Context, images: &BTreeMap<String, Ready>) -> bool {
+    ImageStore::open(&context.host).is_ok_and(|store| images.values().any(|ready| !store.has(&ready.image)))
+}
+
 /// Pulls what `pod` needs and brings it up; its errors name it.
 pub(crate) fn up(context: &Context, pod: &mut Pod, wait: Wait, timeout: Option<Duration>) -> Result<Up> {
     let deadline = timeout.filter(|timeout| !timeout.is_zero()).map(|timeout| Instant::now() + timeout);
     let called = called(pod);
-    let images = images(context, pod).map_err(|error| error.context(&called))?;
     let options = Options { wait: wait.into(), deadline };
     let mut note = |awaited: &str| output::note(format_args!("{called}: {awaited}"));
-    let up =
-        launch::up(&context.host, pod, &images, &options, &mut note).map_err(|error| match error.kind() {
+    let mut tries = 1;
+    let up = loop {
+        let images = images(context, pod).map_err(|error| error.context(&called))?;
+        let mut made = pod.clone();
+        match launch::up(&context.host, &mut made, &images, &options, &mut note) {
+            Ok(up) => {
+                *pod = made;
+                break up;
+            }
+            // Until the pod has its lease, an image may be removed: it is fetched again, as if it had never been here.
+            Err(error) if error.kind() == ErrorKind::Image && tries < TRIES && are_gone(context, &images) => {
+                tries += 1;
+            }
             // `pods "web" already exists` says it all.
-            ErrorKind::Exists => error,
-            _ => error.context(&called),
-        })?;
+            Err(error) if error.kind() == ErrorKind::Exists => return Err(error),
+            Err(error) => return Err(error.context(&called)),
+        }
+    };
     up.warnings.iter().for_each(|warning| output::note(format_args!("warning: {called}: {warning}")));
     Ok(up)
 }

@@ -1,6 +1,6 @@
 //! Objects on standard output: JSON, YAML, names and jsonpath, as `-o` asks.
 //!
-//! Invariant: what is printed is the v1 Pod itself, or a v1 List of them, and nothing else.
+//! Invariant: of pods, the v1 Pod itself is printed, or a v1 List of them, and nothing else.
 
 use std::str::FromStr;
 
@@ -107,7 +107,13 @@ pub(crate) fn json_of(pod: &Pod) -> Value {
     serde_json::to_value(pod).expect("a pod's keys are strings")
 }
 
-fn value(format: &ObjectFormat, value: &Value) -> Result<()> {
+/// Plain data as JSON.
+pub(crate) fn plain(data: &impl serde::Serialize) -> Value {
+    serde_json::to_value(data).expect("its keys are strings")
+}
+
+/// Prints what is no pod; a name of it is the caller's to print.
+pub(crate) fn value(format: &ObjectFormat, value: &Value) -> Result<()> {
     match format {
         ObjectFormat::Json => output::line(indented(value)?),
         ObjectFormat::Yaml => {

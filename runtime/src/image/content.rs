@@ -3,14 +3,15 @@
 //! Invariant: a blob has a name only when its size and its digest were checked and its bytes are on
 //! the disk. Until then it is a file without a name, which a crash takes with it.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::digest::{Algorithm, Digest, Hasher};
+use super::record::Packed;
 use super::space::Space;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
@@ -40,6 +41,16 @@ pub(super) fn find(host: &Host, digest: &Digest) -> Result<Option<(File, u64)>> 
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::from(error).context(path.display())),
     }
+}
+
+/// Whether one of `packed`, which are the same to whoever unpacks them, is here.
+pub(super) fn has_one(host: &Host, packed: &[Packed]) -> Result<bool> {
+    for one in packed {
+        if open(host, &one.digest, one.size)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A blob while it arrives: counted and hashed as it is written.
@@ -189,6 +200,36 @@ pub(super) struct Blob {
 }
 
 impl Blob {
+    /// Writes all of `source` into `file`, which lies where `on` does, within the store's share of the disk.
+    pub(super) fn spool_into(
+        file: &mut File,
+        source: &mut dyn Read,
+        space: &mut Space,
+        on: impl AsFd,
+    ) -> Result<()> {
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            match source.read(&mut buffer)? {
+                0 => return Ok(()),
+                len => {
+                    space.take(&on, len as u64, 0)?;
+                    file.write_all(&buffer[..len])?;
+                }
+            }
+        }
+    }
+
+    /// Takes in all of `source`, whose digest nobody knows yet, and gives its length too.
+    pub(super) fn spool(host: &Host, source: &mut dyn Read) -> Result<(Self, u64)> {
+        let dir = sys::dir::open(&dir(host, Algorithm::Sha256))?;
+        let mut file = File::from(sys::dir::create_unnamed(&dir)?);
+        let mut source = Hashed { source, hasher: Hasher::new(Algorithm::Sha256) };
+        Self::spool_into(&mut file, &mut source, &mut Space::default(), &dir)?;
+        let size = file.stream_position()?;
+        file.rewind()?;
+        Ok((Self { digest: source.hasher.finish(), file }, size))
+    }
+
     /// Copies a blob out of `source`.
     pub(super) fn copy(host: &Host, digest: &Digest, size: u64, source: &mut dyn Read) -> Result<Self> {
         let mut writer = BlobWriter::new(host, digest, size)?;
@@ -239,24 +280,46 @@ impl Blob {
     }
 }
 
-/// Removes every blob that is not in `needed`.
-pub(super) fn retain(host: &Host, needed: &BTreeSet<Digest>) -> Result<()> {
+/// A reader that takes the digest of what goes through it.
+struct Hashed<'a> {
+    source: &'a mut dyn Read,
+    hasher: Hasher,
+}
+
+impl Read for Hashed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.source.read(buffer)?;
+        self.hasher.update(&buffer[..len]);
+        Ok(len)
+    }
+}
+
+/// All blobs that have a name, with their lengths.
+pub(super) fn list(host: &Host) -> Result<Vec<(Digest, u64)>> {
+    let mut all = Vec::new();
     for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
         for hex in super::record::names_in(&dir(host, algorithm))? {
-            let digest = format!("{}:{hex}", algorithm.name()).parse::<Digest>();
-            if digest.is_ok_and(|digest| needed.contains(&digest)) {
-                continue;
-            }
-            let path = dir(host, algorithm).join(&hex);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::from(error).context(format!("remove {}", path.display())));
-                }
-                _ => {}
+            // What is no digest was put there by somebody else, and is nobody's blob.
+            let Ok(digest) = format!("{}:{hex}", algorithm.name()).parse::<Digest>() else { continue };
+            match fs::symlink_metadata(path(host, &digest)) {
+                Ok(meta) => all.push((digest, meta.len())),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::from(error).context(path(host, &digest).display())),
             }
         }
     }
-    Ok(())
+    Ok(all)
+}
+
+/// Takes a blob out of use, by moving it to `trash`; one that is not there is fine.
+pub(super) fn discard(host: &Host, digest: &Digest, trash: &Path) -> Result<()> {
+    let path = path(host, digest);
+    match fs::rename(&path, trash) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::from(error).context(format!("rename {}", path.display())))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

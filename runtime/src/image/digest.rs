@@ -47,7 +47,12 @@ pub struct Digest {
 impl Digest {
     /// The SHA-256 of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
-        let mut hasher = Hasher::new(Algorithm::Sha256);
+        Self::with(Algorithm::Sha256, bytes)
+    }
+
+    /// The digest of `bytes` by that algorithm.
+    pub fn with(algorithm: Algorithm, bytes: &[u8]) -> Self {
+        let mut hasher = Hasher::new(algorithm);
         hasher.update(bytes);
         hasher.finish()
     }
@@ -139,6 +144,11 @@ impl ChainId {
             chain.push(next);
         }
         chain
+    }
+
+    /// The first twelve hex digits, as tables show it.
+    pub fn short(&self) -> &str {
+        self.0.short()
     }
 
     /// The name of the layer's directory: the hex digits.

@@ -14,11 +14,12 @@ use self::crew::{Crew, Made};
 use super::config::ImageConfig;
 use super::content::{self, Arrived, Blob, Follower};
 use super::digest::{ChainId, Digest};
-use super::layers;
+use super::layers::{self, Commit};
+use super::lease::Hold;
 use super::manifest::Descriptor;
 use super::platform::Platform;
 use super::progress::{Event, Progress};
-use super::record::Record;
+use super::record::{Loaded, Record};
 use super::store::unique_name;
 use super::{Image, ImageStore, manifest, record};
 use crate::error::{Error, ErrorKind, Result};
@@ -77,14 +78,44 @@ impl Candidate {
         })
     }
 
+    /// All its blobs.
+    pub(super) fn blobs(&self) -> Vec<Digest> {
+        let documents = self.documents.iter().map(|blob| blob.digest().clone());
+        documents.chain(self.layers.iter().map(|layer| layer.digest.clone())).collect()
+    }
+
+    /// The record of the layer with that number, if it is here unpacked and packed, by whatever image it came: only
+    /// so can it be saved and pushed.
+    fn is_here(
+        &self,
+        store: &ImageStore,
+        making: &Making,
+        number: usize,
+        chain: &ChainId,
+    ) -> Result<Option<Commit>> {
+        let Some(commit) = layers::committed(store.host(), chain)? else { return Ok(None) };
+        let layer = &self.layers[number];
+        if content::open(store.host(), &layer.digest, layer.size)?.is_some() {
+            return Ok(Some(commit));
+        }
+        for loaded in &making.records {
+            if let Loaded::Whole(record) = loaded
+                && content::has_one(store.host(), record.packed_as(number, chain))?
+            {
+                return Ok(Some(commit));
+            }
+        }
+        Ok(None)
+    }
+
     /// The layers that must be fetched: those that are neither unpacked nor there as blobs, each once,
     /// with the number under which `fetch` will be asked for it.
-    pub(super) fn to_fetch(&self, store: &ImageStore) -> Result<Vec<(usize, Descriptor)>> {
+    pub(super) fn to_fetch(&self, store: &ImageStore, making: &Making) -> Result<Vec<(usize, Descriptor)>> {
         let mut wanted: Vec<(usize, Descriptor)> = Vec::new();
         for (number, chain) in ChainId::stack(&self.diff_ids).iter().enumerate() {
             let layer = &self.layers[number];
             let known = wanted.iter().any(|(_, other)| other.digest == layer.digest)
-                || layers::committed(store.host(), chain)?.is_some()
+                || self.is_here(store, making, number, chain)?.is_some()
                 || content::open(store.host(), &layer.digest, layer.size)?.is_some();
             if !known {
                 wanted.push((number, layer.clone()));
@@ -165,10 +196,27 @@ impl Drop for Staged<'_> {
     }
 }
 
-/// Takes `candidate` in, under a lock that [`ImageStore::begin_ingest`] gave; `source` has the layers that are not here.
+/// What whoever makes an image has: a lease on all that it will have, and the right to lay things down in `tmp`.
+#[derive(Debug)]
+pub(super) struct Making {
+    _hold: Hold,
+    _lock: File,
+    /// The images that there were when it began: what they have is kept, too.
+    records: Vec<Loaded>,
+}
+
+impl Making {
+    /// Begins to make `candidate`, under a lock that [`ImageStore::begin_ingest`] gave.
+    pub(super) fn begin(store: &ImageStore, lock: File, candidate: &Candidate) -> Result<Self> {
+        let (hold, records) = store.hold(candidate)?;
+        Ok(Self { _hold: hold, _lock: lock, records })
+    }
+}
+
+/// Takes `candidate` in; `source` has the layers that are not here.
 pub(super) fn add(
     store: &ImageStore,
-    lock: File,
+    making: Making,
     candidate: Candidate,
     source: &dyn Layers,
     progress: &dyn Progress,
@@ -176,11 +224,10 @@ pub(super) fn add(
     let chain = ChainId::stack(&candidate.diff_ids);
     let known: Vec<_> = candidate.layers.iter().map(|layer| (layer.digest.clone(), layer.size)).collect();
     progress.event(&Event::Layers(&known));
-    let crew = Crew::new(store, &candidate, &chain, source, progress);
-    let made = crew.run()?;
+    let made = Crew::new(store, &candidate, &chain, &making, source, progress).run()?;
     let image = commit(store, candidate, chain, made, progress);
-    // Held to the end: nobody collects meanwhile.
-    drop(lock);
+    // Held to the end: nobody takes away what the image counts on.
+    drop(making);
     image
 }
 
@@ -206,13 +253,14 @@ fn commit(
     }
     record::sync_dir(&host.root.join("content/sha256"))?;
     record::sync_dir(&host.root.join("layers"))?;
+    let blobs = candidate.blobs();
     let mut new = Record::new(candidate.id, ImageConfig::from(&candidate.config));
     new.created.clone_from(candidate.config.created());
     new.size = made.iter().map(|made| made.bytes).sum();
     new.layers = chain;
     new.digests = candidate.digests;
-    new.blobs = candidate.documents.iter().map(|blob| blob.digest().clone()).collect();
-    new.blobs.extend(candidate.layers.into_iter().map(|layer| layer.digest));
+    new.blobs = blobs;
+    new.packed = candidate.layers.into_iter().map(|layer| vec![layer.into()]).collect();
     new.blobs.sort();
     new.blobs.dedup();
     store.put(new, &candidate.names)

@@ -65,7 +65,12 @@ pub(super) fn write_commit(staged: &OwnedFd, commit: &Commit) -> Result<()> {
 
 /// The record of the layer `chain`, if the layer is there and whole.
 pub(super) fn committed(host: &Host, chain: &ChainId) -> Result<Option<Commit>> {
-    let path = layers_dir(host).join(chain.directory()).join(COMMIT);
+    committed_as(host, chain.directory())
+}
+
+/// The record of the layer whose directory has that name.
+pub(super) fn committed_as(host: &Host, name: &str) -> Result<Option<Commit>> {
+    let path = layers_dir(host).join(name).join(COMMIT);
     let text = match fs::read(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -102,6 +107,16 @@ pub(super) fn publish(host: &Host, staged: &Path, chain: &ChainId, trash: &Path)
 
 fn is_taken(code: i32) -> bool {
     sys::Error::new(String::new(), code).is_taken()
+}
+
+/// Whether there is a layer directory of that name, whole or not.
+pub(super) fn exists(host: &Host, name: &str) -> bool {
+    layers_dir(host).join(name).exists()
+}
+
+/// Whether the layer directory of that name has a tree.
+pub(super) fn has_tree(host: &Host, name: &str) -> bool {
+    fs::symlink_metadata(layers_dir(host).join(name).join(TREE)).is_ok_and(|meta| meta.is_dir())
 }
 
 /// The names of all layer directories, whole or not.

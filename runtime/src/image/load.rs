@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::content::Blob;
 use super::digest::{Algorithm, Digest, Hasher};
-use super::ingest::{self, Candidate, Incoming, Layers};
+use super::ingest::{self, Candidate, Incoming, Layers, Making};
 use super::layout::Layout;
 use super::manifest::{self, DOCUMENT_MAX, Descriptor, Document};
 use super::platform::Platform;
@@ -138,7 +138,8 @@ impl Loader<'_> {
     fn add(&self, candidate: Candidate, place: impl Fn(&Descriptor) -> String + Sync) -> Result<Image> {
         let layers = candidate.layers.clone();
         let source = Files { loader: self, layers, place, opened: Mutex::default() };
-        ingest::add(self.store, self.store.begin_ingest()?, candidate, &source, self.progress)
+        let making = Making::begin(self.store, self.store.begin_ingest()?, &candidate)?;
+        ingest::add(self.store, making, candidate, &source, self.progress)
     }
 
     fn load_docker(&self, list: &[u8]) -> Result<Vec<Image>> {
@@ -191,14 +192,18 @@ impl Loader<'_> {
             self.layout.file(name)?.ok_or_else(|| wrong(format!("{name} is missing")))?;
         let mut hasher = Hasher::new(Algorithm::Sha256);
         let mut buffer = vec![0; 256 * 1024];
+        let mut media_type = None;
         loop {
             match std::io::Read::read(&mut reader, &mut buffer).context(|| format!("read {name}"))? {
                 0 => break,
-                len => hasher.update(&buffer[..len]),
+                len => {
+                    media_type.get_or_insert_with(|| manifest::layer_type(&buffer[..len]));
+                    hasher.update(&buffer[..len]);
+                }
             }
         }
         Ok(Descriptor {
-            media_type: String::new(),
+            media_type: media_type.unwrap_or_default().to_owned(),
             digest: hasher.finish(),
             size,
             platform: None,

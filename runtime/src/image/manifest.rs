@@ -10,8 +10,10 @@ use oci_spec::image::{self as oci, ImageConfiguration, ImageIndex, ImageManifest
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use super::decompress::Compression;
 use super::digest::Digest;
 use super::platform::Platform;
+use super::record::Packed;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The largest manifest, index or config that is read.
@@ -50,6 +52,12 @@ impl Descriptor {
     /// Whether it says that it points to an index.
     pub(super) fn is_index(&self) -> bool {
         matches!(self.media_type.as_str(), OCI_INDEX | DOCKER_LIST)
+    }
+}
+
+impl From<Descriptor> for Packed {
+    fn from(layer: Descriptor) -> Self {
+        Self { media_type: layer.media_type, digest: layer.digest, size: layer.size }
     }
 }
 
@@ -94,6 +102,15 @@ pub(super) fn parse(bytes: &[u8], media_type: Option<&str>) -> Result<Document> 
         (true, false) if matches!(kind, None | Some(OCI_INDEX | DOCKER_LIST)) => parse_index(value),
         (false, true) if matches!(kind, None | Some(OCI_MANIFEST | DOCKER_MANIFEST)) => parse_manifest(value),
         _ => Err(wrong(format!("its media type {} does not fit its content", kind.unwrap_or_default()))),
+    }
+}
+
+/// The type of a layer that begins with these bytes.
+pub(super) fn layer_type(first: &[u8]) -> &'static str {
+    match Compression::detect(first) {
+        Compression::None => LAYER_TYPES[0],
+        Compression::Gzip => LAYER_TYPES[1],
+        Compression::Zstd => LAYER_TYPES[2],
     }
 }
 

@@ -14,8 +14,8 @@ use std::thread;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::content::{Blob, BlobWriter, Follower};
-use super::ingest::{self, Candidate, Incoming, Layers};
+use super::content::{self, Blob, BlobWriter, Follower};
+use super::ingest::{self, Candidate, Incoming, Layers, Making};
 use super::layers;
 use super::manifest::{self, Descriptor, Document};
 use super::platform::Platform;
@@ -70,13 +70,15 @@ impl ImageStore {
             return Ok(image);
         }
         let candidate = runtime.block_on(self.resolve(&registry, reference, &platform))?;
-        let wanted = candidate.to_fetch(self)?;
+        // Before anything is counted on: from here on nobody takes it away.
+        let making = Making::begin(self, lock, &candidate)?;
+        let wanted = candidate.to_fetch(self, &making)?;
         let stop = AtomicBool::new(false);
         let board = Board { stop: &stop, told: Mutex::default(), changed: Condvar::new() };
         thread::scope(|scope| {
             let downloads = Downloads { store: self, registry: &registry, progress, board: &board };
             scope.spawn(move || downloads.run(&runtime, &wanted));
-            let result = ingest::add(self, lock, candidate, &board, progress);
+            let result = ingest::add(self, making, candidate, &board, progress);
             // After an error nobody wants the rest.
             board.stop();
             result
@@ -93,10 +95,8 @@ impl ImageStore {
         if config.os != platform.os || config.architecture != platform.architecture {
             return Ok(None);
         }
-        for layer in &image.layers {
-            if layers::committed(self.host(), layer)?.is_none() {
-                return Ok(None);
-            }
+        if !self.is_complete(&image)? {
+            return Ok(None);
         }
         Ok(Some(image))
     }
@@ -117,6 +117,21 @@ impl ImageStore {
         let now = runtime.block_on(registry.any(async |source| source.digest_of(tag).await)).ok().flatten();
         let now = now.map(|now| reference.with_digest(now).to_string());
         Ok(now.filter(|now| image.digests.contains(now)).map(|_| image))
+    }
+
+    /// Whether all of the image is here: its config, and its layers, unpacked and packed.
+    fn is_complete(&self, image: &Image) -> Result<bool> {
+        let Ok(record) = self.record(&image.id) else { return Ok(false) };
+        if content::find(self.host(), &image.id)?.is_none() {
+            return Ok(false);
+        }
+        for (number, layer) in record.layers.iter().enumerate() {
+            let packed = record.packed_as(number, layer);
+            if layers::committed(self.host(), layer)?.is_none() || !content::has_one(self.host(), packed)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Fetches manifests down to one image, and its config.

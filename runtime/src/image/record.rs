@@ -47,6 +47,18 @@ impl Image {
     }
 }
 
+/// A layer as it was packed when it came: a blob, which the content store may have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Packed {
+    /// The blob's type; empty where nobody said.
+    pub media_type: String,
+    /// The blob's digest.
+    pub digest: Digest,
+    /// The blob's length.
+    pub size: u64,
+}
+
 /// An image as it lies on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -61,6 +73,9 @@ pub(super) struct Record {
     pub(super) layers: Vec<ChainId>,
     /// Everything of it in the content store: manifests, config, layers.
     pub(super) blobs: Vec<Digest>,
+    /// For each layer how it came packed, which is another way from every registry or archive that had it.
+    #[serde(default)]
+    pub(super) packed: Vec<Vec<Packed>>,
     pub(super) config: ImageConfig,
 }
 
@@ -75,8 +90,31 @@ impl Record {
             created: None,
             layers: Vec::new(),
             blobs: Vec::new(),
+            packed: Vec::new(),
             config,
         }
+    }
+
+    /// The ways in which the layer `chain`, which an image has as the one with that number, came packed with this image.
+    pub(super) fn packed_as(&self, number: usize, chain: &ChainId) -> &[Packed] {
+        // A chain id says how many layers there are below: the same one stands at the same place.
+        let same = self.layers.get(number) == Some(chain);
+        self.packed.get(number).filter(|_| same).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Takes over how `other` has the layers that both have, and the blobs of those.
+    pub(super) fn learn(&mut self, other: &Self) {
+        for (number, layer) in self.layers.iter().enumerate() {
+            let Some(own) = self.packed.get_mut(number) else { continue };
+            for packed in other.packed_as(number, layer) {
+                if !own.contains(packed) {
+                    own.push(packed.clone());
+                    self.blobs.push(packed.digest.clone());
+                }
+            }
+        }
+        self.blobs.sort();
+        self.blobs.dedup();
     }
 
     fn image(self, damage: Option<String>) -> Image {
@@ -110,12 +148,29 @@ impl Loaded {
         }
     }
 
+    pub(super) fn image(&self) -> Image {
+        match self {
+            Self::Whole(record) => record.as_ref().clone().image(None),
+            Self::Damaged(id, why) => {
+                Record::new(id.clone(), ImageConfig::default()).image(Some(why.clone()))
+            }
+        }
+    }
+
     pub(super) fn into_image(self) -> Image {
         match self {
             Self::Whole(record) => record.image(None),
             Self::Damaged(id, why) => Record::new(id, ImageConfig::default()).image(Some(why)),
         }
     }
+}
+
+/// How the damage of a record begins that is none.
+const NEWER: &str = "written by a newer podrun";
+
+/// Whether what was said of a record is that a newer podrun wrote it.
+pub(super) fn is_newer(damage: &str) -> bool {
+    damage.starts_with(NEWER)
 }
 
 fn record_path(dir: &Path, id: &Digest) -> PathBuf {
@@ -166,9 +221,7 @@ fn load(dir: &Path, id: &Digest) -> Result<Option<Loaded>> {
     };
     let damaged = |why: String| Ok(Some(Loaded::Damaged(id.clone(), why)));
     match serde_json::from_slice::<Record>(&text) {
-        Ok(record) if record.version > VERSION => {
-            damaged(format!("written by a newer podrun (version {})", record.version))
-        }
+        Ok(record) if record.version > VERSION => damaged(format!("{NEWER} (version {})", record.version)),
         Ok(record) if record.id == *id => Ok(Some(Loaded::Whole(Box::new(record)))),
         Ok(record) => damaged(format!("it is the record of {}", record.id)),
         Err(error) => damaged(error.to_string()),
@@ -179,6 +232,11 @@ fn load(dir: &Path, id: &Digest) -> Result<Option<Loaded>> {
 pub(super) fn save(dir: &Path, record: &Record) -> Result<()> {
     let text = serde_json::to_vec_pretty(record).expect("a record is plain data");
     replace_file(&record_path(dir, &record.id), &text)
+}
+
+/// Whether there is a record of that image, readable or not.
+pub(super) fn exists(dir: &Path, id: &Digest) -> bool {
+    record_path(dir, id).exists()
 }
 
 /// Forgets an image.

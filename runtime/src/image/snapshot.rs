@@ -3,6 +3,7 @@
 //! Invariant: the overlay is a detached mount held by a descriptor; the host's mount table never
 //! shows it. Its directories are found by our own ids, never by a string that an image chose.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -12,6 +13,10 @@ use super::layers::layer_dir;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::sys;
+use crate::sys::dir::Kind;
+
+/// How deep a snapshot is looked into: one descriptor a level.
+const DEPTH_MAX: usize = 256;
 
 /// How many layers an overlay takes: the kernel's own limit, less the one of [`MOUNT_POINTS`].
 const LAYERS_MAX: usize = 499;
@@ -136,6 +141,40 @@ pub fn remove(host: &Host, cid: &str) -> Result<()> {
         Err(error) => return Err(error.into()),
     };
     sys::dir::remove_tree(&all, cid.as_bytes()).context(|| format!("snapshot of container {cid}"))
+}
+
+/// Every snapshot's container with the bytes in its own files, each file once whatever names it has.
+pub(super) fn sizes(host: &Host) -> Result<Vec<(String, u64)>> {
+    let root = host.root.join("snapshots");
+    let mut all = Vec::new();
+    for cid in super::record::names_in(&root)? {
+        let upper = sys::dir::open(&root.join(&cid).join("upper"));
+        match upper.and_then(|upper| size_below(&upper, &mut BTreeSet::new(), DEPTH_MAX)) {
+            Ok(bytes) => all.push((cid, bytes)),
+            // It ended while we looked.
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(Error::from(error).context(format!("snapshot of container {cid}"))),
+        }
+    }
+    Ok(all)
+}
+
+/// The bytes in the files below `dir`, which a container may change meanwhile: no link is followed, and what is gone
+/// counts nothing.
+fn size_below(dir: &OwnedFd, seen: &mut BTreeSet<(u64, u64)>, depth: usize) -> sys::Result<u64> {
+    let mut bytes = 0;
+    for (name, _) in sys::dir::entries(dir)? {
+        let Ok(stat) = sys::dir::stat_at(dir, &name) else { continue };
+        match stat.kind {
+            Kind::File if seen.insert(stat.inode) => bytes += stat.size,
+            Kind::Directory if depth > 0 => {
+                let Ok(below) = sys::dir::open_at(dir, &name) else { continue };
+                bytes += size_below(&below, seen, depth - 1)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]

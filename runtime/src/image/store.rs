@@ -1,28 +1,22 @@
 //! The image store: what images there are, under which names, and who needs them.
 //!
-//! Invariant: locks are held only around reading and replacing a few small files. Whoever makes
-//! content holds `ingest` shared for as long as it takes, and whoever collects takes it exclusively
-//! without waiting: so nothing that is being made is ever collected, and a crashed maker holds nothing.
+//! Invariant: the records' lock is held only around reading, replacing and renaming a few small files. Whoever makes
+//! content has a lease on it first (`lease.rs`), and holds `ingest` shared for as long as it takes: with that taken
+//! exclusively, what lies in `tmp` was left by a crash.
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
-use std::fs::{self, File, TryLockError};
-use std::io;
+use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
-
-use super::digest::{ChainId, Digest, is_lower_hex};
-use super::layers;
+use super::digest::{Digest, is_lower_hex};
 use super::record::{self, Image, Loaded, Record};
 use super::reference::Reference;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
-use crate::sys;
 
 /// Fewer hex digits than this never name an image: words such as `beef` are names.
 const ID_PREFIX_MIN: usize = 4;
@@ -40,13 +34,6 @@ pub struct Removal {
     pub untagged: Vec<String>,
     /// The image that is no longer, if its last name went.
     pub deleted: Option<Digest>,
-}
-
-/// What an owner keeps from being collected.
-#[derive(Debug, Serialize, Deserialize)]
-struct Lease {
-    images: Vec<Digest>,
-    layers: Vec<ChainId>,
 }
 
 impl ImageStore {
@@ -95,10 +82,6 @@ impl ImageStore {
         self.host.root.join("trash").join(unique_name())
     }
 
-    fn leases_dir(&self) -> PathBuf {
-        self.host.root.join("leases")
-    }
-
     /// All images, sorted by name; one whose record cannot be read is among them.
     pub fn list(&self) -> Result<Vec<Image>> {
         Ok(record::load_all(&self.images_dir())?.into_iter().map(Loaded::into_image).collect())
@@ -134,12 +117,8 @@ impl ImageStore {
     /// stay as long as somebody holds a lease on them.
     pub fn remove(&self, text: &str, force: bool) -> Result<Removal> {
         let removal = self.locked(|| {
-            let image = self
-                .find(text)?
-                .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("image {text:?} not found")))?;
-            let named = text.parse::<Reference>().ok().filter(|reference| is_named(&image, reference));
-            let tag =
-                named.filter(|reference| reference.digest().is_none()).map(|reference| reference.to_string());
+            let image = self.known(text)?;
+            let tag = tag_meant(text).filter(|tag| image.names.contains(tag));
             let untagged: Vec<String> = match &tag {
                 Some(tag) => vec![tag.clone()],
                 None => image.names.clone(),
@@ -158,16 +137,40 @@ impl ImageStore {
         Ok(removal)
     }
 
+    /// The image that `text` means; it is an error where there is none.
+    pub fn known(&self, text: &str) -> Result<Image> {
+        let missing = || Error::new(ErrorKind::NotFound, format!("image {text:?} not found"));
+        self.find(text)?.ok_or_else(|| missing().hint("`podrun images` lists what is here"))
+    }
+
+    /// Gives the image that `text` means more names; an image that had one of them loses it.
+    pub fn tag(&self, text: &str, names: &[Reference]) -> Result<Image> {
+        if let Some(pinned) = names.iter().find(|name| name.digest().is_some()) {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("{pinned}: an image is given a tag; its digest is what it is"),
+            ));
+        }
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        self.locked(|| {
+            let image = self.known(text)?;
+            let all = record::load_all(&self.images_dir())?;
+            let Some(record) = all.iter().find_map(|loaded| match loaded {
+                Loaded::Whole(record) if record.id == image.id => Some(record.as_ref().clone()),
+                _ => None,
+            }) else {
+                let why = image.damage.unwrap_or_default();
+                return Err(Error::new(ErrorKind::Image, format!("image {}: {why}", image.id)));
+            };
+            self.give(record, &names, &all)
+        })
+    }
+
     fn check_removable(&self, image: &Image, by_name: bool, force: bool) -> Result<()> {
         if force {
             return Ok(());
         }
-        let holders: Vec<String> = self
-            .leases()?
-            .into_iter()
-            .filter(|(_, lease)| lease.images.contains(&image.id))
-            .map(|(o, _)| o)
-            .collect();
+        let holders = self.holders(&image.id)?;
         if let Some(first) = holders.first() {
             let others =
                 if holders.len() > 1 { format!(" and {} more", holders.len() - 1) } else { String::new() };
@@ -189,69 +192,14 @@ impl ImageStore {
         Ok(())
     }
 
-    /// Keeps `images` and their layers for `owner` (a pod's id), in place of what it held before.
-    pub fn lease(&self, owner: &str, images: &[&Image]) -> Result<()> {
-        let lease = Lease {
-            images: images.iter().map(|image| image.id.clone()).collect(),
-            layers: images.iter().flat_map(|image| image.layers.iter().cloned()).collect(),
-        };
-        let text = serde_json::to_vec(&lease).expect("a lease is plain data");
-        self.locked(|| {
-            for image in images {
-                for layer in &image.layers {
-                    if layers::committed(&self.host, layer)?.is_none() {
-                        return Err(Error::new(
-                            ErrorKind::Image,
-                            format!("image {}: its layer {layer} is gone", image.display_name()),
-                        )
-                        .hint("pull or load the image again"));
-                    }
-                }
-            }
-            sys::dir::place(&sys::dir::open(&self.leases_dir())?, owner.as_bytes(), &text)
-                .context(|| format!("lease of {owner}"))
-        })
-    }
-
-    /// Gives back what `owner` held; an owner without a lease is fine.
-    pub fn release(&self, owner: &str) -> Result<()> {
-        let path = self.leases_dir().join(owner);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::from(error).context(format!("remove {}", path.display())))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Who holds leases: so that those of owners that are no more can be given back.
-    pub fn lease_owners(&self) -> Result<Vec<String>> {
-        record::names_in(&self.leases_dir())
-    }
-
-    fn leases(&self) -> Result<Vec<(String, Lease)>> {
-        let mut all = Vec::new();
-        for owner in self.lease_owners()? {
-            let path = self.leases_dir().join(&owner);
-            let text = match fs::read(&path) {
-                Ok(text) => text,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(Error::from(error).context(path.display())),
-            };
-            let lease = serde_json::from_slice(&text)
-                .map_err(|error| Error::failed(format!("lease {}: {error}", path.display())))?;
-            all.push((owner, lease));
-        }
-        Ok(all)
-    }
-
     /// Adds an image, or what is new of one that is there; its names leave the images that had them.
     pub(super) fn put(&self, mut new: Record, names: &[String]) -> Result<Image> {
         self.locked(|| {
-            let now = now_ns();
             let all = record::load_all(&self.images_dir())?;
             for loaded in &all {
                 let Loaded::Whole(old) = loaded else { continue };
+                // What another image's layer is packed as serves this one too, should its own blob not be here.
+                new.learn(old);
                 if old.id != new.id {
                     continue;
                 }
@@ -259,17 +207,19 @@ impl ImageStore {
                 merge(&mut new.digests, &old.digests);
                 merge(&mut new.blobs, &old.blobs);
             }
-            for name in names {
-                new.names.insert(name.clone(), now);
-            }
-            record::save(&self.images_dir(), &new)?;
-            for loaded in all {
-                if loaded.id() != &new.id {
-                    self.drop_names(&loaded.id().clone(), names)?;
-                }
-            }
-            Ok(Loaded::Whole(Box::new(new)).into_image())
+            self.give(new, names, &all)
         })
+    }
+
+    /// Saves `record` with `names`, which the others in `all` lose. The lock is the caller's.
+    fn give(&self, mut record: Record, names: &[String], all: &[Loaded]) -> Result<Image> {
+        let now = now_ns();
+        record.names.extend(names.iter().map(|name| (name.clone(), now)));
+        record::save(&self.images_dir(), &record)?;
+        for other in all.iter().map(Loaded::id).filter(|id| **id != record.id) {
+            self.drop_names(other, names)?;
+        }
+        Ok(Loaded::Whole(Box::new(record)).into_image())
     }
 
     /// Takes `names` from the image `id`, if it has any of them. The lock is the caller's.
@@ -295,7 +245,7 @@ impl ImageStore {
         work()
     }
 
-    fn lock_file(&self, name: &str) -> Result<File> {
+    pub(super) fn lock_file(&self, name: &str) -> Result<File> {
         let path = self.images_dir().join(format!(".{name}"));
         File::options()
             .create(true)
@@ -311,74 +261,6 @@ impl ImageStore {
         lock.lock_shared().context(|| "lock the image store for new content")?;
         Ok(lock)
     }
-
-    /// The ingest lock for a collector, or nothing when somebody is making content.
-    fn try_exclusive(&self) -> Result<Option<File>> {
-        let lock = self.lock_file("ingest")?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Some(lock)),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(Error::from(error).context("lock the image store")),
-        }
-    }
-
-    /// Removes what no image and no lease needs, unless somebody is making content just now: then
-    /// the next removal does it.
-    pub(super) fn collect(&self) -> Result<()> {
-        let collected = self.locked(|| {
-            let Some(_lock) = self.try_exclusive()? else { return Ok(false) };
-            let (mut layers, mut blobs) = (BTreeSet::new(), BTreeSet::new());
-            for loaded in record::load_all(&self.images_dir())? {
-                match loaded {
-                    Loaded::Whole(record) => {
-                        layers.extend(record.layers.iter().map(|layer| layer.directory().to_owned()));
-                        blobs.extend(record.blobs.iter().cloned());
-                    }
-                    // What it needs cannot be known, so everything stays.
-                    Loaded::Damaged(..) => return Ok(false),
-                }
-            }
-            for (_, lease) in self.leases()? {
-                layers.extend(lease.layers.iter().map(|layer| layer.directory().to_owned()));
-            }
-            for name in layers::names(&self.host)? {
-                if !layers.contains(&name) {
-                    layers::discard(&self.host, &name, &self.trash_name())?;
-                }
-            }
-            super::content::retain(&self.host, &blobs)?;
-            Ok(true)
-        })?;
-        if collected { self.empty_trash() } else { Ok(()) }
-    }
-
-    /// Removes what a crash left half done.
-    fn sweep(&self) -> Result<()> {
-        let left = record::names_in(&self.tmp_dir())?;
-        if !left.is_empty()
-            && let Some(_lock) = self.try_exclusive()?
-        {
-            for name in left {
-                // Gone, or moved by another sweep: either is what was wanted.
-                let _ = fs::rename(self.tmp_dir().join(name), self.trash_name());
-            }
-        }
-        self.empty_trash()
-    }
-
-    fn empty_trash(&self) -> Result<()> {
-        let path = self.host.root.join("trash");
-        let names = record::names_in(&path)?;
-        if names.is_empty() {
-            return Ok(());
-        }
-        let trash = sys::dir::open(&path)?;
-        for name in names {
-            // Another process may be deleting the same tree; whatever stays is swept next time.
-            let _ = sys::dir::remove_tree(&trash, name.as_bytes());
-        }
-        Ok(())
-    }
 }
 
 fn is_named(image: &Image, reference: &Reference) -> bool {
@@ -386,6 +268,12 @@ fn is_named(image: &Image, reference: &Reference) -> bool {
         None => image.names.contains(&reference.to_string()),
         Some(digest) => image.digests.contains(&reference.with_digest(digest.clone()).to_string()),
     }
+}
+
+/// The name with a tag that `text` says, beside a digest or alone.
+fn tag_meant(text: &str) -> Option<String> {
+    let reference = text.parse::<Reference>().ok()?;
+    reference.tag().map(|tag| format!("{}:{tag}", reference.repository()))
 }
 
 /// The hex digits that `text` gives as (the beginning of) an id.

@@ -14,7 +14,7 @@ use super::digest::Digest;
 use super::manifest::{
     self, DOCKER_MANIFEST, DOCUMENT_MAX, Descriptor, Document, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST,
 };
-use super::record::{self, Loaded, Record};
+use super::record::Record;
 use super::{Image, ImageStore};
 use crate::error::{Context, Error, ErrorKind, Result};
 
@@ -32,7 +32,7 @@ pub(super) struct Stored {
 impl ImageStore {
     /// The image's manifest, and what it names.
     pub(super) fn stored(&self, image: &Image) -> Result<Stored> {
-        let record = self.record(image)?;
+        let record = self.record(&image.id)?;
         let mut found: Option<Stored> = None;
         for digest in &record.blobs {
             let Some(bytes) = self.small(digest)? else { continue };
@@ -54,16 +54,6 @@ impl ImageStore {
             }
         }
         found.map_or_else(|| self.made(image, &record), Ok)
-    }
-
-    fn record(&self, image: &Image) -> Result<Record> {
-        let of_image = |loaded: Loaded| match loaded {
-            Loaded::Whole(record) if record.id == image.id => Some(*record),
-            _ => None,
-        };
-        record::load_all(&self.images_dir())?.into_iter().find_map(of_image).ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("image {} is no longer there", image.id.short()))
-        })
     }
 
     /// A blob that may be a document, whole; nothing if it is not there or larger than one.

@@ -140,6 +140,11 @@ pub fn pivot_here() -> Result<()> {
     Ok(rm::unmount(c".", rm::UnmountFlags::DETACH)?)
 }
 
+/// Takes the mount at `path` out of the caller's mount namespace, with all that is mounted below it.
+pub fn detach(path: &CStr) -> Result<()> {
+    Ok(rm::unmount(path, rm::UnmountFlags::DETACH | rm::UnmountFlags::NOFOLLOW)?)
+}
+
 /// Makes the whole mount namespace of the caller receive from the host's and give nothing back.
 pub fn make_root_slave() -> Result<()> {
     Ok(rm::mount_change(c"/", rm::MountPropagationFlags::DOWNSTREAM | rm::MountPropagationFlags::REC)?)

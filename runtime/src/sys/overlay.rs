@@ -30,6 +30,18 @@ pub fn mount(lower: &[BorrowedFd<'_>], upper: BorrowedFd<'_>, work: BorrowedFd<'
     fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).map_err(failed("fsmount", ""))
 }
 
+/// Stacks `lower` (the topmost first), two at least, without a place for changes: read only, without devices and set-user-id bits.
+pub fn mount_read_only(lower: &[BorrowedFd<'_>]) -> Result<OwnedFd> {
+    let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed("fsopen", ""))?;
+    fsconfig_set_string(fs.as_fd(), "source", "overlay").map_err(failed("fsconfig", "source"))?;
+    set_lower(fs.as_fd(), lower)?;
+    fsconfig_create(fs.as_fd()).map_err(failed("fsconfig(FSCONFIG_CMD_CREATE)", ""))?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOSUID;
+    fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(failed("fsmount", ""))
+}
+
 /// Sets a directory by descriptor (Linux 6.13), or by the path under which this process reaches it.
 fn set_dir(fs: BorrowedFd<'_>, key: &str, dir: BorrowedFd<'_>) -> Result<()> {
     match fsconfig_set_fd(fs, key, dir) {

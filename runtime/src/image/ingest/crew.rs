@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::{Candidate, Incoming, Layers, REPLACED, Staged};
+use super::{Candidate, Incoming, Layers, Making, REPLACED, Staged};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::content::{self, Arrived, Blob};
 use crate::image::digest::ChainId;
@@ -38,6 +38,7 @@ pub(super) struct Crew<'s, 'a> {
     store: &'s ImageStore,
     candidate: &'a Candidate,
     chain: &'a [ChainId],
+    making: &'a Making,
     source: &'a dyn Layers,
     progress: &'a dyn Progress,
     state: Mutex<State<'s>>,
@@ -58,12 +59,13 @@ impl<'s, 'a> Crew<'s, 'a> {
         store: &'s ImageStore,
         candidate: &'a Candidate,
         chain: &'a [ChainId],
+        making: &'a Making,
         source: &'a dyn Layers,
         progress: &'a dyn Progress,
     ) -> Self {
         let made = chain.iter().map(|_| None).collect();
         let state = Mutex::new(State { made, ..State::default() });
-        Self { store, candidate, chain, source, progress, state, changed: Condvar::new() }
+        Self { store, candidate, chain, making, source, progress, state, changed: Condvar::new() }
     }
 
     /// Makes all layers, and gives what was made of each.
@@ -144,13 +146,19 @@ impl<'s, 'a> Crew<'s, 'a> {
 
     fn layer(&self, number: usize) -> Result<Made<'s>> {
         let size = self.candidate.layers[number].size;
-        if let Some(commit) = layers::committed(self.store.host(), &self.chain[number])? {
+        let chain = &self.chain[number];
+        if let Some(commit) = self.candidate.is_here(self.store, self.making, number, chain)? {
             self.say(number, Phase::Exists, size);
             return Ok(Made { bytes: commit.bytes, ..Made::default() });
         }
-        let made = match self.here(number)? {
-            Some(file) => self.unpack(number, Incoming::Whole(file))?,
-            None => self.incoming(number)?,
+        let unpacked = layers::committed(self.store.host(), chain)?;
+        let made = match (unpacked, self.here(number)?) {
+            (Some(commit), Some(_)) => Made { bytes: commit.bytes, ..Made::default() },
+            (Some(commit), None) => {
+                Made { bytes: commit.bytes, blob: Some(self.blob(number)?), staged: None }
+            }
+            (None, Some(file)) => self.unpack(number, Incoming::Whole(file))?,
+            (None, None) => self.incoming(number)?,
         };
         self.say(number, Phase::Complete, size);
         Ok(made)
@@ -168,6 +176,17 @@ impl<'s, 'a> Crew<'s, 'a> {
             let blob = same.find_map(|(_, made)| made.as_ref()?.blob.as_ref());
             blob.map(Blob::reader).transpose()
         })
+    }
+
+    /// The stored content alone, of a layer that is here unpacked.
+    fn blob(&self, number: usize) -> Result<Blob> {
+        loop {
+            let mut content = self.source.open(number)?;
+            let read = std::io::copy(&mut content, &mut std::io::sink());
+            if let Some(blob) = self.source.close(number)? {
+                return read.map(|_| blob).map_err(Error::from);
+            }
+        }
     }
 
     /// Unpacks a layer while it comes. That its stored content is not what was promised explains whatever else is wrong with

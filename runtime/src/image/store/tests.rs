@@ -97,14 +97,54 @@ fn what_a_crash_left_is_swept_unless_somebody_is_at_work() {
     bench.put("x", &["app:1"]);
     ImageStore::open(bench.store.host()).unwrap();
     bench.store.remove("app:1", false).unwrap();
-    assert!(left.exists() && bench.store.host().root.join("layers/unknown").exists());
+    assert!(left.exists(), "somebody may be making it");
+    assert!(!bench.store.host().root.join("layers/unknown").exists(), "nobody has a lease on it");
     drop(lock);
-    bench.put("x", &["app:1"]);
     ImageStore::open(bench.store.host()).unwrap();
-    bench.store.remove("app:1", false).unwrap();
     for name in ["tmp", "trash", "layers"] {
         assert_eq!(fs::read_dir(bench.store.host().root.join(name)).unwrap().count(), 0, "{name}");
     }
+}
+
+#[test]
+fn what_a_process_holds_stays_until_it_ends() {
+    let bench = Bench::new();
+    let blob = Digest::of(b"blob");
+    let path = bench.store.host().root.join("content/sha256").join(blob.hex());
+    let mut record = Record::new(Digest::of(b"x"), ImageConfig::default());
+    record.blobs = vec![blob];
+    let hold = bench.store.hold_record(&record).unwrap();
+    fs::write(&path, "blob").unwrap();
+    bench.store.collect().unwrap();
+    assert!(path.exists());
+    let holders = bench.store.holders(&record.id).unwrap();
+    assert_eq!(holders, [format!("process {}", std::process::id())]);
+    drop(hold);
+    bench.store.collect().unwrap();
+    assert!(!path.exists());
+    assert_eq!(fs::read_dir(bench.store.tmp_dir()).unwrap().count(), 0);
+    // What a killed process held is an unlocked file: it keeps nothing, and goes.
+    fs::write(bench.store.tmp_dir().join("hold-1-2-3"), "{").unwrap();
+    ImageStore::open(bench.store.host()).unwrap();
+    assert_eq!(fs::read_dir(bench.store.tmp_dir()).unwrap().count(), 0);
+}
+
+#[test]
+fn prune_takes_what_nobody_holds_and_pretends_first() {
+    let bench = Bench::new();
+    let held = bench.put("held", &[]);
+    bench.store.lease("pod", &[&held]).unwrap();
+    let old = bench.put("old", &["app:1"]);
+    let new = bench.put("new", &["app:1"]);
+    let dangling = |image: &Image| image.names.is_empty();
+    let pretended = bench.store.prune(true, dangling).unwrap();
+    assert_eq!(bench.store.list().unwrap().len(), 3);
+    let pruned = bench.store.prune(false, dangling).unwrap();
+    assert_eq!(pretended, pruned);
+    assert_eq!(pruned.images, [Removal { untagged: vec![], deleted: Some(old.id) }]);
+    let pruned = bench.store.prune(false, |_| true).unwrap();
+    assert_eq!(pruned.images[0].deleted, Some(new.id));
+    assert_eq!(bench.store.list().unwrap(), [held]);
 }
 
 #[test]

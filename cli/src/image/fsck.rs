@@ -1,0 +1,63 @@
+//! `podrun image fsck`: is the store what it should be?
+
+use std::process::ExitCode;
+
+use runtime::image::{Finding, ImageStore, Outcome};
+use runtime::{Error, ErrorKind, Result};
+
+use super::shown;
+use crate::args::Context;
+use crate::{output, table};
+
+/// Check every blob's digest, every layer and every image's record
+///
+/// Each damaged object is a line on standard output. With --repair, what a pull or a load brings again is dropped.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  podrun image fsck
+  podrun image fsck --repair")]
+pub(crate) struct Args {
+    /// Drop what is damaged, so that the next pull or load brings it anew; what a pod runs on stays
+    #[arg(long)]
+    repair: bool,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
+    let store = ImageStore::open(&context.host)?;
+    let (mut found, mut left) = (0, 0);
+    let mut printed = Ok(());
+    let checked = store.check(args.repair, &mut |finding| {
+        found += 1;
+        left += usize::from(!matches!(finding.outcome, Outcome::Dropped | Outcome::Lacking));
+        if printed.is_ok() {
+            printed = output::line(table::printable(told(finding)));
+        }
+    })?;
+    printed?;
+    output::line(format_args!(
+        "checked {} images, {} layers and {} blobs ({}): {found} damaged",
+        checked.images,
+        checked.layers,
+        checked.blobs,
+        shown::size(checked.bytes)
+    ))?;
+    if left == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let error = Error::new(ErrorKind::Image, format!("the image store is damaged: {left} objects"));
+    Err(match args.repair {
+        true => error,
+        false => error.hint("--repair drops what can be had again; then pull or load those images"),
+    })
+}
+
+fn told(finding: &Finding) -> String {
+    let done = match &finding.outcome {
+        Outcome::Left => String::new(),
+        Outcome::Dropped => " (dropped)".to_owned(),
+        Outcome::Lacking => " (pull or load it again)".to_owned(),
+        Outcome::Kept(why) => format!(" (kept: {why})"),
+    };
+    format!("{}: {}{done}", finding.object, finding.what)
+}

@@ -1,0 +1,99 @@
+//! How images, their sizes and ages, and those who need them are written in tables.
+//!
+//! Invariant: what an image says of itself is a stranger's text; nothing here believes more of it than that it can
+//! be shown.
+
+use std::collections::HashMap;
+
+use runtime::host::Host;
+use runtime::image::Image;
+use runtime::pod::manifest::DEFAULT_NAMESPACE;
+use runtime::pod::names;
+use runtime::time::Time;
+
+/// What stands where there is nothing.
+pub(crate) const NONE: &str = "<none>";
+
+/// An image's id: twelve digits of it, or all.
+pub(crate) fn id(image: &Image, whole: bool) -> String {
+    if whole { image.id.to_string() } else { image.id.short().to_owned() }
+}
+
+/// How long ago `then` (RFC 3339, as an image says it) was, in kubectl's words.
+pub(crate) fn age(then: Option<&str>) -> String {
+    // Reproducible images say the year 1, or 1970: that is no age.
+    let then = then.and_then(|text| text.parse::<Time>().ok()).filter(|then| then.unix() > 0);
+    let Some(then) = then else { return "<unknown>".into() };
+    let age = (Time::now().unix() - then.unix()).max(0);
+    match age {
+        0..120 => format!("{age}s"),
+        120..7200 => format!("{}m", age / 60),
+        7200..172_800 => format!("{}h", age / 3600),
+        172_800..63_072_000 => format!("{}d", age / 86_400),
+        _ => format!("{}y", age / 31_536_000),
+    }
+}
+
+/// Bytes as people read them: `5.1MB`.
+#[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 || value >= 99.95 {
+        format!("{value:.0}{}", UNITS[unit])
+    } else {
+        format!("{value:.1}{}", UNITS[unit])
+    }
+}
+
+/// Those who hold leases, by the names of their pods: `web`, `blue/job`; a pod without a name by its id.
+pub(crate) fn pods(host: &Host, holders: &[String]) -> Vec<String> {
+    if holders.is_empty() {
+        return Vec::new();
+    }
+    let known: HashMap<String, String> = names::all(host)
+        .into_iter()
+        .map(|(namespace, name, id)| {
+            let named = if namespace == DEFAULT_NAMESPACE { name } else { format!("{namespace}/{name}") };
+            (id, named)
+        })
+        .collect();
+    // A process that looks at an image holds it too, and has no id to shorten.
+    let short = |holder: &String| match holder.starts_with("process ") {
+        true => holder.clone(),
+        false => holder.get(..12).unwrap_or(holder).to_owned(),
+    };
+    let mut pods: Vec<String> =
+        holders.iter().map(|holder| known.get(holder).cloned().unwrap_or_else(|| short(holder))).collect();
+    pods.sort_unstable();
+    pods
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_of_times_that_can_be_one() {
+        assert_eq!(age(Some(&Time::now().to_string())), "0s");
+        assert_eq!(age(Some(&Time::from_unix(Time::now().unix() - 86_400 * 3).to_string())), "3d");
+        for text in ["yesterday", "0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", ""] {
+            assert_eq!(age(Some(text)), "<unknown>", "{text}");
+        }
+        assert_eq!(age(None), "<unknown>");
+    }
+
+    #[test]
+    fn sizes_have_two_digits_or_three() {
+        for (bytes, wanted) in
+            [(0, "0B"), (999, "999B"), (1000, "1.0kB"), (5_120_000, "5.1MB"), (999_600, "1.0MB")]
+        {
+            assert_eq!(size(bytes), wanted);
+        }
+    }
+}
