@@ -14,6 +14,7 @@ use support::host::Host;
 use support::pods::pod;
 use support::run::Outcome;
 use support::suite::Suite;
+use support::terminal::Terminal;
 
 use crate::image::{images, load, remove_all};
 
@@ -138,6 +139,10 @@ fn to_a_pipe(host: &Host) -> Result<()> {
     host.script(&format!("\"$podrun\" save {name} | PODRUN_ROOT=$PWD/other \"$podrun\" load -q -"))?.ok()?;
     let other = host.script("PODRUN_ROOT=$PWD/other \"$podrun\" images -q --no-trunc")?.ok()?;
     ensure!(other.trim() == id[0], "{other}");
+    // A terminal is no place for an archive.
+    let terminal = Terminal::start(&host.podrun_command(&["save", &name])?)?;
+    terminal.wait_until_shown("hint: -o FILE")?;
+    ensure!(terminal.wait()? == USAGE, "on a terminal");
     // Whoever reads it goes away: that is no failure to shout about.
     let piped = host.script(&format!("set +o pipefail; \"$podrun\" save {name} | head -c 1 | wc -c"))?;
     ensure!(piped.stderr.is_empty() && piped.stdout.trim() == "1", "{piped}");

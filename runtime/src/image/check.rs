@@ -192,7 +192,12 @@ impl Check<'_> {
             match loaded {
                 Loaded::Whole(record) => {
                     let name = record.names.keys().next().cloned().unwrap_or_else(|| record.id.to_string());
-                    for what in self.lacking(&record)? {
+                    let lacking = self.lacking(&record)?;
+                    // One that was removed while we looked lacks nothing.
+                    if !record::exists(&self.store.images_dir(), &record.id) {
+                        continue;
+                    }
+                    for what in lacking {
                         let outcome = if self.repair { Outcome::Lacking } else { Outcome::Left };
                         self.found(format!("image {name}"), what, outcome);
                     }

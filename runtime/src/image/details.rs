@@ -209,3 +209,34 @@ fn history(config: &ImageConfiguration, layers: &[Layer]) -> Vec<Step> {
     }));
     steps
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_that_does_not_fit_the_layers_loses_none() {
+        let layer = |name: &str| {
+            let diff_id = Digest::of(name.as_bytes());
+            let chain_id = ChainId::of(None, &diff_id);
+            Layer { diff_id, chain_id, size: Some(5), inodes: None, packed: Vec::new() }
+        };
+        let layers = [layer("a"), layer("b"), layer("c")];
+        let config = |history: &str| -> ImageConfiguration {
+            let text = format!(
+                r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":[]}},"history":{history}}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        let shown = |text: &str, layers: &[Layer]| -> Vec<(String, bool)> {
+            let steps = history(&config(text), layers).into_iter();
+            steps.map(|step| (step.created_by, step.layer.is_some())).collect()
+        };
+        let step = |name: &str, layer: bool| (name.to_owned(), layer);
+        let text = r#"[{"created_by":"A"},{"created_by":"ENV","empty_layer":true},{"created_by":"B"}]"#;
+        let all = [step("A", true), step("ENV", false), step("B", true), step("", true)];
+        assert_eq!(shown(text, &layers), all);
+        assert_eq!(shown(text, &layers[..1]), [step("A", true), step("ENV", false), step("B", false)]);
+        assert_eq!(shown("[]", &layers[..1]), [step("", true)]);
+    }
+}

@@ -296,3 +296,33 @@ pub(super) fn names_in(dir: &Path) -> Result<Vec<String>> {
     }
     Ok(names)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(name: &str, diff_ids: &[&str], packed: &[&str]) -> Record {
+        let mut record = Record::new(Digest::of(name.as_bytes()), ImageConfig::default());
+        let diff_ids: Vec<_> = diff_ids.iter().map(|id| Digest::of(id.as_bytes())).collect();
+        record.layers = ChainId::stack(&diff_ids);
+        let blob = |text: &&str| {
+            vec![Packed { media_type: String::new(), digest: Digest::of(text.as_bytes()), size: 1 }]
+        };
+        record.packed = packed.iter().map(blob).collect();
+        record
+    }
+
+    #[test]
+    fn an_image_learns_how_others_have_its_layers_and_no_more() {
+        let mut new = record("new", &["a", "b", "c"], &["a.tar", "b.tar", "c.tar"]);
+        // The same layers below, another one on top; and the same layer over another one, which is another layer.
+        new.learn(&record("one", &["a", "b", "x"], &["a.gz", "b.tar", "x.gz"]));
+        new.learn(&record("two", &["y", "b"], &["y.gz", "b.gz"]));
+        // A record from before anything was noted.
+        new.learn(&record("old", &["a"], &[]));
+        let known = |number: usize| new.packed_as(number, &new.layers[number]).len();
+        assert_eq!((known(0), known(1), known(2)), (2, 1, 1));
+        assert_eq!(new.blobs, [Digest::of(b"a.gz")]);
+        assert!(new.packed_as(0, &new.layers[1]).is_empty() && new.packed_as(9, &new.layers[0]).is_empty());
+    }
+}
