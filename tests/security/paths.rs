@@ -111,7 +111,8 @@ pub(super) fn sysctls(bench: &Bench<'_>) -> Result<()> {
 }
 
 pub(super) fn cgroups(bench: &Bench<'_>) -> Result<()> {
-    for name in ["../../x", "a/b", "..", ".", "", "cgroup.procs/../x", "/etc/passwd"] {
+    let canary = bench.canary.join("secret").to_string_lossy().into_owned();
+    for name in ["../../x", "a/b", "..", ".", "", "cgroup.procs/../x", &canary] {
         bench.refused(&["true"], &[("/linux/resources", json!({"unified": {name: "1"}}))], "unified")?;
     }
     for path in ["../../x", "/a/../..", "/..", "/", "a\nb"] {
