@@ -177,6 +177,8 @@ fn not_whole(host: &Host) -> Result<()> {
     let good = std::fs::read(&blob)?;
     let mut spoilt = good.clone();
     spoilt[good.len() / 2] ^= 1;
+    // It may be other hosts' too, by a hard link.
+    std::fs::remove_file(&blob)?;
     std::fs::write(&blob, spoilt)?;
     refused(host, save("oci-archive")?, IMAGE, &[digest, "wrong digest", "fsck --repair"])?;
     refused(host, save("docker-archive")?, IMAGE, &[digest])?;

@@ -81,10 +81,10 @@ fn inspect(host: &Host) -> Result<()> {
     let id = found["id"].as_str().context("id")?.trim_start_matches("sha256:");
     let file = host.root().join("content/sha256").join(id);
     let good = std::fs::read(&file)?;
-    std::fs::write(&file, String::from_utf8(good.clone())?.replacen("linux", "linus", 1))?;
+    put(&file, String::from_utf8(good.clone())?.replacen("linux", "linus", 1))?;
     let said = host.podrun(&["image", "inspect", &name])?.fails_with(IMAGE)?;
     ensure!(said.contains("wrong digest") && said.contains("image fsck"), "{said}");
-    std::fs::write(&file, good)?;
+    put(&file, good)?;
     let said = host.podrun(&["image", "inspect", "--format", "{{.Id}}", &name])?.fails_with(USAGE)?;
     ensure!(said.contains("-o jsonpath"), "{said}");
     remove_all(host)
@@ -135,7 +135,7 @@ fn prune(host: &Host) -> Result<()> {
     // A layer and a blob of nobody.
     let stray = host.root().join("layers").join("0".repeat(64));
     std::fs::create_dir(&stray)?;
-    std::fs::write(host.root().join("content/sha256").join("1".repeat(64)), "stray")?;
+    put(host.root().join("content/sha256").join("1".repeat(64)), "stray")?;
     let said = host.podrun(&["image", "prune", "--dry-run"])?.ok()?;
     ensure!(said.contains("Deleted: sha256:") && said.contains("Would reclaim"), "{said}");
     ensure!(images(host)?.len() == 3 && stray.exists(), "it only says so");
@@ -159,11 +159,11 @@ fn prune(host: &Host) -> Result<()> {
     let id = left[0]["id"].as_str().context("id")?.trim_start_matches("sha256:");
     let record = host.root().join("images").join(format!("{id}.json"));
     let good = std::fs::read(&record)?;
-    std::fs::write(&record, "{")?;
+    put(&record, "{")?;
     let said = host.podrun(&["image", "prune"])?.fails_with(IMAGE)?;
     ensure!(said.contains(id) && said.contains("fsck"), "{said}");
     std::fs::remove_file(&record)?;
-    std::fs::write(&record, good)?;
+    put(&record, good)?;
     host.delete("web")?;
     host.podrun(&["image", "prune", "--all"])?.ok()?;
     holds_nothing(host)
@@ -190,22 +190,22 @@ fn fsck(host: &Host) -> Result<()> {
     let mut bytes = std::fs::read(blobs.join(&spoilt))?;
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
-    std::fs::write(blobs.join(&spoilt), bytes)?;
+    put(blobs.join(&spoilt), bytes)?;
     // A layer without a record, one without a tree, one whose record is another's.
     let layers = host.root().join("layers");
-    std::fs::write(layers.join(layer(0)?).join("commit.json"), "{")?;
+    put(layers.join(layer(0)?).join("commit.json"), "{")?;
     std::fs::remove_dir_all(layers.join(layer(1)?).join("tree"))?;
     let other = hex(&found[1]["layers"][0]["chainId"])?;
     let commit = layers.join(&other).join("commit.json");
     let foreign =
         std::fs::read_to_string(&commit)?.replace(&hex(&found[1]["layers"][0]["diffId"])?, &"0".repeat(64));
-    std::fs::write(&commit, foreign)?;
+    put(&commit, foreign)?;
     // An image without a config.
     let config = hex(&found[1]["id"])?;
     std::fs::remove_file(blobs.join(&config))?;
     // And a record that is none, of an image that nobody has.
     let record = host.root().join("images").join(format!("{}.json", "2".repeat(64)));
-    std::fs::write(&record, "[]")?;
+    put(&record, "[]")?;
     let outcome = host.podrun(&["image", "fsck"])?;
     for (object, why) in [
         (format!("blob sha256:{spoilt}: "), "wrong digest"),
@@ -251,11 +251,11 @@ fn fsck_in_use(host: &Host) -> Result<()> {
     let good = std::fs::read(&commit)?;
     // The stores of other tests have the same files: replaced, not written.
     std::fs::remove_file(&commit)?;
-    std::fs::write(&commit, "{")?;
+    put(&commit, "{")?;
     let newer = host.root().join("images").join(format!("{}.json", "3".repeat(64)));
     let id = found[0]["id"].as_str().context("id")?.trim_start_matches("sha256:");
     let text = std::fs::read_to_string(host.root().join("images").join(format!("{id}.json")))?;
-    std::fs::write(&newer, text.replacen("\"version\": 1", "\"version\": 99", 1))?;
+    put(&newer, text.replacen("\"version\": 1", "\"version\": 99", 1))?;
     let outcome = host.podrun(&["image", "fsck", "--repair"])?;
     ensure!(outcome.stdout.contains("(kept: a pod runs on it"), "{outcome}");
     ensure!(outcome.stdout.contains("written by a newer podrun"), "{outcome}");
@@ -263,7 +263,7 @@ fn fsck_in_use(host: &Host) -> Result<()> {
     ensure!(newer.exists() && commit.exists());
     host.podrun(&["exec", "web", "--", "/probe", "exit", "0"])?.ok()?;
     std::fs::remove_file(&newer)?;
-    std::fs::write(&commit, good)?;
+    put(&commit, good)?;
     host.podrun(&["image", "fsck", "--repair"])?.ok()?;
     host.delete("web").map(drop)
 }
@@ -329,4 +329,13 @@ fn beside_each_other(host: &Host) -> Result<()> {
     is_consistent(host)?;
     registry.stop()?;
     remove_all(host)
+}
+
+/// Puts another file in the place of one of a store's: the one that is there may be other hosts' too, by a hard link.
+fn put(path: impl AsRef<std::path::Path>, content: impl AsRef<[u8]>) -> Result<()> {
+    let path = path.as_ref();
+    if path.exists() {
+        std::fs::remove_file(path)?;
+    }
+    Ok(std::fs::write(path, content)?)
 }

@@ -70,7 +70,10 @@ impl Create {
         let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
         let mut record = Self::record(&spec, bundle, &path)?;
         record.made_cgroup = topmost_missing(&layout, &path)?;
-        let cgroup = cgroup(&layout, &path, resources)?;
+        let cgroup = cgroup(&layout, &path, resources).inspect_err(|_| {
+            // What stood above it before stays; what cannot be removed is another's by now.
+            let _ = Cgroup::open(&layout, &path).and_then(|half| delete::remove_cgroup(&half, &record));
+        })?;
         // From here on the cgroup is this container's, and delete removes it.
         store::write(container, &record)?;
 

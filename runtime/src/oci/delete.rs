@@ -63,7 +63,7 @@ impl Store {
 
 /// Removes the cgroup, and those above it that create has made, as far as nobody else is in them: "resources
 /// associated with the container, but not created by this container, MUST NOT be deleted" (runtime.md, "Delete").
-fn remove_cgroup(cgroup: &Cgroup, record: &Record) -> Result<()> {
+pub(super) fn remove_cgroup(cgroup: &Cgroup, record: &Record) -> Result<()> {
     let Some(top) = &record.made_cgroup else { return Ok(()) };
     cgroup.remove()?;
     let layout = Layout::detect()?;
