@@ -16,7 +16,6 @@ use super::store::unique_name;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys;
 use crate::sys::ns::Namespaces;
-use crate::sys::pidfd::Exit;
 
 /// The variable that tells the program where the image is.
 const VARIABLE: &str = "PODRUN_MOUNT";
@@ -43,10 +42,7 @@ impl ImageStore {
         let watched = pidfd.and_then(|pid: i32| {
             let pidfd = sys::pidfd::pidfd_of_child(pid).map_err(|errno| errno.during("pidfd_open()"))?;
             // Only now: the program would inherit the mask.
-            Ok(match sys::signal::Forwarded::open()?.until_end(pidfd.as_fd())? {
-                Exit::Code(code) => code,
-                Exit::Signal(signal) => 128 + signal,
-            })
+            Ok(sys::signal::Forwarded::open()?.until_end(pidfd.as_fd())?.code())
         });
         if watched.is_err() {
             // The error that matters is why it cannot be watched.

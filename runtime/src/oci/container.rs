@@ -11,7 +11,7 @@ use std::time::Duration;
 use oci_spec::runtime::{ContainerState, LinuxNamespaceType, LinuxResources, Spec};
 use serde::Serialize;
 
-use super::record::{ProcessId, Record, State};
+use super::record::{Record, State};
 use super::{ContainerId, config, store};
 use crate::cgroup::{Cgroup, Layout};
 use crate::error::{Error, ErrorKind, Result};
@@ -259,7 +259,7 @@ fn alive(record: &Record) -> Option<OwnedFd> {
     let process = pidfd::pidfd_open(init.pid).ok()?;
     // A zombie is readable; a stranger has another start time.
     let running = !pidfd::wait_readable(process.as_fd(), Duration::ZERO);
-    (running && ProcessId::of(init.pid).is_ok_and(|now| now == init)).then_some(process)
+    (running && init.is_same()).then_some(process)
 }
 
 /// The signal that `text` names: `9`, `KILL`, `SIGKILL`, `RTMIN+1`.

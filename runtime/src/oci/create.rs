@@ -13,12 +13,13 @@ use oci_spec::runtime::{LinuxResources, Spec};
 use super::config::{self, Config};
 use super::container::START;
 use super::hooks::{self, Inside, Kind};
-use super::record::{ProcessId, Record, State, VERSION};
+use super::record::{Record, State, VERSION};
 use super::store;
 use super::{Container, ContainerId, Status, Store, Streams, delete, devices};
 use crate::cgroup::{Cgroup, Layout};
 use crate::engine::{self, Child, Inputs, Rootfs, Tie};
 use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::sys::proc::{self, ProcessId};
 use crate::sys::socket;
 use crate::time::Time;
 
@@ -141,7 +142,7 @@ fn run_hooks(spec: &Spec, mut state: State, child: &Child, cgroup: &Cgroup) -> R
     hooks::run(spec, Kind::Prestart, &state)?;
     state.status = Status::Creating;
     hooks::run(spec, Kind::CreateRuntime, &state)?;
-    state.pid = hooks::pid_inside(child.pid)?;
+    state.pid = proc::innermost_pid(child.pid)?;
     hooks::run_inside(spec, Kind::CreateContainer, &state, Inside { init: child.pidfd.as_fd(), cgroup })
 }
 

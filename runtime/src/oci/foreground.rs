@@ -3,7 +3,6 @@
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use crate::error::Result;
-use crate::sys::pidfd::Exit;
 use crate::sys::relay::Relay;
 use crate::sys::signal::Forwarded;
 
@@ -42,9 +41,6 @@ impl Foreground {
                 relay.until_end(&self.0)?
             }
         };
-        Ok(match exit {
-            Exit::Code(code) => code,
-            Exit::Signal(signal) => 128 + signal,
-        })
+        Ok(exit.code())
     }
 }

@@ -210,12 +210,3 @@ fn judge(ended: Ended, hook: &Hook) -> Result<()> {
 fn document(state: &State) -> Result<Vec<u8>> {
     serde_json::to_vec(state).map_err(|error| Error::failed(error.to_string()))
 }
-
-/// The pid that a process has in its own pid namespace (config.md: the state of a hook inside).
-pub(super) fn pid_inside(pid: i32) -> Result<i32> {
-    let path = format!("/proc/{pid}/status");
-    let text = std::fs::read_to_string(&path).context(|| path.clone())?;
-    let pids = text.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    let last = pids.and_then(|pids| pids.split_whitespace().last()?.parse().ok());
-    last.ok_or_else(|| Error::failed(format!("{path}: no NSpid in it")))
-}

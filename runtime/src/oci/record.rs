@@ -8,35 +8,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::container::Status;
-use crate::error::{Context as _, Result};
+use crate::sys::proc::ProcessId;
 use crate::time::Time;
 
 /// The version of the records' form.
 pub(super) const VERSION: u32 = 1;
-
-/// A process by a number that is not used again while the machine runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct ProcessId {
-    /// In the pid namespace of whoever created the container.
-    pub(super) pid: i32,
-    /// In clock ticks after boot: the 22nd field of /proc/PID/stat.
-    pub(super) start_time: u64,
-}
-
-impl ProcessId {
-    /// The process that has this pid now.
-    pub(super) fn of(pid: i32) -> Result<Self> {
-        let path = format!("/proc/{pid}/stat");
-        let text = std::fs::read_to_string(&path).context(|| path.clone())?;
-        // The second field, the command's name in brackets, may hold anything.
-        let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let start_time = rest.split_whitespace().nth(19).and_then(|field| field.parse().ok());
-        match start_time {
-            Some(start_time) => Ok(Self { pid, start_time }),
-            None => Err(crate::Error::failed(format!("{path}: no start time in it"))),
-        }
-    }
-}
 
 /// `state.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use super::hooks::{self, Inside, Kind};
 use super::{Container, Status, store};
 use crate::engine::Failure;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::{fs, pidfd, socket};
+use crate::sys::{fs, pidfd, proc, socket};
 
 impl Container {
     /// Starts the program of a created container. Gives the failures of poststart hooks, which do not
@@ -29,7 +29,7 @@ impl Container {
         if !hooks::of(&spec, Kind::StartContainer).is_empty() {
             let cgroup = self.cgroup_of(&record)?;
             let mut state = self.state_of(record.clone(), Status::Created);
-            state.pid = hooks::pid_inside(state.pid)?;
+            state.pid = proc::innermost_pid(state.pid)?;
             let inside = Inside { init: init.as_fd(), cgroup: &cgroup };
             if let Err(error) = hooks::run_inside(&spec, Kind::StartContainer, &state, inside) {
                 // "Stop the container" (runtime.md, lifecycle 7); what is left is delete's.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use super::record::{Record, VERSION};
 use super::{Container, ContainerId};
 use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::sys;
 
 /// The containers below one directory.
 #[derive(Debug, Clone)]
@@ -120,12 +121,9 @@ pub(super) fn write(container: &Container, record: &Record) -> Result<()> {
     replace(&container.file("state.json"), text.as_bytes())
 }
 
-/// Writes a file beside `path` and renames it there: readers see the old one or the new one.
+/// Puts a file in the place of what is at `path`.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let part = path.with_extension("part");
-    std::fs::write(&part, bytes)
-        .and_then(|()| std::fs::rename(&part, path))
-        .context(|| format!("write({path:?})"))
+    sys::fs::replace(path, bytes).context(|| format!("write({path:?})"))
 }
 
 /// The container's record; `None` when creating it has not come so far.

@@ -14,7 +14,7 @@ use super::policy::{ContainerPhase, ImageFact, PodState, Progress, StartFailure,
 use super::protocol::{Change, Op, Policy, PolicyImage};
 use super::record::{self, Live, Sandbox, SandboxStatus};
 use super::store::{self, PodEntry};
-use super::{attempt, namespaces, recovery, sandbox, shared, volume};
+use super::{attempt, recovery, sandbox, shared, volume};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::image::{Image, ImageStore, Reference};
@@ -345,7 +345,7 @@ fn kill_monitor(host: &Host, id: &str) -> Result<()> {
         opened => opened.map_err(|errno| errno.during(format!("pidfd_open({})", monitor.pid)))?,
     };
     // Looked at only now: the descriptor names one process for ever.
-    if namespaces::is_same(monitor) {
+    if monitor.is_same() {
         pidfd::pidfd_send_signal(process.as_fd(), pidfd::SIGKILL)
             .map_err(|errno| errno.during(format!("kill({}, SIGKILL)", monitor.pid)))?;
         pidfd::wait_readable(process.as_fd(), DIES_WITHIN);

@@ -11,6 +11,7 @@ use super::record::{self, Live, ProcessId};
 use super::store::PodEntry;
 use crate::error::{Context, Result};
 use crate::host::Host;
+use crate::sys;
 
 /// The eight kinds, as /proc names them, in the order of the table: what a pod shares first.
 pub const KINDS: [&str; 8] = ["net", "ipc", "uts", "user", "cgroup", "time", "mnt", "pid"];
@@ -63,7 +64,7 @@ pub fn of_pod(host: &Host, entry: &PodEntry) -> Result<Vec<Row>> {
     };
     let mut rows = Vec::new();
     let mut add = |process: ProcessId, part, name: String| {
-        if is_same(process) {
+        if process.is_same() {
             // It may end while it is looked at.
             rows.extend(read(process.pid, part, name).ok());
         }
@@ -83,14 +84,6 @@ pub fn of_pod(host: &Host, entry: &PodEntry) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Whether the process still is the one that was recorded: field 22 of /proc/PID/stat.
-pub(in crate::pod) fn is_same(process: ProcessId) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", process.pid)).unwrap_or_default();
-    // The second field is the program's name in parentheses, which may hold anything.
-    let started = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(19)?.parse().ok());
-    started == Some(process.start_time)
-}
-
 fn read(pid: i32, part: Part, container: String) -> std::io::Result<Row> {
     let proc = PathBuf::from(format!("/proc/{pid}"));
     let mut inodes = [None; 8];
@@ -102,18 +95,13 @@ fn read(pid: i32, part: Part, container: String) -> std::io::Result<Row> {
             Err(error) => return Err(error),
         };
     }
-    let status = fs::read_to_string(proc.join("status"))?;
-    Ok(Row { part, container, pid, pid_inside: innermost_pid(&status).unwrap_or(pid), inodes })
+    let pid_inside = sys::proc::innermost_pid(pid).unwrap_or(pid);
+    Ok(Row { part, container, pid, pid_inside, inodes })
 }
 
 /// The number in `net:[4026531840]`.
 fn inode_of(link: &str) -> Option<u64> {
     link.split_once('[')?.1.strip_suffix(']')?.parse().ok()
-}
-
-/// The last number of `NSpid:`, which names the process in each PID namespace from the reader's inwards.
-fn innermost_pid(status: &str) -> Option<i32> {
-    status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().last()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -124,13 +112,12 @@ mod tests {
     fn links_and_statuses_are_read() {
         assert_eq!(inode_of("net:[4026531840]"), Some(4_026_531_840));
         assert_eq!(inode_of("nonsense"), None);
-        assert_eq!(innermost_pid("Name:\tx\nNSpid:\t4713\t2\t1\n"), Some(1));
     }
 
     #[test]
     fn this_process_is_itself_and_no_other() {
         let pid = i32::try_from(std::process::id()).unwrap();
-        assert!(!is_same(ProcessId { pid, start_time: 1 }));
+        assert!(!ProcessId { pid, start_time: 1 }.is_same());
         let row = read(pid, Part::Container, "x".into()).unwrap();
         assert!(row.inodes[0].is_some());
     }

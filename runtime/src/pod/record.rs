@@ -26,6 +26,8 @@ use serde_json::value::RawValue;
 use crate::error::{Context, Result};
 use crate::host::Host;
 use crate::pod::policy::PodState;
+use crate::sys;
+pub use crate::sys::proc::ProcessId;
 
 /// The version that this podrun writes into every record.
 const VERSION: u32 = 1;
@@ -265,16 +267,6 @@ pub struct ContainerStatusRecord {
     pub message: String,
 }
 
-/// A process of the host that a reused pid cannot be taken for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ProcessId {
-    /// The pid in the host's PID namespace.
-    pub pid: i32,
-    /// Field 22 of /proc/PID/stat: clock ticks since the boot.
-    pub start_time: u64,
-}
-
 /// `live.json`: the processes of a running pod.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -325,13 +317,7 @@ pub fn write<T: Serialize>(path: &Path, record: &T) -> Result<()> {
 
 /// Replaces the file at `path` whole by `bytes`, readable by root only.
 pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    let temporary = PathBuf::from(temporary);
-    std::fs::write(&temporary, bytes)
-        .and_then(|()| std::fs::rename(&temporary, path))
-        .inspect_err(|_| drop(std::fs::remove_file(&temporary)))
-        .context(|| format!("record {}", path.display()))
+    sys::fs::replace(path, bytes).context(|| format!("record {}", path.display()))
 }
 
 /// Writes a record that is not there yet and that nobody reads before its folder is published: no

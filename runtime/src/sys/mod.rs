@@ -17,6 +17,7 @@ pub mod netns;
 pub mod overlay;
 pub mod poll;
 pub mod port;
+pub mod proc;
 pub mod pty;
 pub mod relay;
 pub mod sched;

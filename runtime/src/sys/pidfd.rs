@@ -15,6 +15,16 @@ pub enum Exit {
     Signal(i32),
 }
 
+impl Exit {
+    /// As a shell tells it: the code, or 128 and the signal.
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => 128 + signal,
+        }
+    }
+}
+
 /// A pidfd for a process of the caller's pid namespace.
 pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
     let pid = rustix::process::Pid::from_raw(pid).ok_or(Errno::ESRCH)?;

@@ -13,7 +13,7 @@ use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::pod::record::ProcessId;
 use crate::pod::shared::{self, AmongMonitors};
-use crate::sys::{daemon, pidfd, socket};
+use crate::sys::{daemon, pidfd, proc, socket};
 
 /// How much the monitor is spared when memory runs out: it is small, and its pod dies with it.
 const OOM_SCORE_ADJUST: i32 = -998;
@@ -70,8 +70,7 @@ pub(super) fn own_process() -> Result<ProcessId> {
 
 /// The process of host pid `pid`, with its start time.
 pub(super) fn process(pid: i32) -> Result<ProcessId> {
-    // The start is field 22 of proc_pid_stat(5).
-    Ok(ProcessId { pid, start_time: stat_field(pid, 22)? })
+    Ok(ProcessId::of(pid)?)
 }
 
 /// Whether a process is on its way out though it has not ended: the init of a pid namespace first sees all others end,
@@ -79,18 +78,7 @@ pub(super) fn process(pid: i32) -> Result<ProcessId> {
 pub(super) fn is_exiting(process: ProcessId) -> bool {
     /// Of the flags, which are field 9.
     const PF_EXITING: u64 = 0x4;
-    let started = stat_field(process.pid, 22).ok();
-    started != Some(process.start_time)
-        || stat_field(process.pid, 9).is_ok_and(|flags| flags & PF_EXITING != 0)
-}
-
-/// A number out of /proc/pid/stat, by proc_pid_stat(5)'s count. The name in parentheses, the second, may hold anything.
-fn stat_field(pid: i32, number: usize) -> Result<u64> {
-    let path = format!("/proc/{pid}/stat");
-    let stat = std::fs::read_to_string(&path).context(|| path.clone())?;
-    let field = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(number - 3));
-    let value = field.and_then(|field| field.parse().ok());
-    value.ok_or_else(|| Error::failed(format!("{path}: no field {number} in it")))
+    !process.is_same() || proc::stat_field(process.pid, 9).is_ok_and(|flags| flags & PF_EXITING != 0)
 }
 
 /// The pid that the host gives the process behind `pidfd`.
