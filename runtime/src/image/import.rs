@@ -20,7 +20,6 @@ use super::manifest::{self, Descriptor};
 use super::platform::Platform;
 use super::progress::Progress;
 use super::reference::Reference;
-use super::save::manifest_of;
 use super::unpack::Limits;
 use super::{Image, ImageStore};
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -80,7 +79,7 @@ impl ImageStore {
         };
         let id = Digest::of(&config);
         let packed = json!({ "mediaType": media_type, "digest": descriptor.digest, "size": size });
-        let manifest = manifest_of(&id, config.len(), &[packed]);
+        let manifest = manifest::manifest_of(&id, config.len(), &[packed]);
         let mut candidate = Candidate::new(id.clone(), &config, vec![descriptor], &platform)?;
         candidate.documents = vec![
             Blob::from_bytes(self.host(), &id, &config)?,

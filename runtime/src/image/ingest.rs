@@ -14,7 +14,7 @@ use self::crew::{Crew, Made};
 use super::config::ImageConfig;
 use super::content::{self, Arrived, Blob, Follower};
 use super::digest::{ChainId, Digest};
-use super::layers::{self, Commit};
+use super::layers;
 use super::lease::Hold;
 use super::manifest::Descriptor;
 use super::platform::Platform;
@@ -84,28 +84,20 @@ impl Candidate {
         documents.chain(self.layers.iter().map(|layer| layer.digest.clone())).collect()
     }
 
-    /// The record of the layer with that number, if it is here unpacked and packed, by whatever image it came: only
-    /// so can it be saved and pushed.
-    fn is_here(
-        &self,
-        store: &ImageStore,
-        making: &Making,
-        number: usize,
-        chain: &ChainId,
-    ) -> Result<Option<Commit>> {
-        let Some(commit) = layers::committed(store.host(), chain)? else { return Ok(None) };
+    /// Whether the layer with that number is here packed, by whatever image it came: only so can it be saved and pushed.
+    fn is_packed(&self, store: &ImageStore, making: &Making, number: usize, chain: &ChainId) -> Result<bool> {
         let layer = &self.layers[number];
         if content::open(store.host(), &layer.digest, layer.size)?.is_some() {
-            return Ok(Some(commit));
+            return Ok(true);
         }
         for loaded in &making.records {
             if let Loaded::Whole(record) = loaded
                 && content::has_one(store.host(), record.packed_as(number, chain))?
             {
-                return Ok(Some(commit));
+                return Ok(true);
             }
         }
-        Ok(None)
+        Ok(false)
     }
 
     /// The layers that must be fetched: those that are neither unpacked nor there as blobs, each once,
@@ -115,8 +107,9 @@ impl Candidate {
         for (number, chain) in ChainId::stack(&self.diff_ids).iter().enumerate() {
             let layer = &self.layers[number];
             let known = wanted.iter().any(|(_, other)| other.digest == layer.digest)
-                || self.is_here(store, making, number, chain)?.is_some()
-                || content::open(store.host(), &layer.digest, layer.size)?.is_some();
+                || content::open(store.host(), &layer.digest, layer.size)?.is_some()
+                || layers::committed(store.host(), chain)?.is_some()
+                    && self.is_packed(store, making, number, chain)?;
             if !known {
                 wanted.push((number, layer.clone()));
             }

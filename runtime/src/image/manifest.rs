@@ -8,7 +8,7 @@ use std::fmt;
 
 use oci_spec::image::{self as oci, ImageConfiguration, ImageIndex, ImageManifest};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::decompress::Compression;
 use super::digest::Digest;
@@ -26,7 +26,7 @@ pub(super) const DOCKER_LIST: &str = "application/vnd.docker.distribution.manife
 pub(super) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 pub(super) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// A layer as a plain tar; compressed it has `+gzip` or `+zstd` behind.
-pub(super) const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const CONFIG_TYPES: [&str; 2] = [OCI_CONFIG, "application/vnd.docker.container.image.v1+json"];
 const LAYER_TYPES: [&str; 6] = [
     OCI_LAYER,
@@ -112,6 +112,17 @@ pub(super) fn layer_type(first: &[u8]) -> &'static str {
         Compression::Gzip => LAYER_TYPES[1],
         Compression::Zstd => LAYER_TYPES[2],
     }
+}
+
+/// The bytes of an OCI manifest.
+pub(super) fn manifest_of(config: &Digest, config_size: usize, layers: &[Value]) -> Vec<u8> {
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": { "mediaType": OCI_CONFIG, "digest": config, "size": config_size },
+        "layers": layers,
+    });
+    manifest.to_string().into_bytes()
 }
 
 fn parse_index(value: Value) -> Result<Document> {

@@ -50,9 +50,10 @@ impl ImageStore {
         options: &PushOptions,
         progress: &dyn Progress,
     ) -> Result<Digest> {
-        // Held to the end: nobody collects what is being read.
-        let _lock = self.begin_ingest()?;
-        let stored = self.stored(image)?;
+        let record = self.record(&image.id)?;
+        // Kept to the end, whoever removes it meanwhile.
+        let _hold = self.hold_record(&record)?;
+        let stored = self.stored(image, &record)?;
         if let Some(digest) = to.digest().filter(|digest| **digest != stored.digest) {
             let message = format!("the image's manifest is {}, not {digest}", stored.digest);
             return Err(Error::new(ErrorKind::Image, message).hint("push it under a tag"));

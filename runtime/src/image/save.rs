@@ -15,16 +15,16 @@ use tar_core::builder::EntryBuilder;
 
 use super::content::{self, Blob};
 use super::digest::{Digest, Hasher};
-use super::manifest::{self, Document, OCI_INDEX, OCI_MANIFEST};
-use super::record::Record;
+use super::manifest::{self, Descriptor, OCI_INDEX, OCI_MANIFEST};
+use super::record::{Packed, Record};
 use super::reference::Reference;
 use super::space::Space;
+use super::stored::Stored;
 use super::{ImageStore, decompress};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys;
 
 const BLOCK: usize = 512;
-const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
 /// The forms of an archive.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -117,67 +117,22 @@ impl Saved {
         self.names.first().cloned().unwrap_or_else(|| self.record.id.to_string())
     }
 
-    /// The blob of the layer with that number.
-    fn layer(&self, store: &ImageStore, number: usize) -> Result<(Digest, u64)> {
-        let layer = &self.record.layers[number];
-        for packed in self.record.packed_as(number, layer) {
-            if content::open(store.host(), &packed.digest, packed.size)?.is_some() {
-                return Ok((packed.digest.clone(), packed.size));
-            }
+    /// What an error was about.
+    fn named(&self, error: Error) -> Error {
+        error.context(format!("image {}", self.called()))
+    }
+
+    /// The OCI manifest with which the image came, if all that it names is here; else one for the blobs that are.
+    fn manifest(&self, store: &ImageStore) -> Result<Stored> {
+        let here = |layer: &Descriptor| {
+            content::open(store.host(), &layer.digest, layer.size).is_ok_and(|file| file.is_some())
+        };
+        let whole = |found: &Stored| found.media_type == OCI_MANIFEST && found.layers.iter().all(here);
+        match store.manifests_of(&self.record).into_iter().find(whole) {
+            Some(own) => Ok(own),
+            None => store.made_of(&self.record, self.config.len()).map_err(|error| self.named(error)),
         }
-        Err(Error::new(
-            ErrorKind::Image,
-            format!("image {}: its layer {layer} is not here as it was packed", self.called()),
-        )
-        .hint("pull or load the image again: that brings it"))
     }
-
-    fn layers(&self, store: &ImageStore) -> Result<Vec<(Digest, u64)>> {
-        (0..self.record.layers.len()).map(|number| self.layer(store, number)).collect()
-    }
-
-    /// The OCI manifest with which the image came, if all that it names is here.
-    fn own_manifest(&self, store: &ImageStore) -> Option<Vec<u8>> {
-        self.record.blobs.iter().find_map(|digest| {
-            let known = self.record.packed.iter().flatten().any(|packed| packed.digest == *digest);
-            if known || *digest == self.record.id {
-                return None;
-            }
-            let bytes = store.document(digest).ok()?;
-            let Ok(Document::Manifest(found)) = manifest::parse(&bytes, Some(OCI_MANIFEST)) else {
-                return None;
-            };
-            let here = |layer: &manifest::Descriptor| {
-                content::open(store.host(), &layer.digest, layer.size).is_ok_and(|file| file.is_some())
-            };
-            let whole = found.config.digest == self.record.id && found.layers.iter().all(here);
-            whole.then_some(bytes)
-        })
-    }
-
-    /// A manifest for the blobs that are here.
-    fn new_manifest(&self, store: &ImageStore) -> Result<Vec<u8>> {
-        let mut layers = Vec::new();
-        for (digest, size) in self.layers(store)? {
-            let mut first = [0; 4];
-            let file = content::open(store.host(), &digest, size)?.ok_or_else(|| gone(&digest))?;
-            let len = file.take(4).read(&mut first).context(|| format!("read blob {digest}"))?;
-            let media_type = manifest::layer_type(&first[..len]);
-            layers.push(json!({ "mediaType": media_type, "digest": digest, "size": size }));
-        }
-        Ok(manifest_of(&self.record.id, self.config.len(), &layers))
-    }
-}
-
-/// The bytes of an OCI manifest.
-pub(super) fn manifest_of(config: &Digest, config_size: usize, layers: &[Value]) -> Vec<u8> {
-    let manifest = json!({
-        "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        "config": { "mediaType": OCI_CONFIG, "digest": config, "size": config_size },
-        "layers": layers,
-    });
-    manifest.to_string().into_bytes()
 }
 
 fn gone(digest: &Digest) -> Error {
@@ -196,18 +151,11 @@ impl Archive<'_> {
     fn oci(&mut self, images: &[Saved]) -> Result<()> {
         let mut entries = Vec::new();
         for image in images {
-            let manifest = match image.own_manifest(self.store) {
-                Some(manifest) => manifest,
-                None => image.new_manifest(self.store)?,
-            };
-            let Document::Manifest(found) = manifest::parse(&manifest, Some(OCI_MANIFEST))? else {
-                return Err(Error::failed("a manifest of our own is none"));
-            };
-            for layer in &found.layers {
+            let Stored { manifest, digest, layers, .. } = image.manifest(self.store)?;
+            for layer in &layers {
                 self.blob(&layer.digest, layer.size)?;
             }
             self.small(&blob_name(&image.record.id), &image.config)?;
-            let digest = Digest::of(&manifest);
             self.small(&blob_name(&digest), &manifest)?;
             let entry = json!({ "mediaType": OCI_MANIFEST, "digest": digest, "size": manifest.len() });
             entries.extend(named_entries(&entry, &image.names));
@@ -223,10 +171,10 @@ impl Archive<'_> {
             let mut layers = Vec::new();
             for (number, diff_id) in image.diff_ids.iter().enumerate() {
                 let name = format!("{}.tar", diff_id.hex());
-                let (digest, size) = image.layer(self.store, number)?;
+                let packed = self.store.packed_layer(&image.record, number);
+                let Packed { digest, size, .. } = packed.map_err(|error| image.named(error))?;
                 if !self.written.contains(&name) {
-                    self.plain(&name, &digest, size, diff_id)
-                        .map_err(|error| error.context(format!("image {}", image.called())))?;
+                    self.plain(&name, &digest, size, diff_id).map_err(|error| image.named(error))?;
                 }
                 layers.push(name);
             }

@@ -1,24 +1,20 @@
-//! An image as the content store has it: its manifest, its config, and its layers as they came.
+//! An image as the content store has it: its manifests, and its layers as they came packed.
 //!
-//! Invariant: a manifest that came with the image is given byte by byte, so that its digest stays; only an image that
-//! came without one gets one made, out of its config and of blobs whose content was compared with it.
+//! Invariant: a manifest that came with the image is given byte by byte, so that its digest stays; one is made only of
+//! blobs that are here and of which the record says that they are the image's layers.
 
-use std::fs::File;
-use std::io;
+use std::io::Read;
 
 use serde_json::json;
 
 use super::content;
-use super::decompress::{self, Compression};
 use super::digest::Digest;
-use super::manifest::{
-    self, DOCKER_MANIFEST, DOCUMENT_MAX, Descriptor, Document, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST,
-};
-use super::record::Record;
+use super::manifest::{self, DOCKER_MANIFEST, Descriptor, Document, OCI_CONFIG, OCI_MANIFEST};
+use super::record::{Packed, Record};
 use super::{Image, ImageStore};
 use crate::error::{Context, Error, ErrorKind, Result};
 
-/// What a registry gets of one image.
+/// What others get of one image.
 #[derive(Debug)]
 pub(super) struct Stored {
     pub(super) manifest: Vec<u8>,
@@ -30,102 +26,65 @@ pub(super) struct Stored {
 }
 
 impl ImageStore {
-    /// The image's manifest, and what it names.
-    pub(super) fn stored(&self, image: &Image) -> Result<Stored> {
-        let record = self.record(&image.id)?;
-        let mut found: Option<Stored> = None;
-        for digest in &record.blobs {
-            let Some(bytes) = self.small(digest)? else { continue };
-            let Ok(Document::Manifest(parsed)) = manifest::parse(&bytes, None) else { continue };
-            if parsed.config.digest != image.id {
-                continue;
-            }
-            let known = image.digests.iter().any(|name| name.ends_with(&format!("@{digest}")));
-            // Of several the one under which a registry knows the image.
-            if found.is_none() || known {
-                let media_type = media_type(&bytes, &parsed.config);
-                found = Some(Stored {
-                    manifest: bytes,
-                    digest: digest.clone(),
-                    media_type,
-                    config: parsed.config,
-                    layers: parsed.layers,
-                });
-            }
+    /// The image's manifest for a registry, and what it names.
+    pub(super) fn stored(&self, image: &Image, record: &Record) -> Result<Stored> {
+        // Of several the one under which a registry knows the image.
+        let mut all = self.manifests_of(record);
+        let is_known =
+            |stored: &Stored| image.digests.iter().any(|name| name.ends_with(&format!("@{}", stored.digest)));
+        let known = all.iter().position(is_known).unwrap_or(0);
+        if known < all.len() {
+            return Ok(all.swap_remove(known));
         }
-        found.map_or_else(|| self.made(image, &record), Ok)
+        self.made_of(record, self.document(&image.id)?.len())
     }
 
-    /// A blob that may be a document, whole; nothing if it is not there or larger than one.
-    fn small(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
-        let Some((mut file, size)) = content::find(self.host(), digest)? else { return Ok(None) };
-        if size > DOCUMENT_MAX {
-            return Ok(None);
-        }
-        let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut file, &mut bytes).context(|| format!("read blob {digest}"))?;
-        Ok(Some(bytes))
+    /// The manifests with which the image came, as far as they are here.
+    pub(super) fn manifests_of(&self, record: &Record) -> Vec<Stored> {
+        let is_layer =
+            |digest: &Digest| record.packed.iter().flatten().any(|packed| packed.digest == *digest);
+        let documents = record.blobs.iter().filter(|digest| **digest != record.id && !is_layer(digest));
+        let stored = documents.filter_map(|digest| Stored::of(self.document(digest).ok()?, digest.clone()));
+        stored.filter(|stored| stored.config.digest == record.id).collect()
     }
 
-    /// A manifest for an image that came without one, as archives of `docker save` do.
-    fn made(&self, image: &Image, record: &Record) -> Result<Stored> {
-        let config = self.small(&image.id)?.ok_or_else(|| {
-            Error::new(ErrorKind::Image, format!("its config {} is not in the store", image.id))
-        })?;
-        let (_, diff_ids) = manifest::parse_config(&config)?;
+    /// A manifest of the blobs that are here, for an image that came without one or without what that names.
+    pub(super) fn made_of(&self, record: &Record, config_size: usize) -> Result<Stored> {
         let mut layers = Vec::new();
-        for diff_id in &diff_ids {
-            layers.push(self.layer(diff_id, record)?.ok_or_else(|| {
-                Error::new(ErrorKind::Image, format!("no blob of its layer {diff_id} is in the store"))
-                    .hint("it was unpacked already when the image came; remove the image, and load it again")
-            })?);
+        for number in 0..record.layers.len() {
+            let Packed { digest, size, .. } = self.packed_layer(record, number)?;
+            let file = content::open(self.host(), &digest, size)?;
+            let file = file.ok_or_else(|| Error::new(ErrorKind::Image, format!("blob {digest} is gone")))?;
+            let mut first = Vec::new();
+            file.take(4).read_to_end(&mut first).context(|| format!("read blob {digest}"))?;
+            let media_type = manifest::layer_type(&first);
+            layers.push(json!({ "mediaType": media_type, "digest": digest, "size": size }));
         }
-        let config = descriptor(OCI_CONFIG, image.id.clone(), config.len() as u64);
-        let shown = |descriptor: &Descriptor| json!({ "mediaType": descriptor.media_type, "digest": descriptor.digest, "size": descriptor.size });
-        let manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "config": shown(&config),
-            "layers": layers.iter().map(shown).collect::<Vec<_>>(),
-        });
-        let manifest = manifest.to_string().into_bytes();
-        let digest = Digest::of(&manifest);
-        Ok(Stored { manifest, digest, media_type: OCI_MANIFEST.into(), config, layers })
+        let bytes = manifest::manifest_of(&record.id, config_size, &layers);
+        let digest = Digest::of(&bytes);
+        Stored::of(bytes, digest).ok_or_else(|| Error::failed("a manifest of our own is none"))
     }
 
-    /// The blob whose plain content is `diff_id`: by its name if it is plain, else by looking into each.
-    fn layer(&self, diff_id: &Digest, record: &Record) -> Result<Option<Descriptor>> {
-        if let Some((_, size)) = content::find(self.host(), diff_id)? {
-            return Ok(Some(descriptor(OCI_LAYER, diff_id.clone(), size)));
-        }
-        for digest in &record.blobs {
-            let Some((mut file, size)) = content::find(self.host(), digest)? else { continue };
-            let ending = match compression(&mut file)? {
-                Compression::None => continue,
-                Compression::Gzip => "+gzip",
-                Compression::Zstd => "+zstd",
-            };
-            let read = |plain: &mut dyn io::Read| {
-                io::copy(plain, &mut io::sink()).context(|| format!("blob {digest}"))
-            };
-            let (_, plain) = decompress::pipeline(file, diff_id.algorithm(), read)?;
-            if plain == *diff_id {
-                return Ok(Some(descriptor(&format!("{OCI_LAYER}{ending}"), digest.clone(), size)));
+    /// A form of the layer with that number that is here as it came packed.
+    pub(super) fn packed_layer(&self, record: &Record, number: usize) -> Result<Packed> {
+        let layer = &record.layers[number];
+        for packed in record.packed_as(number, layer) {
+            if content::open(self.host(), &packed.digest, packed.size)?.is_some() {
+                return Ok(packed.clone());
             }
         }
-        Ok(None)
+        Err(Error::new(ErrorKind::Image, format!("its layer {layer} is not here as it was packed"))
+            .hint("pull or load the image again: that brings it"))
     }
 }
 
-fn compression(file: &mut File) -> Result<Compression> {
-    let mut first = [0; 4];
-    let len = io::Read::read(file, &mut first).context(|| "read a blob")?;
-    io::Seek::rewind(file).context(|| "read a blob")?;
-    Ok(Compression::detect(&first[..len]))
-}
-
-fn descriptor(media_type: &str, digest: Digest, size: u64) -> Descriptor {
-    Descriptor { media_type: media_type.to_owned(), digest, size, platform: None, name: None }
+impl Stored {
+    /// A manifest with what it names; nothing if the bytes are none.
+    fn of(manifest: Vec<u8>, digest: Digest) -> Option<Self> {
+        let Ok(Document::Manifest(parsed)) = manifest::parse(&manifest, None) else { return None };
+        let media_type = media_type(&manifest, &parsed.config);
+        Some(Self { manifest, digest, media_type, config: parsed.config, layers: parsed.layers })
+    }
 }
 
 /// What a manifest is: what it calls itself, else what its config belongs to.

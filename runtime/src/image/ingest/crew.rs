@@ -147,16 +147,16 @@ impl<'s, 'a> Crew<'s, 'a> {
     fn layer(&self, number: usize) -> Result<Made<'s>> {
         let size = self.candidate.layers[number].size;
         let chain = &self.chain[number];
-        if let Some(commit) = self.candidate.is_here(self.store, self.making, number, chain)? {
+        let bytes = layers::committed(self.store.host(), chain)?.map(|commit| commit.bytes);
+        if let Some(bytes) = bytes
+            && self.candidate.is_packed(self.store, self.making, number, chain)?
+        {
             self.say(number, Phase::Exists, size);
-            return Ok(Made { bytes: commit.bytes, ..Made::default() });
+            return Ok(Made { bytes, ..Made::default() });
         }
-        let unpacked = layers::committed(self.store.host(), chain)?;
-        let made = match (unpacked, self.here(number)?) {
-            (Some(commit), Some(_)) => Made { bytes: commit.bytes, ..Made::default() },
-            (Some(commit), None) => {
-                Made { bytes: commit.bytes, blob: Some(self.blob(number)?), staged: None }
-            }
+        let made = match (bytes, self.here(number)?) {
+            (Some(bytes), Some(_)) => Made { bytes, ..Made::default() },
+            (Some(bytes), None) => Made { bytes, blob: Some(self.blob(number)?), staged: None },
             (None, Some(file)) => self.unpack(number, Incoming::Whole(file))?,
             (None, None) => self.incoming(number)?,
         };
