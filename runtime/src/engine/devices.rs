@@ -6,7 +6,7 @@ use std::ffi::CString;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
-use oci_spec::runtime::{LinuxDevice, LinuxDeviceBuilder, LinuxDeviceType, Spec};
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup, LinuxDeviceType, Spec};
 
 use super::plan::Content;
 use super::process::c_string;
@@ -24,6 +24,19 @@ const LINKS: [(&str, &str); 5] = [
     ("stdout", "/proc/self/fd/1"),
     ("stderr", "/proc/self/fd/2"),
 ];
+
+/// The rules of a cgroup by which a container may use the devices that every one has: those of [`NODES`], ptmx, and
+/// each pty.
+pub fn default_device_rules() -> Vec<LinuxDeviceCgroup> {
+    let rule = |major: u32, minor: Option<u32>| {
+        let mut rule = LinuxDeviceCgroup::default();
+        rule.set_allow(true).set_typ(Some(LinuxDeviceType::C)).set_access(Some("rwm".into()));
+        rule.set_major(Some(major.into())).set_minor(minor.map(i64::from));
+        rule
+    };
+    let nodes = NODES.iter().map(|(_, major, minor)| rule(*major, Some(*minor)));
+    nodes.chain([rule(5, Some(2)), rule(136, None)]).collect()
+}
 
 fn usage(message: String) -> Error {
     Error::new(ErrorKind::Usage, message)

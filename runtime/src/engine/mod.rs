@@ -30,7 +30,7 @@ use oci_spec::runtime::{Linux, LinuxNamespace, Process, Spec, State};
 
 use crate::cgroup::Cgroup;
 pub use compile::{compile, compile_exec, compile_pod_init};
-pub use devices::host_devices;
+pub use devices::{default_device_rules, host_devices};
 pub use failure::{Failure, Word};
 pub use options::words as mount_options;
 pub use plan::{Moment, Plan};

@@ -3,6 +3,7 @@
 //! Invariant: a signal goes to a process that was looked at by descriptor: a pid that another process
 //! has by now is never signalled.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -65,11 +66,14 @@ impl fmt::Display for Status {
 pub struct Container {
     id: ContainerId,
     directory: PathBuf,
+    /// The host's cgroups, and the container's own copy of its config: neither changes while a command runs.
+    layout: OnceCell<Layout>,
+    config: OnceCell<Spec>,
 }
 
 impl Container {
     pub(super) fn new(id: ContainerId, directory: PathBuf) -> Self {
-        Self { id, directory }
+        Self { id, directory, layout: OnceCell::new(), config: OnceCell::new() }
     }
 
     /// Its id.
@@ -87,17 +91,17 @@ impl Container {
 
     /// Its state now.
     pub fn state(&self) -> Result<State> {
-        let Some(record) = store::read(self)? else {
-            let status = if store::is_locked(self) { Status::Creating } else { Status::Stopped };
-            return Ok(self.half_made(status));
-        };
-        let status = self.status_of(&record)?;
-        Ok(self.state_of(record, status))
+        let record = store::read(self)?;
+        let status = self.status_of(record.as_ref())?;
+        Ok(match record {
+            Some(record) => self.state_of(record, status),
+            None => self.half_made(status),
+        })
     }
 
     /// Its status now.
     pub fn status(&self) -> Result<Status> {
-        Ok(self.state()?.status)
+        self.status_of(store::read(self)?.as_ref())
     }
 
     /// The state of a container whose create has written nothing yet.
@@ -130,10 +134,10 @@ impl Container {
         }
     }
 
-    fn status_of(&self, record: &Record) -> Result<Status> {
-        if !record.complete {
+    fn status_of(&self, record: Option<&Record>) -> Result<Status> {
+        let Some(record) = record.filter(|record| record.complete) else {
             return Ok(if store::is_locked(self) { Status::Creating } else { Status::Stopped });
-        }
+        };
         if alive(record).is_none() {
             return Ok(Status::Stopped);
         }
@@ -153,7 +157,16 @@ impl Container {
     }
 
     pub(super) fn cgroup_of(&self, record: &Record) -> Result<Cgroup> {
-        Cgroup::open(&Layout::detect()?, &record.cgroup)
+        Cgroup::open(self.layout()?, &record.cgroup)
+    }
+
+    /// The host's cgroup hierarchies, read once.
+    pub(super) fn layout(&self) -> Result<&Layout> {
+        if self.layout.get().is_none() {
+            // Nobody else has set it: a container is one thread's.
+            let _ = self.layout.set(Layout::detect()?);
+        }
+        self.layout.get().ok_or_else(|| Error::failed("the cgroup hierarchies are not known"))
     }
 
     /// The living init's pidfd.
@@ -167,9 +180,12 @@ impl Container {
         self.directory.with_file_name(".seccomp")
     }
 
-    /// The container's own copy of its config.
-    pub(super) fn config(&self) -> Result<Spec> {
-        config::kept(self)
+    /// The container's own copy of its config, read once.
+    pub(super) fn config(&self) -> Result<&Spec> {
+        if self.config.get().is_none() {
+            let _ = self.config.set(config::kept(self)?);
+        }
+        self.config.get().ok_or_else(|| Error::failed("the container's config is not known"))
     }
 
     /// Sends `signal` to the init. Where the container has no pid namespace of its own, SIGKILL takes all
@@ -177,7 +193,7 @@ impl Container {
     pub fn kill(&self, signal: i32) -> Result<()> {
         let record = self.record()?;
         let init = self.init(&record)?;
-        if signal == pidfd::SIGKILL && !config::has_own(&self.config()?, LinuxNamespaceType::Pid) {
+        if signal == pidfd::SIGKILL && !config::has_own(self.config()?, LinuxNamespaceType::Pid) {
             return self.kill_all(signal);
         }
         match pidfd::pidfd_send_signal(init.as_fd(), signal) {
@@ -216,28 +232,29 @@ impl Container {
 
     /// Freezes all its processes, and waits until they are.
     pub fn pause(&self) -> Result<()> {
-        self.must_be(&[Status::Created, Status::Running], "paused")?;
-        self.cgroup_of(&self.record()?)?.freeze_and_wait()
+        let record = self.must_be(&[Status::Created, Status::Running], "paused")?;
+        self.cgroup_of(&record)?.freeze_and_wait()
     }
 
     /// Undoes [`Container::pause`].
     pub fn resume(&self) -> Result<()> {
-        self.must_be(&[Status::Paused], "resumed")?;
-        self.cgroup_of(&self.record()?)?.thaw()
+        let record = self.must_be(&[Status::Paused], "resumed")?;
+        self.cgroup_of(&record)?.thaw()
     }
 
     /// Changes its limits.
     pub fn update(&self, resources: &LinuxResources) -> Result<()> {
-        self.must_be(&[Status::Created, Status::Running, Status::Paused], "updated")?;
-        self.cgroup_of(&self.record()?)?.update(resources)
+        let record = self.must_be(&[Status::Created, Status::Running, Status::Paused], "updated")?;
+        self.cgroup_of(&record)?.update(resources)
     }
 
-    pub(super) fn must_be(&self, wanted: &[Status], verb: &str) -> Result<()> {
-        let status = self.status()?;
-        if wanted.contains(&status) {
-            return Ok(());
-        }
-        Err(Error::failed(format!("container `{}` is {status} and cannot be {verb}", self.id)))
+    /// Its record, if its status is one of `wanted`; such a container is complete.
+    pub(super) fn must_be(&self, wanted: &[Status], verb: &str) -> Result<Record> {
+        let record = store::read(self)?;
+        let status = self.status_of(record.as_ref())?;
+        record
+            .filter(|_| wanted.contains(&status))
+            .ok_or_else(|| Error::failed(format!("container `{}` is {status} and cannot be {verb}", self.id)))
     }
 
     /// Waits until its init has ended; at once when it has.

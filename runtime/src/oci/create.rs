@@ -66,14 +66,15 @@ impl Create {
     fn make(self, container: &Container, bundle: &Path, config: Config) -> Result<Created> {
         store::replace(&container.file("config.json"), &config.bytes)?;
         let spec = resolved(config.spec, bundle)?;
-        let layout = Layout::detect()?;
+        let layout = container.layout()?;
         let path = cgroup_path(&spec, container.id());
         let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
         let mut record = Self::record(&spec, bundle, &path)?;
-        record.made_cgroup = topmost_missing(&layout, &path)?;
-        let cgroup = cgroup(&layout, &path, resources).inspect_err(|_| {
+        record.made_cgroup = topmost_missing(layout, &path)?;
+        let cgroup = cgroup(layout, &path, resources).inspect_err(|_| {
             // What stood above it before stays; what cannot be removed is another's by now.
-            let _ = Cgroup::open(&layout, &path).and_then(|half| delete::remove_cgroup(&half, &record));
+            let _ =
+                Cgroup::open(layout, &path).and_then(|half| delete::remove_cgroup(container, &half, &record));
         })?;
         // From here on the cgroup is this container's, and delete removes it.
         store::write(container, &record)?;
@@ -162,7 +163,7 @@ fn owner() -> String {
 /// The spec with every path of the host's absolute: root.md and config.md, "Mounts", have them relative to
 /// the bundle.
 fn resolved(mut spec: Spec, bundle: &Path) -> Result<Spec> {
-    devices::allow(&mut spec)?;
+    devices::allow(&mut spec);
     if let Some(root) = spec.root_mut() {
         let path = bundle.join(root.path());
         let path = std::fs::canonicalize(&path).context(|| format!("root.path {path:?}"))?;

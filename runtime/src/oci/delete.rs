@@ -6,7 +6,7 @@
 use super::hooks::{self, Kind};
 use super::record::Record;
 use super::{Container, Status, Store, store};
-use crate::cgroup::{Cgroup, Layout};
+use crate::cgroup::Cgroup;
 use crate::error::{Context as _, Error, ErrorKind, Result};
 
 impl Container {
@@ -25,6 +25,7 @@ impl Container {
             ))
             .hint("end it first, or delete it with --force"));
         }
+        // Before its directory goes.
         let spec = self.config().ok();
         if let Some(record) = &record {
             let cgroup = self.cgroup_of(record)?;
@@ -34,12 +35,12 @@ impl Container {
                 let _ = crate::sys::signal::send(&init, crate::sys::signal::KILL);
                 self.wait(record);
             }
-            remove_cgroup(&cgroup, record)?;
+            remove_cgroup(self, &cgroup, record)?;
         }
         self.remove_directory()?;
         let (Some(spec), Some(record)) = (spec, record) else { return Ok(Vec::new()) };
         let state = self.state_of(record, Status::Stopped);
-        Ok(hooks::run_all(&spec, Kind::Poststop, &state))
+        Ok(hooks::run_all(spec, Kind::Poststop, &state))
     }
 
     fn remove_directory(&self) -> Result<()> {
@@ -63,17 +64,16 @@ impl Store {
 
 /// Removes the cgroup, and those above it that create has made, as far as nobody else is in them: "resources
 /// associated with the container, but not created by this container, MUST NOT be deleted" (runtime.md, "Delete").
-pub(super) fn remove_cgroup(cgroup: &Cgroup, record: &Record) -> Result<()> {
+pub(super) fn remove_cgroup(container: &Container, cgroup: &Cgroup, record: &Record) -> Result<()> {
     let Some(top) = &record.made_cgroup else { return Ok(()) };
     cgroup.remove()?;
-    let layout = Layout::detect()?;
     let mut path = record.cgroup.as_str();
     // podrun's own parent goes with the last one, whoever made it.
     while let Some((above, _)) = path.rsplit_once('/').filter(|(above, _)| !above.is_empty()) {
         if !(above.starts_with(top.as_str()) || above == "/podrun" || above.starts_with("/podrun/")) {
             break;
         }
-        Cgroup::open(&layout, above)?.remove_if_empty();
+        Cgroup::open(container.layout()?, above)?.remove_if_empty();
         path = above;
     }
     Ok(())
@@ -85,7 +85,7 @@ pub(super) fn undo(container: &Container) {
     let record = store::read(container).ok().flatten();
     if let Some(record) = &record
         && let Ok(cgroup) = container.cgroup_of(record)
-        && cgroup.kill().and_then(|()| remove_cgroup(&cgroup, record)).is_err()
+        && cgroup.kill().and_then(|()| remove_cgroup(container, &cgroup, record)).is_err()
     {
         return;
     }
@@ -97,6 +97,6 @@ pub(super) fn undo(container: &Container) {
         // "Continue the lifecycle at step 12" (runtime.md): the container is destroyed, and its poststop hooks
         // run. The create's own failure is what is told.
         let state = container.state_of(record, Status::Stopped);
-        let _ = hooks::run_all(&spec, Kind::Poststop, &state);
+        let _ = hooks::run_all(spec, Kind::Poststop, &state);
     }
 }

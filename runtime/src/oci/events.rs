@@ -35,15 +35,14 @@ pub struct Watch {
 impl Container {
     /// What it uses now: `{"type":"stats","id":…,"data":…}`.
     pub fn stats(&self) -> Result<Value> {
-        self.must_be(&[Status::Created, Status::Running, Status::Paused], "measured")?;
-        let stats = self.cgroup_of(&self.record()?)?.stats();
+        let record = self.must_be(&[Status::Created, Status::Running, Status::Paused], "measured")?;
+        let stats = self.cgroup_of(&record)?.stats();
         Ok(json!({"type": "stats", "id": self.id().as_str(), "data": document(&stats)}))
     }
 
     /// Looks at it from now on.
     pub fn watch(&self) -> Result<Watch> {
-        self.must_be(&[Status::Created, Status::Running, Status::Paused], "watched")?;
-        let record = self.record()?;
+        let record = self.must_be(&[Status::Created, Status::Running, Status::Paused], "watched")?;
         let (init, cgroup) = (self.init(&record)?, self.cgroup_of(&record)?);
         let mut notices = cgroup.oom_notices()?;
         // What there was before is no event.

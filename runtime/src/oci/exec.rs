@@ -141,8 +141,7 @@ impl Exec {
             true => &[Status::Created, Status::Running, Status::Paused],
             false => &[Status::Created, Status::Running],
         };
-        container.must_be(living, "entered")?;
-        let record = container.record()?;
+        let record = container.must_be(living, "entered")?;
         let init = container.init(&record)?;
         let cgroup = container.cgroup_of(&record)?;
         let root = record.init.map(|init| PathBuf::from(format!("/proc/{}/root", init.pid)));
@@ -153,7 +152,7 @@ impl Exec {
             process: &self.process,
             program: None,
             init: init.as_fd(),
-            namespaces: config::namespaces(&config),
+            namespaces: config::namespaces(config),
             cgroup: &cgroup,
             stdio,
             linux: config.linux().as_ref(),

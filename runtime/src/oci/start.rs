@@ -14,8 +14,9 @@ impl Container {
     /// undo the start: they are to be said as warnings.
     pub fn start(&self) -> Result<Vec<Error>> {
         let _lock = store::lock(self)?;
-        let record = self.record()?;
-        self.must_be(&[Status::Created], "started")?;
+        // What is half made is said to be that, rather than what its status is.
+        self.record()?;
+        let record = self.must_be(&[Status::Created], "started")?;
         let spec = self.config()?;
         let Some(process) = spec.process() else {
             return Err(Error::new(
@@ -26,12 +27,12 @@ impl Container {
         let program = process.args().iter().flatten().next().cloned().unwrap_or_default();
         let init = self.init(&record)?;
         let socket = socket::connect(self.directory(), START)?;
-        if !hooks::of(&spec, Kind::StartContainer).is_empty() {
+        if !hooks::of(spec, Kind::StartContainer).is_empty() {
             let cgroup = self.cgroup_of(&record)?;
             let mut state = self.state_of(record.clone(), Status::Created);
             state.pid = proc::innermost_pid(state.pid)?;
             let inside = Inside { init: init.as_fd(), cgroup: &cgroup };
-            if let Err(error) = hooks::run_inside(&spec, Kind::StartContainer, &state, inside) {
+            if let Err(error) = hooks::run_inside(spec, Kind::StartContainer, &state, inside) {
                 // "Stop the container" (runtime.md, lifecycle 7); what is left is delete's.
                 cgroup.kill()?;
                 return Err(error);
@@ -58,6 +59,6 @@ impl Container {
         let mut state = self.state_of(record.clone(), status);
         // A hook is told the pid and that it runs, even of a program that has ended by now.
         (state.pid, state.status) = (record.init.map_or(0, |init| init.pid), Status::Running);
-        Ok(hooks::run_all(&spec, Kind::Poststart, &state))
+        Ok(hooks::run_all(spec, Kind::Poststart, &state))
     }
 }

@@ -257,9 +257,11 @@ pub fn wire_with_answer() -> Result<(OwnedFd, OwnedFd)> {
 /// Waits for a connection at `listener`, which may be non-blocking, and takes it, CLOEXEC.
 pub fn wait_for_connection(listener: BorrowedFd<'_>) -> Result<OwnedFd> {
     loop {
-        let mut poll = libc::pollfd { fd: listener.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one pollfd, alive during the call.
-        unsafe { libc::poll(&raw mut poll, 1, -1) };
+        let mut polled = [rustix::event::PollFd::from_borrowed_fd(listener, rustix::event::PollFlags::IN)];
+        match rustix::event::poll(&mut polled, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
         match rustix::net::accept_with(listener, rustix::net::SocketFlags::CLOEXEC) {
             // Whoever came has gone already, or poll was interrupted.
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::CONNABORTED | rustix::io::Errno::INTR) => {}

@@ -13,6 +13,7 @@ use oci_spec::runtime::{
 
 use super::manifest::{Container, Pod};
 use super::resources;
+use crate::engine;
 use crate::error::{Error, Result};
 use crate::image::ImageConfig;
 
@@ -136,33 +137,18 @@ fn namespaces(pod: &Pod, privileged: bool) -> Vec<LinuxNamespace> {
     kinds.into_iter().map(named).collect()
 }
 
-/// The character devices that every container may use: null, zero, full, random, urandom, tty, ptmx and every pty.
-const DEVICES: [(i64, Option<i64>); 8] = [
-    (1, Some(3)),
-    (1, Some(5)),
-    (1, Some(7)),
-    (1, Some(8)),
-    (1, Some(9)),
-    (5, Some(0)),
-    (5, Some(2)),
-    (136, None),
-];
-
 /// The cgroup's limits with its device rules: every device, or none but those that every container has. A node of
 /// any other may be made, as every engine allows, and cannot be opened.
 fn limits(container: &Container, privileged: bool, unified: bool) -> LinuxResources {
-    let rule = |allow, kind, major: Option<i64>, minor: Option<i64>, access: &str| {
+    let rule = |allow, kind, access: &str| {
         let mut rule = LinuxDeviceCgroup::default();
-        rule.set_allow(allow).set_typ(Some(kind)).set_major(major).set_minor(minor);
-        rule.set_access(Some(access.to_owned()));
+        rule.set_allow(allow).set_typ(Some(kind)).set_access(Some(access.to_owned()));
         rule
     };
-    let mut rules = vec![rule(privileged, LinuxDeviceType::A, None, None, "rwm")];
+    let mut rules = vec![rule(privileged, LinuxDeviceType::A, "rwm")];
     if !privileged {
-        rules.push(rule(true, LinuxDeviceType::C, None, None, "m"));
-        rules.push(rule(true, LinuxDeviceType::B, None, None, "m"));
-        let usual = DEVICES.iter();
-        rules.extend(usual.map(|(major, minor)| rule(true, LinuxDeviceType::C, Some(*major), *minor, "rwm")));
+        rules.extend([rule(true, LinuxDeviceType::C, "m"), rule(true, LinuxDeviceType::B, "m")]);
+        rules.extend(engine::default_device_rules());
     }
     let mut limits = resources::container(container, unified);
     limits.set_devices(Some(rules));
