@@ -132,12 +132,14 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
 /// Before a process of this binary can be seen in a container.
 fn protect(verb: &Verb) -> Result<()> {
     match verb {
-        // A container's own hooks and processes are born as copies of this process.
-        Verb::Create(_) | Verb::Run(_) | Verb::Exec(_) | Verb::Start(_) => {
-            oci::protect_binary(std::env::args_os(), std::env::vars_os())
-        }
+        Verb::Create(_) | Verb::Run(_) | Verb::Exec(_) => go_on_protected(),
         _ => Ok(()),
     }
+}
+
+/// A container's own hooks and processes are born as copies of this process.
+fn go_on_protected() -> Result<()> {
+    oci::protect_binary(std::env::args_os(), std::env::vars_os())
 }
 
 impl Globals {

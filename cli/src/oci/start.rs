@@ -14,7 +14,11 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
-    for failed in args.named.get(context)?.start()? {
+    let container = args.named.get(context)?;
+    if container.has_hooks_of_its_own() {
+        super::go_on_protected()?;
+    }
+    for failed in container.start()? {
         context.log.warning(failed.message());
     }
     Ok(ExitCode::SUCCESS)

@@ -192,7 +192,7 @@ impl Cgroup {
         let depth = self.path.matches('/').count();
         let mut above: Vec<&Path> = unified.ancestors().skip(1).take(depth).collect();
         above.reverse();
-        for directory in above {
+        for (level, directory) in above.into_iter().enumerate() {
             let file = directory.join("cgroup.subtree_control");
             let given = std::fs::read_to_string(&file).context(|| format!("read {}", file.display()))?;
             let missing: Vec<String> = self
@@ -205,7 +205,7 @@ impl Cgroup {
             if missing.is_empty() {
                 continue;
             }
-            if !self.v1.is_empty() && self.is_unified_root(directory) {
+            if level == 0 && !self.v1.is_empty() {
                 // It would stay so: others that use v1 refuse to work on such a host.
                 return Err(Error::new(
                     ErrorKind::Unsupported,
@@ -216,11 +216,6 @@ impl Cgroup {
             write_file(&file, &missing.join(" "))?;
         }
         Ok(())
-    }
-
-    fn is_unified_root(&self, directory: &Path) -> bool {
-        let depth = self.path.matches('/').count();
-        self.unified.as_ref().and_then(|unified| unified.ancestors().nth(depth)) == Some(directory)
     }
 
     /// Its path below each hierarchy's root, for records.
@@ -427,7 +422,7 @@ fn write_lines(directory: &Path, lines: &[devices::Line]) -> Result<()> {
     Ok(())
 }
 
-fn read_number(file: &Path) -> Option<i64> {
+fn read_number<T: std::str::FromStr>(file: &Path) -> Option<T> {
     std::fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::Cgroup;
 use super::layout::Controller;
+use super::{Cgroup, read_number};
 
 /// A cgroup's use of resources. Times are nanoseconds, sizes bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -121,14 +121,10 @@ fn text(file: &Path) -> Option<String> {
     std::fs::read_to_string(file).ok()
 }
 
-fn number(file: &Path) -> Option<u64> {
-    text(file)?.trim().parse().ok()
-}
-
 /// A limit: `max`, and v1's largest multiple of a page, are none.
 fn limit(file: &Path) -> Option<u64> {
     const NONE_IN_V1: u64 = 0x7fff_ffff_ffff_f000;
-    number(file).filter(|limit| *limit < NONE_IN_V1)
+    read_number::<u64>(file).filter(|limit| *limit < NONE_IN_V1)
 }
 
 /// A file of `name number` lines.
@@ -165,16 +161,16 @@ fn memory_v1(directory: &Path) -> Option<Memory> {
     let usage = |kind: &str| {
         let file = |rest: &str| directory.join(format!("memory.{kind}{rest}"));
         Some(Usage {
-            usage: number(&file("usage_in_bytes"))?,
-            max: number(&file("max_usage_in_bytes")),
+            usage: read_number(&file("usage_in_bytes"))?,
+            max: read_number(&file("max_usage_in_bytes")),
             limit: limit(&file("limit_in_bytes")),
-            failures: number(&file("failcnt")).unwrap_or(0),
+            failures: read_number(&file("failcnt")).unwrap_or(0),
         })
     };
     Some(Memory {
         total: usage("")?,
         swap: usage("memsw."),
-        kernel: number(&directory.join("memory.kmem.usage_in_bytes")),
+        kernel: read_number(&directory.join("memory.kmem.usage_in_bytes")),
         cache: raw.get("total_cache").copied().unwrap_or(0),
         raw,
     })
@@ -186,8 +182,8 @@ fn memory_v2(directory: &Path) -> Option<Memory> {
         let file = |rest: &str| directory.join(format!("memory.{kind}{rest}"));
         let events = text(&file("events")).map(|text| table(&text)).unwrap_or_default();
         Some(Usage {
-            usage: number(&file("current"))?,
-            max: number(&file("peak")),
+            usage: read_number(&file("current"))?,
+            max: read_number(&file("peak")),
             limit: limit(&file("max")),
             failures: events.get("max").copied().unwrap_or(0),
         })
@@ -203,7 +199,7 @@ fn memory_v2(directory: &Path) -> Option<Memory> {
 
 fn pids(directory: &Path) -> Option<Pids> {
     Some(Pids {
-        current: number(&directory.join("pids.current"))?,
+        current: read_number(&directory.join("pids.current"))?,
         limit: limit(&directory.join("pids.max")),
     })
 }
@@ -266,10 +262,10 @@ fn hugetlb(directory: &Path, limits: &str, usages: &str) -> BTreeMap<String, Usa
         if let Some(size) = size.filter(|size| !size.contains('.')) {
             let file = |rest: &str| directory.join(format!("hugetlb.{size}{rest}"));
             let usage = Usage {
-                usage: number(&file(usages)).unwrap_or(0),
-                max: number(&file(".max_usage_in_bytes")),
+                usage: read_number(&file(usages)).unwrap_or(0),
+                max: read_number(&file(".max_usage_in_bytes")),
                 limit: limit(&file(limits)),
-                failures: number(&file(".failcnt")).unwrap_or(0),
+                failures: read_number(&file(".failcnt")).unwrap_or(0),
             };
             found.insert(size.to_owned(), usage);
         }

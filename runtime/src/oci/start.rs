@@ -10,6 +10,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{fs, pidfd, proc, socket};
 
 impl Container {
+    /// Whether its start runs processes in it beside its program.
+    pub fn has_hooks_of_its_own(&self) -> bool {
+        // A config that cannot be read is told of by the start.
+        self.config().is_ok_and(|spec| !hooks::of(spec, Kind::StartContainer).is_empty())
+    }
+
     /// Starts the program of a created container. Gives the failures of poststart hooks, which do not
     /// undo the start: they are to be said as warnings.
     pub fn start(&self) -> Result<Vec<Error>> {
