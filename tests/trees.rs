@@ -20,49 +20,63 @@ use support::host::Host;
 use support::suite::Suite;
 
 pub(crate) fn add(suite: &mut Suite) {
-    suite.on_host("every fixture unpacks to the tree that GNU tar makes of it", &[], as_tar);
-    suite.on_host_with_tool("every fixture unpacks to the tree that umoci makes of it", "umoci", as_umoci);
+    let tar = |host: &Host| FIXTURES.iter().try_for_each(|fixture| as_tar(host, fixture));
+    suite.on_host("every fixture unpacks to the tree that GNU tar makes of it", &[], tar);
+    // umoci takes no platform out of an index.
+    let umoci = |host: &Host| {
+        FIXTURES.iter().filter(|name| **name != "platforms").try_for_each(|fixture| as_umoci(host, fixture))
+    };
+    suite.on_host_with_tool("every fixture unpacks to the tree that umoci makes of it", "umoci", umoci);
+    let tar = |host: &Host| SYSTEMS.iter().try_for_each(|fixture| as_tar(host, fixture));
+    suite.on_host_with_big(
+        "a big system unpacks to the tree that GNU tar makes of it",
+        SYSTEMS[0],
+        None,
+        tar,
+    );
+    let umoci = |host: &Host| as_umoci(host, SYSTEMS[0]);
+    let tool = Some("umoci");
+    suite.on_host_with_big(
+        "a big system unpacks to the tree that umoci makes of it",
+        SYSTEMS[0],
+        tool,
+        umoci,
+    );
 }
+
+/// A Debian system of two layers and more than 30,000 files, by gzip and by zstd.
+const SYSTEMS: [&str; 2] = ["system", "system.zstd"];
 
 const FIXTURES: [&str; 8] = ["busybox", "httpd", "layers", "nginx", "platforms", "probe", "redis", "debian"];
 
 /// A path with all that there is to say of it, in one line.
 type Tree = BTreeMap<String, String>;
 
-fn as_tar(host: &Host) -> Result<()> {
-    for fixture in FIXTURES {
-        let expected = host.file("expected");
-        std::fs::create_dir(&expected)?;
-        for layer in plain_layers(fixture)? {
-            apply(&layer, &expected)?;
-        }
-        let ours = merged(host, &fixtures::path(fixture)?)?;
-        compare(&ours, &look(&expected)?).context(fixture)?;
-        std::fs::remove_dir_all(&expected)?;
+fn as_tar(host: &Host, fixture: &'static str) -> Result<()> {
+    let expected = host.file("expected");
+    std::fs::create_dir(&expected)?;
+    for layer in plain_layers(fixture)? {
+        apply(&layer, &expected)?;
     }
-    Ok(())
+    let ours = merged(host, &fixtures::path(fixture)?)?;
+    compare(&ours, &look(&expected)?).context(fixture)?;
+    Ok(std::fs::remove_dir_all(&expected)?)
 }
 
-fn as_umoci(host: &Host) -> Result<()> {
+fn as_umoci(host: &Host, fixture: &'static str) -> Result<()> {
     let umoci = fixtures::tool("umoci").context("umoci")?;
-    // umoci takes no platform out of an index.
-    for fixture in FIXTURES.into_iter().filter(|name| *name != "platforms") {
-        // It knows no sparse files of GNU's old form, the only thing that is left out here.
-        let layers: Vec<_> = plain_layers(fixture)?.iter().map(|layer| without_old_sparse(layer)).collect();
-        let folder = host.file("layout");
-        let stored =
-            layers.iter().map(|layer| Ok((digest(layer), gzip(layer)?))).collect::<Result<Vec<_>>>()?;
-        Layout::stored(&folder, &stored, &json!({}))?;
-        let expected = host.file("expected");
-        let image = format!("{}:{}", folder.display(), crate::hostile::tar::NAME);
-        let output =
-            Command::new(&umoci).args(["raw", "unpack", "--image", &image]).arg(&expected).output()?;
-        ensure!(output.status.success(), "umoci: {}", String::from_utf8_lossy(&output.stderr));
-        compare(&merged(host, &folder)?, &look(&expected)?).context(fixture)?;
-        std::fs::remove_dir_all(&expected)?;
-        std::fs::remove_dir_all(&folder)?;
-    }
-    Ok(())
+    // It knows no sparse files of GNU's old form, the only thing that is left out here.
+    let layers: Vec<_> = plain_layers(fixture)?.iter().map(|layer| without_old_sparse(layer)).collect();
+    let folder = host.file("layout");
+    let stored = layers.iter().map(|layer| Ok((digest(layer), gzip(layer)?))).collect::<Result<Vec<_>>>()?;
+    Layout::stored(&folder, &stored, &json!({}))?;
+    let expected = host.file("expected");
+    let image = format!("{}:{}", folder.display(), crate::hostile::tar::NAME);
+    let output = Command::new(&umoci).args(["raw", "unpack", "--image", &image]).arg(&expected).output()?;
+    ensure!(output.status.success(), "umoci: {}", String::from_utf8_lossy(&output.stderr));
+    compare(&merged(host, &folder)?, &look(&expected)?).context(fixture)?;
+    std::fs::remove_dir_all(&expected)?;
+    Ok(std::fs::remove_dir_all(&folder)?)
 }
 
 /// The layers of a fixture for this machine, decompressed, the lowest first.

@@ -30,7 +30,7 @@ impl Suite {
         images: &'static [&'static str],
         test: impl FnOnce(&Host) -> Result<()> + Send + 'static,
     ) {
-        self.add(name, images, None, test);
+        self.add(name, images, || None, test);
     }
 
     /// The same, ignored where the tool that `make test` unpacks beside the fixtures is not there.
@@ -40,7 +40,24 @@ impl Suite {
         tool: &'static str,
         test: impl FnOnce(&Host) -> Result<()> + Send + 'static,
     ) {
-        self.add(name, &[], Some(tool), test);
+        self.add(name, &[], move || fixtures::lacks(tool), test);
+    }
+
+    /// The same, ignored where that big image, or the tool, is not there.
+    pub fn on_host_with_big(
+        &mut self,
+        name: &str,
+        fixture: &'static str,
+        tool: Option<&'static str>,
+        test: impl FnOnce(&Host) -> Result<()> + Send + 'static,
+    ) {
+        let lacks = move || match fixtures::path(fixture) {
+            Ok(_) => tool.and_then(fixtures::lacks),
+            Err(_) => {
+                Some(format!("needs the image `{fixture}`: `make test-{fixture}` makes it and runs this"))
+            }
+        };
+        self.add(name, &[], lacks, test);
     }
 
     /// A test in the root that `make peers` makes, which has a host of its own; ignored where there is none.
@@ -61,14 +78,14 @@ impl Suite {
         &mut self,
         name: &str,
         images: &'static [&'static str],
-        tool: Option<&'static str>,
+        lacks: impl FnOnce() -> Option<String> + Send + 'static,
         test: impl FnOnce(&Host) -> Result<()> + Send + 'static,
     ) {
         let run = move || -> Result<Completion> {
             if let Some(reason) = reason_not_to_run() {
                 return Ok(Completion::ignored_with(reason));
             }
-            if let Some(reason) = tool.and_then(fixtures::lacks) {
+            if let Some(reason) = lacks() {
                 return Ok(Completion::ignored_with(reason));
             }
             let host = Host::with_images(images)?;
