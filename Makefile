@@ -64,6 +64,13 @@ test-clients: peers ## podman and containerd with podrun as their runtime, in a 
 	cargo build --quiet --locked --workspace
 	$(AS_ROOT) cargo test --locked --package podrun-tests --test podrun -- by_podrun
 
+.PHONY: test-system
+test-system: $(addprefix target/fixtures/tools/,umoci) ## a Debian system of 1.3 GB, unpacked as GNU tar and umoci unpack it
+	@$(NEED) $(FOR_RUNNING)
+	@$(MAKE) fixtures IMAGES="system"
+	cargo build --quiet --locked --workspace
+	$(AS_ROOT) cargo test --locked --package podrun-tests --test podrun -- a_big_system
+
 .PHONY: lint
 lint: rust ## formatting, clippy, licences, layering
 	@$(NEED) $(FOR_BUILD)
@@ -84,6 +91,16 @@ bench: build ## times beside the kernel's floor and the peers that are there (PO
 	cargo build --quiet --locked --package podrun-tests --bin podrun-bench
 	@gcc -O2 -static -o target/floor benches/floor.c
 	@$(SUDO) scripts/bench.sh target/$(HOST)/debug/podrun-bench $(PODS)
+	@$(MAKE) bench-images
+
+.PHONY: bench-images
+bench-images: build $(addprefix target/fixtures/tools/,docker-registry skopeo libgpgme11) ## the part of it that is about images: pull, unpack, load, list
+	@$(NEED) curl:asks\ a\ registry e2fsprogs:makes\ file\ systems
+	@$(MAKE) fixtures IMAGES="busybox system"
+	cargo build --quiet --locked --package podrun-tests --bin podrun-bench-images
+	@gcc -O2 -static -o target/floor benches/floor.c
+	@[ ! -d target/peers ] || scripts/containerd.sh target/containerd
+	@$(SUDO) scripts/bench-images.sh target/$(HOST)/debug/podrun-bench-images
 
 .PHONY: conformance
 conformance: build ## the OCI validation programs, with podrun and the crun and runc that are there

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::{Bench, ROUNDS, line, middle, ms, ratio, timed};
+use crate::measure::{floor_run, line, middle, ms, ratio, timed};
+use crate::{Bench, ROUNDS};
 
 /// `run` may take so many times what the floor takes.
 const GOAL: f64 = 1.5;
@@ -49,7 +50,7 @@ impl Bench {
         self.bundle(&bundle)?;
         let own = self.folder.join("podrun-oci");
         std::os::unix::fs::symlink(&self.podrun, &own)?;
-        let ours = Runtime::new(&own, &bundle, &self.folder);
+        let ours = Runtime::new(&own, &bundle);
         let found: Vec<(PathBuf, f64)> = [("crun", THAN_CRUN), ("runc", THAN_RUNC)]
             .into_iter()
             .filter_map(|(name, goal)| {
@@ -60,7 +61,7 @@ impl Bench {
         ours.up()?;
         let mut others = Vec::new();
         for (program, goal) in &found {
-            let other = Runtime::new(program, &bundle, &self.folder);
+            let other = Runtime::new(program, &bundle);
             let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
             match other.up() {
                 Ok(()) => others.push((name, other, *goal)),
@@ -72,7 +73,7 @@ impl Bench {
             let (mut floors, mut own) = (Vec::new(), Vec::new());
             let mut theirs: Vec<Vec<Duration>> = others.iter().map(|_| Vec::new()).collect();
             for _ in 0..ROUNDS {
-                floors.push(self.floor_run()?);
+                floors.push(floor_run(&self.floor, &self.rootfs)?);
                 own.push(ours.time(row)?);
                 for ((_, other, _), times) in others.iter().zip(&mut theirs) {
                     times.push(other.time(row)?);
@@ -120,9 +121,10 @@ impl Bench {
 }
 
 impl<'a> Runtime<'a> {
-    fn new(program: &'a Path, bundle: &'a Path, folder: &Path) -> Self {
+    fn new(program: &'a Path, bundle: &'a Path) -> Self {
         let name = program.file_name().unwrap_or_default();
-        Self { program, bundle, root: folder.join("oci").join(name) }
+        // On a tmpfs, as each one's own place for its state is.
+        Self { program, bundle, root: Path::new("/run/podrun-bench-oci").join(name) }
     }
 
     fn command(&self, verb: &[&str]) -> Command {

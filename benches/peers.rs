@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::middle;
+use crate::measure::middle;
 
 /// Medians of a pod's way up, until its container has started, and of its way down.
 pub(crate) struct UpAndDown {

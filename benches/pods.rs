@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
+use measure::{floor_run, heading, line, middle, ms, ratio, timed};
+
+#[path = "measure.rs"]
+mod measure;
 #[path = "oci.rs"]
 mod oci;
 #[path = "peers.rs"]
@@ -45,7 +49,7 @@ fn main() -> Result<()> {
 
 impl Bench {
     fn rows(&mut self, most: usize) -> Result<()> {
-        println!("{:<52}{:>10}{:>10}{:>8}{:>8}", "row (medians, ms)", "beside", "podrun", "ratio", "goal");
+        heading();
         let first = self.create("keeper")?;
         line("create of the first pod, which makes the bridge", None, first, None);
         let one = self.up_and_down()?;
@@ -159,23 +163,11 @@ impl Bench {
         Ok(())
     }
 
-    /// One container by the kernel alone.
-    fn floor_run(&self) -> Result<Duration> {
-        let cgroup = std::fs::read_to_string("/proc/self/mountinfo")?
-            .lines()
-            .find(|line| line.contains(" - cgroup2 "))
-            .and_then(|line| {
-                line.split(' ').nth(4).map(|folder| Path::new(folder).join("podrun-bench-floor"))
-            })
-            .context("no cgroup2 is mounted")?;
-        timed(Command::new(&self.floor).arg("run").arg(&self.rootfs).arg(&cgroup))
-    }
-
     /// `floor run` and a verb in turns.
     fn beside_run(&self, verb: &[&str]) -> Result<(Duration, Duration)> {
         let mut all: [Vec<Duration>; 2] = Default::default();
         for _ in 0..ROUNDS {
-            all[0].push(self.floor_run()?);
+            all[0].push(floor_run(&self.floor, &self.rootfs)?);
             all[1].push(self.podrun(verb)?);
         }
         let [floor, podrun] = all.map(middle);
@@ -237,15 +229,6 @@ struct UpAndDown {
     delete: Duration,
 }
 
-/// From start to end of one process, which has to succeed.
-fn timed(command: &mut Command) -> Result<Duration> {
-    let start = Instant::now();
-    let status = command.status().with_context(|| format!("{command:?}"))?;
-    let took = start.elapsed();
-    ensure!(status.success(), "{command:?}: {status}");
-    Ok(took)
-}
-
 fn all_at_once(commands: impl Iterator<Item = Command>) -> Result<Duration> {
     let start = Instant::now();
     let children = commands.map(|mut command| command.spawn()).collect::<std::io::Result<Vec<_>>>()?;
@@ -253,19 +236,6 @@ fn all_at_once(commands: impl Iterator<Item = Command>) -> Result<Duration> {
         ensure!(child.wait()?.success(), "one of those started at once failed");
     }
     Ok(start.elapsed())
-}
-
-fn middle(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
-}
-
-fn ms(time: Duration) -> String {
-    format!("{:.2}", time.as_secs_f64() * 1000.0)
-}
-
-fn ratio(one: Duration, other: Duration) -> f64 {
-    one.as_secs_f64() / other.as_secs_f64()
 }
 
 /// A peer's two rows: its time stands where the floor's does, and the ratio says how many times faster podrun is.
@@ -287,11 +257,4 @@ fn faster(up: &str, down: &str, peer: &Result<Option<peers::UpAndDown>>, one: &U
     for row in [up, down] {
         println!("{row:<52}{why:>36}");
     }
-}
-
-fn line(row: &str, floor: Option<Duration>, podrun: Duration, goal: Option<f64>) {
-    let times = floor.map_or_else(|| "-".to_owned(), |floor| format!("{:.2}", ratio(podrun, floor)));
-    let floor = floor.map_or_else(|| "-".to_owned(), ms);
-    let goal = goal.map_or_else(|| "-".to_owned(), |goal| format!("{goal:.1}"));
-    println!("{row:<52}{floor:>10}{:>10}{times:>8}{goal:>8}", ms(podrun));
 }

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # in-peers.sh COMMAND...: runs COMMAND in the root that `make peers` made, as root, with this project at /mnt.
 # Namespaces, a cgroup and an overlay of its own hold all that it starts and writes; nothing is left when it ends.
+# PEERS_STATE: where that overlay and the stores of images lie meanwhile, if not in target/.
 set -eu
 cd "$(dirname "$0")/.."
-export peers=$PWD/target/peers project=$PWD state=$PWD/target/peers.state.$$ own=podrun-peers-$$
+export peers=$PWD/target/peers project=$PWD state=${PEERS_STATE:-$PWD/target/peers.state.$$} own=podrun-peers-$$
 rm -rf "$state"
 mkdir -p "$state"/{containerd,containers,upper,work,root}
 
