@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use super::behind::WriteBehind;
 use super::digest::{Algorithm, Digest, Hasher};
 use super::record::Packed;
 use super::space::Space;
@@ -61,6 +62,7 @@ pub(super) struct BlobWriter {
     size: u64,
     written: u64,
     hasher: Hasher,
+    behind: WriteBehind,
     arrival: Arc<Arrival>,
 }
 
@@ -139,8 +141,8 @@ impl BlobWriter {
         Space::default().take(&dir, size, 1).map_err(|error| error.context(format!("blob {digest}")))?;
         let file = File::from(sys::dir::create_unnamed(&dir)?);
         let hasher = Hasher::new(digest.algorithm());
-        let arrival = Arc::default();
-        Ok(Self { file, digest: digest.clone(), size, written: 0, hasher, arrival })
+        let (behind, arrival) = (WriteBehind::default(), Arc::default());
+        Ok(Self { file, digest: digest.clone(), size, written: 0, hasher, behind, arrival })
     }
 
     /// A reader of what is there already and of what comes.
@@ -160,6 +162,7 @@ impl BlobWriter {
         }
         self.hasher.update(bytes);
         self.file.write_all(bytes).context(|| format!("write blob {}", self.digest))?;
+        self.behind.wrote(&self.file, bytes.len());
         self.arrival.set(State { written: self.written, ended: false });
         Ok(())
     }

@@ -12,6 +12,7 @@ pub mod reference;
 pub mod snapshot;
 
 mod archive;
+mod behind;
 mod change;
 mod check;
 mod collect;

@@ -19,6 +19,7 @@ use std::rc::Rc;
 pub(super) use self::lower::Lower;
 use self::walk::Missing;
 use super::archive::{Entry, EntryKind, Sparse, TarStream, shown};
+use super::behind::WriteBehind;
 use super::space::Space;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::dir::{self, Kind, Links, Stat};
@@ -290,6 +291,7 @@ impl Unpacker<'_> {
         self.account(entry.sparse.as_ref().map_or(entry.size, |sparse| sparse.length), entry.size)?;
         let fd = self.make_anew(parent, name, || dir::create_file(parent, name, 0o600))?;
         let mut file = std::fs::File::from(fd);
+        let mut behind = WriteBehind::default();
         match &entry.sparse {
             None => loop {
                 let piece = stream.content()?;
@@ -297,9 +299,11 @@ impl Unpacker<'_> {
                     break;
                 }
                 file.write_all(piece).context(|| "write")?;
+                behind.wrote(&file, piece.len());
             },
             Some(sparse) => write_sparse(&file, sparse, stream)?,
         }
+        behind.end(&file);
         set_metadata(&file, entry)?;
         Ok(dir::set_times(&file, entry.mtime)?)
     }

@@ -27,6 +27,7 @@ pub mod socket;
 pub mod stream;
 pub mod tty;
 pub mod watch;
+pub mod writeback;
 pub mod xattr;
 
 pub mod append;
