@@ -92,8 +92,11 @@ impl<R: Read> TarStream<R> {
 
     /// The next entry, or nothing at the archive's end. Content that was not taken is skipped.
     pub(super) fn next(&mut self) -> Result<Option<Entry>> {
-        self.skip(self.content + self.padding)?;
-        (self.content, self.padding) = (0, 0);
+        self.skip(self.content)?;
+        self.content = 0;
+        if !self.skip_padding()? {
+            return Ok(None);
+        }
         self.next_header().map_err(|error| {
             if self.last.is_empty() {
                 error
@@ -193,6 +196,21 @@ impl<R: Read> TarStream<R> {
             len -= step as u64;
         }
         Ok(())
+    }
+
+    /// Skips what fills the last content's block up. `umoci insert` ends its archives before that of their last file, and
+    /// readers take it: says no where it is not there.
+    fn skip_padding(&mut self) -> Result<bool> {
+        while self.padding > 0 {
+            if self.start == self.end && self.read_some()? == 0 {
+                return Ok(false);
+            }
+            let available = (self.end - self.start) as u64;
+            let step = self.padding.min(available);
+            self.advance(usize::try_from(step).unwrap_or_default());
+            self.padding -= step;
+        }
+        Ok(true)
     }
 
     /// Gets `wanted` bytes into the buffer. At a clean end of the stream says no: an archive without

@@ -495,6 +495,21 @@ fn limits_and_cuts_are_said() {
 }
 
 #[test]
+fn the_last_padding_may_lack_and_content_may_not() {
+    let tar = || Tar::default().file("first", b"one").file("last", b"12345");
+    let padded = tar().0.len();
+    for missing in [0, 1, 507] {
+        let bench = Bench::new();
+        let mut cut = &tar().0[..padded - missing];
+        bench.unpack(&mut cut, &[], Limits::default()).unwrap();
+        assert_eq!(bench.read("last"), "12345");
+    }
+    let mut cut = &tar().0[..padded - 508];
+    let error = Bench::new().unpack(&mut cut, &[], Limits::default()).unwrap_err();
+    assert!(error.message().contains("truncated"), "{error}");
+}
+
+#[test]
 fn long_and_many_names_work() {
     let bench = Bench::new();
     let long = vec!["d"; 1000].join("/");
