@@ -24,6 +24,8 @@ const IFLA_LINKINFO: u16 = 18;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_EXT_MASK: u16 = 29;
+const IFLA_NUM_TX_QUEUES: u16 = 31;
+const IFLA_NUM_RX_QUEUES: u16 = 32;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
@@ -141,6 +143,13 @@ pub(super) struct Pair<'a> {
     pub(super) namespace: BorrowedFd<'a>,
 }
 
+/// The queues that a veth has anyway. Where they are not asked for the kernel makes one for each processor and takes all but
+/// one away again, which waits for a grace period at each end.
+fn one_queue(message: &mut Attributes<'_>) {
+    message.number(IFLA_NUM_TX_QUEUES, 1);
+    message.number(IFLA_NUM_RX_QUEUES, 1);
+}
+
 impl Batch {
     /// Makes a veth pair: the host's end on its bridge and up, the pod's end in its namespace.
     pub(super) fn add_pair(&mut self, pair: &Pair<'_>) {
@@ -148,6 +157,7 @@ impl Batch {
         self.message(act, RTM_NEWLINK, CREATE | EXCL, &ifinfo(IFF_UP, IFF_UP), |message| {
             message.string(IFLA_IFNAME, pair.host);
             message.number(IFLA_MASTER, pair.bridge);
+            one_queue(message);
             message.nest(IFLA_LINKINFO, |info| {
                 info.string(IFLA_INFO_KIND, "veth");
                 info.nest(IFLA_INFO_DATA, |data| {
@@ -155,6 +165,7 @@ impl Batch {
                         peer.string(IFLA_IFNAME, pair.pod);
                         peer.put(IFLA_ADDRESS, &pair.mac);
                         peer.number(IFLA_NET_NS_FD, pair.namespace.as_raw_fd().cast_unsigned());
+                        one_queue(peer);
                     });
                 });
             });
