@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use runtime::oci::{self, Console, Create, Created, Foreground, Streams};
+use runtime::oci::{self, Console, Create, Created, Foreground, Protected, Streams};
 use runtime::{Error, ErrorKind, Result};
 
 use super::{Context, Named};
@@ -54,6 +54,7 @@ impl Making {
         named: &Named,
         preserve: Vec<OwnedFd>,
         foreground: bool,
+        protected: Protected,
         context: &Context,
     ) -> Result<Created> {
         if self.no_pivot {
@@ -66,6 +67,7 @@ impl Making {
             pid_file: self.pid_file,
             keyring: !self.no_new_keyring,
             preserve,
+            protected,
         };
         let created = create.perform(&context.store, &named.id)?;
         created.warnings.iter().for_each(|warning| context.log.warning(warning));
@@ -101,8 +103,8 @@ pub(super) fn stand_for(
     Ok(exit::of_child(foreground.wait(process, terminal, [stdin.as_fd(), stdout.as_fd()])?))
 }
 
-pub(super) fn run(args: Args, context: &Context) -> Result<ExitCode> {
+pub(super) fn run(args: Args, protected: Protected, context: &Context) -> Result<ExitCode> {
     let preserve = args.making.inherited()?;
-    args.making.perform(&args.named, preserve, false, context)?;
+    args.making.perform(&args.named, preserve, false, protected, context)?;
     Ok(ExitCode::SUCCESS)
 }

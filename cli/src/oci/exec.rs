@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use runtime::oci::{self, Exec, Foreground, Override};
+use runtime::oci::{self, Exec, Foreground, Override, Protected};
 use runtime::{Error, ErrorKind, Result};
 
 use super::create::{stand_for, streams};
@@ -80,7 +80,7 @@ fn user(text: &str) -> std::result::Result<(u32, Option<u32>), String> {
     }
 }
 
-pub(super) fn run(mut args: Args, context: &Context) -> Result<ExitCode> {
+pub(super) fn run(mut args: Args, protected: Protected, context: &Context) -> Result<ExitCode> {
     // First of all, while nothing else has these numbers.
     let preserve = oci::inherited(args.preserve_fds)?;
     if args.cgroup.as_ref().is_some_and(|path| !path.is_empty()) {
@@ -93,6 +93,7 @@ pub(super) fn run(mut args: Args, context: &Context) -> Result<ExitCode> {
         pid_file: args.pid_file.take(),
         preserve,
         ignore_paused: args.ignore_paused,
+        protected,
         process: match args.process.take() {
             Some(file) => read(&file)?,
             None => Override {

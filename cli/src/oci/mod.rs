@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use runtime::oci::{self, ContainerId, Store};
+use runtime::oci::{self, ContainerId, Protected, Store};
 use runtime::{Error, ErrorKind, Result};
 
 mod create;
@@ -122,7 +122,8 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     let log = Log::new(log.as_deref(), *log_format, *debug);
     let context = Context { store: Store::new(root), log };
     let failed = if matches!(cli.verb, Verb::Exec(_)) { ExitCode::from(255) } else { ExitCode::FAILURE };
-    let result = cli.globals.check().and_then(|()| protect(&cli.verb)).and_then(|()| cli.verb.run(&context));
+    let protected = cli.globals.check().and_then(|()| protect(&cli.verb));
+    let result = protected.and_then(|protected| cli.verb.run(protected, &context));
     result.unwrap_or_else(|error| {
         context.log.error(&error);
         failed
@@ -130,15 +131,15 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
 }
 
 /// Before a process of this binary can be seen in a container.
-fn protect(verb: &Verb) -> Result<()> {
+fn protect(verb: &Verb) -> Result<Protected> {
     match verb {
         Verb::Create(_) | Verb::Run(_) | Verb::Exec(_) => go_on_protected(),
-        _ => Ok(()),
+        _ => Ok(Protected::default()),
     }
 }
 
 /// A container's own hooks and processes are born as copies of this process.
-fn go_on_protected() -> Result<()> {
+fn go_on_protected() -> Result<Protected> {
     oci::protect_binary(std::env::args_os(), std::env::vars_os())
 }
 
@@ -165,15 +166,15 @@ impl Globals {
 }
 
 impl Verb {
-    fn run(self, context: &Context) -> Result<ExitCode> {
+    fn run(self, protected: Protected, context: &Context) -> Result<ExitCode> {
         match self {
-            Self::Create(args) => create::run(args, context),
+            Self::Create(args) => create::run(args, protected, context),
             Self::Start(args) => start::run(&args, context),
             Self::State(args) => state::run(&args, context),
             Self::Kill(args) => kill::run(&args, context),
             Self::Delete(args) => delete::run(&args, context),
-            Self::Run(args) => run::run(args, context),
-            Self::Exec(args) => exec::run(*args, context),
+            Self::Run(args) => run::run(args, protected, context),
+            Self::Exec(args) => exec::run(*args, protected, context),
             Self::List(args) => list::run(&args, context),
             Self::Ps(args) => ps::run(&args, context),
             Self::Pause(args) => pause::run(&args, context),

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use runtime::oci::Foreground;
+use runtime::oci::{Foreground, Protected};
 use runtime::{Error, Result};
 
 use super::create::{Making, stand_for};
@@ -23,11 +23,11 @@ pub(super) struct Args {
     keep: bool,
 }
 
-pub(super) fn run(args: Args, context: &Context) -> Result<ExitCode> {
+pub(super) fn run(args: Args, protected: Protected, context: &Context) -> Result<ExitCode> {
     let Args { named, making, detach, keep } = args;
     let preserve = making.inherited()?;
     let foreground = (!detach).then(Foreground::open).transpose()?;
-    let created = making.perform(&named, preserve, !detach, context)?;
+    let created = making.perform(&named, preserve, !detach, protected, context)?;
     let warn = |failed: Vec<Error>| failed.iter().for_each(|failed| context.log.warning(failed.message()));
     match created.container.start() {
         Ok(failed) => warn(failed),

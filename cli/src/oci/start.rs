@@ -15,9 +15,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let container = args.named.get(context)?;
-    if container.has_hooks_of_its_own() {
-        super::go_on_protected()?;
-    }
+    let _protected = container.has_hooks_of_its_own().then(super::go_on_protected).transpose()?;
     for failed in container.start()? {
         context.log.warning(failed.message());
     }

@@ -15,7 +15,7 @@ use super::container::START;
 use super::hooks::{self, Inside, Kind};
 use super::record::{Record, State, VERSION};
 use super::store;
-use super::{Container, ContainerId, Status, Store, Streams, delete, devices};
+use super::{Container, ContainerId, Protected, Status, Store, Streams, delete, devices};
 use crate::cgroup::{Cgroup, Layout};
 use crate::engine::{self, Child, Inputs, Rootfs, Tie};
 use crate::error::{Context as _, Error, ErrorKind, Result};
@@ -36,6 +36,8 @@ pub struct Create {
     pub keyring: bool,
     /// Descriptors to give on, the first as number 3 (`--preserve-fds`).
     pub preserve: Vec<OwnedFd>,
+    /// What the command holds of its own binary.
+    pub protected: Protected,
 }
 
 /// A container that has just been made.
@@ -101,6 +103,8 @@ impl Create {
         let child = plan.spawn()?;
         record.init = Some(ProcessId::of(child.pid)?);
         store::write(container, &record)?;
+        // The child has closed its own copy: that is its first step.
+        drop(self.protected);
         let state = container.state_of(record.clone(), Status::Created);
         plan.complete(&child, || run_hooks(&spec, state.clone(), &child, &cgroup))?;
         let terminal = master.deliver()?;

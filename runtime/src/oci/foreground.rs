@@ -3,16 +3,24 @@
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use crate::error::Result;
+use crate::sys::daemon::Program;
 use crate::sys::relay::Relay;
 use crate::sys::signal::Forwarded;
+
+/// What a command that goes on in a protected binary holds of it: a mount, whose end waits for the kernel some
+/// milliseconds. So it goes while a container's process is on its way.
+#[derive(Debug, Default)]
+pub struct Protected {
+    _program: Option<Program>,
+}
 
 /// Goes on in a binary that no container can write to: to be called first of all by what makes containers.
 /// The arguments and the environment are this process's own.
 pub fn protect_binary(
     arguments: impl Iterator<Item = std::ffi::OsString>,
     environment: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
-) -> Result<()> {
-    Ok(crate::sys::daemon::go_on_read_only(arguments, environment)?)
+) -> Result<Protected> {
+    Ok(Protected { _program: crate::sys::daemon::go_on_read_only(arguments, environment)? })
 }
 
 /// Signals that are handed on. Opened before the program starts, so that none is lost.

@@ -35,7 +35,7 @@ pub use default_spec::default_spec;
 pub use events::{Event, Watch};
 pub use exec::{Exec, Executed, Override};
 pub use features::features;
-pub use foreground::{Foreground, protect_binary};
+pub use foreground::{Foreground, Protected, protect_binary};
 pub use id::ContainerId;
 pub use record::State;
 pub use stdio::{Console, Streams, inherited};

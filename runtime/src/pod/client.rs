@@ -7,11 +7,11 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use super::monitor::Birth;
 use super::protocol::{
     ContainerSpec, DESCRIPTORS_MAX, Event, Exec, Exit, FRAME_MAX, Maker, Message, Op, Reply, Request,
     SandboxSpec, Snapshot, Streams, VERSION,
 };
-use super::shared::AmongMonitors;
 use crate::cgroup::Layout;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
@@ -33,8 +33,8 @@ pub struct Monitor {
     kept: VecDeque<Notice>,
     /// Requests that were sent ahead and are not answered yet.
     ahead: Vec<u64>,
-    /// Until it speaks: see [`AmongMonitors`].
-    among: Option<AmongMonitors>,
+    /// Until it speaks.
+    birth: Option<Birth>,
 }
 
 /// What a monitor says unasked.
@@ -79,10 +79,10 @@ impl Monitor {
     /// monitor undoes everything and exits. Returns while it is starting; whether it did, the next call tells.
     pub fn spawn(host: &Host, id: &str, host_pid: bool) -> Result<Self> {
         let layout = Layout::detect()?;
-        let (socket, among) =
+        let (socket, birth) =
             super::monitor::spawn(host, &layout, id, host_pid).context(|| "start the pod's monitor")?;
         let mut monitor = Self::new(socket);
-        monitor.among = Some(among);
+        monitor.birth = Some(birth);
         monitor.send_ahead(Op::Hello {
             version: VERSION,
             maker: Some(Box::new(Maker { host: host.clone(), layout })),
@@ -126,7 +126,7 @@ impl Monitor {
             descriptors: Vec::new(),
             kept: VecDeque::new(),
             ahead: Vec::new(),
-            among: None,
+            birth: None,
         }
     }
 
@@ -329,7 +329,7 @@ impl Monitor {
                 let message = serde_json::from_slice(&self.received[4..4 + length])
                     .map_err(|error| Error::failed(format!("the monitor's message: {error}")))?;
                 self.received.drain(..4 + length);
-                self.among = None;
+                self.birth = None;
                 return Ok(Some(message));
             }
             let left =

@@ -20,6 +20,9 @@ pub const INHERITED: i32 = 3;
 /// The kernel's flag; `libc` declares it in a type too narrow for it.
 const CLONE_INTO_CGROUP: u64 = 1 << 33;
 
+/// Where the descriptor of a binary that goes on in another is kept: above those that a caller gives by number.
+const ABOVE: i32 = 512;
+
 /// How many files a daemon and its children may open, as far as the hard limit goes.
 const OPEN_FILES: u64 = 1 << 20;
 
@@ -29,13 +32,14 @@ fn failed(call: &'static str) -> impl FnOnce(Errno) -> Error {
 
 /// Runs this binary again with `arguments` (the program's name first) and `inherited` as its descriptor
 /// [`INHERITED`]: born in `cgroup` where one is given, and as process 1 of a pid namespace of its own where
-/// `pid_namespace` says so. The caller's process has one thread.
+/// `pid_namespace` says so. The caller's process has one thread. It gets the [`Program`], to keep until the new process
+/// shows that it runs.
 pub fn launch(
     arguments: &[&str],
     inherited: BorrowedFd<'_>,
     cgroup: Option<BorrowedFd<'_>>,
     pid_namespace: bool,
-) -> Result<i32> {
+) -> Result<Program> {
     let arguments: Vec<CString> =
         arguments.iter().map(|text| CString::new(*text).expect("ids and verbs hold no NUL")).collect();
     let mut argv: Vec<*const libc::c_char> = arguments.iter().map(|text| text.as_ptr()).collect();
@@ -68,7 +72,7 @@ pub fn launch(
                 libc::dup2(inherited, INHERITED);
             }
             libc::execveat(
-                program.as_raw_fd(),
+                program.0.as_raw_fd(),
                 c"".as_ptr(),
                 argv.as_ptr().cast::<*mut libc::c_char>(),
                 envp.as_ptr().cast::<*mut libc::c_char>(),
@@ -78,7 +82,7 @@ pub fn launch(
         }
     }
     match i32::try_from(pid) {
-        Ok(pid) if pid > 0 => Ok(pid),
+        Ok(pid) if pid > 0 => Ok(program),
         _ => {
             let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
             Err(Error::new(format!("clone3({:#x})", clone.flags), errno))
@@ -87,34 +91,42 @@ pub fn launch(
 }
 
 /// This binary for one exec, by a descriptor through which nobody can write to it: a process that gets at the new
-/// process's /proc/PID/exe gets no more (CVE-2019-5736). It must be closed when the exec is done: as long as it is open
-/// the mount can be made writable again through that link.
-fn program() -> Result<OwnedFd> {
+/// process's /proc/PID/exe gets no more (CVE-2019-5736). No process in a container may have it: as long as it is open
+/// the mount can be made writable again through it.
+///
+/// It is a mount of its own, and whoever closes it last waits for a grace period of the kernel, some milliseconds. So it is
+/// closed by who waits at that time anyway.
+#[derive(Debug)]
+pub struct Program(OwnedFd);
+
+fn program() -> Result<Program> {
     let shown = "open_tree(\"/proc/self/exe\", OPEN_TREE_CLONE)";
     match mount::clone_host_tree(c"/proc/self/exe", Depth::One) {
         Ok(tree) => {
             let read_only = Attributes { set: Attributes::RDONLY | Attributes::NOSUID, clear: 0 };
             mount::mount_setattr(tree.as_fd(), Depth::One, read_only, None)
                 .map_err(|errno| errno.during("mount_setattr(podrun's binary, MOUNT_ATTR_RDONLY)"))?;
-            Ok(tree)
+            Ok(Program(tree))
         }
         // It was started from a mount of another namespace, or from one that cannot be bound.
-        Err(super::Errno::EINVAL) => sealed_copy(),
+        Err(super::Errno::EINVAL) => sealed_copy().map(Program),
         Err(errno) => Err(errno.during(shown)),
     }
 }
 
 /// Goes on in a binary that nobody can write to, if this one is not: the same program, arguments and environment
 /// from the start. A program in a container can make the kernel execute /proc/self/exe, which is this binary until
-/// its own execve, and write to it later (CVE-2019-5736).
+/// its own execve, and write to it later (CVE-2019-5736). Gives what this binary was executed by, if it was so, to be
+/// closed before any container can get at this process's descriptors, and by nothing that others wait for. To be called
+/// before anything is opened.
 pub fn go_on_read_only(
     arguments: impl Iterator<Item = std::ffi::OsString>,
     environment: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
-) -> Result<()> {
+) -> Result<Option<Program>> {
     use std::os::unix::ffi::OsStringExt as _;
     let held = rustix::fs::statvfs("/proc/self/exe").map_err(failed("statfs(\"/proc/self/exe\")"))?;
     if held.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) || is_sealed() {
-        return Ok(());
+        return Ok(executed_by());
     }
     let string = |bytes| CString::new(bytes).map_err(|_| Error::new("execveat(podrun)", libc::EINVAL));
     let argv: Vec<CString> = arguments.map(|word| string(word.into_vec())).collect::<Result<_>>()?;
@@ -122,10 +134,32 @@ pub fn go_on_read_only(
         string([name.into_vec(), value.into_vec()].join(&b'='))
     };
     let envp: Vec<CString> = environment.map(entry).collect::<Result<_>>()?;
-    let program = program()?;
+    let Program(program) = program()?;
+    // Left open over the exec; above what `--preserve-fds` may name. Where there is no such number the exec closes it.
+    let program = match rustix::io::fcntl_dupfd_cloexec(&program, ABOVE) {
+        Ok(above) => rustix::io::fcntl_setfd(&above, rustix::io::FdFlags::empty()).map(|()| above),
+        Err(_) => Ok(program),
+    };
+    let program = program.map_err(failed("fcntl(F_SETFD)"))?;
     super::exec::execveat(program.as_fd(), &super::exec::Strings::new(argv), &super::exec::Strings::new(envp))
-        .map(drop)
+        .map(|_| None)
         .map_err(|errno| errno.during("execveat(podrun's binary, AT_EMPTY_PATH)"))
+}
+
+/// The descriptor that this process was executed by, if [`go_on_read_only`] left it open.
+fn executed_by() -> Option<Program> {
+    let name = rustix::param::linux_execfn().to_str().ok()?;
+    let number: i32 = name.strip_prefix("/dev/fd/")?.parse().ok().filter(|number| *number >= ABOVE)?;
+    // SAFETY: fcntl takes any number; a bad one is EBADF.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if flags != 0 {
+        return None;
+    }
+    // SAFETY: it is open and was inherited, since it has no FD_CLOEXEC, which this process sets on all that it opens: so
+    // nothing here owns it.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).ok()?;
+    Some(Program(fd))
 }
 
 /// Whether this binary is one of [`sealed_copy`]'s.

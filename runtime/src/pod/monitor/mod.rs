@@ -48,7 +48,7 @@ use crate::sys::epoll::{Epoll, Interest, Ready};
 use crate::sys::signal::{self, Received, Signals};
 use crate::sys::{daemon, socket, stream};
 
-pub(super) use start::spawn;
+pub(super) use start::{Birth, spawn};
 
 /// What a monitor could not do, in the pod's folder.
 const LOG: &str = "monitor.log";

@@ -18,22 +18,29 @@ use crate::sys::{daemon, pidfd, proc, socket};
 /// How much the monitor is spared when memory runs out: it is small, and its pod dies with it.
 const OOM_SCORE_ADJUST: i32 = -998;
 
-/// Starts the monitor of pod `id`; the socket owns the pod until it says `commit`. Until the monitor has spoken its
-/// client stands for it among the others.
+/// What a monitor's client holds until the monitor has spoken: its place among the others, and what it was executed by,
+/// whose end the client has time to wait for.
+#[derive(Debug)]
+pub(in crate::pod) struct Birth {
+    _among: AmongMonitors,
+    _program: daemon::Program,
+}
+
+/// Starts the monitor of pod `id`; the socket owns the pod until it says `commit`.
 pub(in crate::pod) fn spawn(
     host: &Host,
     layout: &Layout,
     id: &str,
     host_pid: bool,
-) -> Result<(OwnedFd, AmongMonitors)> {
+) -> Result<(OwnedFd, Birth)> {
     let (ours, theirs) = socket::pair()?;
-    let among = AmongMonitors::join(host)?;
+    let _among = AmongMonitors::join(host)?;
     // Born in its own cgroup, so that no session's or unit's end takes it along.
-    shared::join_monitors(host, layout, |join| {
+    let _program = shared::join_monitors(host, layout, |join| {
         let unified = join.unified.as_ref().map(AsFd::as_fd);
         daemon::launch(&["podrun", "monitor", id], theirs.as_fd(), unified, !host_pid).map_err(Error::from)
     })?;
-    Ok((ours, among))
+    Ok((ours, Birth { _among, _program }))
 }
 
 /// Leaves the maker's v1 cgroups (it was born outside the unified one), and takes what protection from the OOM
