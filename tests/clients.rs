@@ -12,6 +12,7 @@ pub(crate) fn add(suite: &mut Suite) {
     for (name, script) in [
         ("podman runs, execs, pauses and ends containers and pods by podrun", "podman.sh"),
         ("containerd runs containers and a kubelet's pod by podrun", "containerd.sh"),
+        ("images that podman pushes builds and commits are run by podrun and its own by podman", "images.sh"),
     ] {
         suite.in_peers(name, move || run(script));
     }
