@@ -32,17 +32,14 @@ impl ImageStore {
         let mounted = Mounted::new(self, text)?;
         let path = mounted.path.to_str().ok_or_else(|| Error::failed("--root is not valid UTF-8"))?;
         let placed = |argument: &String| argument.replace(PLACE, path);
-        let mut child = Command::new(placed(program))
-            .args(arguments.iter().map(placed))
-            .current_dir(path)
-            .env(VARIABLE, path)
-            .spawn()
-            .map_err(|error| cannot_run(program, &error))?;
+        let mut command = Command::new(placed(program));
+        command.args(arguments.iter().map(placed)).current_dir(path).env(VARIABLE, path);
+        let signals = sys::signal::Forwarded::open()?;
+        let mut child = signals.start(&mut command).map_err(|error| cannot_run(program, &error))?;
         let pidfd = child.id().try_into().map_err(|_| Error::failed("a pid that is none"));
         let watched = pidfd.and_then(|pid: i32| {
             let pidfd = sys::pidfd::pidfd_of_child(pid).map_err(|errno| errno.during("pidfd_open()"))?;
-            // Only now: the program would inherit the mask.
-            Ok(sys::signal::Forwarded::open()?.until_end(pidfd.as_fd())?.code())
+            Ok(signals.until_end(pidfd.as_fd())?.code())
         });
         if watched.is_err() {
             // The error that matters is why it cannot be watched.

@@ -60,10 +60,10 @@ impl AsFd for Signals {
     }
 }
 
-/// The signals that a command in the foreground hands on to the program it stands for. They stay blocked in this
-/// process.
+/// The signals that a command in the foreground hands on to the program it stands for, and those that were blocked before.
+/// They stay blocked in this process.
 #[derive(Debug)]
-pub struct Forwarded(SignalFd);
+pub struct Forwarded(SignalFd, SigSet);
 
 impl Forwarded {
     /// Blocks them and opens the descriptor.
@@ -82,11 +82,23 @@ impl Forwarded {
         ] {
             set.add(signal);
         }
-        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)
+        let mut before = SigSet::empty();
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), Some(&mut before))
             .map_err(|errno| Error::new("rt_sigprocmask(SIG_BLOCK)", errno as i32))?;
         SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
-            .map(Self)
+            .map(|signals| Self(signals, before))
             .map_err(|errno| Error::new("signalfd4()", errno as i32))
+    }
+
+    /// Starts a program in which they are as they were when this process began. One that comes from now on is handed on.
+    pub fn start(&self, command: &mut std::process::Command) -> std::io::Result<std::process::Child> {
+        use std::os::unix::process::CommandExt as _;
+        let before = self.1;
+        // SAFETY: between fork and exec the closure makes one system call and touches nothing but its own copy of the set.
+        unsafe {
+            command.pre_exec(move || Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?));
+        }
+        command.spawn()
     }
 
     /// The next signal that came, if any.
