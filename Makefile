@@ -59,7 +59,7 @@ test: fixtures $(addprefix target/fixtures/tools/,docker-registry umoci skopeo l
 	$(AS_ROOT) cargo test --locked --workspace --no-fail-fast $(ARGS)
 
 .PHONY: test-clients
-test-clients: peers ## podman and containerd with podrun as their runtime, in a root of their own
+test-clients: peers $(addprefix target/fixtures/tools/,docker-registry umoci) ## podman and containerd with podrun as their runtime, in a root of their own
 	@$(MAKE) fixtures IMAGES="busybox pause"
 	cargo build --quiet --locked --workspace
 	$(AS_ROOT) cargo test --locked --package podrun-tests --test podrun -- by_podrun

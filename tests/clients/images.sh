@@ -72,14 +72,11 @@ for format in oci-archive docker-archive; do
     is "$(podman run --rm --network none localhost/changed:1 cat /more)" more
 done
 
-# An image that umoci makes out of a Debian package's files.
+# An image that umoci makes out of files of Debian packages.
 umoci=target/fixtures/tools/umoci/usr/bin/umoci
 $umoci init --layout /tmp/layout
 $umoci new --image /tmp/layout:made
-$umoci raw unpack --image /tmp/layout:made /tmp/tree 2>/dev/null || mkdir -p /tmp/tree
-mkdir -p /tmp/tree/usr/share
-cp -a /usr/share/perl5 /tmp/tree/usr/share/
-$umoci insert --image /tmp/layout:made /tmp/tree/usr /usr
+$umoci insert --image /tmp/layout:made /usr/share/perl5 /usr/share/perl5
 $umoci config --image /tmp/layout:made --config.env A=umoci
 podrun load -q /tmp/layout >/tmp/name
 is "$(podrun image inspect "$(cat /tmp/name)" -o jsonpath='{[0].config.env[0]}')" A=umoci
