@@ -97,10 +97,10 @@ bench: build ## times beside the kernel's floor and the peers that are there (PO
 bench-images: build $(addprefix target/fixtures/tools/,docker-registry skopeo libgpgme11) ## the part of it that is about images: pull, unpack, load, list
 	@$(NEED) curl:asks\ a\ registry e2fsprogs:makes\ file\ systems
 	@$(MAKE) fixtures IMAGES="busybox system"
-	cargo build --quiet --locked --package podrun-tests --bin podrun-bench-images
+	cargo build --release --quiet --locked --package podrun-tests --bin podrun-bench-images
 	@gcc -O2 -static -o target/floor benches/floor.c
 	@[ ! -d target/peers ] || scripts/containerd.sh target/containerd
-	@$(SUDO) scripts/bench-images.sh target/$(HOST)/debug/podrun-bench-images
+	@$(SUDO) scripts/bench-images.sh target/$(HOST)/release/podrun-bench-images
 
 .PHONY: conformance
 conformance: build ## the OCI validation programs, with podrun and the crun and runc that are there

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use flate2::bufread::MultiGzDecoder;
 use nix::sys::resource::{UsageWho, getrusage};
 use runtime::host::Host;
-use runtime::image::{ImageStore, snapshot};
+use runtime::image::{ImageStore, Reference, snapshot};
 use serde_json::Value;
 
 #[path = "measure.rs"]
@@ -33,6 +33,8 @@ const OF_CURL: f64 = 1.5;
 /// Of `floor run`: a list of a thousand images, and a snapshot.
 const LIST: f64 = 5.0;
 const SNAPSHOT: f64 = 0.15;
+/// Microseconds for a reference.
+const PARSE: f64 = 1.0;
 /// Megabytes that a pull may take in memory.
 const MEMORY: f64 = 64.0;
 const IMAGES: usize = 1000;
@@ -249,6 +251,7 @@ impl Bench {
             )?;
             line("pull of an image that is there (curl -sI)", Some(floor), ours, Some(OF_CURL));
             self.snapshots(&root, &name)?;
+            references()?;
             self.thousand(&root)
         })
     }
@@ -305,6 +308,19 @@ fn printed(command: &mut Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("{command:?}"))?;
     ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+/// How long a reference takes to be read, in microseconds.
+fn references() -> Result<()> {
+    const TIMES: u32 = 100_000;
+    let text = "registry.example.com:5000/team/project/application:v1.27.3";
+    let start = Instant::now();
+    for _ in 0..TIMES {
+        std::hint::black_box(std::hint::black_box(text).parse::<Reference>()?);
+    }
+    let each = start.elapsed().as_secs_f64() * 1e6 / f64::from(TIMES);
+    println!("{:<52}{each:>20.2}{PARSE:>16.1}", "a reference is parsed, in microseconds");
+    Ok(())
 }
 
 /// Medians of two things in turns.

@@ -14,7 +14,7 @@ use runtime::sys::xattr;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::hostile::tar::{Layout, architecture, digest, gzip};
+use crate::hostile::tar::{Layout, Tar, architecture, digest, gzip};
 use support::fixtures;
 use support::host::Host;
 use support::suite::Suite;
@@ -27,6 +27,7 @@ pub(crate) fn add(suite: &mut Suite) {
         FIXTURES.iter().filter(|name| **name != "platforms").try_for_each(|fixture| as_umoci(host, fixture))
     };
     suite.on_host_with_tool("every fixture unpacks to the tree that umoci makes of it", "umoci", umoci);
+    suite.on_host("an image of 127 layers is run with all of them", &[], many_layers);
     let tar = |host: &Host| SYSTEMS.iter().try_for_each(|fixture| as_tar(host, fixture));
     suite.on_host_with_big(
         "a big system unpacks to the tree that GNU tar makes of it",
@@ -42,6 +43,25 @@ pub(crate) fn add(suite: &mut Suite) {
         tool,
         umoci,
     );
+}
+
+/// How many layers docker allows an image, and more than overlayfs takes by the old way of one string.
+const LAYERS: usize = 127;
+
+fn many_layers(host: &Host) -> Result<()> {
+    let mut layers = plain_layers("busybox")?;
+    let tiny = |number: usize| Tar::default().dir("many").file(&format!("many/{number}"), b"here").end();
+    layers.extend((layers.len()..LAYERS).map(tiny));
+    let stored = layers.iter().map(|layer| Ok((digest(layer), gzip(layer)?))).collect::<Result<Vec<_>>>()?;
+    let folder = host.file("layout");
+    Layout::stored(&folder, &stored, &json!({}))?;
+    let loaded = host.podrun(&["load", "-q", &folder.to_string_lossy()])?.ok()?;
+    let run =
+        ["run", "many", "--rm", "-i", "--image", loaded.trim(), "--", "sh", "-c", "cat /many/* | wc -c"];
+    let said = host.podrun(&run)?.ok()?;
+    ensure!(said.trim() == (4 * (LAYERS - 1)).to_string(), "{said}");
+    host.podrun(&["rmi", loaded.trim()])?.ok()?;
+    Ok(())
 }
 
 /// A Debian system of two layers and more than 30,000 files, by gzip and by zstd.

@@ -93,7 +93,6 @@ pub(super) fn run(mut args: Args, protected: Protected, context: &Context) -> Re
         pid_file: args.pid_file.take(),
         preserve,
         ignore_paused: args.ignore_paused,
-        protected,
         process: match args.process.take() {
             Some(file) => read(&file)?,
             None => Override {
@@ -113,6 +112,8 @@ pub(super) fn run(mut args: Args, protected: Protected, context: &Context) -> Re
     };
     let foreground = (!args.detach).then(Foreground::open).transpose()?;
     let executed = exec.perform(&container)?;
+    // While the program runs.
+    drop(protected);
     executed.warnings.iter().for_each(|warning| context.log.warning(warning));
     match foreground {
         None => Ok(ExitCode::SUCCESS),

@@ -27,7 +27,7 @@ pub(super) fn run(args: Args, protected: Protected, context: &Context) -> Result
     let Args { named, making, detach, keep } = args;
     let preserve = making.inherited()?;
     let foreground = (!detach).then(Foreground::open).transpose()?;
-    let created = making.perform(&named, preserve, !detach, protected, context)?;
+    let created = making.perform(&named, preserve, !detach, Protected::default(), context)?;
     let warn = |failed: Vec<Error>| failed.iter().for_each(|failed| context.log.warning(failed.message()));
     match created.container.start() {
         Ok(failed) => warn(failed),
@@ -37,6 +37,8 @@ pub(super) fn run(args: Args, protected: Protected, context: &Context) -> Result
             return Err(error);
         }
     }
+    // While the program runs.
+    drop(protected);
     let Some(foreground) = foreground else { return Ok(ExitCode::SUCCESS) };
     let code = stand_for(&foreground, &created.init, created.terminal.as_ref())?;
     if !keep {

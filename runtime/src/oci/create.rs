@@ -36,7 +36,7 @@ pub struct Create {
     pub keyring: bool,
     /// Descriptors to give on, the first as number 3 (`--preserve-fds`).
     pub preserve: Vec<OwnedFd>,
-    /// What the command holds of its own binary.
+    /// What the command holds of its own binary, where it goes as soon as the container's process is on its way.
     pub protected: Protected,
 }
 
@@ -103,7 +103,7 @@ impl Create {
         let child = plan.spawn()?;
         record.init = Some(ProcessId::of(child.pid)?);
         store::write(container, &record)?;
-        // The child has closed its own copy: that is its first step.
+        // The child has most likely closed its copy, by its first step; else the wait is the child's.
         drop(self.protected);
         let state = container.state_of(record.clone(), Status::Created);
         plan.complete(&child, || run_hooks(&spec, state.clone(), &child, &cgroup))?;

@@ -7,7 +7,7 @@ use std::str::FromStr as _;
 
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 
-use super::{Container, Protected, Status, Streams, config, store};
+use super::{Container, Status, Streams, config, store};
 use crate::engine::{self, ExecInputs, Tie};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::pidfd;
@@ -25,8 +25,6 @@ pub struct Exec {
     pub preserve: Vec<OwnedFd>,
     /// Whether it may be put into a paused container, where it waits too (`--ignore-paused`).
     pub ignore_paused: bool,
-    /// What the command holds of its own binary.
-    pub protected: Protected,
 }
 
 /// Changes to the container's own process, each absent: as it is there.
@@ -164,8 +162,6 @@ impl Exec {
             preserve: &preserve,
         })?;
         let child = plan.spawn()?;
-        // No process inside has a copy: the usher closed it outside.
-        drop(self.protected);
         plan.complete(&child, || Ok(()))?;
         let told = master.deliver().and_then(|terminal| match &self.pid_file {
             Some(file) => store::replace(file, child.pid.to_string().as_bytes()).map(|()| terminal),

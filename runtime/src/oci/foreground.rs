@@ -8,7 +8,8 @@ use crate::sys::relay::Relay;
 use crate::sys::signal::Forwarded;
 
 /// What a command that goes on in a protected binary holds of it: a mount, whose end waits for the kernel some
-/// milliseconds. So it goes while a container's process is on its way.
+/// milliseconds. So it goes while a container's process is on its way; that has no copy of it, since a child closes what its
+/// plan does not name before anything else.
 #[derive(Debug, Default)]
 pub struct Protected {
     _program: Option<Program>,
