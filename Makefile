@@ -53,7 +53,7 @@ target/fixtures/tools/%:
 	@scripts/unpack.sh $* $@
 
 .PHONY: test
-test: fixtures $(addprefix target/fixtures/tools/,docker-registry umoci skopeo libgpgme11) ## every test; those that make pods run as root (by sudo)
+test: fixtures $(addprefix target/fixtures/tools/,docker-registry umoci skopeo libgpgme11 uidmap) ## every test; those that make pods run as root (by sudo)
 	@$(NEED) $(FOR_RUNNING) openssl:makes\ certificates
 	cargo build --quiet --locked --workspace
 	$(AS_ROOT) cargo test --locked --workspace --no-fail-fast $(ARGS)

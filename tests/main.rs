@@ -28,6 +28,7 @@ mod pulls;
 mod pushes;
 mod registry;
 mod rogue;
+mod rootless;
 mod seccomp;
 mod security;
 mod store;
@@ -84,5 +85,6 @@ fn main() -> ExitCode {
     kills::add(&mut suite);
     clients::add(&mut suite);
     oci::add(&mut suite);
+    rootless::add(&mut suite);
     suite.run().exit_code()
 }

@@ -527,7 +527,6 @@ fn refused(host: &Host) -> Result<()> {
         (&["checkpoint", "web"][..], "checkpoint"),
         (&["restore", "web"], "restore"),
         (&["--systemd-cgroup", "state", "web"], "--systemd-cgroup"),
-        (&["--rootless", "true", "state", "web"], "--rootless"),
         (&["create", "--no-pivot", "web"], "--no-pivot"),
     ] {
         let said = oci.oci(line)?.fails_with(1)?;

@@ -315,10 +315,12 @@ fn exec_filtered(
     process.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
     let process: Process = serde_json::from_value(process).unwrap();
     let (mut read, write) = std::io::pipe().unwrap();
+    let usual = bench.spec(args, &[]);
+    let namespaces = linux.or(usual.linux().as_ref()).and_then(|linux| linux.namespaces().as_deref());
     let plan = engine::compile_exec(ExecInputs {
         process: &process,
         program: None,
-        namespaces: linux.and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default(),
+        namespaces: namespaces.unwrap_or_default(),
         init: init.pidfd.as_fd(),
         cgroup: &bench.cgroup,
         stdio: stdio(write.into()),

@@ -33,9 +33,12 @@ pub fn path(name: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// The program of a Debian package that was unpacked beside the fixtures, not installed.
+/// The program of a Debian package that was unpacked beside the fixtures, not installed: `package`, or
+/// `package/program` where the names differ.
 pub fn tool(name: &str) -> Option<PathBuf> {
-    std::fs::canonicalize(target_folder().join("fixtures/tools").join(name).join("usr/bin").join(name)).ok()
+    let (package, program) = name.split_once('/').unwrap_or((name, name));
+    std::fs::canonicalize(target_folder().join("fixtures/tools").join(package).join("usr/bin").join(program))
+        .ok()
 }
 
 /// Where the libraries lie that such programs need and a machine may lack.

@@ -60,6 +60,17 @@ impl Suite {
         self.add(name, &[], lacks, test);
     }
 
+    /// The same with `images` in the host's store.
+    pub fn on_host_with_tool_and_images(
+        &mut self,
+        name: &str,
+        tool: &'static str,
+        images: &'static [&'static str],
+        test: impl FnOnce(&Host) -> Result<()> + Send + 'static,
+    ) {
+        self.add(name, images, Some(tool), test);
+    }
+
     /// A test in the root that `make peers` makes, which has a host of its own; ignored where there is none.
     pub fn in_peers(&mut self, name: &str, test: impl FnOnce() -> Result<()> + Send + 'static) {
         let run = move || -> Result<Completion> {

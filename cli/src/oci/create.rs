@@ -24,7 +24,7 @@ pub(super) struct Args {
 pub(super) struct Making {
     /// The directory with config.json
     #[arg(short, long, value_name = "DIR", default_value = ".")]
-    bundle: PathBuf,
+    pub(super) bundle: PathBuf,
     /// The socket to which the terminal's master is sent
     #[arg(long, value_name = "SOCKET")]
     console_socket: Option<PathBuf>,
@@ -68,6 +68,7 @@ impl Making {
             keyring: !self.no_new_keyring,
             preserve,
             protected,
+            rootless: context.rootless,
         };
         let created = create.perform(&context.store, &named.id)?;
         created.warnings.iter().for_each(|warning| context.log.warning(warning));

@@ -13,7 +13,7 @@ use super::{Context, Named};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    named: Named,
+    pub(super) named: Named,
     /// The program and its arguments, in place of --process
     #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,

@@ -46,9 +46,10 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0");
 
 #[derive(Debug, clap::Args)]
 struct Globals {
-    /// Where the containers' state is kept, on a tmpfs
-    #[arg(long, value_name = "DIR", default_value = oci::DEFAULT_ROOT)]
-    root: PathBuf,
+    /// Where the containers' state is kept, on a tmpfs [default: /run/podrun/oci; of a plain user
+    /// $XDG_RUNTIME_DIR/podrun]
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
     /// A file to which errors and warnings go
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
@@ -64,7 +65,8 @@ struct Globals {
     /// Who makes the cgroups: only `cgroupfs` is supported yet
     #[arg(long, value_name = "NAME", default_value = "cgroupfs")]
     cgroup_manager: String,
-    /// Whether cgroup errors are ignored for want of rights: `true` is not supported yet
+    /// Whether a container may go without a cgroup where there is no right to one: true, false, or auto for all
+    /// but root
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     rootless: String,
 }
@@ -95,6 +97,8 @@ enum Verb {
 struct Context {
     store: Store,
     log: Log,
+    /// `--rootless`; absent: auto.
+    rootless: Option<bool>,
 }
 
 /// The arguments for this front, if it is asked for: by the program's name, or by the first argument.
@@ -120,31 +124,48 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     };
     let Globals { root, log, log_format, debug, .. } = &cli.globals;
     let log = Log::new(log.as_deref(), *log_format, *debug);
-    let context = Context { store: Store::new(root), log };
+    let root = root.clone().unwrap_or_else(|| {
+        oci::default_root(
+            std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty()).map(PathBuf::from),
+        )
+    });
+    let mut context = Context { store: Store::new(root), log, rootless: None };
     let failed = if matches!(cli.verb, Verb::Exec(_)) { ExitCode::from(255) } else { ExitCode::FAILURE };
-    let protected = cli.globals.check().and_then(|()| protect(&cli.verb));
-    let result = protected.and_then(|protected| cli.verb.run(protected, &context));
-    result.unwrap_or_else(|error| {
+    let ran = cli.globals.check().and_then(|rootless| {
+        context.rootless = rootless;
+        let protected = protect(&cli.verb, &context)?;
+        cli.verb.run(protected, &context)
+    });
+    ran.unwrap_or_else(|error| {
         context.log.error(&error);
         failed
     })
 }
 
-/// Before a process of this binary can be seen in a container.
-fn protect(verb: &Verb) -> Result<Protected> {
+/// Before a process of this binary can be seen in a container; and, for a plain user, to where containers can be made.
+fn protect(verb: &Verb, context: &Context) -> Result<Protected> {
     match verb {
-        Verb::Create(_) | Verb::Run(_) | Verb::Exec(_) => go_on_protected(),
-        _ => Ok(Protected::default()),
+        Verb::Create(args) => oci::enter_new(&args.making.bundle)?,
+        Verb::Run(args) => oci::enter_new(&args.making.bundle)?,
+        Verb::Exec(args) if oci::is_plain_user() => args.named.get(context)?.enter_user_namespace()?,
+        Verb::Exec(_) => {}
+        _ => return Ok(Protected::default()),
     }
+    go_on_protected()
 }
 
 /// A container's own hooks and processes are born as copies of this process.
 fn go_on_protected() -> Result<Protected> {
+    if oci::is_plain_user() {
+        // There is nothing to enter, of which the verb tells.
+        return Ok(Protected::default());
+    }
     oci::protect_binary(std::env::args_os(), std::env::vars_os())
 }
 
 impl Globals {
-    fn check(&self) -> Result<()> {
+    /// What `--rootless` says, once all that is not done is refused.
+    fn check(&self) -> Result<Option<bool>> {
         let refused = |what: &str, hint: &str| {
             Err(Error::new(ErrorKind::Unsupported, format!("{what}: not supported yet")).hint(hint))
         };
@@ -155,8 +176,9 @@ impl Globals {
             return refused(&format!("--cgroup-manager {}", self.cgroup_manager), "use cgroupfs");
         }
         match self.rootless.as_str() {
-            "auto" | "false" => Ok(()),
-            "true" => refused("--rootless true", "run it as root"),
+            "auto" => Ok(None),
+            "false" => Ok(Some(false)),
+            "true" => Ok(Some(true)),
             other => Err(Error::new(
                 ErrorKind::Usage,
                 format!("--rootless: `{other}` is none of true, false and auto"),

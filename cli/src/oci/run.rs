@@ -14,7 +14,7 @@ pub(super) struct Args {
     #[command(flatten)]
     named: Named,
     #[command(flatten)]
-    making: Making,
+    pub(super) making: Making,
     /// Return when it runs
     #[arg(short, long)]
     detach: bool,

@@ -13,19 +13,15 @@ pub(super) struct Args {
     /// The directory to write it into
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     bundle: PathBuf,
-    /// For a container of a plain user (not supported yet)
+    /// For a container of yours, without being root
     #[arg(long)]
     rootless: bool,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    if args.rootless {
-        return Err(Error::new(ErrorKind::Unsupported, "--rootless: not supported yet")
-            .hint("write one without it and run it as root"));
-    }
     let path = args.bundle.join("config.json");
-    let text = serde_json::to_string_pretty(&oci::default_spec())
-        .map_err(|error| Error::failed(error.to_string()))?;
+    let spec = if args.rootless { oci::rootless_spec() } else { oci::default_spec() };
+    let text = serde_json::to_string_pretty(&spec).map_err(|error| Error::failed(error.to_string()))?;
     let made = OpenOptions::new().write(true).create_new(true).open(&path);
     let mut file = made.map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => {

@@ -15,7 +15,11 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let container = args.named.get(context)?;
-    let _protected = container.has_hooks_of_its_own().then(super::go_on_protected).transpose()?;
+    let mut _protected = None;
+    if container.has_hooks_of_its_own() {
+        container.enter_user_namespace()?;
+        _protected = Some(super::go_on_protected()?);
+    }
     for failed in container.start()? {
         context.log.warning(failed.message());
     }

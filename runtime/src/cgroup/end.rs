@@ -178,7 +178,7 @@ impl Cgroup {
         }
     }
 
-    fn directories(&self) -> impl Iterator<Item = &PathBuf> {
+    pub(super) fn directories(&self) -> impl Iterator<Item = &PathBuf> {
         self.unified.iter().chain(self.v1.iter().map(|place| &place.directory))
     }
 }

@@ -138,6 +138,25 @@ impl Cgroup {
         Ok(cgroup)
     }
 
+    /// No cgroup: that of a container whose maker has no right to one. It holds nobody, so that nothing of it can be
+    /// counted, frozen or killed.
+    pub fn none() -> Self {
+        Self { path: String::new(), v1: Vec::new(), unified: None, unified_controllers: Vec::new() }
+    }
+
+    /// Whether it is [`Cgroup::none`].
+    pub fn is_none(&self) -> bool {
+        self.path.is_empty()
+    }
+
+    /// Whether the caller may make it: in each hierarchy the lowest directory on its way that is there can be written to.
+    pub fn may_be_made(&self) -> bool {
+        let above = |directory: &PathBuf| {
+            directory.ancestors().find(|above| above.is_dir()).is_some_and(sys::fs::may_write)
+        };
+        self.directories().all(above)
+    }
+
     /// A cgroup that was made earlier, where its directories are.
     pub fn open(layout: &Layout, path: &str) -> Result<Self> {
         let mut cgroup = Self::place(layout, path)?;

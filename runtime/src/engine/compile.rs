@@ -19,7 +19,7 @@ use crate::cgroup::Cgroup;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::mount::{Depth, Propagation};
 use crate::sys::ns::Namespaces;
-use crate::sys::{creds, fs, ns};
+use crate::sys::{creds, fs, ns, userns};
 
 fn usage(message: String) -> Error {
     Error::new(ErrorKind::Usage, message)
@@ -49,8 +49,10 @@ pub fn compile(inputs: Inputs<'_>) -> Result<Plan> {
         joined.into_iter().partition(|one| user || one.kind == Namespaces::PID);
     let visited: Vec<_> = visited.into_iter().map(|one| (one.fd, one.kind)).collect();
     let (mut steps, born_in) = first_steps(cgroup)?;
+    let groups = !user || userns::may_set_groups();
     if user {
-        push_become_root(&mut steps, identity.is_some().then_some(Step::Pause(Moment::Born)));
+        let born = identity.is_some().then_some(Step::Pause(Moment::Born));
+        push_become_root(&mut steps, born, groups);
     }
     if unshare_cgroup {
         steps.push(Step::UnshareCgroup);
@@ -80,7 +82,7 @@ pub fn compile(inputs: Inputs<'_>) -> Result<Plan> {
     steps.extend(readonly.into_iter().map(Step::ReadonlyMount));
     push_covers(&mut steps, spec, process.cwd().to_str().unwrap_or_default())?;
     let (filter, listener) = filter(spec.linux().as_ref(), programs, state, &mut warnings)?;
-    let end = process::End { tie, preserve, filter };
+    let end = process::End { tie, preserve, filter, groups };
     steps.extend(placement::of_container(spec.linux().as_ref())?);
     steps.extend(process::steps(process, None, stdio, end, &mut warnings)?);
     let visit = (!visited.is_empty()).then_some(Visit::Namespaces(visited));
@@ -113,17 +115,13 @@ pub fn compile_exec(inputs: ExecInputs<'_>) -> Result<Plan> {
     let (mut steps, born_in) = first_steps(cgroup)?;
     steps.extend(initial);
     steps.push(Step::NewKeyring);
-    // A container's own user namespace is one that nobody can join, and a kernel may have no time namespaces.
-    let has = |kind| namespaces.iter().any(|namespace| namespace.typ() == kind);
-    let mut kinds = Namespaces::IPC.with(Namespaces::UTS).with(Namespaces::NET).with(Namespaces::CGROUP);
-    for (typ, kind) in
-        [(LinuxNamespaceType::User, Namespaces::USER), (LinuxNamespaceType::Time, Namespaces::TIME)]
-    {
-        kinds = if has(typ) { kinds.with(kind) } else { kinds };
-    }
+    // What is not listed is the caller's too, which only the host's root could join: a kernel may not even have the kind.
+    let listed = namespaces.iter().map(|namespace| kind(namespace.typ()));
+    let kinds = listed.fold(Namespaces::NONE, Namespaces::with).without(Visit::OF_CONTAINER);
     steps.push(Step::JoinContainer { init: dup(init)?, kinds });
+    let groups = !kinds.contains(Namespaces::USER) || userns::may_set_groups();
     if kinds.contains(Namespaces::USER) {
-        push_become_root(&mut steps, None);
+        push_become_root(&mut steps, None, groups);
     }
     steps.push(Step::NewSession);
     let settings: Vec<Step> =
@@ -135,7 +133,7 @@ pub fn compile_exec(inputs: ExecInputs<'_>) -> Result<Plan> {
     steps.extend(last);
     steps.extend(placement::of_container(linux)?);
     let (filter, listener) = filter(linux, programs, state, &mut warnings)?;
-    let end = process::End { tie, preserve, filter };
+    let end = process::End { tie, preserve, filter, groups };
     steps.extend(process::steps(process, program, stdio, end, &mut warnings)?);
     let visit = Some(Visit::Container(dup(init)?));
     let entry = Entry { namespaces: Namespaces::NONE, visit, cgroup: born_in };
@@ -182,10 +180,17 @@ fn first_steps(cgroup: &Cgroup) -> Result<(Vec<Step>, Option<OwnedFd>)> {
 }
 
 /// In a user namespace of its own a process is nobody until its ids are mapped, and then still not its root.
-fn push_become_root(steps: &mut Vec<Step>, pause: Option<Step>) {
-    steps.extend(pause);
+fn push_become_root(steps: &mut Vec<Step>, pause: Option<Step>, groups: bool) {
+    if pause.is_some() && !userns::has_root() {
+        // What cannot be traced is its namespace's root's: where there is none, nobody could map its ids any more. A plain
+        // user's podrun is in such a one, and nobody in a container has rights over what is born there.
+        steps.splice(1..1, pause);
+    } else {
+        steps.extend(pause);
+    }
+    steps.extend(groups.then(|| Step::Groups(Vec::new())));
     // A change of credentials forgets the parent.
-    steps.extend([Step::Groups(Vec::new()), Step::Gid(0), Step::Uid(0), Step::DieWithParent]);
+    steps.extend([Step::Gid(0), Step::Uid(0), Step::DieWithParent]);
 }
 
 fn identity(spec: &Spec, score: Option<Step>) -> Result<Identity> {

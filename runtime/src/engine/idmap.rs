@@ -9,10 +9,8 @@ use oci_spec::runtime::{LinuxIdMapping, Mount as SpecMount, Spec};
 
 use super::options::Options;
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::clone::{Request, SingleThreaded, clone_child};
 use crate::sys::mount::{Depth, map_owners};
-use crate::sys::ns::Namespaces;
-use crate::sys::{creds, exec, fs, pidfd};
+use crate::sys::userns;
 
 /// The lines of a process's `uid_map` or `gid_map` (user_namespaces(7)).
 pub(super) fn lines(list: &[LinuxIdMapping]) -> String {
@@ -68,32 +66,15 @@ impl Owners {
         })
     }
 
-    /// A user namespace with these mappings: made for a child that waits until it has them, and is over then.
+    /// A user namespace with these mappings.
     fn namespace(&self) -> Result<OwnedFd> {
-        let proof = SingleThreaded::check().map_err(|errno| errno.during("stat(/proc/self/task)"))?;
-        let (own, theirs) = exec::wire_with_answer().map_err(|errno| errno.during("socketpair(AF_UNIX)"))?;
-        let request = Request { namespaces: Namespaces::USER, cgroup: None };
-        let number = std::os::fd::AsRawFd::as_raw_fd(&own);
-        let child = clone_child(&proof, &request, || {
-            // With its copy of our end open it would never see us go.
-            let _ = creds::die_with_parent().and_then(|()| fs::close_range(number, number));
-            let _ = exec::wait_for_byte(theirs.as_fd());
-            0
-        });
-        let child = child.map_err(|errno| errno.during("clone3(CLONE_NEWUSER)"))?;
-        let made = self.write(child.pid);
-        drop(own);
-        let _ = pidfd::reap(child.pidfd.as_fd(), pidfd::Wait::Block);
-        made
-    }
-
-    fn write(&self, pid: i32) -> Result<OwnedFd> {
-        for (file, text) in [("uid_map", &self.uid_map), ("gid_map", &self.gid_map)] {
-            let path = format!("/proc/{pid}/{file}");
-            std::fs::write(&path, text).context(|| format!("write({path:?})"))?;
-        }
-        let path = format!("/proc/{pid}/ns/user");
-        Ok(std::fs::File::open(&path).context(|| format!("open({path:?})"))?.into())
+        userns::made(|pid| {
+            for (file, text) in [("uid_map", &self.uid_map), ("gid_map", &self.gid_map)] {
+                let path = format!("/proc/{pid}/{file}");
+                std::fs::write(&path, text).context(|| format!("write({path:?})"))?;
+            }
+            Ok(())
+        })
     }
 }
 

@@ -198,7 +198,9 @@ fn new_time_namespace(offsets: &std::ffi::CStr) -> Result<(), Fault> {
 }
 
 fn join_container(pidfd: BorrowedFd<'_>, kinds: Namespaces, state: &mut State<'_>) -> Result<(), Fault> {
-    ns::setns(pidfd, kinds).during(Call::Setns)?;
+    if !kinds.is_empty() {
+        ns::setns(pidfd, kinds).during(Call::Setns)?;
+    }
     // The root is the container's since birth: see `Visit::Container`.
     state.root = Some(fs::open_host_directory(c"/").during(Call::Openat)?);
     Ok(())

@@ -123,7 +123,7 @@ pub struct ExecInputs<'a> {
     pub program: Option<&'a str>,
     /// The pidfd of the container's init, whose namespaces are joined.
     pub init: BorrowedFd<'a>,
-    /// The container's `linux.namespaces`: which others than everybody's there are to join.
+    /// The container's `linux.namespaces`: those to join. What is not listed is the caller's too.
     pub namespaces: &'a [LinuxNamespace],
     /// The container's cgroup.
     pub cgroup: &'a Cgroup,

@@ -64,6 +64,11 @@ pub(super) enum Visit {
     Container(OwnedFd),
 }
 
+impl Visit {
+    /// What [`Visit::Container`] enters.
+    pub(super) const OF_CONTAINER: Namespaces = Namespaces::PID.with(Namespaces::MOUNT);
+}
+
 /// One step of a child half.
 #[derive(Debug)]
 pub(super) enum Step {
@@ -449,6 +454,9 @@ fn hint(step: &Step, failure: Failure) -> Option<String> {
         }
         (Step::WorkingDirectory(_), Call::Getcwd, _) => {
             "the working directory is outside of the container".to_owned()
+        }
+        (Step::Uid(_) | Step::Gid(_) | Step::Groups(_), _, Errno::EINVAL) => {
+            "the container's user namespace has no mapping for this id".to_owned()
         }
         (Step::Sysctl { .. }, Call::Openat, Errno::ENOENT) => {
             "this kernel has no such setting, or not in a namespace".to_owned()

@@ -59,6 +59,8 @@ pub(super) struct End<'a> {
     pub(super) tie: Tie<'a>,
     pub(super) preserve: &'a [BorrowedFd<'a>],
     pub(super) filter: Option<Filter>,
+    /// Whether its user namespace lets it have supplementary groups.
+    pub(super) groups: bool,
 }
 
 /// The steps from the standard streams to execve of `program`, or of the first argument.
@@ -91,12 +93,20 @@ pub(super) fn steps(
     }
     steps.push(Step::Umask(user.umask().unwrap_or(0o022)));
     steps.push(Step::ResetSignals);
-    let End { tie, preserve, filter } = end;
+    let End { tie, preserve, filter, groups: may_have_groups } = end;
     let waits = matches!(tie, Tie::UntilStart(_));
     steps.push(close_descriptors(tie, preserve)?);
     let rights = rights(process.capabilities().as_ref(), warnings)?;
     steps.push(Step::BoundingSet(rights.bounding));
-    steps.push(Step::Groups(groups));
+    if may_have_groups {
+        steps.push(Step::Groups(groups));
+    } else if groups.len() > 1 {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "process.user.additionalGids: a user namespace with no group but its maker's has no others",
+        )
+        .hint("map a range of /etc/subgid in linux.gidMappings"));
+    }
     steps.push(Step::Gid(gid));
     steps.push(Step::Uid(uid));
     let execve = match process.args() {
@@ -203,7 +213,6 @@ fn install(stdio: Stdio, uid: u32) -> Result<Step> {
 }
 
 fn limits(process: &Process, warnings: &mut Vec<String>) -> Result<Vec<Rlimit>> {
-    let may_raise = creds::has_capability(creds::CAP_SYS_RESOURCE);
     let mut limits: Vec<Rlimit> = Vec::new();
     for rlimit in process.rlimits().iter().flatten() {
         let name = rlimit.typ().to_string();
@@ -218,7 +227,7 @@ fn limits(process: &Process, warnings: &mut Vec<String>) -> Result<Vec<Rlimit>> 
             return Err(usage(format!("process.rlimits: {name}: soft {soft} is above hard {hard}")));
         }
         let own = exec::hard_limit(resource).map_err(|errno| errno.during(format!("prlimit64({name})")))?;
-        if hard > own && !may_raise {
+        if hard > own && !creds::may_raise_limits() {
             warnings
                 .push(format!("{name}: {hard} is clamped to {own}, which needs CAP_SYS_RESOURCE to raise"));
             hard = own;
@@ -294,7 +303,7 @@ pub(super) fn oom_score(process: &Process, warnings: &mut Vec<String>) -> Result
         return Err(usage(format!("process.oomScoreAdj: {wanted} is not from -1000 to 1000")));
     }
     let own: i32 = std::fs::read_to_string("/proc/self/oom_score_adj")?.trim().parse().unwrap_or(0);
-    let score = if wanted < own && !creds::has_capability(creds::CAP_SYS_RESOURCE) {
+    let score = if wanted < own && !creds::may_raise_limits() {
         warnings.push(format!(
             "oom_score_adj: {wanted} is clamped to {own}, which needs CAP_SYS_RESOURCE to lower"
         ));

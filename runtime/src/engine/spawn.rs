@@ -164,7 +164,7 @@ impl Plan {
     ) -> Result<Cloned, Errno> {
         let doors: Vec<(&OwnedFd, Namespaces)> = match visit {
             Visit::Namespaces(listed) => listed.iter().map(|(fd, kind)| (fd, *kind)).collect(),
-            Visit::Container(pidfd) => vec![(pidfd, Namespaces::PID.with(Namespaces::MOUNT))],
+            Visit::Container(pidfd) => vec![(pidfd, Visit::OF_CONTAINER)],
         };
         let (report, told) = exec::wire()?;
         let with = |more: &[RawFd]| {

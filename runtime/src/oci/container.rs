@@ -157,7 +157,32 @@ impl Container {
     }
 
     pub(super) fn cgroup_of(&self, record: &Record) -> Result<Cgroup> {
-        Cgroup::open(self.layout()?, &record.cgroup)
+        match &record.cgroup {
+            Some(path) => Cgroup::open(self.layout()?, path),
+            None => Ok(Cgroup::none()),
+        }
+    }
+
+    /// The cgroup of a container that has one: what nothing but a cgroup can do is refused to the others.
+    pub(super) fn own_cgroup(&self, record: &Record) -> Result<Cgroup> {
+        match self.cgroup_of(record)? {
+            none if none.is_none() => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("container `{}` has no cgroup: its user had no right to one", self.id),
+            )
+            .hint("only its first process can be seen and signalled; that one's end is everybody's")),
+            cgroup => Ok(cgroup),
+        }
+    }
+
+    /// Sends SIGKILL to all its processes. Without a cgroup it has a pid namespace of its own, which ends with its init.
+    pub(super) fn kill_processes(&self, record: &Record) -> Result<()> {
+        self.cgroup_of(record)?.kill()?;
+        if let Ok(init) = self.init(record) {
+            // One that has left its cgroup by another's hand, or has none. It may be dead by now, which is what was wanted.
+            let _ = crate::sys::signal::send(&init, pidfd::SIGKILL);
+        }
+        Ok(())
     }
 
     /// The host's cgroup hierarchies, read once.
@@ -206,10 +231,11 @@ impl Container {
 
     /// Sends `signal` to every process of the container; no error when it has none.
     pub fn kill_all(&self, signal: i32) -> Result<()> {
-        let cgroup = self.cgroup_of(&self.record()?)?;
+        let record = self.record()?;
         if signal == pidfd::SIGKILL {
-            return cgroup.kill();
+            return self.kill_processes(&record);
         }
+        let cgroup = self.own_cgroup(&record)?;
         for pid in cgroup.pids()? {
             let Ok(process) = pidfd::pidfd_open(pid) else { continue };
             // Looked at again once it is held: the number may be another process's by now.
@@ -225,7 +251,7 @@ impl Container {
 
     /// The pids of its processes, in the caller's pid namespace.
     pub fn pids(&self) -> Result<Vec<i32>> {
-        let mut pids = self.cgroup_of(&self.record()?)?.pids()?;
+        let mut pids = self.own_cgroup(&self.record()?)?.pids()?;
         pids.sort_unstable();
         Ok(pids)
     }
@@ -233,19 +259,19 @@ impl Container {
     /// Freezes all its processes, and waits until they are.
     pub fn pause(&self) -> Result<()> {
         let record = self.must_be(&[Status::Created, Status::Running], "paused")?;
-        self.cgroup_of(&record)?.freeze_and_wait()
+        self.own_cgroup(&record)?.freeze_and_wait()
     }
 
     /// Undoes [`Container::pause`].
     pub fn resume(&self) -> Result<()> {
         let record = self.must_be(&[Status::Paused], "resumed")?;
-        self.cgroup_of(&record)?.thaw()
+        self.own_cgroup(&record)?.thaw()
     }
 
     /// Changes its limits.
     pub fn update(&self, resources: &LinuxResources) -> Result<()> {
         let record = self.must_be(&[Status::Created, Status::Running, Status::Paused], "updated")?;
-        self.cgroup_of(&record)?.update(resources)
+        self.own_cgroup(&record)?.update(resources)
     }
 
     /// Its record, if its status is one of `wanted`; such a container is complete.

@@ -15,7 +15,7 @@ use super::container::START;
 use super::hooks::{self, Inside, Kind};
 use super::record::{Record, State, VERSION};
 use super::store;
-use super::{Container, ContainerId, Protected, Status, Store, Streams, delete, devices};
+use super::{Container, ContainerId, Protected, Status, Store, Streams, delete, devices, rootless};
 use crate::cgroup::{Cgroup, Layout};
 use crate::engine::{self, Child, Inputs, Rootfs, Tie};
 use crate::error::{Context as _, Error, ErrorKind, Result};
@@ -38,6 +38,9 @@ pub struct Create {
     pub preserve: Vec<OwnedFd>,
     /// What the command holds of its own binary, where it goes as soon as the container's process is on its way.
     pub protected: Protected,
+    /// Whether it may go without a cgroup where the caller has no right to one (`--rootless`); absent: if the caller is
+    /// not the machine's root.
+    pub rootless: Option<bool>,
 }
 
 /// A container that has just been made.
@@ -68,16 +71,9 @@ impl Create {
     fn make(self, container: &Container, bundle: &Path, config: Config) -> Result<Created> {
         store::replace(&container.file("config.json"), &config.bytes)?;
         let spec = resolved(config.spec, bundle)?;
-        let layout = container.layout()?;
-        let path = cgroup_path(&spec, container.id());
-        let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
-        let mut record = Self::record(&spec, bundle, &path)?;
-        record.made_cgroup = topmost_missing(layout, &path)?;
-        let cgroup = cgroup(layout, &path, resources).inspect_err(|_| {
-            // What stood above it before stays; what cannot be removed is another's by now.
-            let _ =
-                Cgroup::open(layout, &path).and_then(|half| delete::remove_cgroup(container, &half, &record));
-        })?;
+        let mut record = Self::record(&spec, bundle)?;
+        let mut warnings = Vec::new();
+        let cgroup = self.cgroup(container, &spec, &mut record, &mut warnings)?;
         // From here on the cgroup is this container's, and delete removes it.
         store::write(container, &record)?;
 
@@ -114,12 +110,34 @@ impl Create {
         }
         record.complete = true;
         store::write(container, &record)?;
-        let warnings = plan.warnings().to_vec();
+        warnings.extend_from_slice(plan.warnings());
         let steps = plan.describe();
         Ok(Created { container: container.clone(), init: child.pidfd, terminal, warnings, steps })
     }
 
-    fn record(spec: &Spec, bundle: &Path, cgroup: &str) -> Result<Record> {
+    /// Makes the container's cgroup, or lets it go without one.
+    fn cgroup(
+        &self,
+        container: &Container,
+        spec: &Spec,
+        record: &mut Record,
+        warnings: &mut Vec<String>,
+    ) -> Result<Cgroup> {
+        let layout = container.layout()?;
+        let path = cgroup_path(spec, container.id());
+        let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+        record.made_cgroup = topmost_missing(layout, &path)?;
+        record.cgroup = Some(path.clone());
+        let made = cgroup(layout, &path, resources);
+        let Err(error) = made else { return made };
+        let half = Cgroup::open(layout, &path)?;
+        // What stood above it before stays; what cannot be removed is another's by now.
+        let _ = delete::remove_cgroup(container, &half, record);
+        (record.made_cgroup, record.cgroup) = (None, None);
+        rootless::without_cgroup(spec, &half, self.rootless, error, warnings)
+    }
+
+    fn record(spec: &Spec, bundle: &Path) -> Result<Record> {
         let Some(root) = spec.root() else {
             return Err(Error::new(ErrorKind::Usage, "root: there is none"));
         };
@@ -133,7 +151,7 @@ impl Create {
             created: Time::now(),
             owner: owner(),
             annotations,
-            cgroup: cgroup.to_owned(),
+            cgroup: None,
             made_cgroup: None,
             init: None,
             complete: false,

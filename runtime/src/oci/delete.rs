@@ -28,14 +28,9 @@ impl Container {
         // Before its directory goes.
         let spec = self.config().ok();
         if let Some(record) = &record {
-            let cgroup = self.cgroup_of(record)?;
-            cgroup.kill()?;
-            if let Ok(init) = self.init(record) {
-                // One that has left its cgroup, by another's hand.
-                let _ = crate::sys::signal::send(&init, crate::sys::signal::KILL);
-                self.wait(record);
-            }
-            remove_cgroup(self, &cgroup, record)?;
+            self.kill_processes(record)?;
+            self.wait(record);
+            remove_cgroup(self, &self.cgroup_of(record)?, record)?;
         }
         self.remove_directory()?;
         let (Some(spec), Some(record)) = (spec, record) else { return Ok(Vec::new()) };
@@ -65,9 +60,9 @@ impl Store {
 /// Removes the cgroup, and those above it that create has made, as far as nobody else is in them: "resources
 /// associated with the container, but not created by this container, MUST NOT be deleted" (runtime.md, "Delete").
 pub(super) fn remove_cgroup(container: &Container, cgroup: &Cgroup, record: &Record) -> Result<()> {
-    let Some(top) = &record.made_cgroup else { return Ok(()) };
+    let (Some(top), Some(path)) = (&record.made_cgroup, &record.cgroup) else { return Ok(()) };
     cgroup.remove()?;
-    let mut path = record.cgroup.as_str();
+    let mut path = path.as_str();
     // podrun's own parent goes with the last one, whoever made it.
     while let Some((above, _)) = path.rsplit_once('/').filter(|(above, _)| !above.is_empty()) {
         if !(above.starts_with(top.as_str()) || above == "/podrun" || above.starts_with("/podrun/")) {
@@ -85,7 +80,7 @@ pub(super) fn undo(container: &Container) {
     let record = store::read(container).ok().flatten();
     if let Some(record) = &record
         && let Ok(cgroup) = container.cgroup_of(record)
-        && cgroup.kill().and_then(|()| remove_cgroup(container, &cgroup, record)).is_err()
+        && container.kill_processes(record).and_then(|()| remove_cgroup(container, &cgroup, record)).is_err()
     {
         return;
     }

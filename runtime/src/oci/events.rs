@@ -36,14 +36,14 @@ impl Container {
     /// What it uses now: `{"type":"stats","id":…,"data":…}`.
     pub fn stats(&self) -> Result<Value> {
         let record = self.must_be(&[Status::Created, Status::Running, Status::Paused], "measured")?;
-        let stats = self.cgroup_of(&record)?.stats();
+        let stats = self.own_cgroup(&record)?.stats();
         Ok(json!({"type": "stats", "id": self.id().as_str(), "data": document(&stats)}))
     }
 
     /// Looks at it from now on.
     pub fn watch(&self) -> Result<Watch> {
         let record = self.must_be(&[Status::Created, Status::Running, Status::Paused], "watched")?;
-        let (init, cgroup) = (self.init(&record)?, self.cgroup_of(&record)?);
+        let (init, cgroup) = (self.init(&record)?, self.own_cgroup(&record)?);
         let mut notices = cgroup.oom_notices()?;
         // What there was before is no event.
         notices.as_mut().map_or(Ok(()), OomNotices::take)?;

@@ -25,6 +25,7 @@ mod foreground;
 mod hooks;
 mod id;
 mod record;
+mod rootless;
 mod start;
 mod stdio;
 mod store;
@@ -38,10 +39,11 @@ pub use features::features;
 pub use foreground::{Foreground, Protected, protect_binary};
 pub use id::ContainerId;
 pub use record::State;
+pub use rootless::{default_root, enter_new, is_plain_user, rootless_spec};
 pub use stdio::{Console, Streams, inherited};
 pub use store::Store;
 
 pub use oci_spec::runtime::{LinuxResources as Resources, Process};
 
-/// Where the containers are kept unless `--root` says otherwise; a tmpfs, so that a reboot ends them.
-pub const DEFAULT_ROOT: &str = "/run/podrun/oci";
+/// Where root's containers are kept unless `--root` says otherwise; a tmpfs, so that a reboot ends them.
+const DEFAULT_ROOT: &str = "/run/podrun/oci";

@@ -28,8 +28,8 @@ pub(super) struct Record {
     /// The name of the user who created it.
     pub(super) owner: String,
     pub(super) annotations: BTreeMap<String, String>,
-    /// Its cgroup's path below each hierarchy's root.
-    pub(super) cgroup: String,
+    /// Its cgroup's path below each hierarchy's root; absent where its maker has no right to one.
+    pub(super) cgroup: Option<String>,
     /// The topmost cgroup on its path that create has made: delete removes it and what is below. Absent where the
     /// cgroup was there before.
     pub(super) made_cgroup: Option<String>,

@@ -40,7 +40,7 @@ impl Container {
             let inside = Inside { init: init.as_fd(), cgroup: &cgroup };
             if let Err(error) = hooks::run_inside(spec, Kind::StartContainer, &state, inside) {
                 // "Stop the container" (runtime.md, lifecycle 7); what is left is delete's.
-                cgroup.kill()?;
+                self.kill_processes(&record)?;
                 return Err(error);
             }
         }

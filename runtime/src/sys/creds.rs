@@ -86,8 +86,29 @@ pub fn has_capability(number: u32) -> bool {
         .is_ok_and(|sets| number < 64 && sets.effective.bits() & (1 << number) != 0)
 }
 
+/// Whether the caller is a user who may do nothing beyond what is theirs: not root, nor given root's rights.
+pub fn is_plain_user() -> bool {
+    const CAP_SYS_ADMIN: u32 = 21;
+    effective_uid() != 0 && !has_capability(CAP_SYS_ADMIN)
+}
+
+/// The caller's effective user.
+pub fn effective_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// The caller's effective group.
+pub fn effective_gid() -> u32 {
+    rustix::process::getegid().as_raw()
+}
+
+/// Whether it may raise hard limits and lower oom_score_adj: capabilities in a user namespace of its own are none there.
+pub fn may_raise_limits() -> bool {
+    has_capability(CAP_SYS_RESOURCE) && super::userns::is_initial()
+}
+
 /// CAP_SYS_RESOURCE: needed to raise a hard limit or lower oom_score_adj.
-pub const CAP_SYS_RESOURCE: u32 = 24;
+const CAP_SYS_RESOURCE: u32 = 24;
 
 /// Drops from the bounding set all that `keep` does not hold; ends at the last one that the kernel knows.
 pub fn limit_bounding_set(keep: u64) -> Result<()> {

@@ -282,6 +282,11 @@ pub fn close_from(first: RawFd) -> Result<()> {
     .map(drop)
 }
 
+/// Whether the caller may write to a file of the host's, or make entries in a directory.
+pub fn may_write(path: &std::path::Path) -> bool {
+    rustix::fs::accessat(rustix::fs::CWD, path, rustix::fs::Access::WRITE_OK, AtFlags::EACCESS).is_ok()
+}
+
 /// The major and minor number in a file's `st_rdev`.
 pub fn device_numbers(device: u64) -> (u32, u32) {
     (rustix::fs::major(device), rustix::fs::minor(device))

@@ -26,6 +26,7 @@ pub mod signal;
 pub mod socket;
 pub mod stream;
 pub mod tty;
+pub mod userns;
 pub mod watch;
 pub mod writeback;
 pub mod xattr;

@@ -78,14 +78,15 @@ impl Monitor {
         let theirs = [stdin, stdout, stderr].into_iter().flatten().collect();
         let bundle = self.container_dir(&exec.container);
         let pid = container.host_process().map(|process| process.pid);
+        let linux = spec.linux().as_ref();
         let plan = engine::compile_exec(ExecInputs {
             process: &process,
             program: None,
-            namespaces: &[],
+            namespaces: linux.and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default(),
             init: init.as_fd(),
             cgroup,
             stdio,
-            linux: spec.linux().as_ref(),
+            linux,
             programs: Some(&self.host.seccomp_programs()),
             state: Some(&oci_state(&spec, &container.spec.id, bundle, pid)),
             tie: Tie::Always,
