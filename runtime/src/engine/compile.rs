@@ -48,7 +48,7 @@ pub fn compile(inputs: Inputs<'_>) -> Result<Plan> {
     let (visited, joined): (Vec<_>, Vec<_>) =
         joined.into_iter().partition(|one| user || one.kind == Namespaces::PID);
     let visited: Vec<_> = visited.into_iter().map(|one| (one.fd, one.kind)).collect();
-    let (mut steps, born_in) = first_steps(cgroup)?;
+    let First { mut steps, born_in, tasks } = first(cgroup, !visited.is_empty())?;
     let groups = !user || userns::may_set_groups();
     if user {
         let born = identity.is_some().then_some(Step::Pause(Moment::Born));
@@ -86,7 +86,7 @@ pub fn compile(inputs: Inputs<'_>) -> Result<Plan> {
     steps.extend(placement::of_container(spec.linux().as_ref())?);
     steps.extend(process::steps(process, None, stdio, end, &mut warnings)?);
     let visit = (!visited.is_empty()).then_some(Visit::Namespaces(visited));
-    let entry = Entry { namespaces: new, visit, cgroup: born_in };
+    let entry = Entry { namespaces: new, visit, tasks, cgroup: born_in };
     Ok(Plan { entry, steps, warnings, identity, listener })
 }
 
@@ -112,7 +112,7 @@ pub fn compile_exec(inputs: ExecInputs<'_>) -> Result<Plan> {
     }
     let mut warnings = Vec::new();
     let [initial, last] = placement::affinity(process.exec_cpu_affinity().as_ref())?;
-    let (mut steps, born_in) = first_steps(cgroup)?;
+    let First { mut steps, born_in, tasks } = first(cgroup, true)?;
     steps.extend(initial);
     steps.push(Step::NewKeyring);
     // What is not listed is the caller's too, which only the host's root could join: a kernel may not even have the kind.
@@ -136,7 +136,7 @@ pub fn compile_exec(inputs: ExecInputs<'_>) -> Result<Plan> {
     let end = process::End { tie, preserve, filter, groups };
     steps.extend(process::steps(process, program, stdio, end, &mut warnings)?);
     let visit = Some(Visit::Container(dup(init)?));
-    let entry = Entry { namespaces: Namespaces::NONE, visit, cgroup: born_in };
+    let entry = Entry { namespaces: Namespaces::NONE, visit, tasks, cgroup: born_in };
     Ok(Plan { entry, steps, warnings, identity: None, listener })
 }
 
@@ -145,7 +145,7 @@ pub fn compile_exec(inputs: ExecInputs<'_>) -> Result<Plan> {
 /// containers join by `pid_namespace`, with its pidfd.
 pub fn compile_pod_init(cgroup: &Cgroup) -> Result<Plan> {
     const NOBODY: u32 = 65534;
-    let (mut steps, born_in) = first_steps(cgroup)?;
+    let First { mut steps, born_in, tasks } = first(cgroup, false)?;
     steps.extend([
         Step::NewKeyring,
         Step::NewSession,
@@ -161,7 +161,7 @@ pub fn compile_pod_init(cgroup: &Cgroup) -> Result<Plan> {
         Step::Reap,
     ]);
     let namespaces = Namespaces::PID.with(Namespaces::MOUNT);
-    let entry = Entry { namespaces, visit: None, cgroup: born_in };
+    let entry = Entry { namespaces, visit: None, tasks, cgroup: born_in };
     Ok(Plan { entry, steps, warnings: Vec::new(), identity: None, listener: None })
 }
 
@@ -169,14 +169,22 @@ fn dup(fd: std::os::fd::BorrowedFd<'_>) -> Result<OwnedFd> {
     Ok(fs::dup_above(fd, 3).map_err(|errno| errno.during("fcntl(F_DUPFD_CLOEXEC)"))?)
 }
 
-/// What every child does before anything else; and the cgroup that it is born in.
-fn first_steps(cgroup: &Cgroup) -> Result<(Vec<Step>, Option<OwnedFd>)> {
+/// What every child does before anything else, and the cgroups that it is in.
+struct First {
+    steps: Vec<Step>,
+    born_in: Option<OwnedFd>,
+    /// Those that are joined on its way to where it is born, if it is born in a container; else it joins them itself.
+    tasks: Vec<OwnedFd>,
+}
+
+fn first(cgroup: &Cgroup, visits: bool) -> Result<First> {
     let join = cgroup.join()?;
     let mut steps = vec![Step::CloseOthers, Step::DieWithParent];
-    if !join.tasks.is_empty() {
-        steps.push(Step::JoinCgroup(join.tasks));
+    let (tasks, own) = if visits { (join.tasks, Vec::new()) } else { (Vec::new(), join.tasks) };
+    if !own.is_empty() {
+        steps.push(Step::JoinCgroup(own));
     }
-    Ok((steps, join.unified))
+    Ok(First { steps, born_in: join.unified, tasks })
 }
 
 /// In a user namespace of its own a process is nobody until its ids are mapped, and then still not its root.

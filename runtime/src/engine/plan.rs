@@ -48,6 +48,8 @@ pub(super) struct Entry {
     pub(super) namespaces: Namespaces,
     /// Where the parent goes for the moment of the clone, so that the child is born there.
     pub(super) visit: Option<Visit>,
+    /// The cgroups of v1 hierarchies that are joined before the visit: in there a descriptor of theirs would be seen.
+    pub(super) tasks: Vec<OwnedFd>,
     /// The unified cgroup to be born in.
     pub(super) cgroup: Option<OwnedFd>,
 }

@@ -17,6 +17,13 @@ use crate::sys::{Errno, exec, fs, pidfd, stream};
 /// How long an usher may take: a few system calls, none of which waits for anybody.
 const USHERED: Duration = Duration::from_secs(10);
 
+/// Set in the errno of an usher that could not join a cgroup.
+const OF_CGROUP: i32 = 1 << 16;
+
+fn of_cgroup(errno: Errno) -> Errno {
+    Errno(errno.0 | OF_CGROUP)
+}
+
 /// A process that was cloned and is on its way to execve.
 #[derive(Debug)]
 pub struct Child {
@@ -173,13 +180,17 @@ impl Plan {
             all
         };
         let inside = with(&[told.as_raw_fd()]);
-        let numbers = doors.iter().map(|(fd, _)| fd.as_raw_fd());
+        let tasks = &self.entry.tasks;
+        let numbers = doors.iter().map(|(fd, _)| *fd).chain(tasks).map(|fd| fd.as_raw_fd());
         let outside = with(&numbers.chain([told.as_raw_fd()]).collect::<Vec<_>>());
-        // Born in the cgroup, so that the second clone needs no descriptor of it.
+        // Born in the cgroup, or in it before it goes in, so that the second clone needs no descriptor of it.
         let first = Request { namespaces: Namespaces::NONE, cgroup: request.cgroup };
         let namespaces = request.namespaces;
         let usher = clone_child(proof, &first, || {
             let cloned = init::close_others(&outside)
+                .and_then(|()| {
+                    tasks.iter().try_for_each(|tasks| fs::write_whole(tasks.as_fd(), b"0")).map_err(of_cgroup)
+                })
                 .and_then(|()| doors.iter().try_for_each(|(door, kinds)| setns(door.as_fd(), *kinds)))
                 .and_then(|()| init::close_others(&inside))
                 .and_then(|()| clone_sibling(namespaces, || init::run(self, wire, keep)));
@@ -208,6 +219,9 @@ impl Plan {
 
     /// The namespaces and the errno of a clone3 that failed, in words that a user can act on.
     fn render_clone(&self, errno: Errno) -> Error {
+        if errno.0 & OF_CGROUP != 0 {
+            return Errno(errno.0 & !OF_CGROUP).during("join cgroup: write(tasks, \"0\")").into();
+        }
         let error = Error::from(errno.during("clone3(CLONE_PIDFD|CLONE_INTO_CGROUP|…)"));
         let joins = self.entry.visit.is_some();
         match errno {
