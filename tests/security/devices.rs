@@ -74,8 +74,10 @@ pub(super) fn dev(bench: &Bench<'_>) -> Result<()> {
         }
         symlink(target, &place)?;
         for mounts in [all.clone(), json!(without)] {
-            for readonly in [false, true] {
-                let changes = [(key, mounts.clone()), ("/root/readonly", json!(readonly))];
+            for (readonly, way) in
+                [false, true].into_iter().flat_map(|readonly| Bench::ways().map(|way| (readonly, way)))
+            {
+                let changes = [(key, mounts.clone()), ("/root/readonly", json!(readonly)), way];
                 // Inside the root the link has a target of the root's own, or none: both are fine.
                 let outcome = bench.run(&["stat", "-c", "%F", "/dev/null"], &changes)?;
                 ensure!(

@@ -3,6 +3,7 @@
 //!
 //! Invariant: after each the canary, which every attack aims at, and the host's own settings are as they were.
 
+mod cgroups;
 mod descriptors;
 mod devices;
 mod identity;
@@ -11,7 +12,7 @@ mod paths;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::host::Host;
 use support::run::Outcome;
 use support::suite::Suite;
@@ -21,7 +22,7 @@ use crate::oci::Oci;
 type Attack = fn(&Bench<'_>) -> Result<()>;
 
 pub(crate) fn add(suite: &mut Suite) {
-    let attacks: [(&str, Attack); 17] = [
+    let attacks: [(&str, Attack); 18] = [
         ("CVE-2024-21626 no directory or program by a descriptor is outside", descriptors::ways_out),
         ("CVE-2016-9962 a container that may trace learns nothing from exec", descriptors::traced),
         ("CVE-2019-5736 podrun's binary cannot be written to by what it starts", descriptors::binary),
@@ -35,7 +36,11 @@ pub(crate) fn add(suite: &mut Suite) {
         ("CVE-2019-18837 mounts follow no link out of the root", paths::links),
         ("CVE-2025-52881 sysctls go to the kernel's files alone", paths::sysctls),
         ("GHSA-5g49-rx9x-qfc6 names of cgroups and their files lead nowhere", paths::cgroups),
-        ("CVE-2022-0492 a container's cgroups cannot be written to", paths::release_agent),
+        ("CVE-2022-0492 a container's cgroups cannot be written to", cgroups::written),
+        (
+            "GHSA-7ww5-4wqc-m92c GHSA-jq35-85cj-fj4p what tells of the host's hardware is hidden",
+            cgroups::masked,
+        ),
         ("CVE-2025-31133 masks are of the null device whatever /dev holds", devices::masks),
         ("CVE-2025-52565 the console is the terminal whatever /dev/pts holds", devices::console),
         ("CVE-2026-41579 a /dev that leads elsewhere is left alone", devices::dev),
@@ -43,11 +48,18 @@ pub(crate) fn add(suite: &mut Suite) {
     for (name, attack) in attacks {
         suite.on_host(name, &["busybox"], move |host| {
             let bench = Bench::new(host)?;
-            attack(&bench)?;
-            bench.host_is_as_before()?;
+            let outcome = attack(&bench);
+            // Looked at whatever came of it: this is what undoes a change too.
+            let host = bench.host_is_as_before();
+            outcome.and(host)?;
             bench.oci.gone()
         });
     }
+    suite.on_host(
+        "CVE-2022-0492 a pod's container gets no hierarchy of its own by a user namespace",
+        &["debian"],
+        cgroups::mounted,
+    );
 }
 
 /// A host with something that an attack would change.
@@ -100,6 +112,12 @@ impl<'a> Bench<'a> {
         self.oci.config(args, changes)?;
         let bundle = self.oci.bundle.to_string_lossy().into_owned();
         self.oci.oci(&["run", "--bundle", &bundle, "attack"])
+    }
+
+    /// The two ways on which a container comes to its root: at once, or, since a hook looks at it on the host, only when
+    /// all its mounts are made: until then the host's tree is in sight.
+    fn ways() -> [(&'static str, Value); 2] {
+        [("/hooks", json!({})), ("/hooks", json!({"createRuntime": [{"path": "/bin/true"}]}))]
     }
 
     /// Runs one that must be refused before it runs.
