@@ -12,7 +12,7 @@ const TABLE: [(&str, &[&str]); 8] = [
     ("cgroup", &["sys"]),
     ("engine", &["cgroup", "sys"]),
     ("image", &["sys"]),
-    ("oci", &["engine", "cgroup", "sys"]),
+    ("oci", &["engine", "net", "cgroup", "sys"]),
     ("net", &["sys"]),
     ("pod", &["engine", "image", "net", "cgroup", "sys"]),
     ("cri", &["pod", "image"]),

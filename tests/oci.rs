@@ -1,5 +1,7 @@
 //! The OCI front through the real binary: what podman and containerd do with a runtime, and what they look at.
 
+#[path = "oci/granted.rs"]
+mod granted;
 #[path = "oci/watched.rs"]
 mod watched;
 
@@ -34,6 +36,12 @@ pub(crate) fn add(suite: &mut Suite) {
         ("oci the binary cannot be written to through a container", sealed_binary),
         ("oci events tell what a container uses, and of a killing for want of memory", watched::events),
         ("oci a seccomp filter holds, for exec too, and is kept compiled", watched::filtered),
+        (
+            "oci links of the host's go to the container, and come back if it does not come to be",
+            granted::links,
+        ),
+        ("oci exec goes where it is told to in the container's cgroup", granted::below),
+        ("oci a label or class that the kernel has none of is refused", granted::labels),
         ("oci what is not done is refused by name", refused),
     ] {
         suite.on_host(name, &["busybox"], test);
@@ -451,7 +459,8 @@ fn terminal(host: &Host) -> Result<()> {
     // A terminal whose last peer has gone is EIO.
     let _ = master.read_to_end(&mut said);
     let said = String::from_utf8_lossy(&said).into_owned();
-    ensure!(said.contains("/dev/console") || said.contains("/dev/pts/"), "{said}");
+    // Of the container's own devpts, the first there, and the console too; before Linux 6.15 it is the host's.
+    ensure!(said.contains("/dev/pts/0") || !support::host::kernel_is_at_least(6, 15), "{said}");
     ensure!(said.contains("31 97") && said.contains("got word"), "{said}");
     oci.wait_for("stopped")?;
     oci.oci(&["delete", "web"])?.ok()?;

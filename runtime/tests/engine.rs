@@ -546,7 +546,7 @@ fn volumes_held_by_descriptor_are_shared(bench: &Bench) {
     let context = mount::fsopen(c"tmpfs").unwrap();
     mount::fsconfig_create(context.as_fd()).unwrap();
     let tree = mount::fsmount(context.as_fd(), 0).unwrap();
-    let attached = [Attached { destination: "/work", tree: tree.as_fd() }];
+    let attached = [Attached { destination: "/work", tree: tree.as_fd(), moved: false }];
     let entry = |options: Value| {
         ("/mounts/-", json!({"destination": "/work", "type": "bind", "source": "none", "options": options}))
     };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use runtime::oci::{self, Exec, Foreground, Override, Protected};
+use runtime::oci::{self, Below, Exec, Foreground, Override, Protected};
 use runtime::{Error, ErrorKind, Result};
 
 use super::create::{stand_for, streams};
@@ -59,9 +59,9 @@ pub(super) struct Args {
     /// Give the descriptors 3 to N+2 on to the program
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
-    /// A cgroup below the container's to run in (not supported yet)
-    #[arg(long, value_name = "PATH")]
-    cgroup: Option<String>,
+    /// A cgroup below the container's to run in; on cgroup v1 of some controllers, where they stand before it
+    #[arg(long, value_name = "[CONTROLLER,…:]PATH")]
+    cgroup: Vec<String>,
     /// Enter a paused container too: the process waits there
     #[arg(long)]
     ignore_paused: bool,
@@ -83,16 +83,17 @@ fn user(text: &str) -> std::result::Result<(u32, Option<u32>), String> {
 pub(super) fn run(mut args: Args, protected: Protected, context: &Context) -> Result<ExitCode> {
     // First of all, while nothing else has these numbers.
     let preserve = oci::inherited(args.preserve_fds)?;
-    if args.cgroup.as_ref().is_some_and(|path| !path.is_empty()) {
-        return Err(Error::new(ErrorKind::Unsupported, "--cgroup: not supported yet")
-            .hint("without it the process runs in the container's own cgroup"));
-    }
+    // An empty one is none, as callers have it.
+    let listed = args.cgroup.iter().filter(|path| !path.is_empty());
+    let cgroup: Vec<Below> =
+        listed.map(|path| path.parse()).collect::<Result<_>>().map_err(|error| error.context("--cgroup"))?;
     let container = args.named.get(context)?;
     let exec = Exec {
         streams: streams(args.console_socket.take(), !args.detach)?,
         pid_file: args.pid_file.take(),
         preserve,
         ignore_paused: args.ignore_paused,
+        cgroup,
         process: match args.process.take() {
             Some(file) => read(&file)?,
             None => Override {

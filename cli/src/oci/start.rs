@@ -15,11 +15,13 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let container = args.named.get(context)?;
-    let mut _protected = None;
-    if container.has_hooks_of_its_own() {
-        container.enter_user_namespace()?;
-        _protected = Some(super::go_on_protected()?);
-    }
+    let _protected = match container.has_hooks_of_its_own() {
+        true => {
+            container.enter_user_namespace()?;
+            Some(super::go_on_protected()?)
+        }
+        false => None,
+    };
     for failed in container.start()? {
         context.log.warning(failed.message());
     }

@@ -4,6 +4,7 @@
 //! (v1) or is born inside (CLONE_INTO_CGROUP), because moving another process waits for an RCU
 //! grace period of 10 ms and more. Only hierarchies in which something is set or read are touched.
 
+mod below;
 mod block_io;
 mod devices;
 mod end;
@@ -21,6 +22,7 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
 
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys;
+pub use below::Below;
 pub use end::OomNotices;
 use layout::Controller;
 pub use layout::Layout;

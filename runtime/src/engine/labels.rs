@@ -1,11 +1,12 @@
-//! `process.apparmorProfile` and `process.selinuxLabel`: what the next execve goes on as.
+//! `process.apparmorProfile` and `process.selinuxLabel`: what the next execve goes on as; and `linux.mountLabel`.
 //!
 //! Invariant: a label that the kernel cannot give is refused before anything is made: a container that is to
 //! be confined does not run unconfined.
 
+use std::ffi::CString;
 use std::path::Path;
 
-use oci_spec::runtime::Process;
+use oci_spec::runtime::{Linux, Process};
 
 use super::plan::Step;
 use super::process::c_string;
@@ -37,8 +38,21 @@ fn apparmor(profile: &str) -> Result<Step> {
     Ok(Step::ExecLabel { file: file.to_owned(), label })
 }
 
+/// `linux.mountLabel`: the SELinux label of all that is in the file systems made for the container.
+pub(super) fn of_mounts(linux: Option<&Linux>) -> Result<Option<CString>> {
+    match linux.and_then(|linux| linux.mount_label().as_deref()).filter(|label| !label.is_empty()) {
+        None => Ok(None),
+        Some(label) if !has_selinux() => Err(absent("linux.mountLabel", label, "SELinux")),
+        Some(label) => c_string("linux.mountLabel", label).map(Some),
+    }
+}
+
+fn has_selinux() -> bool {
+    Path::new("/sys/fs/selinux/enforce").exists()
+}
+
 fn selinux(label: &str) -> Result<Step> {
-    if !Path::new("/sys/fs/selinux/enforce").exists() {
+    if !has_selinux() {
         return Err(absent("process.selinuxLabel", label, "SELinux"));
     }
     let file = c"self/attr/exec".to_owned();
@@ -65,6 +79,13 @@ mod tests {
         assert!(labelled(r#","apparmorProfile":"","selinuxLabel":"""#).unwrap().is_none());
         let both = labelled(r#","apparmorProfile":"a","selinuxLabel":"b""#).unwrap_err();
         assert_eq!(both.kind(), ErrorKind::Usage);
+        let linux =
+            serde_json::from_str(r#"{"mountLabel":"system_u:object_r:container_file_t:s0"}"#).unwrap();
+        match of_mounts(Some(&linux)) {
+            Ok(label) => assert!(label.is_some() && has_selinux()),
+            Err(error) => assert!(error.message().contains("without SELinux"), "{error}"),
+        }
+        assert!(of_mounts(None).unwrap().is_none());
         match labelled(r#","apparmorProfile":"web""#) {
             Ok(step) => assert!(matches!(step, Some(Step::ExecLabel { .. }))),
             Err(error) => assert!(error.message().contains("without AppArmor"), "{error}"),

@@ -22,6 +22,7 @@ mod process;
 mod refuse;
 mod seccomp;
 mod spawn;
+mod terminal;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -37,9 +38,25 @@ pub use plan::{Moment, Plan};
 pub use process::{all_capabilities, all_known_capabilities};
 pub use seccomp::{check as check_seccomp, features as seccomp_features};
 pub use spawn::Child;
+pub use terminal::{Terminal, terminal};
 
 /// The kinds of namespace that a spec may name.
 pub const NAMESPACES: [&str; 8] = ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"];
+
+/// The modes of `linux.memoryPolicy`.
+pub const MEMORY_POLICY_MODES: [&str; 7] = [
+    "MPOL_DEFAULT",
+    "MPOL_BIND",
+    "MPOL_INTERLEAVE",
+    "MPOL_WEIGHTED_INTERLEAVE",
+    "MPOL_PREFERRED",
+    "MPOL_PREFERRED_MANY",
+    "MPOL_LOCAL",
+];
+
+/// The flags of `linux.memoryPolicy`.
+pub const MEMORY_POLICY_FLAGS: [&str; 3] =
+    ["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"];
 
 /// The child's ends of its standard streams. With `process.terminal` all three are the pty's peer.
 #[derive(Debug)]
@@ -66,8 +83,10 @@ pub enum Rootfs<'a> {
 pub struct Attached<'a> {
     /// The `destination` of the spec's mount that takes its tree from here.
     pub destination: &'a str,
-    /// A detached fsmount() mount, or a directory or file below one: the child clones and moves it.
+    /// A detached fsmount() mount, or a directory or file below one: the child moves a clone of it.
     pub tree: BorrowedFd<'a>,
+    /// Whether it is this container's alone, with its options: the child moves itself.
+    pub moved: bool,
 }
 
 /// All that [`compile`] needs.

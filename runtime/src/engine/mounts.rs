@@ -4,7 +4,7 @@
 //! Invariant: a mount has all its attributes and its propagation before anyone can reach it, and no
 //! destination is ever joined to a path of the host's.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use oci_spec::runtime::{Mount as SpecMount, Spec};
@@ -12,7 +12,7 @@ use oci_spec::runtime::{Mount as SpecMount, Spec};
 use super::options::{self, Options};
 use super::plan::{Content, Mount, NewMount, Source, Target};
 use super::process::c_string;
-use super::{Attached, Rootfs, devices, idmap};
+use super::{Attached, Rootfs, devices, idmap, labels};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::fs;
@@ -116,6 +116,8 @@ pub(super) fn all(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Mount>> {
     let listed = spec.mounts().as_deref().unwrap_or_default();
+    let label = labels::of_mounts(spec.linux().as_ref())?;
+    let mut attached: Vec<&Attached<'_>> = attached.iter().collect();
     let mut mounts = Vec::new();
     let mut devices = Some(devices::content(spec, user)?);
     let has_dev = listed.iter().any(|mount| mount.destination().to_str().is_some_and(|path| path == "/dev"));
@@ -137,10 +139,17 @@ pub(super) fn all(
             warnings
                 .push(format!("mount {destination}: a bind mount has no options like `{bind}`: left out"));
         }
+        // Each stands for one mount: a later one of this destination covers it.
         let held =
-            attached.iter().find(|held| parts("", held.destination).ok() == parts("", destination).ok());
+            attached.iter().position(|held| parts("", held.destination).ok() == parts("", destination).ok());
+        let held = held.map(|at| attached.remove(at));
         let kind = mount.typ().as_deref().unwrap_or("bind");
         match held {
+            Some(held) if held.moved => {
+                let whole =
+                    fs::dup_above(held.tree, 3).map_err(|errno| errno.during("fcntl(F_DUPFD_CLOEXEC)"))?;
+                mounts.push(tree(kind, destination, whole)?);
+            }
             Some(held) => mounts.push(cloned(destination, held.tree, &options)?),
             None if options.bind.is_some() || kind == "bind" => {
                 mounts.push(bind(mount, destination, &options, owners)?);
@@ -172,7 +181,22 @@ pub(super) fn all(
     if let (Some(tty), true) = (console, ours) {
         mounts.push(self::console(tty)?);
     }
+    if let Some(label) = label {
+        mounts.iter_mut().for_each(|mount| give_label(mount, &label));
+    }
     Ok(mounts)
+}
+
+/// A new file system's files get the label as it is mounted. The kernel labels what it makes up itself (proc, sysfs) and
+/// takes none for message queues.
+fn give_label(mount: &mut Mount, label: &CStr) {
+    const WITHOUT: [&CStr; 3] = [c"proc", c"sysfs", c"mqueue"];
+    if let Source::New(new) = &mut mount.source
+        && !WITHOUT.contains(&new.kind.as_c_str())
+        && !new.parameters.iter().any(|(key, _)| key.as_c_str() == c"context")
+    {
+        new.parameters.push((c"context".to_owned(), Some(label.to_owned())));
+    }
 }
 
 /// The host's devices in the places of nodes that cannot be made.
@@ -283,6 +307,16 @@ fn dress(
             ))
             .into()
     })
+}
+
+/// The devpts that `mount` asks for.
+pub(super) fn devpts(mount: &SpecMount, spec: &Spec) -> Result<Mount> {
+    let options = options::parse("/dev/pts", mount.options().as_deref().unwrap_or_default())?;
+    let mut new = new("/dev/pts", "devpts", "devpts", &options, Vec::new())?;
+    if let Some(label) = labels::of_mounts(spec.linux().as_ref())? {
+        give_label(&mut new, &label);
+    }
+    Ok(new)
 }
 
 /// A file system that the child makes.

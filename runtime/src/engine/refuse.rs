@@ -47,9 +47,7 @@ fn linux(linux: &Linux) -> Result<()> {
             "linux.timeOffsets: there is no time namespace to set them in",
         ));
     }
-    refuse_if(linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()), "linux.mountLabel")?;
-    refuse_if(linux.intel_rdt().is_some(), "linux.intelRdt")?;
-    refuse_if(linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), "linux.netDevices")
+    refuse_if(linux.intel_rdt().is_some(), "linux.intelRdt")
 }
 
 /// Refuses a process that asks for what is not done.
@@ -84,7 +82,6 @@ mod tests {
             (r#"{"linux":{"uidMappings":[{"containerID":0,"hostID":1,"size":1}]}}"#, "linux.uidMappings"),
             (r#"{"linux":{"timeOffsets":{"boottime":{"secs":1}}}}"#, "linux.timeOffsets"),
             (r#"{"linux":{"intelRdt":{}}}"#, "linux.intelRdt"),
-            (r#"{"linux":{"netDevices":{"eth0":{}}}}"#, "linux.netDevices"),
         ] {
             assert!(refusal(json).starts_with(name), "{name}: {:?}", refusal(json));
         }

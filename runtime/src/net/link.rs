@@ -10,20 +10,20 @@ use super::Address;
 use super::wire::{Attributes, Batch, ENODEV, Refused};
 use crate::sys::netlink::{CREATE, DUMP, EXCL, Socket, attributes, messages};
 
-const RTM_NEWLINK: u16 = 16;
+pub(super) const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
-const RTM_GETLINK: u16 = 18;
-const RTM_NEWADDR: u16 = 20;
-const RTM_GETADDR: u16 = 22;
+pub(super) const RTM_GETLINK: u16 = 18;
+pub(super) const RTM_NEWADDR: u16 = 20;
+pub(super) const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
 
 const IFLA_ADDRESS: u16 = 1;
-const IFLA_IFNAME: u16 = 3;
+pub(super) const IFLA_IFNAME: u16 = 3;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_AF_SPEC: u16 = 26;
-const IFLA_NET_NS_FD: u16 = 28;
-const IFLA_EXT_MASK: u16 = 29;
+pub(super) const IFLA_NET_NS_FD: u16 = 28;
+pub(super) const IFLA_EXT_MASK: u16 = 29;
 const IFLA_NUM_TX_QUEUES: u16 = 31;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
 const IFLA_INFO_KIND: u16 = 1;
@@ -33,7 +33,7 @@ const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const VETH_INFO_PEER: u16 = 1;
-const RTEXT_FILTER_SKIP_STATS: u32 = 8;
+pub(super) const RTEXT_FILTER_SKIP_STATS: u32 = 8;
 const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 
 const IFA_ADDRESS: u16 = 1;
@@ -48,7 +48,7 @@ const RTN_UNICAST: u8 = 1;
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
-const IFF_UP: u32 = 0x1;
+pub(super) const IFF_UP: u32 = 0x1;
 const IFF_RUNNING: u32 = 0x40;
 
 /// A hardware address.

@@ -12,6 +12,7 @@
 
 mod attach;
 mod bridge;
+mod device;
 pub mod etc;
 mod lease;
 mod link;
@@ -29,6 +30,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use serde::{Deserialize, Serialize};
 
 pub use self::attach::{attach, detach, detach_lost, remove_abandoned_bridge, remove_idle_bridge};
+pub use self::device::{Device, Moved, move_all};
 use self::subnet::Network;
 use crate::error::Result;
 use crate::host::{Host, NetworkConfig};

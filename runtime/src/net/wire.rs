@@ -6,7 +6,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys;
-use crate::sys::netlink::{ACK, REQUEST, Refusal, Socket};
+use crate::sys::netlink::{ACK, HEADER, REQUEST, Refusal, Socket};
 
 const NESTED: u16 = 0x8000;
 
@@ -57,6 +57,11 @@ impl Batch {
             act: self.acts.get(refusal.message).cloned().unwrap_or_default(),
             refusal,
         })
+    }
+
+    /// The message appended last without its header: its fixed part and its attributes.
+    pub(super) fn payload_of_last(&self) -> &[u8] {
+        self.bytes.get(self.last + HEADER..).unwrap_or_default()
     }
 
     #[cfg(test)]

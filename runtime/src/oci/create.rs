@@ -15,9 +15,9 @@ use super::container::START;
 use super::hooks::{self, Inside, Kind};
 use super::record::{Record, State, VERSION};
 use super::store;
-use super::{Container, ContainerId, Protected, Status, Store, Streams, delete, devices, rootless};
+use super::{Container, ContainerId, Protected, Status, Store, Streams, delete, devices, links, rootless};
 use crate::cgroup::{Cgroup, Layout};
-use crate::engine::{self, Child, Inputs, Rootfs, Tie};
+use crate::engine::{self, Attached, Child, Inputs, Rootfs, Tie};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys::proc::{self, ProcessId};
 use crate::sys::socket;
@@ -64,6 +64,7 @@ impl Create {
         let bundle = std::fs::canonicalize(&self.bundle).context(|| format!("bundle {:?}", self.bundle))?;
         let config = config::load(&bundle)?;
         hooks::check(&config.spec)?;
+        links::check(&config.spec)?;
         let (container, _lock) = store.reserve(id)?;
         self.make(&container, &bundle, config).inspect_err(|_| delete::undo(&container))
     }
@@ -78,21 +79,26 @@ impl Create {
         store::write(container, &record)?;
 
         let listener = socket::listen(container.directory(), START)?;
-        let prepared = self.streams.prepare(spec.process().as_ref(), None)?;
-        let (stdio, master) = prepared.split();
+        let terminal = engine::terminal(&spec)?;
+        let (terminal, devpts) = terminal.map(|made| (made.pair, (made.destination, made.devpts))).unzip();
+        let (stdio, master) = self.streams.prepare(spec.process().as_ref(), || terminal)?.split();
+        let attached: Vec<Attached<'_>> = devpts
+            .iter()
+            .map(|(destination, tree)| Attached { destination, tree: tree.as_fd(), moved: true })
+            .collect();
         let preserve: Vec<BorrowedFd<'_>> = self.preserve.iter().map(OwnedFd::as_fd).collect();
         let hooked = [Kind::Prestart, Kind::CreateRuntime, Kind::CreateContainer];
         let plan = engine::compile(Inputs {
             spec: &spec,
             rootfs: Rootfs::Spec,
-            attached: &[],
+            attached: &attached,
             cgroup: &cgroup,
             stdio,
             pid_namespace: None,
             programs: Some(&container.seccomp_programs()),
             state: Some(&container.state_of(record.clone(), Status::Creating).plain()),
             tie: Tie::UntilStart(listener.as_fd()),
-            pause: hooked.iter().any(|kind| !hooks::of(&spec, *kind).is_empty()),
+            pause: links::has_some(&spec) || hooked.iter().any(|kind| !hooks::of(&spec, *kind).is_empty()),
             preserve: &preserve,
             keyring: self.keyring,
         })?;
@@ -102,14 +108,22 @@ impl Create {
         // The child has most likely closed its copy, by its first step; else the wait is the child's.
         drop(self.protected);
         let state = container.state_of(record.clone(), Status::Created);
-        plan.complete(&child, || run_hooks(&spec, state.clone(), &child, &cgroup))?;
-        let terminal = master.deliver()?;
-        if let Some(file) = &self.pid_file {
-            // conmon reads it as it is: no newline.
-            store::replace(file, child.pid.to_string().as_bytes())?;
-        }
-        record.complete = true;
-        store::write(container, &record)?;
+        let mut links = None;
+        let completed = plan.complete(&child, || {
+            links = links::give(&spec, child.pid)?;
+            run_hooks(&spec, state.clone(), &child, &cgroup)
+        });
+        let told = completed.and_then(|()| {
+            let terminal = master.deliver()?;
+            if let Some(file) = &self.pid_file {
+                // conmon reads it as it is: no newline.
+                store::replace(file, child.pid.to_string().as_bytes())?;
+            }
+            record.complete = true;
+            store::write(container, &record).map(|()| terminal)
+        });
+        // The host's links do not go with a container that does not come to be.
+        let terminal = told.map_err(|error| links::take_back(links, error))?;
         warnings.extend_from_slice(plan.warnings());
         let steps = plan.describe();
         Ok(Created { container: container.clone(), init: child.pidfd, terminal, warnings, steps })

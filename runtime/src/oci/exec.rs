@@ -8,9 +8,10 @@ use std::str::FromStr as _;
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 
 use super::{Container, Status, Streams, config, store};
+use crate::cgroup::{Below, Cgroup};
 use crate::engine::{self, ExecInputs, Tie};
-use crate::error::{Error, ErrorKind, Result};
-use crate::sys::pidfd;
+use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::sys::{pidfd, pty};
 
 /// What `exec` is told.
 #[derive(Debug)]
@@ -25,6 +26,9 @@ pub struct Exec {
     pub preserve: Vec<OwnedFd>,
     /// Whether it may be put into a paused container, where it waits too (`--ignore-paused`).
     pub ignore_paused: bool,
+    /// Where in the container's cgroup it goes (`--cgroup`); nowhere said: to the top of it, or to where the init is
+    /// when that takes none.
+    pub cgroup: Vec<Below>,
 }
 
 /// Changes to the container's own process, each absent: as it is there.
@@ -143,9 +147,14 @@ impl Exec {
         };
         let record = container.must_be(living, "entered")?;
         let init = container.init(&record)?;
-        let cgroup = container.cgroup_of(&record)?;
+        let own = container.cgroup_of(&record)?;
+        let cgroup = match (self.cgroup.as_slice(), record.init) {
+            ([], Some(init)) => own.with_init(init.pid)?,
+            (listed, _) => listed.iter().try_fold(own, Cgroup::at).context(|| "--cgroup")?,
+        };
         let root = record.init.map(|init| PathBuf::from(format!("/proc/{}/root", init.pid)));
-        let (stdio, master) = self.streams.prepare(Some(&self.process), root.as_deref())?.split();
+        let inside = || root.and_then(|root| pty::open_in(&root).ok());
+        let (stdio, master) = self.streams.prepare(Some(&self.process), inside)?.split();
         let preserve: Vec<BorrowedFd<'_>> = self.preserve.iter().map(OwnedFd::as_fd).collect();
         let config = container.config()?;
         let plan = engine::compile_exec(ExecInputs {

@@ -24,6 +24,7 @@ mod features;
 mod foreground;
 mod hooks;
 mod id;
+mod links;
 mod record;
 mod rootless;
 mod start;
@@ -43,6 +44,7 @@ pub use rootless::{default_root, enter_new, is_plain_user, rootless_spec};
 pub use stdio::{Console, Streams, inherited};
 pub use store::Store;
 
+pub use crate::cgroup::Below;
 pub use oci_spec::runtime::{LinuxResources as Resources, Process};
 
 /// Where root's containers are kept unless `--root` says otherwise; a tmpfs, so that a reboot ends them.

@@ -38,9 +38,13 @@ pub(super) struct Prepared {
 }
 
 impl Streams {
-    /// Opens what `process` needs; refuses a terminal that nobody keeps, and a socket without a terminal. The
-    /// terminal is one of the devpts in `root`, where its name means something, if there is one.
-    pub(super) fn prepare(self, process: Option<&Process>, root: Option<&Path>) -> Result<Prepared> {
+    /// Opens what `process` needs; refuses a terminal that nobody keeps, and a socket without a terminal. `inside` gives
+    /// a terminal of the container's own devpts, where its name means something, if there can be one.
+    pub(super) fn prepare(
+        self,
+        process: Option<&Process>,
+        inside: impl FnOnce() -> Option<(OwnedFd, OwnedFd)>,
+    ) -> Result<Prepared> {
         let terminal = process.and_then(Process::terminal) == Some(true);
         let usage = |message: &str| Error::new(ErrorKind::Usage, message);
         match (terminal, self.console) {
@@ -54,8 +58,7 @@ impl Streams {
                     .hint("give --console-socket PATH, or set process.terminal to false"))
             }
             (true, console) => {
-                let inside = root.and_then(|root| pty::open_in(root).ok());
-                let (master, peer) = inside.map_or_else(pty::open, Ok)?;
+                let (master, peer) = inside().map_or_else(pty::open, Ok)?;
                 if let Some(size) = process.and_then(Process::console_size) {
                     let cells = |cells: u64| u16::try_from(cells).unwrap_or(u16::MAX);
                     pty::resize(&master, cells(size.height()), cells(size.width()))?;

@@ -2,7 +2,7 @@
 //!
 //! Both ends block; the side that must not wait says so for its own (`stream::set_nonblocking`).
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{self, Mode, OFlags, ResolveFlags};
@@ -28,13 +28,22 @@ pub fn open() -> Result<(OwnedFd, OwnedFd)> {
 /// A terminal of the devpts that stands in the tree `root`, which may be anybody's: its name in /dev/pts means
 /// something there. Fails where there is no such devpts.
 pub fn open_in(root: &Path) -> Result<(OwnedFd, OwnedFd)> {
-    const DEVPTS: i64 = 0x1cd1;
-    let call = "openat2(\"dev/pts/ptmx\")";
     let root = fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(failed("open(root)"))?;
+    open_below(root.as_fd(), "dev/pts/ptmx")
+}
+
+/// A terminal of the devpts whose mount is `devpts`.
+pub fn open_of(devpts: BorrowedFd<'_>) -> Result<(OwnedFd, OwnedFd)> {
+    open_below(devpts, "ptmx")
+}
+
+fn open_below(folder: BorrowedFd<'_>, ptmx: &str) -> Result<(OwnedFd, OwnedFd)> {
+    const DEVPTS: i64 = 0x1cd1;
+    let call = "openat2(\"ptmx\")";
     // Looked at before it is opened: what stands there may be anything.
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let found = fs::openat2(root, "dev/pts/ptmx", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
+    let found = fs::openat2(folder, ptmx, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
         .map_err(failed(call))?;
     let is_devpts = fs::fstatfs(&found).map_err(failed(call))?.f_type == DEVPTS;
     if !is_devpts || fs::fstat(&found).map_err(failed(call))?.st_rdev != fs::makedev(5, 2) {
@@ -42,7 +51,7 @@ pub fn open_in(root: &Path) -> Result<(OwnedFd, OwnedFd)> {
     }
     let path = format!("/proc/self/fd/{}", found.as_raw_fd());
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    with_peer(fs::open(path, flags, Mode::empty()).map_err(failed("open(\"/dev/pts/ptmx\")"))?)
+    with_peer(fs::open(path, flags, Mode::empty()).map_err(failed("open(\"ptmx\")"))?)
 }
 
 fn with_peer(master: OwnedFd) -> Result<(OwnedFd, OwnedFd)> {

@@ -215,7 +215,7 @@ impl Monitor {
             .held_mounts
             .iter()
             .zip(&trees)
-            .map(|(held, tree)| Attached { destination: &held.destination, tree: tree.as_fd() })
+            .map(|(held, tree)| Attached { destination: &held.destination, tree: tree.as_fd(), moved: false })
             .collect();
         let resources = material.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
         let path = format!("{}/{}", sandbox.spec.cgroup, container.spec.id);
