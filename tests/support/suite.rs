@@ -68,7 +68,7 @@ impl Suite {
         images: &'static [&'static str],
         test: impl FnOnce(&Host) -> Result<()> + Send + 'static,
     ) {
-        self.add(name, images, Some(tool), test);
+        self.add(name, images, move || fixtures::lacks(tool), test);
     }
 
     /// A test in the root that `make peers` makes, which has a host of its own; ignored where there is none.
