@@ -22,7 +22,7 @@ pub(crate) fn floor_run(floor: &Path, rootfs: &Path) -> Result<Duration> {
         .find(|line| line.contains(" - cgroup2 "))
         .and_then(|line| line.split(' ').nth(4).map(|folder| Path::new(folder).join("podrun-bench-floor")))
         .context("no cgroup2 is mounted")?;
-    timed(Command::new(&floor).arg("run").arg(&rootfs).arg(&cgroup))
+    timed(Command::new(floor).arg("run").arg(rootfs).arg(&cgroup))
 }
 
 pub(crate) fn middle(mut times: Vec<Duration>) -> Duration {
