@@ -269,7 +269,7 @@ fn fsck_in_use(host: &Host) -> Result<()> {
 }
 
 /// Every image has all its layers, each with its record, and every packed layer that it alone came with.
-fn is_consistent(host: &Host) -> Result<()> {
+pub(crate) fn is_consistent(host: &Host) -> Result<()> {
     for image in images(host)? {
         ensure!(image.get("damage").is_none(), "{image:#}");
         let details = printed(host, &["image", "inspect", image["id"].as_str().context("id")?])?;

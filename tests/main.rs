@@ -27,6 +27,7 @@ mod pods;
 mod pulls;
 mod pushes;
 mod registry;
+mod resumes;
 mod rogue;
 mod rootless;
 mod seccomp;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
     logins::add(&mut suite);
     pulls::add(&mut suite);
     pushes::add(&mut suite);
+    resumes::add(&mut suite);
     trees::add(&mut suite);
     manifests::add(&mut suite);
     monitor::add(&mut suite);

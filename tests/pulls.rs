@@ -153,6 +153,8 @@ fn while_it_comes(host: &Host) -> Result<()> {
     for folder in ["tmp", "trash", "layers", "content/sha256"] {
         ensure!(std::fs::read_dir(host.root().join(folder))?.count() == 0, "something is left in {folder}");
     }
+    // What had come is kept for the next pull.
+    host.podrun(&["image", "prune"])?.ok()?;
     Ok(())
 }
 

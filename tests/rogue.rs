@@ -102,7 +102,7 @@ fn refuses(host: &Host, spec: &Spec, why: &str) -> Result<Vec<String>> {
     let said = outcome.fails_with(IMAGE)?;
     ensure!(said.contains(why), "`{why}` is not in: {said}\n{}", asked.join("\n"));
     ensure!(said.contains("127.0.0.1:5001/lab/image:1"), "the image's name is not in: {said}");
-    for folder in ["layers", "content/sha256", "tmp"] {
+    for folder in ["layers", "content/sha256", "tmp", "trash"] {
         let left = std::fs::read_dir(host.root().join(folder))?.count();
         ensure!(left == 0, "{left} left in {folder}: {said}");
     }
@@ -154,6 +154,8 @@ fn broken_off(host: &Host) -> Result<()> {
     refuses(host, &image.with(&image.layer_path(), vec![cut(200_000), other]), "another part came")?;
     let asked = refuses(host, &image.with(&image.layer_path(), vec![cut(0)]), "is truncated")?;
     ensure!(count(&asked, &image.layer_path()) == 5, "{asked:#?}");
+    // What had come is kept for the next pull.
+    host.podrun(&["image", "prune"])?.ok()?;
     Ok(())
 }
 

@@ -145,7 +145,7 @@ fn walk(tree: &Path, folder: &Path, name: &str, lines: &mut BTreeSet<String>) ->
         let entry = entry?;
         let path = entry.path();
         let below = path.strip_prefix(tree)?.to_string_lossy().into_owned();
-        let kept = ["content", "images", "layers", "mountpoints", "filters"];
+        let kept = ["content", "images", "layers", "layout.json", "mountpoints", "filters"];
         if name == "root" && kept.contains(&below.as_str()) || name == "state" && below == "oci/.seccomp" {
             continue;
         }

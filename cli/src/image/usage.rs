@@ -15,7 +15,8 @@ use crate::{completion, output};
 
 /// Show what images take of the disk, and who needs it
 ///
-/// Reclaimable is what `podrun image prune --all` frees: what no pod needs. Sizes are those of the files.
+/// Reclaimable is what `podrun image prune --all` frees: what no pod needs. Partial is what has come of blobs whose pull goes
+/// on or was interrupted. Sizes are those of the files.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -75,7 +76,7 @@ fn summary(usage: &Usage) -> Table {
         vec![what.to_owned(), total.to_string(), active.to_string(), shown::size(bytes), free]
     };
     table.row(row("Images", total, active, both(|part| part.bytes), both(|part| part.reclaimable)));
-    for (what, part) in [("  Layers", usage.layers), ("  Blobs", usage.blobs)] {
+    for (what, part) in [("  Layers", usage.layers), ("  Blobs", usage.blobs), ("Partial", usage.partial)] {
         table.row(row(what, part.total, part.active, part.bytes, part.reclaimable));
     }
     let containers = usage.snapshots.len();
@@ -118,5 +119,6 @@ fn as_json(host: &Host, usage: &Usage) -> Value {
         .collect();
     let containers: Vec<Value> =
         usage.snapshots.iter().map(|(id, bytes)| json!({ "id": id, "size": bytes })).collect();
-    json!({ "images": images, "layers": part(&usage.layers), "blobs": part(&usage.blobs), "containers": containers })
+    json!({ "images": images, "layers": part(&usage.layers), "blobs": part(&usage.blobs),
+            "partial": part(&usage.partial), "containers": containers })
 }

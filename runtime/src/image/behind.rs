@@ -12,7 +12,7 @@ const STEP: u64 = 4 << 20;
 /// What is left to the sync: for a small file the call costs more than it hides.
 const SMALL: u64 = 64 << 10;
 
-/// How much of a file that is written from its start on was sent to the disk.
+/// How much of a file that is written to its end was sent to the disk.
 #[derive(Debug, Default)]
 pub(super) struct WriteBehind {
     sent: u64,
@@ -20,6 +20,11 @@ pub(super) struct WriteBehind {
 }
 
 impl WriteBehind {
+    /// A file that has so many bytes already.
+    pub(super) fn after(written: u64) -> Self {
+        Self { sent: written, written }
+    }
+
     /// `len` more bytes of `file` were written.
     pub(super) fn wrote(&mut self, file: impl AsFd, len: usize) {
         self.written += len as u64;

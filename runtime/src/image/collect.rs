@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 
 use super::digest::{ChainId, Digest};
+use super::partial::Partial;
 use super::record::{self, Loaded};
 use super::store::Removal;
-use super::{Image, ImageStore, content, layers, lease};
+use super::{Image, ImageStore, content, layers, lease, partial};
 use crate::error::{Error, Result};
 use crate::sys;
 
@@ -21,7 +22,7 @@ pub struct Pruned {
     pub images: Vec<Removal>,
     /// How many layers.
     pub layers: usize,
-    /// How many blobs.
+    /// How many blobs, those included of which only a part had come.
     pub blobs: usize,
     /// The bytes in those layers' files and in those blobs.
     pub bytes: u64,
@@ -34,12 +35,20 @@ pub struct Pruned {
 struct Garbage {
     layers: Vec<(String, u64)>,
     blobs: Vec<(Digest, u64)>,
+    partial: Vec<(Digest, u64)>,
     damaged: Option<Digest>,
 }
 
+impl Garbage {
+    fn bytes(&self) -> u64 {
+        let blobs = self.blobs.iter().chain(&self.partial).map(|(_, bytes)| bytes);
+        self.layers.iter().map(|(_, bytes)| bytes).chain(blobs).sum()
+    }
+}
+
 impl ImageStore {
-    /// Removes the images that `chosen` wants gone and nobody holds, and all that no image and no lease needs. With
-    /// `pretend` it only says what it would do.
+    /// Removes the images that `chosen` wants gone and nobody holds, and all that no image and no lease needs, what came of
+    /// blobs in pulls that were interrupted among it. With `pretend` it only says what it would do.
     pub fn prune(&self, pretend: bool, chosen: impl Fn(&Image) -> bool) -> Result<Pruned> {
         let pruned = self.locked(|| {
             let leases = self.leases()?;
@@ -49,7 +58,7 @@ impl ImageStore {
                     let image = loaded.image();
                     !held && image.damage.is_none() && chosen(&image)
                 });
-            let garbage = self.garbage(&kept)?;
+            let garbage = self.garbage(&kept, |_| true)?;
             let images: Vec<Removal> = gone.into_iter().map(|loaded| removal(loaded.into_image())).collect();
             if !pretend {
                 for id in images.iter().filter_map(|removal| removal.deleted.as_ref()) {
@@ -57,26 +66,26 @@ impl ImageStore {
                 }
                 self.discard(&garbage)?;
             }
-            let bytes = garbage.layers.iter().map(|(_, bytes)| bytes).sum::<u64>()
-                + garbage.blobs.iter().map(|(_, bytes)| bytes).sum::<u64>();
-            let (layers, blobs) = (garbage.layers.len(), garbage.blobs.len());
+            let bytes = garbage.bytes();
+            let (layers, blobs) = (garbage.layers.len(), garbage.blobs.len() + garbage.partial.len());
             Ok(Pruned { images, layers, blobs, bytes, damaged: garbage.damaged })
         })?;
         self.empty_trash()?;
         Ok(pruned)
     }
 
-    /// Removes what no image and no lease needs.
+    /// Removes what no image and no lease needs. What came of a blob stays for a day, for the pull to be made again.
     pub(super) fn collect(&self) -> Result<()> {
         self.locked(|| {
-            let garbage = self.garbage(&record::load_all(&self.images_dir())?)?;
+            let garbage = self.garbage(&record::load_all(&self.images_dir())?, |partial| partial.is_old)?;
             self.discard(&garbage)
         })?;
         self.empty_trash()
     }
 
-    /// What neither the images in `kept` nor any lease needs. The lock is the caller's.
-    fn garbage(&self, kept: &[Loaded]) -> Result<Garbage> {
+    /// What neither the images in `kept` nor any lease needs; of what came in part, what is `given_up`. The lock is the
+    /// caller's.
+    fn garbage(&self, kept: &[Loaded], given_up: impl Fn(&Partial) -> bool) -> Result<Garbage> {
         let mut garbage = Garbage::default();
         let (mut needed_layers, mut needed_blobs) = (BTreeSet::new(), BTreeSet::new());
         for loaded in kept {
@@ -93,7 +102,9 @@ impl ImageStore {
             }
         }
         let leases = self.leases()?;
+        let mut wanted = BTreeSet::new();
         for (_, lease) in &leases {
+            wanted.extend(&lease.blobs);
             needed_layers.extend(lease.layers.iter().map(ChainId::directory));
             needed_blobs.extend(&lease.blobs);
         }
@@ -103,8 +114,17 @@ impl ImageStore {
                 garbage.layers.push((name, bytes));
             }
         }
-        let blobs = content::list(self.host())?.into_iter();
-        garbage.blobs = blobs.filter(|(digest, _)| !needed_blobs.contains(digest)).collect();
+        let blobs = content::list(self.host())?;
+        let here: BTreeSet<Digest> = blobs.iter().map(|(digest, _)| digest.clone()).collect();
+        garbage.blobs = blobs.into_iter().filter(|(digest, _)| !needed_blobs.contains(digest)).collect();
+        for partial in partial::list(self.host())? {
+            // What the store has needs no part of itself.
+            let is_here = here.contains(&partial.digest);
+            let is_wanted = partial.comes || wanted.contains(&partial.digest);
+            if !is_wanted && (is_here || given_up(&partial)) {
+                garbage.partial.push((partial.digest, partial.bytes));
+            }
+        }
         Ok(garbage)
     }
 
@@ -114,6 +134,9 @@ impl ImageStore {
         }
         for (digest, _) in &garbage.blobs {
             content::discard(self.host(), digest, &self.trash_name())?;
+        }
+        for (digest, _) in &garbage.partial {
+            partial::discard(self.host(), digest, &self.trash_name())?;
         }
         Ok(())
     }
@@ -130,6 +153,9 @@ impl ImageStore {
 
     /// Removes what a crash left half done.
     pub(super) fn sweep(&self) -> Result<()> {
+        if record::has_unfinished(&self.images_dir()) {
+            self.locked(|| record::remove_unfinished(&self.images_dir()))?;
+        }
         let tmp = self.tmp_dir();
         let mut left = record::names_in(&tmp)?;
         left.retain(|name| !lease::is_hold(&tmp, name));

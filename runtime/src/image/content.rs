@@ -1,7 +1,7 @@
 //! The content store: blobs under their digests, `content/sha256/<hex>`.
 //!
-//! Invariant: a blob has a name only when its size and its digest were checked and its bytes are on
-//! the disk. Until then it is a file without a name, which a crash takes with it.
+//! Invariant: a blob has a name here only when its size and its digest were checked and its bytes are on the disk. Until
+//! then it is a file without a name, which a crash takes with it, or, if it comes from afar, one in `partial/`.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::behind::WriteBehind;
 use super::digest::{Algorithm, Digest, Hasher};
+use super::partial::{self, Place};
 use super::record::Packed;
 use super::space::Space;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -64,6 +65,8 @@ pub(super) struct BlobWriter {
     hasher: Hasher,
     behind: WriteBehind,
     arrival: Arc<Arrival>,
+    /// Where it lies, if it is to be gone on with after us.
+    place: Option<Place>,
 }
 
 /// How much of a blob is there.
@@ -142,7 +145,31 @@ impl BlobWriter {
         let file = File::from(sys::dir::create_unnamed(&dir)?);
         let hasher = Hasher::new(digest.algorithm());
         let (behind, arrival) = (WriteBehind::default(), Arc::default());
-        Ok(Self { file, digest: digest.clone(), size, written: 0, hasher, behind, arrival })
+        Ok(Self { file, digest: digest.clone(), size, written: 0, hasher, behind, arrival, place: None })
+    }
+
+    /// One that goes on behind what has come already: a file that stands at its end, its length and what was hashed of it.
+    pub(super) fn resume(
+        host: &Host,
+        digest: &Digest,
+        size: u64,
+        (file, written, hasher): (File, u64, Hasher),
+        place: Place,
+    ) -> Result<Self> {
+        let arrival = Arc::new(Arrival::default());
+        arrival.set(State { written, ended: false });
+        let (digest, behind, place) = (digest.clone(), WriteBehind::after(written), Some(place));
+        let this = Self { file, digest, size, written, hasher, behind, arrival, place };
+        let on = sys::dir::open(&partial::dir(host))?;
+        Space::default()
+            .take(on, size - written, 1)
+            .map_err(|error| error.context(format!("blob {}", this.digest)))?;
+        Ok(this)
+    }
+
+    /// How many bytes are there.
+    pub(super) fn written(&self) -> u64 {
+        self.written
     }
 
     /// A reader of what is there already and of what comes.
@@ -155,6 +182,7 @@ impl BlobWriter {
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.written += bytes.len() as u64;
         if self.written > self.size {
+            self.spoil();
             return Err(wrong(
                 &self.digest,
                 format!("is longer than the {} bytes it should have", self.size),
@@ -176,17 +204,27 @@ impl BlobWriter {
         let hasher = std::mem::replace(&mut self.hasher, Hasher::new(digest.algorithm()));
         let found = hasher.finish();
         if found != *digest {
+            self.spoil();
             return Err(wrong(digest, format!("has the wrong digest: its content is {found}")));
         }
         let mut file = self.file.try_clone().context(|| format!("blob {digest}"))?;
         file.rewind().context(|| format!("blob {digest}"))?;
         Ok(Blob { digest: digest.clone(), file })
     }
+
+    /// Nobody is to go on with this.
+    fn spoil(&self) {
+        self.place.iter().for_each(Place::drop_name);
+    }
 }
 
 impl Drop for BlobWriter {
-    /// Whoever follows waits for nothing more, whatever became of it.
+    /// Whoever follows waits for nothing more, whatever became of it; whoever goes on with it may begin.
     fn drop(&mut self) {
+        if self.written == 0 {
+            self.spoil();
+        }
+        self.place.iter().for_each(Place::unlock);
         self.arrival.set(State { written: self.arrival.now().written, ended: true });
     }
 }
@@ -203,6 +241,20 @@ pub(super) struct Blob {
 }
 
 impl Blob {
+    /// A file whose content was checked.
+    pub(super) fn of_file(digest: Digest, file: File) -> Self {
+        Self { digest, file }
+    }
+
+    /// A reader of it for whoever follows those that come.
+    pub(super) fn follow(&self) -> Result<Follower> {
+        let file = self.file.try_clone().context(|| format!("blob {}", self.digest))?;
+        let size = file.metadata().context(|| format!("blob {}", self.digest))?.len();
+        let arrival = Arc::new(Arrival::default());
+        arrival.set(State { written: size, ended: true });
+        Ok(Follower { file, at: 0, size, arrival })
+    }
+
     /// Writes all of `source` into `file`, which lies where `on` does, within the store's share of the disk.
     pub(super) fn spool_into(
         file: &mut File,
@@ -265,10 +317,27 @@ impl Blob {
     /// Gives the blob its name. The caller has synced the file system.
     pub(super) fn publish(&self, host: &Host) -> Result<()> {
         let dir = sys::dir::open(&dir(host, self.digest.algorithm()))?;
-        match sys::dir::publish(&self.file, &dir, self.digest.hex().as_bytes()) {
-            Err(error) if error.is_taken() => self.replace(host, &dir),
-            result => result.context(|| format!("publish blob {}", self.digest)),
+        let name = self.digest.hex().as_bytes();
+        let linked = match sys::dir::publish(&self.file, &dir, name) {
+            // It was whole and had a name in `partial`, which was taken away: a file gets no other one then.
+            Err(error) if error.is_not_found() => sys::dir::publish(&self.copied(host)?.file, &dir, name),
+            linked => linked,
+        };
+        match linked {
+            Err(error) if error.is_taken() => self.replace(host, &dir)?,
+            result => result.context(|| format!("publish blob {}", self.digest))?,
         }
+        partial::forget(host, &self.digest);
+        Ok(())
+    }
+
+    /// The same as a file that never had a name, on the disk.
+    fn copied(&self, host: &Host) -> Result<Self> {
+        let mut reader = self.reader()?;
+        let size = reader.metadata().context(|| format!("blob {}", self.digest))?.len();
+        let copy = Self::copy(host, &self.digest, size, &mut reader)?;
+        copy.file.sync_all().context(|| format!("sync blob {}", self.digest))?;
+        Ok(copy)
     }
 
     /// The name is taken: by the same content, or by what a failing disk made of it.

@@ -27,6 +27,7 @@ mod lease;
 mod load;
 mod manifest;
 mod mounted;
+mod partial;
 mod pull;
 mod push;
 mod record;
@@ -37,6 +38,7 @@ mod store;
 mod stored;
 mod unpack;
 mod usage;
+mod version;
 
 pub use change::Change;
 pub use check::{Checked, Finding, Outcome};

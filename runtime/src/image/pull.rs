@@ -4,26 +4,32 @@
 //! it, while the layers come. What has come lies in the store's files and never in memory, and nothing of a layer is
 //! committed before all of it was checked.
 
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
+use std::io::Read;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::thread;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::content::{self, Blob, BlobWriter, Follower};
+use super::content::{self, Blob, Follower};
+use super::digest::Digest;
 use super::ingest::{self, Candidate, Incoming, Layers, Making};
 use super::layers;
-use super::manifest::{self, Descriptor, Document};
+use super::manifest::{self, DOCUMENT_MAX, Descriptor, Document};
+use super::partial::{self, Claim};
 use super::platform::Platform;
 use super::progress::{Event, Phase, Progress};
 use super::reference::Reference;
 use super::registry::{Access, Registry, Source, Transport};
 use super::{Image, ImageStore};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::host::Host;
 
 /// How many layers come at once.
 const DOWNLOADS: usize = 3;
@@ -31,6 +37,8 @@ const DOWNLOADS: usize = 3;
 const INDEX_DEPTH: usize = 2;
 /// How many bytes come between two events.
 const REPORT_EVERY: u64 = 256 * 1024;
+/// How long it takes at most to see that another process has brought a blob, or has given it up.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How to pull.
 #[derive(Debug, Clone, Default)]
@@ -69,18 +77,25 @@ impl ImageStore {
         if let Some(image) = self.unchanged(&runtime, &registry, reference, &platform)? {
             return Ok(image);
         }
-        let candidate = runtime.block_on(self.resolve(&registry, reference, &platform))?;
+        let (candidate, _config) = runtime.block_on(self.resolve(&registry, reference, &platform))?;
         // Before anything is counted on: from here on nobody takes it away.
         let making = Making::begin(self, lock, &candidate)?;
         let wanted = candidate.to_fetch(self, &making)?;
         let stop = AtomicBool::new(false);
-        let board = Board { stop: &stop, told: Mutex::default(), changed: Condvar::new() };
+        let broken = AtomicBool::new(false);
+        let board = Board { stop: &stop, broken: &broken, told: Mutex::default(), changed: Condvar::new() };
         thread::scope(|scope| {
             let downloads = Downloads { store: self, registry: &registry, progress, board: &board };
-            scope.spawn(move || downloads.run(&runtime, &wanted));
+            let wanted = &wanted;
+            let downloading = scope.spawn(move || downloads.run(&runtime, wanted));
             let result = ingest::add(self, making, candidate, &board, progress);
             // After an error nobody wants the rest.
             board.stop();
+            downloading.join().expect("a panic aborts the process");
+            if result.is_err() && !broken.load(Ordering::Relaxed) {
+                // What came whole or in part belongs to an image that is refused: nobody will go on with it.
+                wanted.iter().for_each(|(_, layer)| partial::forget(self.host(), &layer.digest));
+            }
             result
         })
     }
@@ -140,7 +155,7 @@ impl ImageStore {
         registry: &Registry<'_>,
         reference: &Reference,
         platform: &Platform,
-    ) -> Result<Candidate> {
+    ) -> Result<(Candidate, Fetched<'_>)> {
         let mut documents = Vec::new();
         let mut target = match (reference.digest(), reference.tag()) {
             (Some(digest), _) => digest.to_string(),
@@ -163,19 +178,99 @@ impl ImageStore {
                     expected = Some(chosen.clone());
                 }
                 Document::Manifest(found) => {
-                    let config = registry.any(async |source| source.small_blob(&found.config).await).await?;
-                    documents.push(Blob::from_bytes(self.host(), &found.config.digest, &config)?);
+                    let fetched = Fetched { host: self.host(), digest: found.config.digest.clone() };
+                    let (blob, config) = self.fetch_config(registry, &found.config).await?;
+                    documents.push(blob);
                     let mut candidate = Candidate::new(found.config.digest, &config, found.layers, platform)?;
                     candidate.documents = documents;
                     candidate.digests = vec![reference.with_digest(top).to_string()];
                     if reference.digest().is_none() {
                         candidate.names = vec![reference.to_string()];
                     }
-                    return Ok(candidate);
+                    return Ok((candidate, fetched));
                 }
             }
         }
         Err(Error::new(ErrorKind::Image, "an index lies in an index in an index"))
+    }
+
+    /// The image's config, which may be here.
+    async fn fetch_config(&self, registry: &Registry<'_>, config: &Descriptor) -> Result<(Blob, Vec<u8>)> {
+        if config.size > DOCUMENT_MAX {
+            let what = format!("blob {} is larger than {DOCUMENT_MAX} bytes", config.digest);
+            return Err(Error::new(ErrorKind::Image, what));
+        }
+        let (host, broken) = (self.host(), &Cell::new(false));
+        let bring = Bring { host, blob: config, begun: &|_| (), came: &|_| Ok(()), broken };
+        let blob = registry.any(async |source| bring.from(source).await).await?;
+        let mut bytes = Vec::new();
+        blob.reader()?.read_to_end(&mut bytes).context(|| format!("blob {}", config.digest))?;
+        let found = Digest::with(config.digest.algorithm(), &bytes);
+        if found != config.digest {
+            let what = format!("blob {} has the wrong digest: its content is {found}", config.digest);
+            return Err(Error::new(ErrorKind::Image, what).hint("`podrun image fsck --repair` drops it"));
+        }
+        Ok((blob, bytes))
+    }
+}
+
+/// What was fetched before anything held it: when the pull ends, the store has it or nobody wants it.
+struct Fetched<'a> {
+    host: &'a Host,
+    digest: Digest,
+}
+
+impl Drop for Fetched<'_> {
+    fn drop(&mut self) {
+        partial::forget(self.host, &self.digest);
+    }
+}
+
+/// How a blob is brought, and who is told.
+struct Bring<'a> {
+    host: &'a Host,
+    blob: &'a Descriptor,
+    /// It begins to come, or begins anew; its beginning may be here.
+    begun: &'a dyn Fn(Follower),
+    /// So many bytes are here now. An error ends it.
+    came: &'a dyn Fn(u64) -> Result<()>,
+    /// Set when the source does not give the rest.
+    broken: &'a Cell<bool>,
+}
+
+impl Bring<'_> {
+    /// Brings what is not here of the blob. What another process is bringing is waited for.
+    async fn from(&self, source: &Source<'_>) -> Result<Blob> {
+        let Self { host, blob, .. } = self;
+        loop {
+            let mut writer = match partial::claim(host, &blob.digest, blob.size)? {
+                Claim::Taken => {
+                    (self.came)(0)?;
+                    tokio::time::sleep(LOOK_EVERY).await;
+                    continue;
+                }
+                Claim::Whole(whole) => {
+                    (self.begun)(whole.follow()?);
+                    return Ok(whole);
+                }
+                Claim::Begun(writer) => writer,
+            };
+            let from = writer.written();
+            (self.begun)(writer.follow()?);
+            (self.came)(from)?;
+            let take = |piece: &[u8]| {
+                writer.write(piece)?;
+                (self.came)(writer.written())
+            };
+            let fetched = source.blob(blob, from, take).await;
+            self.broken.set(matches!(&fetched, Err(error) if error.kind() != ErrorKind::Interrupted));
+            fetched?;
+            match writer.finish() {
+                // What was here of it may have been wrong: it is gone now, and all of it is fetched.
+                Err(_) if from > 0 => {}
+                result => return result,
+            }
+        }
     }
 }
 
@@ -205,6 +300,8 @@ enum News {
 /// Where the downloads tell how the layers come, and whoever unpacks them looks.
 struct Board<'a> {
     stop: &'a AtomicBool,
+    /// Whether it was a registry that did not give what it has: what came until then is worth keeping.
+    broken: &'a AtomicBool,
     told: Mutex<Told>,
     changed: Condvar,
 }
@@ -299,32 +396,46 @@ impl Downloads<'_> {
     }
 
     async fn download(&self, number: usize, layer: &Descriptor) -> Result<Blob> {
-        self.registry.any(async |source| self.download_from(source, number, layer).await).await
+        let broken = Cell::new(false);
+        let blob =
+            self.registry.any(async |source| self.download_from(source, number, layer, &broken).await).await;
+        if blob.is_err() && broken.get() {
+            self.board.broken.store(true, Ordering::Relaxed);
+        }
+        blob
     }
 
-    async fn download_from(&self, source: &Source<'_>, number: usize, layer: &Descriptor) -> Result<Blob> {
-        let mut writer = BlobWriter::new(self.store.host(), &layer.digest, layer.size)?;
-        self.board.tell(number, News::Begun(writer.follow()?));
-        let (mut done, mut said) = (0, 0);
+    async fn download_from(
+        &self,
+        source: &Source<'_>,
+        number: usize,
+        layer: &Descriptor,
+        broken: &Cell<bool>,
+    ) -> Result<Blob> {
+        let said = Cell::new(None);
         let say = |phase, done| {
             self.progress.event(&Event::Layer { digest: &layer.digest, phase, done, total: layer.size });
         };
-        say(Phase::Downloading, 0);
-        source
-            .blob(layer, |piece| {
+        let bring = Bring {
+            host: self.store.host(),
+            blob: layer,
+            broken,
+            begun: &|follower| {
+                said.set(None);
+                self.board.tell(number, News::Begun(follower));
+            },
+            came: &|done| {
                 if self.board.stop.load(Ordering::Relaxed) {
                     return Err(Error::new(ErrorKind::Interrupted, "another layer failed"));
                 }
-                writer.write(piece)?;
-                done += piece.len() as u64;
-                if done - said >= REPORT_EVERY {
-                    said = done;
+                if said.get().is_none_or(|said| done >= said + REPORT_EVERY) {
+                    said.set(Some(done));
                     say(Phase::Downloading, done);
                 }
                 Ok(())
-            })
-            .await?;
-        let blob = writer.finish()?;
+            },
+        };
+        let blob = bring.from(source).await?;
         say(Phase::Downloaded, layer.size);
         Ok(blob)
     }

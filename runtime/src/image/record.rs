@@ -250,13 +250,29 @@ pub(super) fn delete(dir: &Path, id: &Digest) -> Result<()> {
     }
 }
 
-/// Replaces a small file whole: written beside it, then renamed; it is on the disk when this returns.
-fn replace_file(path: &Path, text: &[u8]) -> Result<()> {
+/// What a file is called while it is written. All writers have the records' lock: there is one at a time.
+const NEW: &str = ".new";
+
+/// Whether somebody writes a file in `dir`, or was killed while it did.
+pub(super) fn has_unfinished(dir: &Path) -> bool {
+    dir.join(NEW).exists()
+}
+
+/// Removes what a writer that was killed left in `dir`. The records' lock is the caller's.
+pub(super) fn remove_unfinished(dir: &Path) -> Result<()> {
+    match fs::remove_file(dir.join(NEW)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::from(error).context(format!("remove {}", dir.join(NEW).display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Replaces a small file whole: written beside it, then renamed; it is on the disk when this returns. The records' lock is
+/// the caller's.
+pub(super) fn replace_file(path: &Path, text: &[u8]) -> Result<()> {
     let dir = path.parent().expect("a state file lies in a directory");
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().expect("a state file has a name"));
-    name.push(format!(".{}", std::process::id()));
-    let temp = dir.join(name);
+    let temp = dir.join(NEW);
     let write = || -> io::Result<()> {
         let mut file = File::create(&temp)?;
         file.write_all(text)?;

@@ -136,35 +136,16 @@ impl Source<'_> {
         Ok(digest.and_then(|digest| digest.parse().ok()))
     }
 
-    /// Fetches a small blob whole, and checks it.
-    pub(super) async fn small_blob(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
-        if descriptor.size > DOCUMENT_MAX {
-            return Err(failed(format!("blob {} is larger than {DOCUMENT_MAX} bytes", descriptor.digest)));
-        }
-        let mut bytes = Vec::new();
-        self.blob(descriptor, |piece| {
-            bytes.extend_from_slice(piece);
-            if bytes.len() as u64 > descriptor.size {
-                return Err(failed(format!(
-                    "blob {} is longer than {} bytes",
-                    descriptor.digest, descriptor.size
-                )));
-            }
-            Ok(())
-        })
-        .await?;
-        Ok(bytes)
-    }
-
-    /// Fetches a blob; `take` gets it piece by piece, and can end it by an error. Where the connection
-    /// breaks off it is taken up again from the byte that was reached.
+    /// Fetches a blob from the byte `from` on; `take` gets it piece by piece, and can end it by an error. Where the
+    /// connection breaks off it is taken up again from the byte that was reached.
     pub(super) async fn blob(
         &self,
         descriptor: &Descriptor,
+        from: u64,
         mut take: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
         let what = format!("blobs/{}", descriptor.digest);
-        let (mut got, mut fruitless) = (0, 0);
+        let (mut got, mut fruitless) = (from, 0);
         for _ in 0..retry::RESUMES {
             let before = got;
             let response = self.0.ask(&what, Ask { from: got, ..Ask::get("*/*") }).await?;

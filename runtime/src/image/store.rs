@@ -15,6 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::digest::{Digest, is_lower_hex};
 use super::record::{self, Image, Loaded, Record};
 use super::reference::Reference;
+use super::version;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
 
@@ -37,28 +38,11 @@ pub struct Removal {
 }
 
 impl ImageStore {
-    /// Opens the store, making its directories when they are not there. What a crash left half done
-    /// is removed, unless somebody is at work.
+    /// Opens the store, making it where there is none and upgrading one that an older podrun made. What a crash left half
+    /// done is removed, unless somebody is at work.
     pub fn open(host: &Host) -> Result<Self> {
         let this = Self { host: host.clone() };
-        if !this.images_dir().is_dir() {
-            make_private(&host.root)?;
-            for name in [
-                "content",
-                "content/sha256",
-                "content/sha512",
-                "layers",
-                "leases",
-                "tmp",
-                "trash",
-                "snapshots",
-            ] {
-                make_private(&host.root.join(name))?;
-            }
-            super::snapshot::make_mount_points(host)?;
-            // The last one: with it the store is whole.
-            make_private(&this.images_dir())?;
-        }
+        version::ensure(&this)?;
         hide(&host.root)?;
         this.sweep()?;
         Ok(this)
@@ -303,7 +287,8 @@ pub(super) fn unique_name() -> String {
     format!("{}-{}-{}", std::process::id(), now_ns(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-fn make_private(path: &Path) -> Result<()> {
+/// Makes a directory that root alone looks into, with those above it.
+pub(super) fn make_private(path: &Path) -> Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

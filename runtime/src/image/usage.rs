@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::digest::{ChainId, Digest};
 use super::lease::Lease;
 use super::record::{Loaded, Record};
-use super::{Image, ImageStore, content, layers, record, snapshot};
+use super::{Image, ImageStore, content, layers, partial, record, snapshot};
 use crate::error::Result;
 
 /// What the store holds.
@@ -20,6 +20,8 @@ pub struct Usage {
     pub layers: Part,
     /// The manifests, the configs and the packed layers.
     pub blobs: Part,
+    /// What came of blobs in pulls that go on (active) or were interrupted.
+    pub partial: Part,
     /// What containers changed: the id of each with the bytes in its files.
     pub snapshots: Vec<(String, u64)>,
 }
@@ -82,6 +84,9 @@ impl ImageStore {
         }
         for (digest, bytes) in &blobs {
             usage.blobs.count(*bytes, held.blobs.contains(digest));
+        }
+        for partial in partial::list(self.host())? {
+            usage.partial.count(partial.bytes, partial.comes);
         }
         let users = users(&records);
         for loaded in &records {

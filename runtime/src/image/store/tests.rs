@@ -156,3 +156,39 @@ fn nobody_else_looks_into_the_store() {
     assert_eq!(fs::metadata(root).unwrap().permissions().mode() & 0o066, 0);
     assert_eq!(fs::metadata(root.join("layers")).unwrap().permissions().mode() & 0o777, 0o700);
 }
+
+#[test]
+fn a_store_of_a_newer_podrun_is_refused_and_left_alone() {
+    let bench = Bench::new();
+    let host = bench.store.host();
+    let layout = host.root.join("layout.json");
+    assert_eq!(fs::read_to_string(&layout).unwrap(), r#"{"version":2}"#);
+    fs::write(&layout, r#"{"version":3,"other":"things"}"#).unwrap();
+    fs::create_dir(bench.store.tmp_dir().join("left")).unwrap();
+    let error = ImageStore::open(host).unwrap_err();
+    assert!(error.message().contains("version 3") && error.hint_text().is_some(), "{error}");
+    assert!(bench.store.tmp_dir().join("left").exists(), "it was written to");
+    fs::write(&layout, "{").unwrap();
+    assert!(ImageStore::open(host).unwrap_err().message().contains("layout.json: cannot be read"));
+}
+
+#[test]
+fn a_store_of_the_first_version_is_upgraded() {
+    let bench = Bench::new();
+    let image = bench.put("x", &["app:1"]);
+    let root = &bench.store.host().root;
+    let unfinished = bench.store.images_dir().join(format!(".{}.json.4711", image.id.hex()));
+    for half_done in [false, true] {
+        fs::remove_file(root.join("layout.json")).unwrap();
+        if half_done {
+            fs::write(root.join(".new"), "{").unwrap();
+        } else {
+            fs::remove_dir(root.join("partial")).unwrap();
+        }
+        fs::write(&unfinished, "{").unwrap();
+        let store = ImageStore::open(bench.store.host()).unwrap();
+        assert_eq!(store.list().unwrap(), [image.clone()]);
+        assert!(root.join("partial").is_dir() && root.join("layout.json").exists());
+        assert!(!unfinished.exists() && !root.join(".new").exists());
+    }
+}

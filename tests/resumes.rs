@@ -1,0 +1,285 @@
+//! An interrupted pull is gone on with where it stopped, by whichever process comes next; and pulls beside pulls, removals
+//! and collections fetch nothing twice.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::collect::is_consistent;
+use crate::hostile::tar::Tar;
+use crate::image::{holds_nothing, images};
+use crate::rogue::server::{Answer, Rogue, Spec};
+use crate::rogue::{Image, NAME, count, noise};
+use support::deadline::wait_for;
+use support::host::Host;
+use support::run::Running;
+use support::suite::Suite;
+
+const IMAGE: i32 = 6;
+const NOT_FOUND: i32 = 4;
+/// How much comes before the registry stops.
+const HALF: u64 = 400_000;
+
+pub(crate) fn add(suite: &mut Suite) {
+    suite.on_host("a pull that was killed is gone on with where it stopped", &[], killed);
+    suite.on_host("a pull that breaks off is gone on with by the next", &[], broken_off);
+    suite.on_host("what came of a blob is counted and pruned", &[], counted);
+    suite.on_host("a spoilt beginning of a blob is fetched anew", &[], spoilt);
+    suite.on_host(
+        "a pull waits for another that brings the blob and takes over when it is killed",
+        &[],
+        waits,
+    );
+    suite.on_host("two pulls at once fetch each blob once a hundred times", &[], at_once);
+    suite.on_host("a pull beside rmi and prune is whole a hundred times", &[], beside);
+}
+
+/// What has come of blobs: each file with its length.
+fn partial(host: &Host) -> Result<Vec<(PathBuf, u64)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(host.root().join("partial"))? {
+        let entry = entry?;
+        found.push((entry.path(), entry.metadata()?.len()));
+    }
+    Ok(found)
+}
+
+/// What has come of the one layer of `image`.
+fn of_layer(host: &Host, image: &Image) -> Result<u64> {
+    let name = image.layer_path();
+    let hex = name.rsplit(':').next().context("a digest")?;
+    let all = partial(host)?;
+    let own = all.iter().find(|(path, _)| path.to_string_lossy().ends_with(hex));
+    own.map(|(_, length)| *length).with_context(|| format!("nothing came of the layer: {all:?}"))
+}
+
+/// A pull of which half of the layer has come, from a registry that has stopped.
+fn half_way(host: &Host, image: &Image) -> Result<(Rogue, Running)> {
+    let held = Answer { pause: Some((HALF, host.file("gate"))), ..image.layer_answer() };
+    let rogue = Rogue::start(host, &image.with(&image.layer_path(), vec![held]))?;
+    let pull = host.start(&["pull", "-q", NAME])?;
+    wait_for("half of the layer is here", || {
+        ensure!(of_layer(host, image)? == HALF, "{:?}", partial(host)?);
+        Ok(())
+    })?;
+    Ok((rogue, pull))
+}
+
+/// Interrupts a pull half way.
+fn interrupt(host: &Host, image: &Image, signal: Signal) -> Result<()> {
+    let (rogue, pull) = half_way(host, image)?;
+    pull.signal(signal)?;
+    let ended = pull.wait()?;
+    ensure!(ended.code() == 128 + signal as i32, "{ended}");
+    rogue.stop()?;
+    ensure!(images(host)?.is_empty(), "{:#?}", images(host)?);
+    host.podrun(&["image", "fsck"])?.ok().map(drop)
+}
+
+/// Pulls from a registry that works, and gives what it was asked for the layer.
+fn pull_rest(host: &Host, image: &Image, answers: Vec<Answer>) -> Result<Vec<String>> {
+    let rogue = Rogue::start(host, &image.with(&image.layer_path(), answers))?;
+    let pulled = host.podrun(&["pull", "-q", NAME])?.ok();
+    let asked = rogue.stop()?;
+    pulled.with_context(|| asked.join("\n"))?;
+    is_consistent(host)?;
+    ensure!(partial(host)?.is_empty(), "{:?}", partial(host)?);
+    host.podrun(&["rmi", NAME])?.ok()?;
+    holds_nothing(host)?;
+    Ok(asked.into_iter().filter(|line| line.contains(&image.layer_path())).collect())
+}
+
+fn killed(host: &Host) -> Result<()> {
+    let image = Image::new(host)?;
+    for signal in [Signal::SIGKILL, Signal::SIGINT, Signal::SIGTERM] {
+        interrupt(host, &image, signal)?;
+        let asked = pull_rest(host, &image, vec![image.layer_answer()])?;
+        ensure!(asked.len() == 1 && count(&asked, &format!("range: bytes={HALF}-")) == 1, "{asked:#?}");
+    }
+    // A registry that knows no ranges sends all of it, and what is here already is passed over.
+    interrupt(host, &image, Signal::SIGKILL)?;
+    let asked = pull_rest(host, &image, vec![Answer { ranges: false, ..image.layer_answer() }])?;
+    ensure!(asked.len() == 1, "{asked:#?}");
+    Ok(())
+}
+
+fn broken_off(host: &Host) -> Result<()> {
+    let image = Image::new(host)?;
+    let cut = Answer { cut: Some(HALF), ranges: false, ..image.layer_answer() };
+    let none = Answer { cut: Some(0), ..image.layer_answer() };
+    let rogue = Rogue::start(host, &image.with(&image.layer_path(), vec![cut, none]))?;
+    let said = host.podrun(&["pull", "-q", NAME])?.fails_with(IMAGE)?;
+    ensure!(said.contains(&format!("the connection ended after {HALF} of")), "{said}");
+    rogue.stop()?;
+    let asked = pull_rest(host, &image, vec![image.layer_answer()])?;
+    ensure!(asked.len() == 1 && count(&asked, &format!("range: bytes={HALF}-")) == 1, "{asked:#?}");
+    // Of an image that is refused nothing stays, whatever came.
+    let image = Image::of(host, &[Tar::default().file("noise", &noise()).file("../out", b"x").end()])?;
+    let rogue = Rogue::start(host, &image.with(&image.layer_path(), vec![image.layer_answer()]))?;
+    host.podrun(&["pull", "-q", NAME])?.fails_with(IMAGE)?;
+    rogue.stop()?;
+    holds_nothing(host)
+}
+
+fn counted(host: &Host) -> Result<()> {
+    let image = Image::new(host)?;
+    let usage = || -> Result<Value> {
+        let usage: Value = serde_json::from_str(&host.podrun(&["image", "df", "-o", "json"])?.ok()?)?;
+        Ok(usage["partial"].clone())
+    };
+    let (rogue, pull) = half_way(host, &image)?;
+    // While it comes nobody takes it away. Its config came whole.
+    let now = usage()?;
+    ensure!(now["active"] == 1 && now["size"].as_u64() > Some(HALF), "{now:#}");
+    host.podrun(&["image", "prune", "--all"])?.ok()?;
+    ensure!(of_layer(host, &image)? == HALF, "it was taken away");
+    pull.signal(Signal::SIGKILL)?;
+    pull.wait()?;
+    rogue.stop()?;
+    let left = usage()?;
+    ensure!(
+        left["active"] == 0 && left["reclaimable"] == left["size"] && left["size"] == now["size"],
+        "{left:#}"
+    );
+    let table = host.podrun(&["image", "df"])?.ok()?;
+    ensure!(table.lines().any(|line| line.starts_with("Partial ")), "{table}");
+    // The removal of something else leaves it, unless it is old.
+    host.podrun(&["rmi", "--ignore", "nothing:1"])?.ok()?;
+    let said = host.podrun(&["image", "prune", "--dry-run"])?.ok()?;
+    ensure!(said.contains("Would reclaim") && of_layer(host, &image)? == HALF, "{said}");
+    let said = host.podrun(&["image", "prune"])?.ok()?;
+    ensure!(said.contains("in 0 layers and 2 blobs"), "{said}");
+    holds_nothing(host)?;
+    let asked = pull_rest(host, &image, vec![image.layer_answer()])?;
+    ensure!(count(&asked, "range") == 0, "{asked:#?}");
+    // An old one goes with the next image that does.
+    interrupt(host, &image, Signal::SIGKILL)?;
+    for (path, _) in partial(host)? {
+        let file = std::fs::File::options().write(true).open(path)?;
+        file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(25 * 3600))?;
+    }
+    let layout = host.file("other");
+    crate::hostile::tar::Layout::image(&layout, &[Tar::default().file("f", b"f").end()])?;
+    host.podrun(&["load", "-q", &layout.to_string_lossy()])?.ok()?;
+    host.podrun(&["rmi", crate::hostile::tar::NAME])?.ok()?;
+    holds_nothing(host)
+}
+
+fn spoilt(host: &Host) -> Result<()> {
+    let image = Image::new(host)?;
+    interrupt(host, &image, Signal::SIGKILL)?;
+    for (path, _) in partial(host)? {
+        let mut bytes = std::fs::read(&path)?;
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&path, bytes)?;
+    }
+    // The end shows that the beginning was wrong; then all of it comes.
+    let asked = pull_rest(host, &image, vec![image.layer_answer()])?;
+    ensure!(asked.len() == 2 && count(&asked, &format!("range: bytes={HALF}-")) == 1, "{asked:#?}");
+    Ok(())
+}
+
+fn waits(host: &Host) -> Result<()> {
+    let image = Image::new(host)?;
+    let (rogue, first) = half_way(host, &image)?;
+    let log = host.file("rogue.log");
+    let asked_for = |what: &str| -> Result<usize> {
+        Ok(std::fs::read_to_string(&log)?.lines().filter(|line| line.contains(what)).count())
+    };
+    let second = host.start(&["pull", "-q", NAME])?;
+    wait_for("the second knows the image", || {
+        ensure!(asked_for("GET /v2/lab/image/manifests/")? == 2, "not yet");
+        Ok(())
+    })?;
+    first.signal(Signal::SIGKILL)?;
+    first.wait()?;
+    wait_for("the second goes on with it", || {
+        ensure!(asked_for(&format!("range: bytes={HALF}-"))? == 1, "not yet");
+        Ok(())
+    })?;
+    std::fs::write(host.file("gate"), "")?;
+    second.wait()?.ok()?;
+    let asked = rogue.stop()?;
+    ensure!(count(&asked, &image.layer_path()) == 2, "{asked:#?}");
+    is_consistent(host)?;
+    host.podrun(&["rmi", NAME])?.ok()?;
+    holds_nothing(host)
+}
+
+const ROUNDS: usize = 100;
+
+/// An image of two small layers and one that comes in several pieces.
+fn small(host: &Host) -> Result<Image> {
+    Image::of(
+        host,
+        &[
+            Tar::default().dir("d").file("d/noise", &noise()[..200_000]).end(),
+            Tar::default().file("d/f", b"f").end(),
+            Tar::default().file("d/.wh.f", b"").file("g", b"g").end(),
+        ],
+    )
+}
+
+/// How often each blob was asked for since the last time.
+fn fetched(host: &Host, seen: &mut usize) -> Result<BTreeMap<String, usize>> {
+    let text = std::fs::read_to_string(host.file("rogue.log"))?;
+    let mut counts = BTreeMap::new();
+    for line in text.lines().skip(*seen).filter(|line| line.contains("GET /v2/lab/image/blobs/")) {
+        let path = line.split(' ').nth(2).context("a path")?;
+        *counts.entry(path.to_owned()).or_default() += 1;
+    }
+    *seen = text.lines().count();
+    Ok(counts)
+}
+
+fn at_once(host: &Host) -> Result<()> {
+    let image = small(host)?;
+    let rogue = Rogue::start(host, &Spec::from([(5001, image.answers.clone())]))?;
+    let mut seen = 0;
+    for round in 0..ROUNDS {
+        let pulls = [host.start(&["pull", "-q", NAME])?, host.start(&["pull", "-q", NAME])?];
+        let mut ids = Vec::new();
+        for pull in pulls {
+            ids.push(pull.wait()?.ok()?);
+        }
+        ensure!(ids[0] == ids[1], "{ids:?}");
+        let counts = fetched(host, &mut seen)?;
+        ensure!(counts.len() == 4 && counts.values().all(|count| *count == 1), "round {round}: {counts:#?}");
+        is_consistent(host)?;
+        host.podrun(&["rmi", NAME])?.ok()?;
+        holds_nothing(host).with_context(|| format!("round {round}"))?;
+    }
+    rogue.stop().map(drop)
+}
+
+fn beside(host: &Host) -> Result<()> {
+    let image = small(host)?;
+    let rogue = Rogue::start(host, &Spec::from([(5001, image.answers.clone())]))?;
+    let (mut seen, mut here) = (0, 0);
+    for round in 0..ROUNDS {
+        let pull = host.start(&["pull", "-q", NAME])?;
+        let others = [host.start(&["rmi", "--force", NAME])?, host.start(&["image", "prune", "--all"])?];
+        pull.wait()?.ok()?;
+        for other in others {
+            let other = other.wait()?;
+            ensure!([0, NOT_FOUND].contains(&other.code()), "{other}");
+        }
+        let counts = fetched(host, &mut seen)?;
+        ensure!(counts.values().all(|count| *count == 1), "round {round}: {counts:#?}");
+        is_consistent(host).with_context(|| format!("round {round}"))?;
+        if images(host)?.is_empty() {
+            holds_nothing(host).with_context(|| format!("round {round}"))?;
+        } else {
+            here += 1;
+        }
+    }
+    ensure!(here > 0, "it was never here in the end");
+    println!("of {ROUNDS} pulls {here} were last");
+    rogue.stop()?;
+    host.podrun(&["image", "prune", "--all"])?.ok()?;
+    holds_nothing(host)
+}
