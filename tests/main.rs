@@ -5,6 +5,7 @@ mod archives;
 mod clients;
 mod collect;
 mod command_line;
+mod crashes;
 mod crowd;
 mod edges;
 mod examples;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
     pulls::add(&mut suite);
     pushes::add(&mut suite);
     resumes::add(&mut suite);
+    crashes::add(&mut suite);
     trees::add(&mut suite);
     manifests::add(&mut suite);
     monitor::add(&mut suite);

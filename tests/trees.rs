@@ -70,7 +70,7 @@ const SYSTEMS: [&str; 2] = ["system", "system.zstd"];
 const FIXTURES: [&str; 8] = ["busybox", "httpd", "layers", "nginx", "platforms", "probe", "redis", "debian"];
 
 /// A path with all that there is to say of it, in one line.
-type Tree = BTreeMap<String, String>;
+pub(crate) type Tree = BTreeMap<String, String>;
 
 fn as_tar(host: &Host, fixture: &'static str) -> Result<()> {
     let expected = host.file("expected");
@@ -209,7 +209,7 @@ fn merged(host: &Host, layout: &Path) -> Result<Tree> {
 }
 
 /// All that is below `folder`; of the folder itself only what an image decides.
-fn look(folder: &Path) -> Result<Tree> {
+pub(crate) fn look(folder: &Path) -> Result<Tree> {
     let (mut tree, mut names) = (Tree::new(), BTreeMap::new());
     let mut open = vec![PathBuf::new()];
     while let Some(below) = open.pop() {
@@ -268,7 +268,7 @@ fn attributes(path: &Path) -> Result<String> {
     Ok(text)
 }
 
-fn compare(ours: &Tree, theirs: &Tree) -> Result<()> {
+pub(crate) fn compare(ours: &Tree, theirs: &Tree) -> Result<()> {
     let mut wrong: Vec<String> = Vec::new();
     for path in ours.keys().chain(theirs.keys().filter(|path| !ours.contains_key(*path))) {
         let nothing = "nothing".to_owned();

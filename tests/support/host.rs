@@ -126,20 +126,22 @@ impl Host {
 
     /// podrun with this host's trees and `arguments`.
     pub fn podrun_command(&self, arguments: &[&str]) -> Result<Command> {
-        // By the environment, so that a test can give a flag of its own, which stands above it.
-        let mut command = self.command(binary_under_test()?, arguments);
+        Ok(self.with_trees(self.command(binary_under_test()?, arguments)))
+    }
+
+    /// The same command, told of this host's trees: by the environment, so that a test can give a flag of its own, which
+    /// stands above it.
+    pub(crate) fn with_trees(&self, mut command: Command) -> Command {
         command.env("PODRUN_ROOT", self.root()).env("PODRUN_STATE_DIR", self.state_dir());
         command.env("PODRUN_LOG_DIR", self.log_dir()).env("PODRUN_CONFIG", self.config_file());
         command.env("PODRUN_CGROUP_PARENT", &self.cgroup_parent);
-        Ok(command)
+        command
     }
 
     /// A script of bash inside, in which `$podrun` is podrun and the environment names this host's trees.
     pub fn script_command(&self, script: &str) -> Result<Command> {
-        let mut command = self.command("bash", &["-euo", "pipefail", "-c", script]);
-        command.env("podrun", binary_under_test()?).env("PODRUN_CGROUP_PARENT", &self.cgroup_parent);
-        command.env("PODRUN_ROOT", self.root()).env("PODRUN_STATE_DIR", self.state_dir());
-        command.env("PODRUN_LOG_DIR", self.log_dir()).env("PODRUN_CONFIG", self.config_file());
+        let mut command = self.with_trees(self.command("bash", &["-euo", "pipefail", "-c", script]));
+        command.env("podrun", binary_under_test()?);
         Ok(command)
     }
 

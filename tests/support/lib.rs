@@ -14,3 +14,4 @@ pub mod registry;
 pub mod run;
 pub mod suite;
 pub mod terminal;
+pub mod trace;

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -61,15 +61,28 @@ pub struct Running {
 impl Running {
     /// Starts `command` with its streams captured; `stdin` is written and then closed.
     pub(crate) fn start(mut command: Command, shown: String, stdin: Option<&[u8]>) -> Result<Self> {
-        command.stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+        let Some(bytes) = stdin else {
+            command.stdin(Stdio::null());
+            return Self::spawn(command, shown);
+        };
+        let (running, mut pipe) = Self::start_waiting(command, shown)?;
+        let bytes = bytes.to_owned();
+        // A reader that goes early is its own affair: the test looks at what it said.
+        std::thread::spawn(move || pipe.write_all(&bytes).ok());
+        Ok(running)
+    }
+
+    /// The same with its stdin, which is to be written to by the caller.
+    pub(crate) fn start_waiting(mut command: Command, shown: String) -> Result<(Self, ChildStdin)> {
+        command.stdin(Stdio::piped());
+        let mut running = Self::spawn(command, shown)?;
+        let pipe = running.child.stdin.take().context("stdin was asked to be a pipe")?;
+        Ok((running, pipe))
+    }
+
+    fn spawn(mut command: Command, shown: String) -> Result<Self> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("`{shown}`"))?;
-        if let Some(bytes) = stdin {
-            let mut pipe = child.stdin.take().context("stdin was asked to be a pipe")?;
-            let bytes = bytes.to_owned();
-            // A reader that goes early is its own affair: the test looks at what it said.
-            std::thread::spawn(move || pipe.write_all(&bytes).ok());
-        }
         let stdout = child.stdout.take().map(collect);
         let stderr = child.stderr.take().map(collect);
         Ok(Self { command: shown, child, stdout, stderr })
