@@ -13,7 +13,7 @@ pub(super) const TRIES: u32 = 5;
 /// How often one blob may be taken up again where it broke off, however much came each time.
 pub(super) const RESUMES: u32 = 100;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Whether a moment later the answer may be another one (RFC 9110, sections 15.5 and 15.6; RFC 6585, 4).
 pub(super) fn is_passing(status: StatusCode) -> bool {
@@ -35,7 +35,7 @@ pub(super) fn asked(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let then = UNIX_EPOCH + Duration::from_secs(http_date(value)?);
+    let then = UNIX_EPOCH.checked_add(Duration::from_secs(http_date(value)?))?;
     Some(then.duration_since(now).unwrap_or_default())
 }
 
@@ -45,12 +45,16 @@ fn http_date(text: &str) -> Option<u64> {
     let fields: Vec<&str> = text.split_ascii_whitespace().collect();
     let [_, day, month, year, time, "GMT"] = fields.as_slice() else { return None };
     let (day, year): (u64, u64) = (day.parse().ok()?, year.parse().ok()?);
-    if month.len() != 3 || !(1970..10_000).contains(&year) {
+    if month.len() != 3 || !(1970..10_000).contains(&year) || !(1..=31).contains(&day) {
         return None;
     }
     let month = u64::try_from(MONTHS.find(month)?).ok()? / 3;
     let mut clock = time.split(':').map(str::parse::<u64>);
     let (hour, minute, second) = (clock.next()?.ok()?, clock.next()?.ok()?, clock.next()?.ok()?);
+    // Sixty is a leap second.
+    if hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
     // Years that begin in March end with their leap day.
     let (year, month) = if month > 1 { (year, month - 2) } else { (year - 1, month + 10) };
     let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day;
@@ -84,7 +88,18 @@ mod tests {
         assert_eq!(asks("12"), Some(12));
         assert_eq!(asks("Sun, 06 Nov 1994 08:49:37 GMT"), Some(7));
         assert_eq!(asks("Sun, 06 Nov 1994 08:49:00 GMT"), Some(0), "it is over");
-        for nothing in ["", "soon", "-1", "Sun, 06 Nov 1994", "Sun, 06 XXX 1994 08:49:37 GMT"] {
+        for nothing in [
+            "",
+            "soon",
+            "-1",
+            "Sun, 06 Nov 1994",
+            "Sun, 06 XXX 1994 08:49:37 GMT",
+            // Numbers that no sum of seconds can hold: this was a panic, which ended the pull without a word.
+            "Sun, 18446744073709551615 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 18446744073709551615:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49:18446744073709551615 GMT",
+            "Sun, 32 Nov 1994 08:49:37 GMT",
+        ] {
             assert_eq!(asks(nothing), None, "{nothing:?}");
         }
     }
