@@ -82,10 +82,16 @@ impl Reference {
         if self.domain != DEFAULT_DOMAIN {
             return self.repository();
         }
-        match self.path.strip_prefix("library/") {
+        let short = match self.path.strip_prefix("library/") {
             // A path of more parts would not get its `library/` back.
-            Some(name) if !name.contains('/') => name.to_owned(),
-            _ => self.path.clone(),
+            Some(name) if !name.contains('/') => name,
+            _ => &self.path,
+        };
+        // A first part that looks like a registry would be taken for one.
+        if split_domain(short) == (self.domain.clone(), self.path.clone()) {
+            short.to_owned()
+        } else {
+            self.repository()
         }
     }
 }
@@ -301,6 +307,10 @@ mod tests {
     #[test]
     fn familiar_names_are_what_people_write() {
         for text in ["busybox:1", "a/b:1", "localhost:5000/x:1", "quay.io/a/b:latest"] {
+            assert_eq!(text.parse::<Reference>().unwrap().familiar(), text);
+        }
+        // Without its registry it would be another image.
+        for text in ["docker.io/in.io/stock:1", "docker.io/localhost/x:1", "docker.io/index.docker.io/x:1"] {
             assert_eq!(text.parse::<Reference>().unwrap().familiar(), text);
         }
     }
