@@ -116,6 +116,15 @@ fn broken_off(host: &Host) -> Result<()> {
     rogue.stop()?;
     let asked = pull_rest(host, &image, vec![image.layer_answer()])?;
     ensure!(asked.len() == 1 && count(&asked, &format!("range: bytes={HALF}-")) == 1, "{asked:#?}");
+    // One that says no length and ends early is not asked for ever, and what came is not lost.
+    interrupt(host, &image, Signal::SIGKILL)?;
+    let short = Answer { unsaid: true, cut: Some(100), ..image.layer_answer() };
+    let rogue = Rogue::start(host, &image.with(&image.layer_path(), vec![short]))?;
+    let said = host.podrun(&["pull", "-q", NAME])?.fails_with(IMAGE)?;
+    ensure!(said.contains(&format!("is truncated: {} of", HALF + 100)), "{said}");
+    rogue.stop()?;
+    let asked = pull_rest(host, &image, vec![image.layer_answer()])?;
+    ensure!(asked.len() == 1 && count(&asked, &format!("range: bytes={}-", HALF + 100)) == 1, "{asked:#?}");
     // Of an image that is refused nothing stays, whatever came.
     let image = Image::of(host, &[Tar::default().file("noise", &noise()).file("../out", b"x").end()])?;
     let rogue = Rogue::start(host, &image.with(&image.layer_path(), vec![image.layer_answer()]))?;

@@ -31,6 +31,8 @@ pub(crate) struct Answer {
     pub(crate) file: Option<PathBuf>,
     /// What Content-Length says; nothing: the truth.
     pub(crate) length: Option<u64>,
+    /// No length is said: the body ends where the connection does.
+    pub(crate) unsaid: bool,
     /// The connection is closed after so many bytes of the body.
     pub(crate) cut: Option<u64>,
     /// After so many bytes of the body nothing comes until that file is there.
@@ -195,7 +197,7 @@ fn send(stream: &mut TcpStream, answer: &Answer, from: Option<u64>, head: bool) 
         return tunnel(stream, port);
     }
     let rest = whole - from.unwrap_or(0);
-    if !answer.endless {
+    if !answer.endless && !answer.unsaid {
         write!(stream, "Content-Length: {}\r\n", answer.length.unwrap_or(rest))?;
     }
     stream.write_all(b"\r\n")?;

@@ -263,11 +263,16 @@ impl Bring<'_> {
                 (self.came)(writer.written())
             };
             let fetched = source.blob(blob, from, take).await;
-            self.broken.set(matches!(&fetched, Err(error) if error.kind() != ErrorKind::Interrupted));
+            let is_whole = writer.written() == blob.size;
+            self.broken.set(match &fetched {
+                Err(error) => error.kind() != ErrorKind::Interrupted,
+                // A body without a length can end anywhere.
+                Ok(()) => !is_whole,
+            });
             fetched?;
             match writer.finish() {
                 // What was here of it may have been wrong: it is gone now, and all of it is fetched.
-                Err(_) if from > 0 => {}
+                Err(_) if is_whole && from > 0 => {}
                 result => return result,
             }
         }
