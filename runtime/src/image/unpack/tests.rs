@@ -531,3 +531,16 @@ fn long_and_many_names_work() {
         "tar archive",
     );
 }
+
+#[test]
+fn a_sparse_map_without_an_end_is_refused() {
+    let records: [(&str, &[u8]); 4] = [
+        ("GNU.sparse.major", b"1"),
+        ("GNU.sparse.minor", b"0"),
+        ("GNU.sparse.name", b"sparse"),
+        ("GNU.sparse.realsize", b"16"),
+    ];
+    // A map of zeros has no line: the reader asked for a block more again and again, and never took one.
+    Bench::refuses(Tar::default().pax(&records).file("x", &[0; 4096]), "is truncated after");
+    Bench::refuses(Tar::default().pax(&records).file("x", &vec![0; 5 << 20]), "headers are larger than");
+}
