@@ -13,6 +13,9 @@ DESTDIR ?=
 IMAGES ?=
 # How many pods `make bench` has side by side at most.
 PODS ?= 1000
+# How long `make fuzz` runs each target, and which (empty: all of them).
+SECONDS ?= 600
+TARGETS ?=
 # What `make test` hands on to the tests, for example ARGS='--test podrun load'.
 ARGS ?=
 
@@ -77,6 +80,11 @@ lint: rust ## formatting, clippy, licences, layering
 	cargo fmt --all --check
 	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
 	cargo test --quiet --locked --package podrun-tests --test layering --test licences
+
+.PHONY: fuzz
+fuzz: ## the readers of strangers' bytes, SECONDS each, with their executions (TARGETS="reference": it alone); wants nightly Rust and cargo-fuzz
+	@$(NEED) $(FOR_BUILD) g++:compiles\ libFuzzer
+	@scripts/fuzz.sh $(SECONDS) $(TARGETS)
 
 .PHONY: demo
 demo: build ## a pod of two containers from its creation to its end, each command shown

@@ -176,7 +176,7 @@ fn only_sys_names_libc_nix_and_rustix() {
 #[test]
 fn only_sys_has_unsafe_code() {
     let mut wrong = Vec::new();
-    for folder in ["runtime/src", "cli/src", "rootfs-fixtures", "tests"] {
+    for folder in ["runtime/src", "cli/src", "rootfs-fixtures", "tests", "fuzz"] {
         for (file, text) in sources(folder) {
             let is_sys = file.starts_with("runtime/src/sys/");
             let code = code(&text);
@@ -199,7 +199,7 @@ fn the_command_line_never_sees_sys() {
 #[test]
 fn no_file_is_longer_than_600_lines_without_its_tests() {
     let mut wrong = Vec::new();
-    for folder in ["runtime/src", "cli/src", "rootfs-fixtures", "tests"] {
+    for folder in ["runtime/src", "cli/src", "rootfs-fixtures", "tests", "fuzz"] {
         for (file, text) in sources(folder) {
             let is_tests =
                 file.ends_with("/tests.rs") || file.contains("/tests/") || file.starts_with("tests/");
@@ -214,7 +214,7 @@ fn no_file_is_longer_than_600_lines_without_its_tests() {
 
 #[test]
 fn every_file_opens_by_saying_what_it_is() {
-    for folder in ["runtime/src", "cli/src", "rootfs-fixtures", "tests"] {
+    for folder in ["runtime/src", "cli/src", "rootfs-fixtures", "tests", "fuzz"] {
         for (file, text) in sources(folder) {
             // What a file `tests.rs` is stands at the end of the one that it tests.
             assert!(file.ends_with("/tests.rs") || text.starts_with("//!"), "{file} does not open with //!");

@@ -31,11 +31,22 @@ fn wrong(what: impl Into<String>) -> Error {
 /// One image of Docker's `manifest.json`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct DockerImage {
+pub(super) struct DockerImage {
     config: String,
     #[serde(default)]
     repo_tags: Option<Vec<String>>,
     layers: Vec<String>,
+}
+
+/// Reads Docker's `manifest.json`.
+pub(super) fn parse_docker_list(bytes: &[u8]) -> Result<Vec<DockerImage>> {
+    let bad = |error: serde_json::Error| wrong(format!("manifest.json: {error}"));
+    let value = manifest::unique_keys(bytes).map_err(bad)?;
+    let list: Vec<DockerImage> = serde_json::from_value(value).map_err(bad)?;
+    if list.len() > IMAGES_MAX {
+        return Err(wrong(format!("the archive has more than {IMAGES_MAX} images")));
+    }
+    Ok(list)
 }
 
 impl ImageStore {
@@ -143,12 +154,7 @@ impl Loader<'_> {
     }
 
     fn load_docker(&self, list: &[u8]) -> Result<Vec<Image>> {
-        let bad = |error: serde_json::Error| wrong(format!("manifest.json: {error}"));
-        let value = manifest::unique_keys(list).map_err(bad)?;
-        let list: Vec<DockerImage> = serde_json::from_value(value).map_err(bad)?;
-        if list.len() > IMAGES_MAX {
-            return Err(wrong(format!("the archive has more than {IMAGES_MAX} images")));
-        }
+        let list = parse_docker_list(list)?;
         let named = |image: &DockerImage| image.repo_tags.iter().flatten().next().cloned();
         list.iter()
             .map(|image| {
@@ -250,7 +256,7 @@ fn blob_name(digest: &Digest) -> String {
 
 /// The entries of an index by name, in their order; those without one stand for themselves, unless
 /// they are one image's platforms.
-fn group_by_name(entries: Vec<Descriptor>) -> Result<Vec<(Option<String>, Vec<Descriptor>)>> {
+pub(super) fn group_by_name(entries: Vec<Descriptor>) -> Result<Vec<(Option<String>, Vec<Descriptor>)>> {
     if entries.len() > IMAGES_MAX {
         return Err(wrong(format!("the layout has more than {IMAGES_MAX} images")));
     }
@@ -268,7 +274,7 @@ fn group_by_name(entries: Vec<Descriptor>) -> Result<Vec<(Option<String>, Vec<De
 }
 
 /// The name an annotation gives: a whole one, or only a tag, which belongs to the file's own name.
-fn full_name(annotation: &str, path: &Path) -> Result<Reference> {
+pub(super) fn full_name(annotation: &str, path: &Path) -> Result<Reference> {
     if annotation.contains(['/', ':', '@']) {
         return annotation.parse();
     }

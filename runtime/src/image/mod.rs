@@ -6,6 +6,8 @@
 
 pub mod config;
 pub mod digest;
+#[cfg(fuzzing)]
+pub mod fuzz;
 pub mod platform;
 pub mod progress;
 pub mod reference;

@@ -38,6 +38,31 @@ use super::manifest::{DOCKER_LIST, DOCKER_MANIFEST, DOCUMENT_MAX, Descriptor, OC
 use super::reference::Reference;
 use crate::error::{Error, ErrorKind, Result};
 
+/// Reads what may stand in the headers that are parsed, for the fuzz target: `text` as each of them.
+#[cfg(fuzzing)]
+pub(super) fn read_headers(text: &str) {
+    for challenge in auth::parse_challenges(text) {
+        assert!(!challenge.scheme.is_empty() && challenge.scheme.len() <= text.len(), "{challenge:?}");
+        for key in ["realm", "service", "scope"] {
+            let value = challenge.get(key).unwrap_or_default();
+            let encoded = auth::percent_encode(value);
+            assert!(encoded.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'&'), "{encoded:?}");
+        }
+    }
+    let mut headers = hyper::HeaderMap::new();
+    if let Ok(value) = text.parse() {
+        headers.insert(hyper::header::RETRY_AFTER, value);
+        let asked = retry::asked(&headers, std::time::SystemTime::now());
+        assert!(retry::pause(1, asked).is_none_or(|pause| pause <= retry::LONGEST_PAUSE), "{asked:?}");
+    }
+    if let Some(next) = tags::next_page(text) {
+        assert!(!next.contains('>') && text.contains(next), "{next:?}");
+    }
+    if let Some(bytes) = auth::decode(text) {
+        assert!(bytes.len() <= text.len(), "more bytes than digits");
+    }
+}
+
 fn failed(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::Image, what)
 }

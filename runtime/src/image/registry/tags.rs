@@ -71,7 +71,7 @@ impl Source<'_> {
 }
 
 /// What a Link header names as the next page (RFC 8288, section 3): `<URL>; rel="next"`.
-fn next_page(link: &str) -> Option<&str> {
+pub(super) fn next_page(link: &str) -> Option<&str> {
     let (url, parameters) = link.trim_start().strip_prefix('<')?.split_once('>')?;
     let is_next = |parameter: &str| {
         let parameter = parameter.trim();
