@@ -46,7 +46,7 @@ run() {
     local dictionary=fuzz/dictionaries/$target.dict
     [ -e "$dictionary" ] || dictionary=fuzz/dictionaries/tar.dict
     mkdir -p "$work/corpus" "$work/artifacts" "$work/root"
-    options=(-max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=8192 -print_final_stats=1)
+    options=(-max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=8192 -detect_leaks=0 -print_final_stats=1)
     if [ "$target" = unpack ]; then
         "${sudo[@]}" unshare --mount --pid --fork --kill-child --propagation private \
             bash -c "$jail" jail "$work/root" "$binary" "fuzz/corpus/$target" "$work" \

@@ -25,7 +25,7 @@ pub(super) enum Claim {
     /// All of it.
     Whole(Blob),
     /// Its beginning, perhaps of no bytes, and the right to bring the rest.
-    Begun(BlobWriter),
+    Begun(Box<BlobWriter>),
     /// Somebody else is bringing it: it is to be asked for again.
     Taken,
 }
@@ -91,7 +91,8 @@ pub(super) fn claim(host: &Host, digest: &Digest, size: u64) -> Result<Claim> {
         }
         let (there, hasher) = read(&file, digest)?;
         if there < size {
-            return BlobWriter::resume(host, digest, size, (file, there, hasher), place).map(Claim::Begun);
+            let writer = BlobWriter::resume(host, digest, size, (file, there, hasher), place)?;
+            return Ok(Claim::Begun(Box::new(writer)));
         }
         if there == size && hasher.finish() == *digest {
             place.unlock();
@@ -178,7 +179,7 @@ mod tests {
 
     fn begun(host: &Host, content: &[u8]) -> BlobWriter {
         match claim(host, &Digest::of(content), content.len() as u64).unwrap() {
-            Claim::Begun(writer) => writer,
+            Claim::Begun(writer) => *writer,
             other => panic!("{other:?}"),
         }
     }
