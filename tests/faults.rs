@@ -255,7 +255,7 @@ fn full_disk(host: &Host) -> Result<()> {
     let small = host.file("small");
     std::fs::create_dir_all(&small)?;
     let path = small.to_string_lossy().into_owned();
-    host.run("mount", &["-t", "tmpfs", "-o", "size=64k,nr_inodes=20", "small", &path])?.ok()?;
+    host.run("mount", &["-t", "tmpfs", "-o", "size=64k,nr_inodes=40", "small", &path])?.ok()?;
     let archive = fixtures::path("probe.tar")?;
     let load = host.podrun(&["--root", &path, "load", &archive.to_string_lossy()])?;
     ensure!(!load.status.success() && load.stderr.contains("no space for it on the store's disk"), "{load}");
