@@ -22,6 +22,8 @@ ARGS ?=
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 # Cargo starts each test program by this, where it is not root's already. The tests call cargo too, and sbin.
+# The modules of tests/main.rs that have to do with kernels and cgroups.
+CORE := oci pods lifecycle security seccomp
 AS_ROOT = $(if $(SUDO),env CARGO_TARGET_$(shell echo '$(HOST)' | tr a-z- A-Z_)_RUNNER="sudo -E env PATH=$$PATH:/usr/sbin:/sbin")
 NEED := scripts/need.sh
 FOR_BUILD := gcc:links\ podrun libc6-dev:links\ it\ statically libseccomp-dev:compiles\ seccomp\ profiles
@@ -30,7 +32,7 @@ FOR_RUNNING := iproute2:shows\ links\ and\ addresses nftables:shows\ firewall\ r
 .PHONY: help
 help: ## this list
 	@echo "podrun: make TARGET"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
 
 .PHONY: rust
 rust:
@@ -73,6 +75,13 @@ test-system: $(addprefix target/fixtures/tools/,umoci) ## a Debian system of 1.3
 	@$(MAKE) fixtures IMAGES="system"
 	cargo build --quiet --locked --workspace
 	$(AS_ROOT) cargo test --locked --package podrun-tests --test podrun -- a_big_system
+
+.PHONY: test-enosys
+test-enosys: fixtures ## containers and pods without the system calls that podrun can do without
+	@$(NEED) $(FOR_RUNNING)
+	cargo build --quiet --locked --workspace
+	PODRUN_TESTS_WITHOUT="statx keyctl add_key faccessat2 copy_file_range epoll_pwait2" PODRUN_TESTS_OF="kernel $(CORE)" \
+		$(AS_ROOT) cargo test --locked --package podrun-tests --test podrun $(ARGS)
 
 .PHONY: lint
 lint: rust ## formatting, clippy, licences, layering

@@ -16,6 +16,7 @@ mod harness;
 mod hostile;
 mod image;
 mod images;
+mod kernel;
 mod kills;
 mod lifecycle;
 mod logins;
@@ -42,6 +43,48 @@ use std::process::ExitCode;
 
 use support::suite::Suite;
 
+/// What adds a module's tests, by its name: `PODRUN_TESTS_OF` names those to run.
+const MODULES: [(&str, fn(&mut Suite)); 38] = [
+    ("harness", harness::add),
+    ("image", image::add),
+    ("images", images::add),
+    ("store", store::add),
+    ("collect", collect::add),
+    ("archives", archives::add),
+    ("hostile", hostile::add),
+    ("rogue", rogue::add),
+    ("logins", logins::add),
+    ("pulls", pulls::add),
+    ("pushes", pushes::add),
+    ("resumes", resumes::add),
+    ("crashes", crashes::add),
+    ("trees", trees::add),
+    ("manifests", manifests::add),
+    ("monitor", monitor::add),
+    ("pods", pods::add),
+    ("lifecycle", lifecycle::add),
+    ("network", network::add),
+    ("fields", fields::add),
+    ("seccomp", seccomp::add),
+    ("security", security::add),
+    ("examples", examples::add),
+    ("edges", edges::add),
+    ("habits", habits::add),
+    ("logs", logs::add),
+    ("streams", streams::add),
+    ("verbs", verbs::add),
+    ("command_line", command_line::add),
+    ("registry", registry::add),
+    ("crowd", crowd::add),
+    ("faults", faults::add),
+    ("afterlife", afterlife::add),
+    ("kills", kills::add),
+    ("clients", clients::add),
+    ("oci", oci::add),
+    ("rootless", rootless::add),
+    ("kernel", kernel::add),
+];
+
 fn main() -> ExitCode {
     if let Some(code) = support::namespaces::take_over(std::env::args().nth(1).as_deref()) {
         return code;
@@ -52,43 +95,12 @@ fn main() -> ExitCode {
     if let Some(code) = hostile::racer::take_over().or_else(rogue::server::take_over) {
         return code;
     }
+    if let Some(code) = support::kernel::take_over() {
+        return code;
+    }
+    let only = std::env::var("PODRUN_TESTS_OF").ok();
+    let is_wanted = |name| only.as_ref().is_none_or(|only| only.split(' ').any(|one| one == name));
     let mut suite = Suite::default();
-    harness::add(&mut suite);
-    image::add(&mut suite);
-    images::add(&mut suite);
-    store::add(&mut suite);
-    collect::add(&mut suite);
-    archives::add(&mut suite);
-    hostile::add(&mut suite);
-    rogue::add(&mut suite);
-    logins::add(&mut suite);
-    pulls::add(&mut suite);
-    pushes::add(&mut suite);
-    resumes::add(&mut suite);
-    crashes::add(&mut suite);
-    trees::add(&mut suite);
-    manifests::add(&mut suite);
-    monitor::add(&mut suite);
-    pods::add(&mut suite);
-    lifecycle::add(&mut suite);
-    network::add(&mut suite);
-    fields::add(&mut suite);
-    seccomp::add(&mut suite);
-    security::add(&mut suite);
-    examples::add(&mut suite);
-    edges::add(&mut suite);
-    habits::add(&mut suite);
-    logs::add(&mut suite);
-    streams::add(&mut suite);
-    verbs::add(&mut suite);
-    command_line::add(&mut suite);
-    registry::add(&mut suite);
-    crowd::add(&mut suite);
-    faults::add(&mut suite);
-    afterlife::add(&mut suite);
-    kills::add(&mut suite);
-    clients::add(&mut suite);
-    oci::add(&mut suite);
-    rootless::add(&mut suite);
+    MODULES.iter().filter(|(name, _)| is_wanted(*name)).for_each(|(_, add)| add(&mut suite));
     suite.run().exit_code()
 }

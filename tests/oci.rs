@@ -90,7 +90,7 @@ impl<'a> Oci<'a> {
         ["oci", "--root", root].into_iter().chain(rest.iter().copied()).collect()
     }
 
-    fn root(&self) -> String {
+    pub(crate) fn root(&self) -> String {
         self.host.state_dir().join("oci").to_string_lossy().into_owned()
     }
 

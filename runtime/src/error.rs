@@ -113,8 +113,14 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
+/// What can be done where a system call is not there.
+pub(crate) const KERNEL_LACKS: &str = "this kernel lacks the call, or a seccomp filter around podrun refuses it: podrun needs Linux 5.14 or newer (docs/kernel.md)";
+
 impl From<sys::Error> for Error {
     fn from(error: sys::Error) -> Self {
+        if error.errno == sys::Errno::ENOSYS.0 {
+            return Self::new(ErrorKind::Unsupported, error.to_string()).hint(KERNEL_LACKS);
+        }
         Self::failed(error.to_string())
     }
 }

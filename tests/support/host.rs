@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::deadline::wait_for;
 use crate::fixtures;
+use crate::kernel::WITHOUT;
 use crate::namespaces::FIRST;
 use crate::pods::ensure_kubernetes_pod;
 use crate::run::{Outcome, Running};
@@ -138,6 +139,15 @@ impl Host {
         command
     }
 
+    /// Runs podrun to its end as on a kernel that lacks `calls` (with commas between).
+    pub fn podrun_without(&self, calls: &str, arguments: &[&str], stdin: &[u8]) -> Result<Outcome> {
+        let podrun = binary_under_test()?;
+        let lacking = [WITHOUT, calls, podrun.to_str().context("a path in UTF-8")?];
+        let command = self.command(std::env::current_exe()?, &[&lacking, arguments].concat());
+        let shown = format!("{}, without {calls}", shown(arguments));
+        Running::start(self.with_trees(command), shown, Some(stdin))?.wait()
+    }
+
     /// A script of bash inside, in which `$podrun` is podrun and the environment names this host's trees.
     pub fn script_command(&self, script: &str) -> Result<Command> {
         let mut command = self.with_trees(self.command("bash", &["-euo", "pipefail", "-c", script]));
@@ -148,6 +158,14 @@ impl Host {
     /// Runs a script to its end.
     pub fn script(&self, script: &str) -> Result<Outcome> {
         self.start_script(script)?.wait()
+    }
+
+    /// Runs a script to its end in the machine's own namespaces, with this host's trees.
+    pub fn outside(&self, script: &str) -> Result<Outcome> {
+        let mut command = Command::new("bash");
+        command.args(["-euo", "pipefail", "-c", script]).current_dir(self.folder.join("files"));
+        command.env("podrun", binary_under_test()?);
+        Running::start(command, script.to_owned(), None)?.wait()
     }
 
     /// Starts a script and gives it back running.

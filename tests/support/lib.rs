@@ -8,6 +8,7 @@ pub mod deadline;
 pub mod fixtures;
 pub mod footprint;
 pub mod host;
+pub mod kernel;
 pub mod namespaces;
 pub mod pods;
 pub mod registry;

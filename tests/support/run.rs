@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::deadline::{PATIENCE, wait_for};
+use crate::deadline::{patience, wait_for};
 
 /// What a program did.
 #[derive(Debug)]
@@ -117,7 +117,7 @@ impl Running {
 
     /// Waits for its end; past the deadline it is killed and the test fails.
     pub fn wait(self) -> Result<Outcome> {
-        self.wait_within(PATIENCE)
+        self.wait_within(patience())
     }
 
     /// The same with a deadline of the test's own, for what is long work.

@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
 use super::failure::{Call, Failure};
 use super::seccomp::{Filter, Listener};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, KERNEL_LACKS};
 use crate::sys::creds::CapabilitySets;
 use crate::sys::exec::{Rlimit, Strings};
 use crate::sys::fs::Node;
@@ -404,6 +404,7 @@ impl Plan {
         };
         let kind = match step {
             Step::Execve { .. } | Step::FindProgram { .. } => failure.program_kind(),
+            _ if Errno(failure.errno) == Errno::ENOSYS => ErrorKind::Unsupported,
             _ => ErrorKind::Failed,
         };
         let error = Error::new(kind, message);
@@ -481,6 +482,7 @@ fn hint(step: &Step, failure: Failure) -> Option<String> {
             "without no_new_privs the filter comes before the last capset, which the seccomp profile must allow".to_owned()
         }
         (Step::JoinContainer { .. }, _, Errno::ESRCH) => "the container is not running".to_owned(),
+        (_, _, Errno::ENOSYS) => KERNEL_LACKS.to_owned(),
         _ => return None,
     };
     Some(hint)

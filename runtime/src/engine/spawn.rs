@@ -237,9 +237,6 @@ impl Plan {
             }
             Errno::ENODEV => error.hint("the cgroup is being removed"),
             Errno::EBUSY => error.context("a process with threads cannot make containers"),
-            Errno::ENOSYS => error
-                .with_kind(ErrorKind::Unsupported)
-                .hint("podrun needs Linux 5.12 or later, and an outer seccomp filter that allows clone3"),
             _ => error,
         }
     }

@@ -138,7 +138,7 @@ impl Container {
         let Some(record) = record.filter(|record| record.complete) else {
             return Ok(if store::is_locked(self) { Status::Creating } else { Status::Stopped });
         };
-        if alive(record).is_none() {
+        if alive(record)?.is_none() {
             return Ok(Status::Stopped);
         }
         if self.cgroup_of(record)?.is_frozen() {
@@ -177,10 +177,17 @@ impl Container {
 
     /// Sends SIGKILL to all its processes. Without a cgroup it has a pid namespace of its own, which ends with its init.
     pub(super) fn kill_processes(&self, record: &Record) -> Result<()> {
-        self.cgroup_of(record)?.kill()?;
-        if let Ok(init) = self.init(record) {
+        let cgroup = self.cgroup_of(record)?;
+        cgroup.kill()?;
+        match alive(record) {
             // One that has left its cgroup by another's hand, or has none. It may be dead by now, which is what was wanted.
-            let _ = crate::sys::signal::send(&init, pidfd::SIGKILL);
+            Ok(Some(init)) => {
+                let _ = crate::sys::signal::send(&init, pidfd::SIGKILL);
+            }
+            Ok(None) => {}
+            // Nothing has killed it.
+            Err(error) if cgroup.is_none() => return Err(error),
+            Err(_) => {}
         }
         Ok(())
     }
@@ -196,7 +203,7 @@ impl Container {
 
     /// The living init's pidfd.
     pub(super) fn init(&self, record: &Record) -> Result<OwnedFd> {
-        alive(record)
+        alive(record)?
             .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("container `{}` is not running", self.id)))
     }
 
@@ -285,7 +292,7 @@ impl Container {
 
     /// Waits until its init has ended; at once when it has.
     pub(super) fn wait(&self, record: &Record) {
-        if let Some(init) = alive(record) {
+        if let Ok(Some(init)) = alive(record) {
             while !pidfd::wait_readable(init.as_fd(), Duration::from_secs(3600)) {}
         }
     }
@@ -297,12 +304,15 @@ pub(super) fn oci_version() -> String {
 }
 
 /// The pidfd of a record's init, if that very process still runs.
-fn alive(record: &Record) -> Option<OwnedFd> {
-    let init = record.init?;
-    let process = pidfd::pidfd_open(init.pid).ok()?;
+fn alive(record: &Record) -> Result<Option<OwnedFd>> {
+    let Some(init) = record.init else { return Ok(None) };
+    let process = match pidfd::pidfd_open(init.pid) {
+        Err(Errno::ESRCH) => return Ok(None),
+        other => other.map_err(|errno| errno.during(format!("pidfd_open({})", init.pid)))?,
+    };
     // A zombie is readable; a stranger has another start time.
     let running = !pidfd::wait_readable(process.as_fd(), Duration::ZERO);
-    (running && init.is_same()).then_some(process)
+    Ok((running && init.is_same()).then_some(process))
 }
 
 /// The signal that `text` names: `9`, `KILL`, `SIGKILL`, `RTMIN+1`.

@@ -17,8 +17,8 @@ impl Container {
         let record = store::read(self)?;
         // The lock is ours: a half-made container is nobody's work in progress.
         let complete = record.as_ref().is_some_and(|record| record.complete);
-        let status = if complete { self.status()? } else { Status::Stopped };
-        if status != Status::Stopped && !force {
+        let status = if complete && !force { self.status()? } else { Status::Stopped };
+        if status != Status::Stopped {
             return Err(Error::failed(format!(
                 "container `{}` is {status} and cannot be deleted",
                 self.id()

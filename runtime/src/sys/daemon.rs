@@ -46,6 +46,8 @@ pub fn launch(
     argv.push(std::ptr::null());
     let envp = [std::ptr::null::<libc::c_char>()];
     let program = program()?;
+    // It closes all else first, and has nobody to tell that it cannot: so this closes nothing, and tells.
+    super::fs::close_range(-1, -1).map_err(|errno| errno.during("close_range(~0, ~0)"))?;
 
     // SAFETY: all-zero is the kernel's own default for this plain structure.
     let mut clone: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -189,8 +191,7 @@ pub fn detach() -> Result<OwnedFd> {
         .map_err(failed("prctl(PR_SET_DUMPABLE, 0)"))?;
     // It was executed by a descriptor, which would leave it that number as its name.
     rustix::thread::set_name(c"podrun").map_err(failed("prctl(PR_SET_NAME)"))?;
-    // SAFETY: the call closes numbers above 3, which nothing in this fresh process owns yet.
-    unsafe { libc::syscall(libc::SYS_close_range, INHERITED + 1, u32::MAX, 0) };
+    super::fs::close_from(INHERITED + 1).map_err(|errno| errno.during("close_range(4, ~0)"))?;
     // SAFETY: `launch` made this number ours, and nothing else in this process has taken it.
     let inherited = unsafe { OwnedFd::from_raw_fd(INHERITED) };
     rustix::io::fcntl_setfd(&inherited, rustix::io::FdFlags::CLOEXEC)
@@ -229,8 +230,10 @@ pub fn run_apart(work: impl FnOnce()) -> Result<()> {
     let proof = SingleThreaded::check().map_err(|errno| errno.during("stat(\"/proc/self/task\")"))?;
     let request = Request { namespaces: Namespaces::NONE, cgroup: None };
     let child = || {
-        // SAFETY: nothing of this copy of the process uses a descriptor again: it ends with `work`, without drops.
-        unsafe { libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0) };
+        // Nothing of this copy of the process uses a descriptor again: it ends with `work`, without drops.
+        if let Err(errno) = super::fs::close_from(0) {
+            return errno.0;
+        }
         work();
         0
     };

@@ -264,7 +264,7 @@ pub fn keep_until_exec(fd: OwnedFd) -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(number) }
 }
 
-/// Closes every descriptor from `first` to `last`. For a child half, which owns none of them.
+/// Closes every descriptor from `first` to `last`. For a process that owns none of them: a child half, or a daemon's first act.
 pub fn close_range(first: RawFd, last: RawFd) -> Result<()> {
     // SAFETY: whatever owns these descriptors never runs again in this process: execve or _exit follows.
     Errno::result(unsafe {
