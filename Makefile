@@ -16,15 +16,18 @@ PODS ?= 1000
 # How long `make fuzz` runs each target, and which (empty: all of them).
 SECONDS ?= 600
 TARGETS ?=
+# What `make test-vm` runs: parts of scripts/in-vm.sh; empty: those that it lists.
+VM ?=
 # What `make test` hands on to the tests, for example ARGS='--test podrun load'.
 ARGS ?=
 
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 # Cargo starts each test program by this, where it is not root's already. The tests call cargo too, and sbin.
+TRIPLE = $(shell echo '$(HOST)' | tr a-z- A-Z_)
+AS_ROOT = $(if $(SUDO),env CARGO_TARGET_$(TRIPLE)_RUNNER="sudo -E env PATH=$$PATH:/usr/sbin:/sbin")
 # The modules of tests/main.rs that have to do with kernels and cgroups.
 CORE := oci pods lifecycle security seccomp
-AS_ROOT = $(if $(SUDO),env CARGO_TARGET_$(shell echo '$(HOST)' | tr a-z- A-Z_)_RUNNER="sudo -E env PATH=$$PATH:/usr/sbin:/sbin")
 NEED := scripts/need.sh
 FOR_BUILD := gcc:links\ podrun libc6-dev:links\ it\ statically libseccomp-dev:compiles\ seccomp\ profiles
 FOR_RUNNING := iproute2:shows\ links\ and\ addresses nftables:shows\ firewall\ rules procps:shows\ processes
@@ -75,6 +78,19 @@ test-system: $(addprefix target/fixtures/tools/,umoci) ## a Debian system of 1.3
 	@$(MAKE) fixtures IMAGES="system"
 	cargo build --quiet --locked --workspace
 	$(AS_ROOT) cargo test --locked --package podrun-tests --test podrun -- a_big_system
+
+.PHONY: test-vm
+test-vm: fixtures ## tests and demo on Debian 12's own kernel with cgroup v2 and systemd, in qemu (VM="oci demo": only these)
+	@$(NEED) $(FOR_RUNNING) qemu-system-x86:runs\ the\ machine debootstrap:makes\ its\ root cpio:packs\ its\ initrd
+	cargo build --quiet --locked --workspace
+	@$(SUDO) env PATH="$$PATH:/usr/sbin:/sbin" scripts/test-vm.sh target/vm $(VM)
+
+.PHONY: test-v2
+test-v2: fixtures ## containers and pods where cgroup v2 is all that is mounted, if without controllers
+	@$(NEED) $(FOR_RUNNING)
+	cargo build --quiet --locked --workspace
+	$(if $(SUDO),env CARGO_TARGET_$(TRIPLE)_RUNNER="sudo -E env PATH=$$PATH:/usr/sbin:/sbin $(CURDIR)/scripts/in-v2.sh",env CARGO_TARGET_$(TRIPLE)_RUNNER=$(CURDIR)/scripts/in-v2.sh) \
+		PODRUN_TESTS_OF="$(CORE)" cargo test --locked --package podrun-tests --test podrun $(ARGS)
 
 .PHONY: test-enosys
 test-enosys: fixtures ## containers and pods without the system calls that podrun can do without
