@@ -83,10 +83,10 @@ pub enum Rootfs<'a> {
 pub struct Attached<'a> {
     /// The `destination` of the spec's mount that takes its tree from here.
     pub destination: &'a str,
-    /// A detached fsmount() mount, or a directory or file below one: the child moves a clone of it.
+    /// A detached mount that is this container's alone: the child moves it.
     pub tree: BorrowedFd<'a>,
-    /// Whether it is this container's alone, with its options: the child moves itself.
-    pub moved: bool,
+    /// Whether it has the options of the spec's mount already.
+    pub dressed: bool,
 }
 
 /// All that [`compile`] needs.

@@ -145,12 +145,7 @@ pub(super) fn all(
         let held = held.map(|at| attached.remove(at));
         let kind = mount.typ().as_deref().unwrap_or("bind");
         match held {
-            Some(held) if held.moved => {
-                let whole =
-                    fs::dup_above(held.tree, 3).map_err(|errno| errno.during("fcntl(F_DUPFD_CLOEXEC)"))?;
-                mounts.push(tree(kind, destination, whole)?);
-            }
-            Some(held) => mounts.push(cloned(destination, held.tree, &options)?),
+            Some(held) => mounts.push(given(kind, destination, held, &options)?),
             None if options.bind.is_some() || kind == "bind" => {
                 mounts.push(bind(mount, destination, &options, owners)?);
             }
@@ -261,15 +256,14 @@ fn bind(
     tree(source, destination, clone)
 }
 
-/// A tree that the caller holds: a clone of it, which the child moves.
-fn cloned(destination: &str, held: BorrowedFd<'_>, options: &Options) -> Result<Mount> {
-    let depth = options.bind.unwrap_or(Depth::One);
-    let clone = m::clone_tree(held, depth).map_err(|errno| {
-        let error = Error::from(errno.during(format!("mount {destination}: open_tree(OPEN_TREE_CLONE)")));
-        error.hint("cloning a mount that is held by descriptor needs Linux 6.15")
-    })?;
-    dress_by(clone.as_fd(), options)?;
-    tree("held by descriptor", destination, clone)
+/// A tree that the caller gives away.
+fn given(kind: &str, destination: &str, held: &Attached<'_>, options: &Options) -> Result<Mount> {
+    let whole = fs::dup_above(held.tree, 3).map_err(|errno| errno.during("fcntl(F_DUPFD_CLOEXEC)"))?;
+    if held.dressed {
+        return tree(kind, destination, whole);
+    }
+    dress_by(whole.as_fd(), options)?;
+    tree("held by descriptor", destination, whole)
 }
 
 fn clone_path(what: &str, path: &str, depth: Depth) -> Result<OwnedFd> {

@@ -84,7 +84,7 @@ impl Create {
         let (stdio, master) = self.streams.prepare(spec.process().as_ref(), || terminal)?.split();
         let attached: Vec<Attached<'_>> = devpts
             .iter()
-            .map(|(destination, tree)| Attached { destination, tree: tree.as_fd(), moved: true })
+            .map(|(destination, tree)| Attached { destination, tree: tree.as_fd(), dressed: true })
             .collect();
         let preserve: Vec<BorrowedFd<'_>> = self.preserve.iter().map(OwnedFd::as_fd).collect();
         let hooked = [Kind::Prestart, Kind::CreateRuntime, Kind::CreateContainer];

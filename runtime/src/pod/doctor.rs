@@ -75,7 +75,7 @@ pub fn examine(host: &Host) -> Vec<Finding> {
         Finding::tried(
             "shared mounts",
             shared_mounts(),
-            "Linux 6.15 or newer is needed: a pod's /dev/shm is a mount that no table holds",
+            "a pod's /dev/shm is a mount that no table holds: Linux 5.14 or newer, with CONFIG_TMPFS, is needed",
         ),
         space(host),
         Finding::tried(
@@ -91,7 +91,7 @@ fn kernel() -> Finding {
     let release = release.trim_end();
     match version(release) {
         Some(version) if version < (5, 14) => {
-            Finding::lacking("kernel", format!("Linux {release}"), "Linux 6.15 or newer is needed")
+            Finding::lacking("kernel", format!("Linux {release}"), "Linux 5.14 or newer is needed")
         }
         _ => Finding::good("kernel", format!("Linux {release}")),
     }
@@ -206,16 +206,22 @@ fn overlay_in(scratch: &std::path::Path) -> Result<()> {
     Ok(())
 }
 
-/// Clones a mount that is attached nowhere, which kernels before 6.15 refuse.
+/// Copies a mount that no table of the host holds.
 fn shared_mounts() -> Result<String> {
-    let tried = || {
+    let made = || {
         let context = sys::mount::fsopen(c"tmpfs")?;
         sys::mount::fsconfig_create(context.as_fd())?;
-        let mount = sys::mount::fsmount(context.as_fd(), 0)?;
-        sys::mount::clone_tree(mount.as_fd(), sys::mount::Depth::One)
+        sys::mount::fsmount(context.as_fd(), 0)
     };
-    tried().map_err(|errno: sys::errno::Errno| errno.during("open_tree(tmpfs, OPEN_TREE_CLONE)"))?;
-    Ok("a mount held by descriptor can be shared".into())
+    let tree = made().map_err(|errno: sys::errno::Errno| errno.during("fsmount(tmpfs)"))?;
+    let mut held = sys::held::HeldMounts::default();
+    let part = sys::stream::duplicate(tree.as_fd())?;
+    held.insert("doctor", tree);
+    held.copy("doctor", part.as_fd(), sys::mount::Depth::One)?;
+    Ok(match held.are_in_a_namespace() {
+        true => "held in a mount namespace of their own, as before Linux 6.15".into(),
+        false => "held by descriptor".into(),
+    })
 }
 
 fn space(host: &Host) -> Finding {

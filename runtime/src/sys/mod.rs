@@ -39,6 +39,7 @@ pub mod creds;
 pub mod errno;
 pub mod exec;
 pub mod fs;
+pub mod held;
 pub mod hook;
 pub mod mount;
 pub mod ns;

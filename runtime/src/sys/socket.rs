@@ -134,8 +134,8 @@ pub fn loopback_up() -> Result<()> {
     if result == 0 { Ok(()) } else { Err(super::Errno::last().during("ioctl(SIOCSIFFLAGS, \"lo\", IFF_UP)")) }
 }
 
-/// The process that listens at the other end of a connected socket, by descriptor (SO_PEERPIDFD, Linux 6.5). `None`:
-/// it is dead and reaped.
+/// The process that listens at the other end of a connected socket, by descriptor (SO_PEERPIDFD, Linux 6.5; before, by
+/// its pid, which is another's if it has died and the numbers have come round). `None`: it is dead and reaped.
 pub fn peer_process(socket: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
     let mut pidfd: libc::c_int = -1;
     let mut length = libc::socklen_t::try_from(size_of_val(&pidfd)).expect("four bytes");
@@ -153,7 +153,19 @@ pub fn peer_process(socket: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
         // SAFETY: the kernel just made this descriptor (CLOEXEC), and nobody else knows it.
         (0, _) => Ok(Some(unsafe { OwnedFd::from_raw_fd(pidfd) })),
         (_, super::Errno::ESRCH | super::Errno(libc::ENODATA)) => Ok(None),
+        (_, super::Errno(libc::ENOPROTOOPT)) => process_of_peer(socket),
         (_, errno) => Err(errno.during("getsockopt(SO_PEERPIDFD)")),
+    }
+}
+
+fn process_of_peer(socket: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
+    let credentials = nix::sys::socket::getsockopt(&socket, nix::sys::socket::sockopt::PeerCredentials)
+        .map_err(|errno| Error::new("getsockopt(SO_PEERCRED)", errno as i32))?;
+    match super::pidfd::pidfd_open(credentials.pid()) {
+        Ok(process) => Ok(Some(process)),
+        // The number is nobody's, or by now that of another process's thread.
+        Err(super::Errno::ESRCH | super::Errno::EINVAL) => Ok(None),
+        Err(errno) => Err(errno.during("pidfd_open(a peer)")),
     }
 }
 

@@ -224,8 +224,11 @@ pub(super) fn mask(path: &CStr, state: &mut State<'_>) -> Result<(), Fault> {
     let Some(target) = find(path, state)? else { return Ok(()) };
     if !fs::is_directory(target.as_fd()).during(Call::Fstat)? {
         let null = state.null.as_ref().ok_or(Errno::ENODEV).during(Call::Fstat)?;
-        let tree = m::clone_tree(null.as_fd(), Depth::One).during(Call::OpenTree)?;
-        return m::attach(tree.as_fd(), target.as_fd()).during(Call::MoveMount);
+        return match m::clone_tree(null.as_fd(), Depth::One) {
+            // The host's is attached nowhere yet, and before Linux 6.15 there is no clone of that: it goes there itself.
+            Err(Errno::EINVAL) => m::attach(null.as_fd(), target.as_fd()).during(Call::MoveMount),
+            tree => m::attach(tree.during(Call::OpenTree)?.as_fd(), target.as_fd()).during(Call::MoveMount),
+        };
     }
     if let Some(empty) = &state.empty {
         let tree = m::clone_tree(empty.as_fd(), Depth::One).during(Call::OpenTree)?;

@@ -193,7 +193,7 @@ impl Monitor {
         if self.containers.iter().any(wants_init) {
             self.ensure_pod_init()?;
         }
-        let sandbox = self.sandbox.as_ref().ok_or_else(|| Error::failed("the pod has no sandbox"))?;
+        let sandbox = self.sandbox.as_mut().ok_or_else(|| Error::failed("the pod has no sandbox"))?;
         let folder = |id: &str| record::container_dir(&self.host, &self.id, id);
         let Some(container) = self.containers.iter_mut().find(|container| container.slot == slot) else {
             return Ok(());
@@ -215,7 +215,11 @@ impl Monitor {
             .held_mounts
             .iter()
             .zip(&trees)
-            .map(|(held, tree)| Attached { destination: &held.destination, tree: tree.as_fd(), moved: false })
+            .map(|(held, tree)| Attached {
+                destination: &held.destination,
+                tree: tree.as_fd(),
+                dressed: false,
+            })
             .collect();
         let resources = material.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
         let path = format!("{}/{}", sandbox.spec.cgroup, container.spec.id);

@@ -3,7 +3,6 @@
 //! Invariant: each part is noted in [`Sandbox`] before the next is made, and [`Monitor::take_down`] undoes whatever
 //! is noted, in the opposite order; so a sandbox that failed half-way and one that lived for a year end alike.
 
-use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,6 +22,7 @@ use crate::pod::protocol::{HeldMount, NamespaceMode, Network, SandboxSpec};
 use crate::pod::record::{self, ProcessId, SandboxState};
 use crate::pod::sandbox::NETNS_DIR;
 use crate::pod::volume;
+use crate::sys::held::HeldMounts;
 use crate::sys::mount::{self, Attributes, Depth, Propagation};
 use crate::sys::ns::{self, Namespaces};
 use crate::sys::{daemon, pidfd, signal};
@@ -36,7 +36,7 @@ pub(super) struct Sandbox {
     /// The namespaces that the monitor came from, to go back to.
     origin: Vec<(Namespaces, OwnedFd)>,
     /// The trees that containers mount: /dev/shm and the memory volumes.
-    held: BTreeMap<String, OwnedFd>,
+    held: HeldMounts,
     pub(super) cgroup: Option<Cgroup>,
     netns_link: Option<PathBuf>,
     /// The init of a shared pid namespace.
@@ -75,7 +75,7 @@ impl Sandbox {
             network: None,
             attachment: None,
             origin: Vec::new(),
-            held: BTreeMap::new(),
+            held: HeldMounts::default(),
             cgroup: None,
             netns_link: None,
             init: None,
@@ -97,16 +97,17 @@ impl Sandbox {
         self.netns_link.as_deref()
     }
 
-    /// The tree that a container mounts, or a folder in it.
-    pub(super) fn held_tree(&self, mount: &HeldMount) -> Result<OwnedFd> {
+    /// A container's own copy of a tree, or of a folder in it, with what is mounted below.
+    pub(super) fn held_tree(&mut self, mount: &HeldMount) -> Result<OwnedFd> {
         let tree = self.held.get(&mount.tree).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("the sandbox holds no tree {:?}", mount.tree))
         })?;
-        match &mount.sub_path {
+        let part = match &mount.sub_path {
             Some(sub_path) => volume::open_sub_path(tree, sub_path),
-            None => Ok(crate::sys::stream::duplicate(tree.as_fd())?),
-        }
-        .context(|| format!("mount {:?}", mount.destination))
+            None => Ok(crate::sys::stream::duplicate(tree)?),
+        };
+        part.and_then(|part| Ok(self.held.copy(&mount.tree, part.as_fd(), Depth::Recursive)?))
+            .context(|| format!("mount {:?}", mount.destination))
     }
 
     fn owns(&self, mode: NamespaceMode) -> bool {
@@ -138,23 +139,23 @@ impl Sandbox {
 
     /// A detached tmpfs that containers mount by clones of it.
     fn hold(&mut self, name: &str, size: Option<u64>, mode: &str) -> Result<()> {
-        let make = || -> std::result::Result<OwnedFd, crate::sys::Errno> {
-            let context = mount::fsopen(c"tmpfs")?;
-            // What `df` and `mount` show in the container.
-            mount::fsconfig(context.as_fd(), c"source", Some(c"tmpfs"))?;
-            let mode = CString::new(mode).expect("a mode is digits");
-            mount::fsconfig(context.as_fd(), c"mode", Some(&mode))?;
-            if let Some(size) = size {
-                let size = CString::new(size.to_string()).expect("a number is digits");
-                mount::fsconfig(context.as_fd(), c"size", Some(&size))?;
-            }
-            mount::fsconfig_create(context.as_fd())?;
-            let tree = mount::fsmount(context.as_fd(), Attributes::NOSUID | Attributes::NODEV)?;
-            mount::mount_setattr(tree.as_fd(), Depth::One, Attributes::default(), Some(Propagation::Shared))?;
-            Ok(tree)
+        let failed = |call: &'static str| {
+            move |errno: crate::sys::Errno| errno.during(format!("{call}(tmpfs for {name:?})"))
         };
-        let tree = make().map_err(|errno| errno.during(format!("fsmount(tmpfs for {name:?})")))?;
-        self.held.insert(name.into(), tree);
+        let context = mount::fsopen(c"tmpfs").map_err(failed("fsopen"))?;
+        let mode = CString::new(mode).expect("a mode is digits");
+        let size = size.map(|size| CString::new(size.to_string()).expect("a number is digits"));
+        // The source is what `df` and `mount` show in the container.
+        let parameters = [(c"source", Some(c"tmpfs")), (c"mode", Some(&*mode)), (c"size", size.as_deref())];
+        for (key, value) in parameters.into_iter().filter(|(_, value)| value.is_some()) {
+            mount::fsconfig(context.as_fd(), key, value).map_err(failed("fsconfig"))?;
+        }
+        mount::fsconfig_create(context.as_fd()).map_err(failed("fsconfig"))?;
+        let attributes = Attributes::NOSUID | Attributes::NODEV;
+        let tree = mount::fsmount(context.as_fd(), attributes).map_err(failed("fsmount"))?;
+        mount::mount_setattr(tree.as_fd(), Depth::One, Attributes::default(), Some(Propagation::Shared))
+            .map_err(failed("mount_setattr"))?;
+        self.held.insert(name, tree);
         Ok(())
     }
 
