@@ -43,8 +43,11 @@ use std::process::ExitCode;
 
 use support::suite::Suite;
 
-/// What adds a module's tests, by its name: `PODRUN_TESTS_OF` names those to run.
-const MODULES: [(&str, fn(&mut Suite)); 38] = [
+/// What adds a module's tests.
+type Add = fn(&mut Suite);
+
+/// The modules by their names: `PODRUN_TESTS_OF` names those to run.
+const MODULES: [(&str, Add); 38] = [
     ("harness", harness::add),
     ("image", image::add),
     ("images", images::add),
