@@ -307,7 +307,8 @@ pub(super) fn oci_version() -> String {
 fn alive(record: &Record) -> Result<Option<OwnedFd>> {
     let Some(init) = record.init else { return Ok(None) };
     let process = match pidfd::pidfd_open(init.pid) {
-        Err(Errno::ESRCH) => return Ok(None),
+        // The number is nobody's, or by now that of another process's thread (EINVAL, and ENOENT since Linux 6.15).
+        Err(Errno::ESRCH | Errno::EINVAL | Errno::ENOENT) => return Ok(None),
         other => other.map_err(|errno| errno.during(format!("pidfd_open({})", init.pid)))?,
     };
     // A zombie is readable; a stranger has another start time.
