@@ -6,12 +6,16 @@ view=$(mktemp -d)
 mount -t cgroup2 none "$view"
 control=$(cat "$view/cgroup.subtree_control")
 clean() {
-    find "$view" -mindepth 1 -maxdepth 1 -type d -name 'podrun-test-*' -exec find {} -depth -type d -exec rmdir {} + \;
+    # Named after the process of the tests; others have some there too.
+    find "$view" -depth -type d -path "$view/podrun-test-$command-*" -exec rmdir {} +
     for name in $(cat "$view/cgroup.subtree_control"); do
         case " $control " in *" $name "*) ;; *) echo "-$name" >"$view/cgroup.subtree_control" ;; esac
     done
     umount "$view"
     rmdir "$view"
 }
+command=none
 trap clean EXIT
-unshare --mount --propagation private bash -euc 'umount -l /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; exec "$@"' in-v2 "$@"
+unshare --mount --propagation private bash -euc 'umount -l /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; exec "$@"' in-v2 "$@" &
+command=$!
+wait "$command"

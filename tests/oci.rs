@@ -32,9 +32,7 @@ pub(crate) fn add(suite: &mut Suite) {
         ("oci exec runs beside the program with the rights it is given", exec),
         ("oci a terminal goes to the console socket", terminal),
         ("oci descriptors are preserved and no others", descriptors),
-        ("oci a container is paused, resumed, updated and listed", pause),
         ("oci the binary cannot be written to through a container", sealed_binary),
-        ("oci events tell what a container uses, and of a killing for want of memory", watched::events),
         ("oci a seccomp filter holds, for exec too, and is kept compiled", watched::filtered),
         (
             "oci links of the host's go to the container, and come back if it does not come to be",
@@ -45,6 +43,12 @@ pub(crate) fn add(suite: &mut Suite) {
         ("oci what is not done is refused by name", refused),
     ] {
         suite.on_host(name, &["busybox"], test);
+    }
+    for (name, test) in [
+        ("oci a container is paused, resumed, updated and listed", pause as fn(&Host) -> Result<()>),
+        ("oci events tell what a container uses, and of a killing for want of memory", watched::events),
+    ] {
+        suite.on_host_with_controller(name, "memory", &["busybox"], test);
     }
 }
 

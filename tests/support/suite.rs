@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use libtest_mimic::{Arguments, Completion, Conclusion, Failed, Trial};
+use runtime::cgroup::Layout;
 
 use crate::fixtures;
 use crate::footprint::Footprint;
@@ -69,6 +70,21 @@ impl Suite {
         test: impl FnOnce(&Host) -> Result<()> + Send + 'static,
     ) {
         self.add(name, images, move || fixtures::lacks(tool), test);
+    }
+
+    /// The same, ignored where no cgroup has `controller`.
+    pub fn on_host_with_controller(
+        &mut self,
+        name: &str,
+        controller: &'static str,
+        images: &'static [&'static str],
+        test: impl FnOnce(&Host) -> Result<()> + Send + 'static,
+    ) {
+        let lacks = move || {
+            let carries = Layout::detect().is_ok_and(|layout| layout.carries(controller));
+            (!carries).then(|| format!("needs the cgroup controller {controller}"))
+        };
+        self.add(name, images, lacks, test);
     }
 
     /// A test in the root that `make peers` makes, which has a host of its own; ignored where there is none.
