@@ -187,7 +187,7 @@ fn a_store_of_the_first_version_is_upgraded() {
         }
         fs::write(&unfinished, "{").unwrap();
         let store = ImageStore::open(bench.store.host()).unwrap();
-        assert_eq!(store.list().unwrap(), [image.clone()]);
+        assert_eq!(store.list().unwrap(), std::slice::from_ref(&image));
         assert!(root.join("partial").is_dir() && root.join("layout.json").exists());
         assert!(!unfinished.exists() && !root.join(".new").exists());
     }
