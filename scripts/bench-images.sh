@@ -4,17 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 export program=$PWD/$1 folder=$PWD/target/bench-images
-clean() {
-    for cgroup in /sys/fs/cgroup/podrun-bench* /sys/fs/cgroup/*/podrun-bench*; do
-        [ ! -d "$cgroup" ] || find "$cgroup" -depth -type d -exec rmdir {} + || true
-    done
-    rm -rf "$folder"
-}
-trap clean EXIT
-clean
-mkdir -p "$folder/rootfs"
-layer=$(tar tf target/fixtures/busybox.docker.tar | grep layer.tar)
-tar xOf target/fixtures/busybox.docker.tar "$layer" | tar x -C "$folder/rootfs"
+. scripts/bench-room.sh
 cat >"$folder/registry.yaml" <<EOF
 version: 0.1
 log: { level: error, accesslog: { disabled: true } }

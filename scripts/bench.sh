@@ -6,17 +6,7 @@ cd "$(dirname "$0")/.."
 program=$PWD/$1 most=$2
 folder=$PWD/target/bench
 podrun=$PWD/target/podrun
-clean() {
-    for cgroup in /sys/fs/cgroup/podrun-bench* /sys/fs/cgroup/*/podrun-bench*; do
-        [ ! -d "$cgroup" ] || find "$cgroup" -depth -type d -exec rmdir {} + || true
-    done
-    rm -rf "$folder"
-}
-trap clean EXIT
-clean
-mkdir -p "$folder/rootfs"
-layer=$(tar tf target/fixtures/busybox.docker.tar | grep layer.tar)
-tar xOf target/fixtures/busybox.docker.tar "$layer" | tar x -C "$folder/rootfs"
+. scripts/bench-room.sh
 export PODRUN_ROOT=$folder/root PODRUN_STATE_DIR=/run/podrun PODRUN_LOG_DIR=$folder/log PODRUN_CGROUP_PARENT=/podrun-bench
 export folder podrun program most
 echo "$(nproc) cores, Linux $(uname -r), $(date +%F)"

@@ -93,9 +93,13 @@ impl<R: Read> TarStream<R> {
 
     /// The next entry, or nothing at the archive's end. Content that was not taken is skipped.
     pub(super) fn next(&mut self) -> Result<Option<Entry>> {
-        self.skip(self.content)?;
-        self.content = 0;
-        if !self.skip_padding()? {
+        if !self.skip(self.content)? {
+            return Err(self.truncated());
+        }
+        // `umoci insert` ends its archives before the padding of their last file, and readers take it.
+        let is_padded = self.skip(self.padding)?;
+        (self.content, self.padding) = (0, 0);
+        if !is_padded {
             return Ok(None);
         }
         self.next_header().map_err(|error| {
@@ -189,30 +193,16 @@ impl<R: Read> TarStream<R> {
         self.position += len as u64;
     }
 
-    fn skip(&mut self, mut len: u64) -> Result<()> {
+    /// Passes over `len` bytes; says no where the stream ends before.
+    fn skip(&mut self, mut len: u64) -> Result<bool> {
         while len > 0 {
-            if self.start == self.end && !self.fill(1)? {
-                return Err(self.truncated());
+            if self.start == self.end && self.read_some()? == 0 {
+                return Ok(false);
             }
             let available = self.end - self.start;
             let step = usize::try_from(len).map_or(available, |len| len.min(available));
             self.advance(step);
             len -= step as u64;
-        }
-        Ok(())
-    }
-
-    /// Skips what fills the last content's block up. `umoci insert` ends its archives before that of their last file, and
-    /// readers take it: says no where it is not there.
-    fn skip_padding(&mut self) -> Result<bool> {
-        while self.padding > 0 {
-            if self.start == self.end && self.read_some()? == 0 {
-                return Ok(false);
-            }
-            let available = (self.end - self.start) as u64;
-            let step = self.padding.min(available);
-            self.advance(usize::try_from(step).unwrap_or_default());
-            self.padding -= step;
         }
         Ok(true)
     }

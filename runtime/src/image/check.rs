@@ -4,7 +4,6 @@
 //! lock, and only what a pull or a load brings again; what a pod runs on, and what a newer podrun wrote, stays.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 
 use super::digest::{ChainId, Digest, Hasher};
 use super::record::{Loaded, Record};
@@ -248,13 +247,8 @@ impl Check<'_> {
     }
 }
 
-fn digest_of(mut file: std::fs::File, expected: &Digest) -> Result<Digest> {
+fn digest_of(file: std::fs::File, expected: &Digest) -> Result<Digest> {
     let mut hasher = Hasher::new(expected.algorithm());
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        match file.read(&mut buffer).context(|| "read")? {
-            0 => return Ok(hasher.finish()),
-            len => hasher.update(&buffer[..len]),
-        }
-    }
+    hasher.take_in(file).context(|| "read")?;
+    Ok(hasher.finish())
 }

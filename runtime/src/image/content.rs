@@ -15,6 +15,7 @@ use super::digest::{Algorithm, Digest, Hasher};
 use super::partial::{self, Place};
 use super::record::Packed;
 use super::space::Space;
+use super::store::set_aside;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::sys;
@@ -385,13 +386,7 @@ pub(super) fn list(host: &Host) -> Result<Vec<(Digest, u64)>> {
 
 /// Takes a blob out of use, by moving it to `trash`; one that is not there is fine.
 pub(super) fn discard(host: &Host, digest: &Digest, trash: &Path) -> Result<()> {
-    let path = path(host, digest);
-    match fs::rename(&path, trash) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::from(error).context(format!("rename {}", path.display())))
-        }
-        _ => Ok(()),
-    }
+    set_aside(&path(host, digest), trash)
 }
 
 #[cfg(test)]

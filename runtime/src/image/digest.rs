@@ -202,6 +202,20 @@ impl Hasher {
         }
     }
 
+    /// Takes in all of `source`: its length.
+    pub(super) fn take_in(&mut self, mut source: impl std::io::Read) -> std::io::Result<u64> {
+        let (mut buffer, mut taken) = (vec![0; 256 * 1024], 0);
+        loop {
+            match source.read(&mut buffer)? {
+                0 => return Ok(taken),
+                len => {
+                    self.update(&buffer[..len]);
+                    taken += len as u64;
+                }
+            }
+        }
+    }
+
     /// The digest of all that was taken in.
     pub fn finish(self) -> Digest {
         match self.0 {

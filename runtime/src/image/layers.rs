@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::digest::{ChainId, Digest};
+use super::store::set_aside;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::sys;
@@ -126,11 +127,5 @@ pub(super) fn names(host: &Host) -> Result<Vec<String>> {
 
 /// Takes the layer directory `name` out of use, by moving it to `trash`.
 pub(super) fn discard(host: &Host, name: &str, trash: &Path) -> Result<()> {
-    let path = layers_dir(host).join(name);
-    match fs::rename(&path, trash) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::from(error).context(format!("rename {}", path.display())))
-        }
-        _ => Ok(()),
-    }
+    set_aside(&layers_dir(host).join(name), trash)
 }

@@ -5,7 +5,7 @@
 //! believed before the digest of all of it was. What is whole is written no more: it stays until the store has it.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use super::content::{self, Blob, BlobWriter};
 use super::digest::{Digest, Hasher};
 use super::record;
+use super::store::set_aside;
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 
@@ -105,18 +106,9 @@ pub(super) fn claim(host: &Host, digest: &Digest, size: u64) -> Result<Claim> {
 /// Takes the digest of what has come, and leaves the file at its end.
 fn read(mut file: &File, digest: &Digest) -> Result<(u64, Hasher)> {
     let mut hasher = Hasher::new(digest.algorithm());
-    let mut buffer = vec![0; 256 * 1024];
     file.seek(SeekFrom::Start(0)).context(|| format!("blob {digest}"))?;
-    let mut there = 0;
-    loop {
-        match file.read(&mut buffer).context(|| format!("read what is here of blob {digest}"))? {
-            0 => return Ok((there, hasher)),
-            len => {
-                hasher.update(&buffer[..len]);
-                there += len as u64;
-            }
-        }
-    }
+    let there = hasher.take_in(file).context(|| format!("read what is here of blob {digest}"))?;
+    Ok((there, hasher))
 }
 
 /// Takes the name of what has come of a blob away, which is in the store now or is not wanted; one that is not there is fine.
@@ -157,17 +149,13 @@ pub(super) fn list(host: &Host) -> Result<Vec<Partial>> {
 
 /// Takes what has come of a blob out of use, by moving it to `trash`; what is not there is fine.
 pub(super) fn discard(host: &Host, digest: &Digest, trash: &Path) -> Result<()> {
-    let path = path(host, digest);
-    match fs::rename(&path, trash) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::from(error).context(format!("rename {}", path.display())))
-        }
-        _ => Ok(()),
-    }
+    set_aside(&path(host, digest), trash)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
 
     fn host(dir: &tempfile::TempDir) -> Host {

@@ -287,6 +287,16 @@ pub(super) fn unique_name() -> String {
     format!("{}-{}-{}", std::process::id(), now_ns(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// Takes what is at `path` out of use, by moving it to `trash`; what is not there is fine.
+pub(super) fn set_aside(path: &Path, trash: &Path) -> Result<()> {
+    match fs::rename(path, trash) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::from(error).context(format!("rename {}", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes a directory that root alone looks into, with those above it.
 pub(super) fn make_private(path: &Path) -> Result<()> {
     fs::DirBuilder::new()

@@ -7,11 +7,11 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use super::link::{
     IFF_UP, IFLA_EXT_MASK, IFLA_IFNAME, IFLA_NET_NS_FD, RTEXT_FILTER_SKIP_STATS, RTM_GETADDR, RTM_GETLINK,
-    RTM_NEWADDR, RTM_NEWLINK,
+    RTM_NEWADDR, RTM_NEWLINK, find, ifinfo,
 };
-use super::wire::{Batch, ENODEV, Refused};
+use super::wire::{Batch, Refused};
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::netlink::{CREATE, DUMP, EXCL, Family, Socket, attributes, messages};
+use crate::sys::netlink::{CREATE, DUMP, EXCL, Family, Socket, attributes, messages, u32_at};
 use crate::sys::netns;
 
 const IFA_LABEL: u16 = 3;
@@ -177,10 +177,8 @@ fn settle(socket: &mut Socket, index: u32, addresses: &[Vec<u8>], up: bool) -> R
 
 /// `struct ifinfomsg` of the link with `index`.
 fn info(index: u32, flags: u32, change: u32) -> [u8; 16] {
-    let mut bytes = [0; 16];
+    let mut bytes = ifinfo(flags, change);
     bytes[4..8].copy_from_slice(&index.to_ne_bytes());
-    bytes[8..12].copy_from_slice(&flags.to_ne_bytes());
-    bytes[12..].copy_from_slice(&change.to_ne_bytes());
     bytes
 }
 
@@ -196,32 +194,6 @@ fn send(
     batch.send(socket).map(drop)
 }
 
-struct Found {
-    index: u32,
-    up: bool,
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
-fn find(socket: &mut Socket, name: &str) -> Result<Option<Found>, Refused> {
-    let mut batch = Batch::default();
-    batch.message(format!("get link `{name}`"), RTM_GETLINK, 0, &info(0, 0, 0), |message| {
-        message.string(IFLA_IFNAME, name);
-        message.number(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
-    });
-    let answer = match batch.send(socket) {
-        Err(refused) if refused.errno() == ENODEV => return Ok(None),
-        other => other?,
-    };
-    let found = messages(&answer).find(|message| message.kind == RTM_NEWLINK).and_then(|message| {
-        let payload = message.payload();
-        Some(Found { index: word(payload, 4)?, up: word(payload, 8)? & IFF_UP != 0 })
-    });
-    Ok(found)
-}
-
 /// Every link of the namespace: its name and index.
 fn indexes(socket: &mut Socket) -> Result<Vec<(String, u32)>, Refused> {
     let mut batch = Batch::default();
@@ -232,7 +204,7 @@ fn indexes(socket: &mut Socket) -> Result<Vec<(String, u32)>, Refused> {
     let parse = |payload: &[u8]| {
         let (_, rest) = payload.split_at_checked(16)?;
         let (_, name) = attributes(rest).find(|(kind, _)| *kind == IFLA_IFNAME)?;
-        Some((String::from_utf8_lossy(name).trim_end_matches('\0').to_owned(), word(payload, 4)?))
+        Some((String::from_utf8_lossy(name).trim_end_matches('\0').to_owned(), u32_at(payload, 4)?))
     };
     Ok(messages(&answer).filter_map(|message| parse(message.payload())).collect())
 }
@@ -253,8 +225,8 @@ fn addresses(socket: &mut Socket, index: u32) -> Result<Vec<Vec<u8>>, Refused> {
 fn permanent(payload: &[u8], index: u32) -> Option<Vec<u8>> {
     let (fixed, rest) = payload.split_at_checked(8)?;
     let of_attribute = attributes(rest).find(|(kind, _)| *kind == IFA_FLAGS);
-    let flags = of_attribute.and_then(|(_, value)| word(value, 0)).unwrap_or_else(|| u32::from(fixed[2]));
-    if word(fixed, 4)? != index || flags & IFA_F_PERMANENT == 0 || fixed[3] != RT_SCOPE_UNIVERSE {
+    let flags = of_attribute.and_then(|(_, value)| u32_at(value, 0)).unwrap_or_else(|| u32::from(fixed[2]));
+    if u32_at(fixed, 4)? != index || flags & IFA_F_PERMANENT == 0 || fixed[3] != RT_SCOPE_UNIVERSE {
         return None;
     }
     let mut batch = Batch::default();

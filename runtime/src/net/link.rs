@@ -60,12 +60,14 @@ pub(super) struct Link {
     pub(super) index: u32,
     /// What made it: `bridge`, `veth`; empty for hardware.
     pub(super) kind: String,
+    /// It was set up.
+    pub(super) up: bool,
     /// Its queue works: packets sent now are not lost.
     pub(super) running: bool,
 }
 
 /// `struct ifinfomsg` of a link that is named by an attribute; `up` and `change` are of its flags.
-fn ifinfo(up: u32, change: u32) -> [u8; 16] {
+pub(super) fn ifinfo(up: u32, change: u32) -> [u8; 16] {
     let mut bytes = [0; 16];
     bytes[8..12].copy_from_slice(&up.to_ne_bytes());
     bytes[12..].copy_from_slice(&change.to_ne_bytes());
@@ -106,7 +108,8 @@ fn parse_link(payload: &[u8]) -> Option<Link> {
         .find(|(kind, _)| *kind == IFLA_LINKINFO)
         .and_then(|(_, info)| attributes(info).find(|(kind, _)| *kind == IFLA_INFO_KIND))
         .map(|(_, name)| String::from_utf8_lossy(name).trim_end_matches('\0').to_string());
-    Some(Link { index: word(4), kind: kind.unwrap_or_default(), running: word(8) & IFF_RUNNING != 0 })
+    let (flags, kind) = (word(8), kind.unwrap_or_default());
+    Some(Link { index: word(4), kind, up: flags & IFF_UP != 0, running: flags & IFF_RUNNING != 0 })
 }
 
 /// Every address of the host, as interface index and address.
@@ -314,7 +317,7 @@ mod tests {
             message.string(IFLA_IFNAME, "podrun0");
             message.nest(IFLA_LINKINFO, |info| info.string(IFLA_INFO_KIND, "bridge"));
         });
-        let link = Link { index: 7, kind: "bridge".into(), running: true };
+        let link = Link { index: 7, kind: "bridge".into(), up: true, running: true };
         assert_eq!(parse_links(batch.bytes()), [link]);
     }
 }

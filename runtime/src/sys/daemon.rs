@@ -152,13 +152,8 @@ pub fn go_on_read_only(
 fn executed_by() -> Option<Program> {
     let name = rustix::param::linux_execfn().to_str().ok()?;
     let number: i32 = name.strip_prefix("/dev/fd/")?.parse().ok().filter(|number| *number >= ABOVE)?;
-    // SAFETY: fcntl takes any number; a bad one is EBADF.
-    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
-    if flags != 0 {
-        return None;
-    }
-    // SAFETY: it is open and was inherited, since it has no FD_CLOEXEC, which this process sets on all that it opens: so
-    // nothing here owns it.
+    super::fs::was_inherited(number).ok()?;
+    // SAFETY: it is open and was inherited, so nothing here owns it.
     let fd = unsafe { OwnedFd::from_raw_fd(number) };
     rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).ok()?;
     Some(Program(fd))

@@ -233,14 +233,18 @@ pub fn dup_above(fd: BorrowedFd<'_>, minimum: RawFd) -> Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, minimum)?)
 }
 
-/// A copy, CLOEXEC and with a number of at least `minimum`, of a descriptor that this process was started with,
-/// whose number the caller was told. One that it opened itself, CLOEXEC as they all are, is EBADF.
-pub fn copy_of_inherited(number: RawFd, minimum: RawFd) -> Result<OwnedFd> {
+/// EBADF for the number of a descriptor that this process was not started with: none, or one that it opened itself, CLOEXEC
+/// as they all are.
+pub fn was_inherited(number: RawFd) -> Result<()> {
     // SAFETY: fcntl takes any number; a bad one is EBADF.
     let flags = Errno::result(unsafe { libc::fcntl(number, libc::F_GETFD) }.into())?;
-    if flags & i64::from(libc::FD_CLOEXEC) != 0 {
-        return Err(Errno::EBADF);
-    }
+    if flags & i64::from(libc::FD_CLOEXEC) != 0 { Err(Errno::EBADF) } else { Ok(()) }
+}
+
+/// A copy, CLOEXEC and with a number of at least `minimum`, of a descriptor that this process was started with,
+/// whose number the caller was told.
+pub fn copy_of_inherited(number: RawFd, minimum: RawFd) -> Result<OwnedFd> {
+    was_inherited(number)?;
     // SAFETY: fcntl takes any number; a bad one is EBADF.
     let copy = Errno::result(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, minimum) }.into())?;
     let copy = RawFd::try_from(copy).map_err(|_| Errno::EBADF)?;
