@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,10 @@ use super::digest::{ChainId, Digest};
 use crate::error::{Context, Error, ErrorKind, Result};
 
 const VERSION: u32 = 1;
+/// The bytes of a record that are read: more than any config and any number of layers come to.
+const MOST: u64 = 64 << 20;
+/// How many records one thread reads.
+const AT_ONCE: usize = 250;
 
 /// An image as callers see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,14 +183,24 @@ fn record_path(dir: &Path, id: &Digest) -> PathBuf {
 
 /// The records in `dir`, each name with the youngest claim only, sorted by their names.
 pub(super) fn load_all(dir: &Path) -> Result<Vec<Loaded>> {
-    let mut all = Vec::new();
-    for name in names_in(dir)? {
-        let Some(hex) = name.strip_suffix(".json") else { continue };
-        let Ok(id) = format!("sha256:{hex}").parse::<Digest>() else { continue };
-        if let Some(loaded) = load(dir, &id)? {
-            all.push(loaded);
+    let names = names_in(dir)?;
+    let load_some = |names: &[String]| -> Vec<Loaded> {
+        // One room for them all; and no file is asked for its size, which with a thousand images shows.
+        let mut text = Vec::with_capacity(16 << 10);
+        names.iter().filter_map(|name| load(dir, &id_of(name)?, &mut text)).collect()
+    };
+    // Every verb that names an image reads them all, so those beyond the first few hundred are read beside them.
+    let (first, others) = names.split_at(names.len().min(AT_ONCE));
+    let mut all = std::thread::scope(|scope| {
+        let beside = |some| std::thread::Builder::new().spawn_scoped(scope, move || load_some(some));
+        let others: io::Result<Vec<_>> = others.chunks(AT_ONCE).map(beside).collect();
+        let others = others.context(|| format!("start a thread that reads {}", dir.display()))?;
+        let mut all = load_some(first);
+        for other in others {
+            all.append(&mut other.join().expect("a panic aborts"));
         }
-    }
+        Ok::<_, Error>(all)
+    })?;
     keep_youngest_claims(&mut all);
     all.sort_by_cached_key(|loaded| match loaded {
         Loaded::Whole(record) => {
@@ -212,17 +226,23 @@ fn keep_youngest_claims(all: &mut [Loaded]) {
     }
 }
 
-fn load(dir: &Path, id: &Digest) -> Result<Option<Loaded>> {
-    let path = record_path(dir, id);
-    let text = match fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Ok(Some(Loaded::Damaged(id.clone(), Error::from(error).message().to_owned()))),
-    };
-    let damaged = |why: String| Ok(Some(Loaded::Damaged(id.clone(), why)));
-    match serde_json::from_slice::<Record>(&text) {
+/// The image whose record a file of that name is, if it is one.
+fn id_of(name: &str) -> Option<Digest> {
+    format!("sha256:{}", name.strip_suffix(".json")?).parse().ok()
+}
+
+/// The record of an image, if there is one. `text` is room for what is read.
+fn load(dir: &Path, id: &Digest, text: &mut Vec<u8>) -> Option<Loaded> {
+    text.clear();
+    match File::open(record_path(dir, id)).and_then(|file| file.take(MOST).read_to_end(text)) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => return Some(Loaded::Damaged(id.clone(), Error::from(error).message().to_owned())),
+    }
+    let damaged = |why: String| Some(Loaded::Damaged(id.clone(), why));
+    match serde_json::from_slice::<Record>(text) {
         Ok(record) if record.version > VERSION => damaged(format!("{NEWER} (version {})", record.version)),
-        Ok(record) if record.id == *id => Ok(Some(Loaded::Whole(Box::new(record)))),
+        Ok(record) if record.id == *id => Some(Loaded::Whole(Box::new(record))),
         Ok(record) => damaged(format!("it is the record of {}", record.id)),
         Err(error) => damaged(error.to_string()),
     }

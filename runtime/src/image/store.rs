@@ -108,7 +108,7 @@ impl ImageStore {
                 None => image.names.clone(),
             };
             if untagged.len() < image.names.len() {
-                self.drop_names(&image.id, &untagged)?;
+                self.drop_names(record::load_all(&self.images_dir())?, &untagged)?;
                 return Ok(Removal { untagged, deleted: None });
             }
             self.check_removable(&image, tag.is_some(), force)?;
@@ -146,7 +146,7 @@ impl ImageStore {
                 let why = image.damage.unwrap_or_default();
                 return Err(Error::new(ErrorKind::Image, format!("image {}: {why}", image.id)));
             };
-            self.give(record, &names, &all)
+            self.give(record, &names, all)
         })
     }
 
@@ -191,28 +191,24 @@ impl ImageStore {
                 merge(&mut new.digests, &old.digests);
                 merge(&mut new.blobs, &old.blobs);
             }
-            self.give(new, names, &all)
+            self.give(new, names, all)
         })
     }
 
     /// Saves `record` with `names`, which the others in `all` lose. The lock is the caller's.
-    fn give(&self, mut record: Record, names: &[String], all: &[Loaded]) -> Result<Image> {
+    fn give(&self, mut record: Record, names: &[String], mut all: Vec<Loaded>) -> Result<Image> {
         let now = now_ns();
         record.names.extend(names.iter().map(|name| (name.clone(), now)));
         record::save(&self.images_dir(), &record)?;
-        for other in all.iter().map(Loaded::id).filter(|id| **id != record.id) {
-            self.drop_names(other, names)?;
-        }
+        all.retain(|loaded| *loaded.id() != record.id);
+        self.drop_names(all, names)?;
         Ok(Loaded::Whole(Box::new(record)).into_image())
     }
 
-    /// Takes `names` from the image `id`, if it has any of them. The lock is the caller's.
-    fn drop_names(&self, id: &Digest, names: &[String]) -> Result<()> {
-        for loaded in record::load_all(&self.images_dir())? {
+    /// Takes `names` from those in `all` that have any of them. The lock is the caller's.
+    fn drop_names(&self, all: Vec<Loaded>, names: &[String]) -> Result<()> {
+        for loaded in all {
             let Loaded::Whole(mut old) = loaded else { continue };
-            if old.id != *id {
-                continue;
-            }
             let before = old.names.len();
             old.names.retain(|name, _| !names.contains(name));
             if old.names.len() < before {
