@@ -39,6 +39,7 @@ pub(crate) fn add(suite: &mut Suite) {
             granted::links,
         ),
         ("oci exec goes where it is told to in the container's cgroup", granted::below),
+        ("oci a cgroup that was there takes one container after the other, and stays", granted::again),
         ("oci a label or class that the kernel has none of is refused", granted::labels),
         ("oci what is not done is refused by name", refused),
     ] {

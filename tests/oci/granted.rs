@@ -150,6 +150,24 @@ pub(super) fn below(host: &Host) -> Result<()> {
     oci.gone()
 }
 
+pub(super) fn again(host: &Host) -> Result<()> {
+    let oci = Oci::new(host)?;
+    oci.config(&["sleep", "1000"], &[])?;
+    let folders: Vec<PathBuf> = host.cgroup_folders()?.into_iter().map(|folder| folder.join("c")).collect();
+    folders.iter().try_for_each(std::fs::create_dir_all)?;
+    for _ in 0..2 {
+        oci.create("")?.ok()?;
+        oci.oci(&["start", "web"])?.ok()?;
+        // All that is in it is killed, and the kernel does not kill what comes later.
+        oci.oci(&["delete", "--force", "web"])?.ok()?;
+    }
+    // It is whose it was.
+    for folder in folders.iter().flat_map(|folder| folder.ancestors().take(2)) {
+        std::fs::remove_dir(folder).with_context(|| folder.display().to_string())?;
+    }
+    oci.gone()
+}
+
 pub(super) fn labels(host: &Host) -> Result<()> {
     let oci = Oci::new(host)?;
     let bundle = oci.bundle.to_string_lossy().into_owned();

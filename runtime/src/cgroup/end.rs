@@ -27,6 +27,12 @@ impl Cgroup {
                 Err(error) => return Err(error.context(format!("cgroup {}", self.path))),
             }
         }
+        self.kill_each()
+    }
+
+    /// The same without `cgroup.kill`, for a cgroup in which there will be others: on kernels that count its kills
+    /// (Linux 6.14 and those that took it over) whatever is born there by clone3 from outside is killed at once, ever after.
+    pub fn kill_each(&self) -> Result<()> {
         // A task that the v1 freezer holds ignores SIGKILL until it is let go.
         self.thaw()?;
         const ROUNDS: u32 = 64;

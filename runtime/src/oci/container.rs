@@ -178,7 +178,11 @@ impl Container {
     /// Sends SIGKILL to all its processes. Without a cgroup it has a pid namespace of its own, which ends with its init.
     pub(super) fn kill_processes(&self, record: &Record) -> Result<()> {
         let cgroup = self.cgroup_of(record)?;
-        cgroup.kill()?;
+        match &record.made_cgroup {
+            Some(_) => cgroup.kill()?,
+            // It was there before the container, and stays.
+            None => cgroup.kill_each()?,
+        }
         match alive(record) {
             // One that has left its cgroup by another's hand, or has none. It may be dead by now, which is what was wanted.
             Ok(Some(init)) => {
