@@ -124,7 +124,15 @@ bench: build ## times beside the kernel's floor and the peers that are there (PO
 	cargo build --quiet --locked --package podrun-tests --bin podrun-bench
 	@gcc -O2 -static -o target/floor benches/floor.c
 	@$(SUDO) scripts/bench.sh target/$(HOST)/debug/podrun-bench $(PODS)
-	@$(MAKE) bench-images
+	@$(MAKE) bench-oci bench-images
+
+.PHONY: bench-oci
+bench-oci: build ## the part of it that is about the OCI runtime: run, exec, and create, start and delete
+	@$(NEED) $(FOR_RUNNING)
+	@$(MAKE) fixtures IMAGES="busybox"
+	cargo build --quiet --locked --package podrun-tests --bin podrun-bench-oci
+	@gcc -O2 -static -o target/floor benches/floor.c
+	@$(SUDO) scripts/bench-oci.sh target/$(HOST)/debug/podrun-bench-oci
 
 .PHONY: bench-images
 bench-images: build $(addprefix target/fixtures/tools/,docker-registry skopeo libgpgme11) ## the part of it that is about images: pull, unpack, load, list

@@ -1,5 +1,8 @@
 //! A container by `podrun-oci`, beside the kernel's floor and the OCI runtimes that are installed: the same bundle, in
-//! turns. The config is `podrun oci spec`'s with the filter of a pod's container, which is kept compiled.
+//! turns. `make bench-oci` prints the table.
+//!
+//! Started by scripts/bench-oci.sh as root in namespaces of its own, in the root of the peers if that is there. The config
+//! is `podrun oci spec`'s with the filter of a pod's container, which is kept compiled.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,9 +11,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::measure::{floor_run, line, middle, ms, ratio, timed};
-use crate::{Bench, ROUNDS};
+#[path = "measure.rs"]
+mod measure;
 
+use measure::{floor_run, heading, line, middle, ms, ratio, timed};
+
+/// Rounds behind each median.
+const ROUNDS: usize = 60;
 /// `run` may take so many times what the floor takes.
 const GOAL: f64 = 1.5;
 /// How many times faster than crun, and than runc, a container is to be.
@@ -37,36 +44,50 @@ impl Row {
     }
 }
 
-struct Runtime<'a> {
-    program: &'a Path,
-    bundle: &'a Path,
+struct Runtime {
+    program: PathBuf,
+    bundle: PathBuf,
     root: PathBuf,
 }
 
+struct Bench {
+    podrun: PathBuf,
+    floor: PathBuf,
+    rootfs: PathBuf,
+    /// On a tmpfs, as the places are where runtimes keep their state.
+    folder: PathBuf,
+}
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let mut path =
+        |what: &str| arguments.next().map(PathBuf::from).with_context(|| format!("no {what} given"));
+    let (podrun, floor, rootfs, folder) = (path("podrun")?, path("floor")?, path("rootfs")?, path("folder")?);
+    heading();
+    Bench { podrun, floor, rootfs, folder }.rows()
+}
+
 impl Bench {
-    /// The rows of the OCI front.
-    pub(crate) fn oci_rows(&self) -> Result<()> {
+    fn rows(&self) -> Result<()> {
         let bundle = self.folder.join("bundle");
         self.bundle(&bundle)?;
         let own = self.folder.join("podrun-oci");
         std::os::unix::fs::symlink(&self.podrun, &own)?;
-        let ours = Runtime::new(&own, &bundle);
-        let found: Vec<(PathBuf, f64)> = [("crun", THAN_CRUN), ("runc", THAN_RUNC)]
-            .into_iter()
-            .filter_map(|(name, goal)| {
-                let places = ["/usr/bin", "/usr/sbin"].map(|folder| Path::new(folder).join(name));
-                Some((places.into_iter().find(|place| place.exists())?, goal))
-            })
-            .collect();
+        let ours = Runtime::new(own, &bundle);
         ours.up()?;
         let mut others = Vec::new();
-        for (program, goal) in &found {
+        for (name, goal) in [("crun", THAN_CRUN), ("runc", THAN_RUNC)] {
+            let places = ["/usr/bin", "/usr/sbin"].map(|folder| Path::new(folder).join(name));
+            let Some(program) = places.into_iter().find(|place| place.exists()) else {
+                println!("{name:<52}{:>36}", "not installed");
+                continue;
+            };
+            println!("{name}: {}", version(&program)?);
             let other = Runtime::new(program, &bundle);
-            let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
             match other.up() {
-                Ok(()) => others.push((name, other, *goal)),
+                Ok(()) => others.push((name, other, goal)),
                 // crun works on no hybrid host.
-                Err(error) => eprintln!("{name}: not timed: {error:#}"),
+                Err(error) => println!("{name:<52}{:>36}", format!("not timed: {error:#}")),
             }
         }
         for row in Row::ALL {
@@ -81,14 +102,26 @@ impl Bench {
             }
             let (floor, own) = (middle(floors), middle(own));
             let goal = matches!(row, Row::Run).then_some(GOAL);
-            line(&format!("podrun-oci: {} (floor: run)", row.name()), Some(floor), own, goal);
+            line(&format!("{} (floor: run)", row.name()), Some(floor), own, goal);
             for ((name, _, goal), times) in others.iter().zip(theirs) {
-                let (times, text) = (middle(times), format!("  {name}: the same"));
+                let (times, text) = (middle(times), format!("  by {name}"));
                 println!("{text:<52}{:>10}{:>10}{:>7.1}x{goal:>7.1}x", ms(times), ms(own), ratio(times, own));
             }
         }
         ours.down()?;
         others.iter().try_for_each(|(_, other, _)| other.down())
+    }
+
+    fn podrun(&self, arguments: &[&str]) -> Result<()> {
+        let mut command = Command::new(&self.podrun);
+        for (variable, folder) in
+            [("PODRUN_ROOT", "root"), ("PODRUN_STATE_DIR", "state"), ("PODRUN_LOG_DIR", "log")]
+        {
+            command.env(variable, self.folder.join(folder));
+        }
+        command.env("PODRUN_CGROUP_PARENT", "/podrun-bench-pod").args(arguments);
+        // What a forced delete warns of is no part of the table.
+        timed(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())).map(drop)
     }
 
     fn bundle(&self, bundle: &Path) -> Result<()> {
@@ -104,11 +137,26 @@ impl Bench {
         Ok(std::fs::write(file, spec.to_string())?)
     }
 
-    /// The filter of a pod that is up.
+    /// The filter that a pod's container gets.
     fn filter(&self) -> Result<Value> {
-        let pods = self.folder.join("root/pods");
-        for pod in std::fs::read_dir(&pods).with_context(|| pods.display().to_string())? {
-            for container in std::fs::read_dir(pod?.path().join("containers")).into_iter().flatten() {
+        let image = "localhost/podrun/busybox:1";
+        self.podrun(&["load", "--quiet", "target/fixtures/busybox.tar"])?;
+        let container = json!({ "name": "main", "image": image, "command": ["sleep", "1000"] });
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "filtered" },
+            "spec": { "hostNetwork": true, "containers": [container] },
+        });
+        let manifest = self.folder.join("filtered.json");
+        std::fs::write(&manifest, pod.to_string())?;
+        self.podrun(&["create", &manifest.to_string_lossy()])?;
+        let filter = self.filter_of_pod();
+        self.podrun(&["delete", "pod", "filtered", "--force", "--grace-period=0"])?;
+        filter
+    }
+
+    fn filter_of_pod(&self) -> Result<Value> {
+        for pod in std::fs::read_dir(self.folder.join("root/pods"))? {
+            for container in std::fs::read_dir(pod?.path().join("containers"))? {
                 let text = std::fs::read_to_string(container?.path().join("config.json"))?;
                 let mut spec: Value = serde_json::from_str(&text)?;
                 if spec["linux"]["seccomp"].is_object() {
@@ -116,19 +164,26 @@ impl Bench {
                 }
             }
         }
-        anyhow::bail!("no pod that is up has a filter")
+        anyhow::bail!("the pod has no filter")
     }
 }
 
-impl<'a> Runtime<'a> {
-    fn new(program: &'a Path, bundle: &'a Path) -> Self {
+/// The first line of what a runtime says of itself.
+fn version(program: &Path) -> Result<String> {
+    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output()?;
+    Ok(String::from_utf8(output.stdout)?.lines().next().unwrap_or_default().to_owned())
+}
+
+impl Runtime {
+    fn new(program: PathBuf, bundle: &Path) -> Self {
         let name = program.file_name().unwrap_or_default();
         // On a tmpfs, as each one's own place for its state is.
-        Self { program, bundle, root: Path::new("/run/podrun-bench-oci").join(name) }
+        let root = bundle.with_file_name("states").join(name);
+        Self { program, bundle: bundle.to_owned(), root }
     }
 
     fn command(&self, verb: &[&str]) -> Command {
-        let mut command = Command::new(self.program);
+        let mut command = Command::new(&self.program);
         command.arg("--root").arg(&self.root).args(verb);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command

@@ -14,8 +14,6 @@ use measure::{floor_run, heading, line, middle, ms, ratio, timed};
 
 #[path = "measure.rs"]
 mod measure;
-#[path = "oci.rs"]
-mod oci;
 #[path = "peers.rs"]
 mod peers;
 
@@ -58,7 +56,6 @@ impl Bench {
         self.beside_peers(&one)?;
         let (floor, exec) = self.beside_run(&["exec", "keeper", "--", "true"])?;
         line("exec POD -- true (floor: run)", Some(floor), exec, Some(GOAL));
-        self.oci_rows()?;
         let (floor, podrun) = self.at_once(16)?;
         line("16 creates at once, all of them", Some(floor), podrun, Some(GOAL));
         let (mut here, mut floors) = (1, Vec::new());
