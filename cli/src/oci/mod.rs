@@ -114,6 +114,9 @@ pub(crate) fn asked(arguments: impl Iterator<Item = OsString>) -> Option<Vec<OsS
 
 /// Runs a verb: 0, the code of the program it stands for, or 1.
 pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
+    // First, where it may be wanted, since all that comes before is done twice. Why it cannot be is told by [`protect`].
+    let may_make = |word: &OsString| ["create", "run", "exec"].iter().any(|verb| word == verb);
+    let protected = if arguments.iter().any(may_make) { go_on_protected().ok() } else { None };
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -133,7 +136,7 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     let failed = if matches!(cli.verb, Verb::Exec(_)) { ExitCode::from(255) } else { ExitCode::FAILURE };
     let ran = cli.globals.check().and_then(|rootless| {
         context.rootless = rootless;
-        let protected = protect(&cli.verb, &context)?;
+        let protected = protect(&cli.verb, &context, protected)?;
         cli.verb.run(protected, &context)
     });
     ran.unwrap_or_else(|error| {
@@ -143,7 +146,7 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
 }
 
 /// Before a process of this binary can be seen in a container; and, for a plain user, to where containers can be made.
-fn protect(verb: &Verb, context: &Context) -> Result<Protected> {
+fn protect(verb: &Verb, context: &Context, protected: Option<Protected>) -> Result<Protected> {
     match verb {
         Verb::Create(args) => oci::enter_new(&args.making.bundle)?,
         Verb::Run(args) => oci::enter_new(&args.making.bundle)?,
@@ -151,7 +154,7 @@ fn protect(verb: &Verb, context: &Context) -> Result<Protected> {
         Verb::Exec(_) => {}
         _ => return Ok(Protected::default()),
     }
-    go_on_protected()
+    protected.map_or_else(go_on_protected, Ok)
 }
 
 /// A container's own hooks and processes are born as copies of this process.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context as _, Result};
+use crate::sys::fs::read_kernel_file;
 
 /// The controllers that podrun sets or reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,8 +100,8 @@ pub struct Layout {
 impl Layout {
     /// Reads the mounted hierarchies of the caller's mount namespace.
     pub fn detect() -> Result<Self> {
-        let table = std::fs::read_to_string("/proc/self/mountinfo")
-            .context(|| "cgroup: read /proc/self/mountinfo")?;
+        let table =
+            read_kernel_file("/proc/self/mountinfo").context(|| "cgroup: read /proc/self/mountinfo")?;
         let mut layout = Self::parse(&table);
         if let Some(unified) = &mut layout.unified {
             let file = unified.mount.join("cgroup.controllers");

@@ -7,6 +7,7 @@ use std::cell::OnceCell;
 use std::fmt;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use oci_spec::runtime::{ContainerState, LinuxNamespaceType, LinuxResources, Spec};
@@ -68,7 +69,7 @@ pub struct Container {
     directory: PathBuf,
     /// The host's cgroups, and the container's own copy of its config: neither changes while a command runs.
     layout: OnceCell<Layout>,
-    config: OnceCell<Spec>,
+    config: OnceCell<Arc<Spec>>,
 }
 
 impl Container {
@@ -138,14 +139,19 @@ impl Container {
         let Some(record) = record.filter(|record| record.complete) else {
             return Ok(if store::is_locked(self) { Status::Creating } else { Status::Stopped });
         };
-        if alive(record)?.is_none() {
-            return Ok(Status::Stopped);
-        }
-        if self.cgroup_of(record)?.is_frozen() {
-            return Ok(Status::Paused);
+        if let Some(status) = self.stopped_or_paused(record)? {
+            return Ok(status);
         }
         // The kernel's own word: the listening socket is closed by the execve and by nothing else.
         Ok(if socket::is_listening(&self.directory, START)? { Status::Created } else { Status::Running })
+    }
+
+    /// The status of a complete container that neither waits for its start nor runs.
+    fn stopped_or_paused(&self, record: &Record) -> Result<Option<Status>> {
+        if alive(record)?.is_none() {
+            return Ok(Some(Status::Stopped));
+        }
+        Ok(self.cgroup_of(record)?.is_frozen().then_some(Status::Paused))
     }
 
     /// The record of a container that is complete.
@@ -219,9 +225,16 @@ impl Container {
     /// The container's own copy of its config, read once.
     pub(super) fn config(&self) -> Result<&Spec> {
         if self.config.get().is_none() {
-            let _ = self.config.set(config::kept(self)?);
+            self.know(Arc::new(config::kept(self)?));
         }
-        self.config.get().ok_or_else(|| Error::failed("the container's config is not known"))
+        let config = self.config.get().map(AsRef::as_ref);
+        config.ok_or_else(|| Error::failed("the container's config is not known"))
+    }
+
+    /// Takes the config that it has, so that it is not read again.
+    pub(super) fn know(&self, config: Arc<Spec>) {
+        // Nobody else has set it, or they are the same.
+        let _ = self.config.set(config);
     }
 
     /// Sends `signal` to the init. Where the container has no pid namespace of its own, SIGKILL takes all
@@ -285,13 +298,29 @@ impl Container {
         self.own_cgroup(&record)?.update(resources)
     }
 
+    /// Its record and the connection by which its init is told to go on, if it waits for that.
+    pub(super) fn must_wait_for_start(&self) -> Result<(Record, OwnedFd)> {
+        // What is half made is said to be that, rather than what its status is.
+        let record = self.record()?;
+        let status = match self.stopped_or_paused(&record)? {
+            Some(status) => status,
+            None => match socket::connect_if_listening(&self.directory, START)? {
+                Some(word) => return Ok((record, word)),
+                None => Status::Running,
+            },
+        };
+        Err(self.cannot_be("started", status))
+    }
+
+    fn cannot_be(&self, done: &str, status: Status) -> Error {
+        Error::failed(format!("container `{}` is {status} and cannot be {done}", self.id))
+    }
+
     /// Its record, if its status is one of `wanted`; such a container is complete.
     pub(super) fn must_be(&self, wanted: &[Status], verb: &str) -> Result<Record> {
         let record = store::read(self)?;
         let status = self.status_of(record.as_ref())?;
-        record
-            .filter(|_| wanted.contains(&status))
-            .ok_or_else(|| Error::failed(format!("container `{}` is {status} and cannot be {verb}", self.id)))
+        record.filter(|_| wanted.contains(&status)).ok_or_else(|| self.cannot_be(verb, status))
     }
 
     /// Waits until its init has ended; at once when it has.

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use oci_spec::runtime::{LinuxResources, Spec};
 
@@ -71,7 +72,7 @@ impl Create {
 
     fn make(self, container: &Container, bundle: &Path, config: Config) -> Result<Created> {
         store::replace(&container.file("config.json"), &config.bytes)?;
-        let spec = resolved(config.spec, bundle)?;
+        let spec = Arc::new(resolved(config.spec, bundle)?);
         let mut record = Self::record(&spec, bundle)?;
         let mut warnings = Vec::new();
         let cgroup = self.cgroup(container, &spec, &mut record, &mut warnings)?;
@@ -126,6 +127,8 @@ impl Create {
         let terminal = told.map_err(|error| links::take_back(links, error))?;
         warnings.extend_from_slice(plan.warnings());
         let steps = plan.describe();
+        // For whoever starts it at once.
+        container.know(spec);
         Ok(Created { container: container.clone(), init: child.pidfd, terminal, warnings, steps })
     }
 

@@ -2,12 +2,11 @@
 
 use std::os::fd::AsFd as _;
 
-use super::container::START;
 use super::hooks::{self, Inside, Kind};
 use super::{Container, Status, store};
 use crate::engine::Failure;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::{fs, pidfd, proc, socket};
+use crate::sys::{fs, pidfd, proc};
 
 impl Container {
     /// Whether its start runs processes in it beside its program.
@@ -20,9 +19,7 @@ impl Container {
     /// undo the start: they are to be said as warnings.
     pub fn start(&self) -> Result<Vec<Error>> {
         let _lock = store::lock(self)?;
-        // What is half made is said to be that, rather than what its status is.
-        self.record()?;
-        let record = self.must_be(&[Status::Created], "started")?;
+        let (record, word) = self.must_wait_for_start()?;
         let spec = self.config()?;
         let Some(process) = spec.process() else {
             return Err(Error::new(
@@ -32,7 +29,6 @@ impl Container {
         };
         let program = process.args().iter().flatten().next().cloned().unwrap_or_default();
         let init = self.init(&record)?;
-        let socket = socket::connect(self.directory(), START)?;
         if !hooks::of(spec, Kind::StartContainer).is_empty() {
             let cgroup = self.cgroup_of(&record)?;
             let mut state = self.state_of(record.clone(), Status::Created);
@@ -44,9 +40,9 @@ impl Container {
                 return Err(error);
             }
         }
-        fs::write_whole(socket.as_fd(), &[1]).map_err(|errno| errno.during("write(start.sock)"))?;
+        fs::write_whole(word.as_fd(), &[1]).map_err(|errno| errno.during("write(start.sock)"))?;
         let mut bytes = [0; Failure::SIZE];
-        let count = match fs::read(socket.as_fd(), &mut bytes) {
+        let count = match fs::read(word.as_fd(), &mut bytes) {
             // The init was killed with our byte unread.
             Err(crate::sys::Errno::ECONNRESET) => 0,
             other => other.map_err(|errno| errno.during("read(start.sock)"))?,

@@ -83,6 +83,15 @@ pub fn read(file: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<usize> {
     }
 }
 
+/// The text of a file that the kernel writes when it is read. Into room that is there: the standard library's first reads are
+/// of 32 bytes, and mountinfo is made anew for each.
+pub fn read_kernel_file(path: impl AsRef<std::path::Path>) -> std::io::Result<String> {
+    use std::io::Read as _;
+    let mut text = String::with_capacity(16 << 10);
+    std::fs::File::open(path)?.read_to_string(&mut text)?;
+    Ok(text)
+}
+
 /// The bytes that a user may still write to the file system of `path`, which is the caller's own. See statvfs(3).
 pub fn free_bytes(path: &std::path::Path) -> super::Result<u64> {
     let found = rustix::fs::statvfs(path)

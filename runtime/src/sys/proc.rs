@@ -30,7 +30,7 @@ impl ProcessId {
 
 fn read(pid: i32, file: &str) -> Result<String> {
     let path = format!("/proc/{pid}/{file}");
-    std::fs::read_to_string(&path)
+    super::fs::read_kernel_file(&path)
         .map_err(|error| Error::new(path, error.raw_os_error().unwrap_or(libc::EIO)))
 }
 

@@ -71,28 +71,41 @@ pub fn listen(directory: &Path, name: &str) -> Result<OwnedFd> {
 
 /// A stream connected to the socket `name` in `directory`.
 pub fn connect(directory: &Path, name: &str) -> Result<OwnedFd> {
-    let at = open_directory(directory)?;
-    let address = address(at.as_fd(), name)?;
-    let socket =
-        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-            .map_err(error("socket(AF_UNIX, SOCK_STREAM)"))?;
-    rustix::net::connect(&socket, &address).map_err(error(format!("connect({:?})", directory.join(name))))?;
-    Ok(socket)
+    let (socket, connected) = try_to_connect(directory, name, SocketFlags::CLOEXEC)?;
+    connected.map(|()| socket).map_err(error(format!("connect({:?})", directory.join(name))))
 }
 
-/// Whether somebody listens at the socket `name` in `directory`.
+/// The same, if somebody listens there.
+pub fn connect_if_listening(directory: &Path, name: &str) -> Result<Option<OwnedFd>> {
+    let (socket, connected) = try_to_connect(directory, name, SocketFlags::CLOEXEC)?;
+    match connected {
+        Ok(()) => Ok(Some(socket)),
+        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(None),
+        Err(errno) => Err(error(format!("connect({:?})", directory.join(name)))(errno)),
+    }
+}
+
+/// Whether somebody listens at the socket `name` in `directory`; waits for nobody.
 pub fn is_listening(directory: &Path, name: &str) -> Result<bool> {
-    let at = open_directory(directory)?;
-    let address = address(at.as_fd(), name)?;
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-        .map_err(error("socket(AF_UNIX, SOCK_STREAM)"))?;
-    match rustix::net::connect(&socket, &address) {
+    match try_to_connect(directory, name, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?.1 {
         // A queue that is full is somebody's.
         Ok(()) | Err(Errno::AGAIN) => Ok(true),
         Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
         Err(errno) => Err(error(format!("connect({:?})", directory.join(name)))(errno)),
     }
+}
+
+fn try_to_connect(
+    directory: &Path,
+    name: &str,
+    flags: SocketFlags,
+) -> Result<(OwnedFd, std::result::Result<(), Errno>)> {
+    let at = open_directory(directory)?;
+    let address = address(at.as_fd(), name)?;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .map_err(error("socket(AF_UNIX, SOCK_STREAM)"))?;
+    let connected = rustix::net::connect(&socket, &address);
+    Ok((socket, connected))
 }
 
 /// The next connection, non-blocking, if one waits.
