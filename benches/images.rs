@@ -40,6 +40,13 @@ const MEMORY: f64 = 64.0;
 const IMAGES: usize = 1000;
 const REGISTRY: &str = "127.0.0.1:5000";
 
+/// A peer's pull.
+struct Pulled {
+    took: Duration,
+    /// The peer and its version.
+    by: String,
+}
+
 struct Bench {
     podrun: PathBuf,
     floor: PathBuf,
@@ -127,14 +134,14 @@ impl Bench {
     /// podrun, tar, containerd and podman in turns.
     fn pulls(&mut self, image: &str) -> Result<()> {
         let (mut ours, mut tar) = (Vec::new(), Vec::new());
-        let mut peers: Vec<Result<Vec<Duration>>> = PEERS.iter().map(|_| Ok(Vec::new())).collect();
+        let mut peers: Vec<Result<Vec<Pulled>>> = PEERS.iter().map(|_| Ok(Vec::new())).collect();
         for _ in 0..ROUNDS {
             ours.push(self.pull(image)?);
             tar.push(self.untar()?);
             for ((peer, _), times) in PEERS.iter().zip(&mut peers) {
                 if let Ok(known) = times {
                     match self.peer(peer, image) {
-                        Ok(Some(time)) => known.push(time),
+                        Ok(Some(pulled)) => known.push(pulled),
                         Ok(None) => {}
                         Err(error) => *times = Err(error),
                     }
@@ -144,13 +151,23 @@ impl Bench {
         let ours = middle(ours);
         line(&format!("pull {image} (tar xf of the plain layers)"), Some(middle(tar)), ours, Some(OF_TAR));
         for ((peer, goal), times) in PEERS.iter().zip(peers) {
-            let row = format!("  by {peer}");
+            let without = |why: &str| println!("{:<52}{why:>36}", format!("  by {peer}"));
             match times {
-                Ok(times) if times.is_empty() => println!("{row:<52}{:>36}", "not installed"),
-                Ok(times) => line(&row, Some(middle(times)), ours, Some(*goal)),
+                Ok(times) => match times.first() {
+                    None => without("not installed"),
+                    Some(first) => {
+                        let row = format!("  by {}", first.by);
+                        line(
+                            &row,
+                            Some(middle(times.iter().map(|one| one.took).collect())),
+                            ours,
+                            Some(*goal),
+                        );
+                    }
+                },
                 Err(error) => {
                     eprintln!("{error:#}");
-                    println!("{row:<52}{:>36}", "failed");
+                    without("failed");
                 }
             }
         }
@@ -194,8 +211,8 @@ impl Bench {
     }
 
     /// The same pull by a peer; nothing where it is not installed. The script has a registry and a daemon of its own, and
-    /// prints nanoseconds.
-    fn peer(&mut self, peer: &str, image: &str) -> Result<Option<Duration>> {
+    /// prints nanoseconds and its version.
+    fn peer(&mut self, peer: &str, image: &str) -> Result<Option<Pulled>> {
         if !Path::new("target/peers/usr/bin").join(peer).exists() {
             return Ok(None);
         }
@@ -211,7 +228,9 @@ impl Bench {
                 output.status,
                 String::from_utf8_lossy(&output.stderr)
             );
-            Ok(Some(Duration::from_nanos(text.trim().parse().with_context(|| format!("{peer}: {text}"))?)))
+            let (took, by) = text.trim().split_once(' ').with_context(|| format!("{peer}: {text}"))?;
+            let took = Duration::from_nanos(took.parse().with_context(|| format!("{peer}: {text}"))?);
+            Ok(Some(Pulled { took, by: by.to_owned() }))
         })
     }
 

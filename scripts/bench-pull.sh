@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # bench-pull.sh containerd|podman IMAGE: a cold pull inside the root of the peers, from a registry of its own. Prints the
-# nanoseconds until all of it is on the disk.
+# nanoseconds until all of it is on the disk, and by whom.
 set -eu
 peer=$1 image=$2
 log=/tmp/bench-pull.log
@@ -14,12 +14,12 @@ containerd)
         ctr version >/dev/null 2>&1 && break
         sleep 0.1
     done
-    version=$(containerd --version)
+    version=$(containerd --version | awk '{ print $1, $3 }')
     pull() { ctr images pull --plain-http "$image"; }
     store=/var/lib/containerd
     ;;
 podman)
-    version=$(podman --version)
+    version=$(podman --version | awk '{ print $1, $3 }')
     pull() { podman pull --quiet --tls-verify=false "$image"; }
     store=/var/lib/containers
     ;;
@@ -31,5 +31,4 @@ start=$(date +%s%N)
 pull >>"$log" 2>&1 </dev/null || { tail -n 5 "$log" >&2; exit 1; }
 sync -f "$store"
 end=$(date +%s%N)
-echo "$version" >&2
-echo $((end - start))
+echo "$((end - start)) $version"
