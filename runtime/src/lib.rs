@@ -19,6 +19,7 @@ pub mod net;
 pub mod oci;
 #[cfg(not(fuzzing))]
 pub mod pod;
+mod spread;
 pub mod sys;
 pub mod time;
 

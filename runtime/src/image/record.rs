@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -13,12 +14,13 @@ use serde::{Deserialize, Serialize};
 use super::config::ImageConfig;
 use super::digest::{ChainId, Digest};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::spread;
 
 const VERSION: u32 = 1;
 /// The bytes of a record that are read: more than any config and any number of layers come to.
 const MOST: u64 = 64 << 20;
 /// How many records one thread reads.
-const AT_ONCE: usize = 250;
+const AT_ONCE: NonZeroUsize = NonZeroUsize::new(250).expect("it is not zero");
 
 /// An image as callers see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,24 +185,9 @@ fn record_path(dir: &Path, id: &Digest) -> PathBuf {
 
 /// The records in `dir`, each name with the youngest claim only, sorted by their names.
 pub(super) fn load_all(dir: &Path) -> Result<Vec<Loaded>> {
-    let names = names_in(dir)?;
-    let load_some = |names: &[String]| -> Vec<Loaded> {
-        // One room for them all; and no file is asked for its size, which with a thousand images shows.
-        let mut text = Vec::with_capacity(16 << 10);
-        names.iter().filter_map(|name| load(dir, &id_of(name)?, &mut text)).collect()
-    };
-    // Every verb that names an image reads them all, so those beyond the first few hundred are read beside them.
-    let (first, others) = names.split_at(names.len().min(AT_ONCE));
-    let mut all = std::thread::scope(|scope| {
-        let beside = |some| std::thread::Builder::new().spawn_scoped(scope, move || load_some(some));
-        let others: io::Result<Vec<_>> = others.chunks(AT_ONCE).map(beside).collect();
-        let others = others.context(|| format!("start a thread that reads {}", dir.display()))?;
-        let mut all = load_some(first);
-        for other in others {
-            all.append(&mut other.join().expect("a panic aborts"));
-        }
-        Ok::<_, Error>(all)
-    })?;
+    // Every verb that names an image reads them all.
+    let mut all = spread::filter_map(&names_in(dir)?, AT_ONCE, |name| load(dir, &id_of(name)?))
+        .context(|| format!("read {}", dir.display()))?;
     keep_youngest_claims(&mut all);
     all.sort_by_cached_key(|loaded| match loaded {
         Loaded::Whole(record) => {
@@ -231,16 +218,17 @@ fn id_of(name: &str) -> Option<Digest> {
     format!("sha256:{}", name.strip_suffix(".json")?).parse().ok()
 }
 
-/// The record of an image, if there is one. `text` is room for what is read.
-fn load(dir: &Path, id: &Digest, text: &mut Vec<u8>) -> Option<Loaded> {
-    text.clear();
-    match File::open(record_path(dir, id)).and_then(|file| file.take(MOST).read_to_end(text)) {
+/// The record of an image, if there is one.
+fn load(dir: &Path, id: &Digest) -> Option<Loaded> {
+    // The file is not asked for its size, which with a thousand images shows.
+    let mut text = Vec::with_capacity(16 << 10);
+    match File::open(record_path(dir, id)).and_then(|file| file.take(MOST).read_to_end(&mut text)) {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => return Some(Loaded::Damaged(id.clone(), Error::from(error).message().to_owned())),
     }
     let damaged = |why: String| Some(Loaded::Damaged(id.clone(), why));
-    match serde_json::from_slice::<Record>(text) {
+    match serde_json::from_slice::<Record>(&text) {
         Ok(record) if record.version > VERSION => damaged(format!("{NEWER} (version {})", record.version)),
         Ok(record) if record.id == *id => Some(Loaded::Whole(Box::new(record))),
         Ok(record) => damaged(format!("it is the record of {}", record.id)),

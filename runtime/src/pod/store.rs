@@ -9,6 +9,7 @@ pub use edit::{Guard, begin, boot_id, fill, hold, hold_for_removal, remove};
 pub(in crate::pod) use edit::{folder_names, mark, unmark};
 
 use std::fs::{File, TryLockError};
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use super::manifest::{Pod, PodPhase, Time};
@@ -16,8 +17,12 @@ use super::names;
 use super::policy::{self, Journal};
 use super::record::{self, Front, Loaded, Sandbox, SandboxState, SandboxStatus};
 use super::resources;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::host::Host;
+use crate::spread;
+
+/// How many pods' records one thread reads.
+const AT_ONCE: NonZeroUsize = NonZeroUsize::new(40).expect("it is not zero");
 
 /// One pod.
 #[derive(Debug, Clone)]
@@ -50,10 +55,9 @@ impl PodEntry {
 
 /// Every pod of the pod front, by namespace and name; those that are still being made are Pending.
 pub fn list(host: &Host) -> Result<Vec<PodEntry>> {
-    let mut entries: Vec<PodEntry> = names::all(host)
-        .into_iter()
-        .filter_map(|(namespace, name, id)| load(host, &id, &namespace, &name))
-        .collect();
+    let load = |(namespace, name, id): &(String, String, String)| load(host, id, namespace, name);
+    let mut entries =
+        spread::filter_map(&names::all(host), AT_ONCE, load).context(|| "read the pods' records")?;
     entries.sort_by(|left, right| (&left.namespace, &left.name).cmp(&(&right.namespace, &right.name)));
     Ok(entries)
 }
