@@ -114,9 +114,11 @@ pub(crate) fn asked(arguments: impl Iterator<Item = OsString>) -> Option<Vec<OsS
 
 /// Runs a verb: 0, the code of the program it stands for, or 1.
 pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
-    // First, where it may be wanted, since all that comes before is done twice. Why it cannot be is told by [`protect`].
-    let may_make = |word: &OsString| ["create", "run", "exec"].iter().any(|verb| word == verb);
-    let protected = if arguments.iter().any(may_make) { go_on_protected().ok() } else { None };
+    // First, where it may be wanted, since all that comes before is done twice. Why it cannot be is told by [`protect`]; a
+    // plain user has a user namespace to enter before.
+    let makes = |word: &OsString| ["create", "run", "exec"].iter().any(|verb| word == verb);
+    let early = arguments.iter().any(makes) && !oci::is_plain_user();
+    let protected = early.then(go_on_protected).and_then(Result::ok);
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
