@@ -18,17 +18,19 @@ pub(crate) fn verb(verb: &str) -> Option<&'static str> {
         | "rename" | "update" => {
             "a pod is not changed in place: delete it and create it again; more load means more pods"
         }
-        "build" | "push" | "commit" | "export" => {
-            "podrun builds no images: `podrun pull` or `podrun load` brings them"
-        }
+        "build" | "commit" => "podrun builds no images: `podrun pull` or `podrun load` brings them",
+        "export" => "`podrun exec POD -- tar c -C / .` writes a container's files, `podrun save` an image",
         "pod" | "pods" | "container" => "the verb comes first: `podrun get pods`, `podrun create FILE`",
-        "login" | "logout" => "`podrun pull` uses the logins of podman and docker",
         "play" | "kube" | "up" | "compose" => "`podrun create FILE` runs a manifest",
         "down" => "`podrun delete -f FILE` ends a manifest's pods",
-        "import" | "history" | "df" | "tree" | "prune" | "fsck" => {
-            "it is in a group: `podrun image --help` lists its verbs"
+        "untag" => "`podrun rmi NAME` takes a name away from its image",
+        "exists" => "`podrun image inspect -o name IMAGE` ends with 4 where there is none",
+        "search" => "podrun pulls by name, and searches no registry",
+        "manifest" => "podrun keeps of an image the one for a platform, and makes no lists of several",
+        "info" => "`podrun doctor` tells what this host gives and lacks",
+        "system" => {
+            "`podrun image df` tells what images take, `podrun image prune` clears up, `podrun doctor` looks at the host"
         }
-        "info" | "system" => "`podrun doctor` tells what this host gives and lacks",
         "config" => "the settings are in /etc/podrun/config.yaml, or in the file that --config names",
         "explain" => "`podrun validate FILE` checks a manifest; docs/fields.md lists the fields",
         "port" | "expose" | "proxy" | "port-forward" => {
@@ -66,6 +68,29 @@ pub(crate) fn flag(verb: &str, flag: &str) -> Option<&'static str> {
         ("run", "--replicas") => "more load means more pods: run it again under another name",
         ("image inspect" | "image history" | "images" | "image ls", "-f" | "--format") => {
             "-o jsonpath=TEMPLATE prints what it names, -o json all"
+        }
+        ("images" | "image ls", "--sort") => "they are sorted by name; -o json is for other orders",
+        ("image history", "-q" | "--quiet") => "-o name prints the layers alone",
+        ("load" | "image load", "-i" | "--input") => "the archive is an argument: podrun load FILE",
+        ("save" | "image save", "-m" | "--multi-image-archive") => {
+            "several images go into one archive as they are: podrun save A B -o FILE"
+        }
+        ("save" | "image save", "-q" | "--quiet") => "it shows no progress",
+        ("save" | "image save", "--compress") => "an oci-archive has its layers as they came packed",
+        ("pull" | "image pull" | "load" | "image load" | "image import", "--arch" | "--os" | "--variant") => {
+            "--platform OS/ARCH[/VARIANT] chooses one"
+        }
+        (
+            "push" | "image push" | "save" | "image save",
+            "--platform" | "--all-platforms" | "--all" | "--multi-arch",
+        ) => "podrun keeps of an image the one for a platform, and that one goes",
+        ("push" | "image push", "--digestfile") => "-q prints the digest and nothing else",
+        (
+            "push" | "image push",
+            "--format" | "-f" | "--compression-format" | "--compression-level" | "--force-compression",
+        ) => "the image goes as it came, so that its digest stays",
+        ("pull" | "push" | "login" | "image pull" | "image push", "--cert-dir") => {
+            "certificates are in /etc/containers/certs.d/HOST[:PORT], or named in the config file"
         }
         ("image prune", "-f" | "--force") => "it asks nothing; --dry-run says what would go",
         ("logs", "--since-time") => "--since=5m goes back from now",

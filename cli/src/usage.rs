@@ -13,6 +13,9 @@ use runtime::{Error, ErrorKind, Result};
 use crate::args::Cli;
 use crate::{exit, help, missing, output};
 
+/// So many characters of a value in a reason are as good as all of it.
+const QUOTED_MIN: usize = 100;
+
 /// Prints what clap has to say about `line` in podrun's form, and gives the exit code.
 pub(crate) fn answer(error: &clap::Error, line: &[OsString]) -> ExitCode {
     match error.kind() {
@@ -66,18 +69,11 @@ fn complaint(error: &clap::Error, verb: Option<&str>) -> Error {
     let first = |kind: ContextKind| told(kind).into_iter().next().unwrap_or_default();
     let usage = |message: String| Error::new(ErrorKind::Usage, message);
     match error.kind() {
-        ClapKind::InvalidSubcommand => {
-            let word = first(ContextKind::InvalidSubcommand);
-            if let Some(instead) = missing::verb(&word) {
-                return usage(format!("there is no command {word:?}: {instead}"));
-            }
-            let similar = told(ContextKind::SuggestedSubcommand);
-            let hint = similar.first().map_or_else(
-                || "`podrun --help` lists the commands".into(),
-                |verb| format!("did you mean `podrun {verb}`?"),
-            );
-            usage(format!("there is no command {word:?}")).hint(hint)
-        }
+        ClapKind::InvalidSubcommand => no_such_verb(
+            verb,
+            &first(ContextKind::InvalidSubcommand),
+            &told(ContextKind::SuggestedSubcommand),
+        ),
         ClapKind::MissingRequiredArgument => {
             let wanted: Vec<String> = told(ContextKind::InvalidArg).iter().map(|arg| plain(arg)).collect();
             usage(format!("missing: {}", wanted.join(", ")))
@@ -98,6 +94,34 @@ fn complaint(error: &clap::Error, verb: Option<&str>) -> Error {
     }
 }
 
+/// A word that is no verb: of podrun, or of the `group` that stands before it.
+fn no_such_verb(group: Option<&str>, word: &str, similar: &[String]) -> Error {
+    let before = group.map(|group| format!("{group} ")).unwrap_or_default();
+    let message = format!("there is no command \"{before}{word}\"");
+    let usage = |message: String| Error::new(ErrorKind::Usage, message);
+    let instead = missing::verb(word);
+    // Within a group a verb of podrun's own is meant first; outside, a word of another tool's is.
+    let elsewhere = match group {
+        Some(_) => Cli::command().find_subcommand(word).map(|_| word.to_owned()),
+        None if instead.is_some() => None,
+        None => {
+            let groups: Vec<clap::Command> = Cli::command().get_subcommands().cloned().collect();
+            let found = groups.iter().find(|group| group.find_subcommand(word).is_some());
+            found.map(|group| format!("{} {word}", group.get_name()))
+        }
+    };
+    if let Some(verb) = elsewhere {
+        return usage(message).hint(format!("it is `podrun {verb}`"));
+    }
+    if let Some(instead) = instead {
+        return usage(format!("{message}: {instead}"));
+    }
+    usage(message).hint(similar.first().map_or_else(
+        || format!("`podrun {before}--help` lists the commands"),
+        |verb| format!("did you mean `podrun {before}{verb}`?"),
+    ))
+}
+
 /// A word that no argument takes, or a flag that the verb does not have.
 fn unknown(error: &clap::Error, verb: Option<&str>) -> Error {
     let word = texts(error, ContextKind::InvalidArg).into_iter().next().unwrap_or_default();
@@ -112,6 +136,9 @@ fn unknown(error: &clap::Error, verb: Option<&str>) -> Error {
     match verb {
         Some("exec") => error.hint("a program and its arguments follow --: podrun exec POD -- PROGRAM"),
         Some("run") => error.hint("arguments follow --: podrun run NAME --image=IMAGE -- ARGUMENT"),
+        Some("image mount") => {
+            error.hint("a program and its arguments follow --: podrun image mount IMAGE -- PROGRAM")
+        }
         _ => error,
     }
 }
@@ -126,16 +153,18 @@ fn invalid(error: &clap::Error) -> Error {
         return usage(format!("{name}: a value is wanted"));
     }
     let valid = texts(error, ContextKind::ValidValue);
-    let why = match std::error::Error::source(error) {
-        Some(source) if source.is::<std::num::ParseIntError>() => "a whole number is wanted".to_owned(),
-        Some(source) => source.to_string(),
-        None => format!("one of {} is wanted", valid.join(", ")),
+    let (why, quoted) = match std::error::Error::source(error) {
+        Some(source) if source.is::<std::num::ParseIntError>() => {
+            ("a whole number is wanted".to_owned(), false)
+        }
+        // A long value may be quoted in part.
+        Some(source) => {
+            let beginning: String = value.chars().take(QUOTED_MIN).collect();
+            (source.to_string(), source.to_string().contains(&beginning))
+        }
+        None => (format!("one of {} is wanted", valid.join(", ")), false),
     };
-    if why.contains(&value) {
-        usage(format!("{name}: {why}"))
-    } else {
-        usage(format!("{name} {value:?}: {why}"))
-    }
+    if quoted { usage(format!("{name}: {why}")) } else { usage(format!("{name} {value:?}: {why}")) }
 }
 
 fn texts(error: &clap::Error, kind: ContextKind) -> Vec<String> {
@@ -146,14 +175,16 @@ fn texts(error: &clap::Error, kind: ContextKind) -> Vec<String> {
     }
 }
 
-/// A flag or an argument without clap's brackets: `--image <IMAGE>` is `--image IMAGE`.
+/// A flag or an argument without clap's brackets: `--image <IMAGE>` is `--image IMAGE`. Those within its own name stay.
 fn plain(arg: &str) -> String {
-    arg.trim_end_matches("...").replace(['<', '>', '[', ']'], "")
+    let arg = arg.trim_end_matches("...");
+    let arg = arg.strip_prefix('[').and_then(|arg| arg.strip_suffix(']')).unwrap_or(arg);
+    arg.replace(['<', '>'], "")
 }
 
 /// The name alone, without its value: `--output`.
 fn name(arg: &str) -> String {
-    let plain = plain(arg);
+    let plain = plain(arg).replace("[=", "=");
     plain.split([' ', '=']).next().unwrap_or_default().to_owned()
 }
 
@@ -162,10 +193,35 @@ mod tests {
     use super::*;
     use crate::args;
 
-    fn said(line: &str) -> String {
+    fn complaint_about(line: &str) -> Error {
         let line: Vec<OsString> = line.split(' ').map(Into::into).collect();
         let error = args::command().try_get_matches_from(&line).unwrap_err();
-        complaint(&error, verb_of(&line).as_deref()).message().to_owned()
+        complaint(&error, verb_of(&line).as_deref())
+    }
+
+    fn said(line: &str) -> String {
+        complaint_about(line).message().to_owned()
+    }
+
+    #[test]
+    fn a_word_that_is_no_verb_is_told_where_to_go() {
+        for (line, wanted) in [
+            ("podrun history x", "it is `podrun image history`"),
+            ("podrun image login x", "it is `podrun login`"),
+            ("podrun image frob", "`podrun image --help` lists the commands"),
+            ("podrun image inspekt x", "did you mean `podrun image inspect`?"),
+            ("podrun frob", "`podrun --help` lists the commands"),
+            (
+                "podrun image mount x ls",
+                "a program and its arguments follow --: podrun image mount IMAGE -- PROGRAM",
+            ),
+            ("podrun load -i x.tar", "the archive is an argument: podrun load FILE"),
+            ("podrun pull x --arch arm64", "--platform OS/ARCH[/VARIANT] chooses one"),
+        ] {
+            assert_eq!(complaint_about(line).hint_text(), Some(wanted), "{line}");
+        }
+        assert!(said("podrun system df").contains("podrun image df"));
+        assert!(said("podrun rm web").contains("`podrun delete NAME` removes a pod"));
     }
 
     #[test]
@@ -196,6 +252,14 @@ mod tests {
             ("podrun logs web -c a b", "--container and CONTAINER exclude each other"),
             ("podrun get pods --nope", "there is no flag --nope"),
             ("podrun ps", "there is no command \"ps\": `podrun get pods` lists pods"),
+            ("podrun login", "missing: REGISTRY[/PATH]"),
+            ("podrun logout x --all", "REGISTRY[/PATH] and --all exclude each other"),
+            ("podrun pull x --tls-verify=maybe", "--tls-verify \"maybe\": one of true, false is wanted"),
+            (
+                "podrun save x --format docker",
+                "--format \"docker\": one of oci-archive, docker-archive is wanted",
+            ),
+            ("podrun image frob x", "there is no command \"image frob\""),
         ] {
             assert_eq!(said(line), wanted, "{line}");
         }
