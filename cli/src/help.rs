@@ -22,7 +22,7 @@ pub(crate) const GROUPS: [(&str, &[&str]); 7] = [
 const OF_THE_HOST: [&str; 5] = ["config", "root", "state_dir", "log_dir", "cgroup_parent"];
 
 /// Verbs that are not about pods, to which `-n` means nothing.
-const NOT_ABOUT_PODS: [&str; 14] = [
+pub(crate) const NOT_ABOUT_PODS: [&str; 14] = [
     "pull",
     "push",
     "load",

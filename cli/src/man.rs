@@ -40,17 +40,23 @@ fn pages() -> Result<Vec<(String, Vec<u8>)>> {
     command.build();
     let mut pages = vec![("podrun.1".to_owned(), overview(first)?)];
     for verb in command.get_subcommands() {
-        pages.push((format!("podrun-{}.1", verb.get_name()), page(verb.clone())?));
+        let about_pods = !help::NOT_ABOUT_PODS.contains(&verb.get_name());
+        pages.push((format!("podrun-{}.1", verb.get_name()), page(verb.clone(), about_pods)?));
         for below in verb.get_subcommands().filter(|below| below.get_name() != "help") {
             let name = format!("podrun-{}-{}.1", verb.get_name(), below.get_name());
-            pages.push((name, page(below.clone())?));
+            pages.push((name, page(below.clone(), about_pods)?));
         }
     }
     Ok(pages)
 }
 
 /// A verb's page.
-fn page(mut verb: Command) -> Result<Vec<u8>> {
+fn page(verb: Command, about_pods: bool) -> Result<Vec<u8>> {
+    // clap's own words for it speak of a summary, which the same page is.
+    let mut verb = verb.mut_arg("help", |help| help.help("Print help").long_help(None));
+    if !about_pods {
+        verb = verb.mut_arg("namespace", |namespace| namespace.hide(true));
+    }
     let usage = verb.render_usage().to_string();
     let examples = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
     let commands = help::commands(&verb);
@@ -68,7 +74,7 @@ fn page(mut verb: Command) -> Result<Vec<u8>> {
 
 /// podrun's own page.
 fn overview(command: Command) -> Result<Vec<u8>> {
-    // clap's own words for it speak of a summary, which the same page is.
+    // As in a verb's page; here nothing is built that could be changed.
     let help = Arg::new("help").short('h').long("help").action(ArgAction::Help).help("Print help");
     let mut command = command.disable_help_flag(true).arg(help);
     command.build();
@@ -148,6 +154,9 @@ mod tests {
                 assert!(page.contains(part), "{verb}: {part} in {page}");
             }
             assert!(!page.contains("EXTRA") && !page.contains("cgroup"), "{verb}: {page}");
+            assert!(!page.contains("see a summary"), "{verb}: {page}");
+            let about_pods = !help::NOT_ABOUT_PODS.contains(verb);
+            assert_eq!(page.contains("\\-\\-namespace"), about_pods, "{verb}: {page}");
         }
     }
 
