@@ -24,6 +24,11 @@ pub(crate) fn add(suite: &mut Suite) {
         &["layers"],
         only_what_is_lacking,
     );
+    suite.on_host(
+        "an image whose layers are here in another form is pushed as they are here",
+        &[],
+        otherwise_packed,
+    );
     suite.on_host("a push needs a login that may push", &["probe"], rights);
     suite.on_host("a registry that takes no upload ends the push", &["probe"], refusals);
 }
@@ -123,13 +128,44 @@ fn only_what_is_lacking(host: &Host) -> Result<()> {
     let bare =
         Registry::start_with(host, &Options { address: Some("127.0.0.1:5005"), ..Options::default() })?;
     let said = host.podrun(&["push", LAYERS, "127.0.0.1:5005/lab/layers:1"])?.fails_with(IMAGE)?;
-    for word in
-        ["push 127.0.0.1:5005/lab/layers:1: blob sha256:", "not in the store", "hint: its content was here"]
-    {
+    for word in [
+        "push 127.0.0.1:5005/lab/layers:1: blob sha256:",
+        "not in the store",
+        "hint: pull or load the image again",
+    ] {
         ensure!(said.contains(word), "{word}: {said}");
     }
     host.podrun(&["pull", "127.0.0.1:5005/lab/layers:1"])?.fails_with(IMAGE)?;
     bare.stop()
+}
+
+fn otherwise_packed(host: &Host) -> Result<()> {
+    let registry = Registry::start(host)?;
+    let published = registry.publish("layers", "lab/layers", "1")?;
+    // The layers are here already, as docker save packs them: of the registry's forms none is fetched.
+    host.podrun(&["load", "-q", &fixtures::path("layers.docker.tar")?.to_string_lossy()])?.ok()?;
+    let id = host.podrun(&["pull", "-q", &published])?.ok()?.trim().to_owned();
+    let index: Value = serde_json::from_slice(&std::fs::read(fixtures::path("layers")?.join("index.json"))?)?;
+    let digest = index["manifests"][0]["digest"].as_str().context("digest")?;
+    // A registry that has them, or can lend them, gets the manifest with which the image came.
+    let again = host.podrun(&["push", "-q", &published, "127.0.0.1:5000/lab/again:1"])?;
+    ensure!(again.stdout.trim() == digest && again.stderr.is_empty(), "{digest}: {again}");
+    let other =
+        Registry::start_with(host, &Options { address: Some("127.0.0.1:5005"), ..Options::default() })?;
+    let to = "127.0.0.1:5005/lab/layers";
+    let said = host.podrun(&["push", &published, &format!("{to}@{digest}")])?.fails_with(IMAGE)?;
+    ensure!(said.contains("hint: ") && said.contains("under a tag it goes with another digest"), "{said}");
+    // Another one gets what is here, and is told that it is another manifest.
+    let outcome = host.podrun(&["push", "-q", &published, &format!("{to}:1")])?;
+    let made = outcome.stdout.trim().to_owned();
+    ensure!(outcome.stderr.contains(&format!("another digest there, {made}")), "{outcome}");
+    outcome.ok()?;
+    ensure!(
+        made != digest && pulled_elsewhere(host, &format!("{to}@{made}"))? == id,
+        "{made} is another image"
+    );
+    other.stop()?;
+    registry.stop()
 }
 
 fn rights(host: &Host) -> Result<()> {
@@ -170,6 +206,7 @@ fn refusals(host: &Host) -> Result<()> {
     };
     for (answer, why) in [
         (Answer::status(405), "405"),
+        (Answer::status(413), "allows none of this size"),
         (Answer::status(202), "no place for an upload"),
         (Answer::status(202).header("Location", "http://192.0.2.1/place"), "without TLS"),
     ] {

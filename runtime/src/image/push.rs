@@ -13,7 +13,7 @@ use super::content;
 use super::manifest::Descriptor;
 use super::progress::{Event, Phase, Progress};
 use super::pull::at_most;
-use super::record::{self, Loaded};
+use super::record::{self, Loaded, Record};
 use super::reference::Reference;
 use super::registry::{Access, Target, Transport, Upload};
 use super::stored::Stored;
@@ -53,7 +53,7 @@ impl ImageStore {
         let record = self.record(&image.id)?;
         // Kept to the end, whoever removes it meanwhile.
         let _hold = self.hold_record(&record)?;
-        let stored = self.stored(image, &record)?;
+        let mut stored = self.stored(image, &record)?;
         if let Some(digest) = to.digest().filter(|digest| **digest != stored.digest) {
             let message = format!("the image's manifest is {}, not {digest}", stored.digest);
             return Err(Error::new(ErrorKind::Image, message).hint("push it under a tag"));
@@ -62,6 +62,10 @@ impl ImageStore {
             Builder::new_current_thread().enable_all().build().context(|| "start the HTTP client")?;
         let transport = Transport::new(&options.access, progress);
         let target = Target::new(to, &siblings(image, to), &transport)?;
+        let lacking = self.lacking(&stored)?;
+        if !lacking.is_empty() && !runtime.block_on(lends(&target, &lacking))? {
+            stored = self.otherwise_packed(&record, to, &lacking[0].digest, progress)?;
+        }
         let mut blobs: Vec<&Descriptor> = Vec::new();
         for blob in stored.layers.iter().chain([&stored.config]) {
             if !blobs.iter().any(|other| other.digest == blob.digest) {
@@ -80,6 +84,39 @@ impl ImageStore {
         Ok(stored.digest)
     }
 
+    /// The layers that are not here as the manifest names them: they were here in another form when the image came.
+    fn lacking(&self, stored: &Stored) -> Result<Vec<Descriptor>> {
+        let mut lacking = Vec::new();
+        for layer in &stored.layers {
+            if content::open(self.host(), &layer.digest, layer.size)?.is_none() {
+                lacking.push(layer.clone());
+            }
+        }
+        Ok(lacking)
+    }
+
+    /// The image with a manifest of the blobs that are here, where `blob` of its own is neither here nor there.
+    fn otherwise_packed(
+        &self,
+        record: &Record,
+        to: &Reference,
+        blob: &Digest,
+        progress: &dyn Progress,
+    ) -> Result<Stored> {
+        let what = format!("blob {blob} is not in the store, and the registry lacks it");
+        let made = self.made_of(record, self.document(&record.id)?.len());
+        let made = made.map_err(|error| error.context(&what))?;
+        if to.digest().is_some() {
+            return Err(Error::new(ErrorKind::Image, what)
+                .hint("its layer is here packed in another way: under a tag it goes with another digest"));
+        }
+        progress.event(&Event::Warning(&format!(
+            "{what}: its layer goes as it is packed here, and the image has another digest there, {}",
+            made.digest
+        )));
+        Ok(made)
+    }
+
     /// Notes that a registry knows the image under this digest, if the image is still there.
     fn known_as(&self, image: &Image, name: &str) -> Result<()> {
         self.locked(|| {
@@ -93,6 +130,16 @@ impl ImageStore {
             Ok(())
         })
     }
+}
+
+/// Whether the registry has all of these blobs, in the repository or to lend.
+async fn lends(target: &Target<'_>, blobs: &[Descriptor]) -> Result<bool> {
+    for blob in blobs {
+        if !target.has(&blob.digest).await? && !target.give(&blob.digest, None).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 async fn put_manifest(target: &Target<'_>, stored: &Stored, name: &str) -> Result<()> {
@@ -161,10 +208,8 @@ impl Pushing<'_> {
         say(Phase::Uploading, 0);
         let upload = file.as_ref().map(|file| Upload { file, size: blob.size, watch: &watch });
         if !self.target.give(&blob.digest, upload.as_ref()).await? {
-            return Err(Error::new(ErrorKind::Image, "it is not in the store, and the registry lacks it").hint(
-                "its content was here in another form when the image came; remove the images that share the layer, \
-                 and pull this one again",
-            ));
+            // One that was there a moment ago, and has gone from both.
+            return Err(Error::new(ErrorKind::Image, "it is not in the store, and the registry lacks it"));
         }
         say(Phase::Complete, blob.size);
         Ok(())

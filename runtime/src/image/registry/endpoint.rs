@@ -463,8 +463,11 @@ impl<'a> Endpoint<'a> {
         match status {
             StatusCode::NOT_FOUND => {
                 let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
-                self.said(&format!("{what} not found{said}")).with_kind(ErrorKind::NotFound)
+                self.said(&format!("{} not found{said}", called(what))).with_kind(ErrorKind::NotFound)
             }
+            StatusCode::PAYLOAD_TOO_LARGE => self.said(&format!("{what}: {status}")).hint(
+                "a blob goes in one request: the registry, or a proxy before it, allows none of this size",
+            ),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 self.unauthorized(self.credentials().is_ok_and(|credentials| credentials.is_some()))
             }
@@ -494,5 +497,16 @@ impl<'a> Endpoint<'a> {
             }
         }
         Ok(bytes)
+    }
+}
+
+/// What a path below a repository stands for, in words.
+fn called(what: &str) -> String {
+    match what.split_once('/') {
+        Some(("manifests", name)) if name.contains(':') => format!("manifest {name}"),
+        Some(("manifests", name)) => format!("tag {name}"),
+        Some(("blobs", name)) if !name.starts_with("uploads") => format!("blob {name}"),
+        Some(("tags", _)) => "the repository".to_owned(),
+        _ => what.to_owned(),
     }
 }
