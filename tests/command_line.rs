@@ -256,6 +256,9 @@ fn completion(host: &Host) -> Result<()> {
             vec!["--container=main", "--container=prepare", "--container=side"],
         ),
         (vec!["rmi", ""], vec![&image]),
+        (vec!["images", ""], vec![&image]),
+        (vec!["pull", "--quiet", ""], vec![&image]),
+        (vec!["image", "tree", ""], vec![&image]),
         (vec!["run", "x", "--image", ""], vec![&image]),
         (vec!["run", "x", "--restart", ""], vec!["Always", "OnFailure", "Never"]),
         (vec!["get", "-o", ""], vec!["wide", "json", "yaml", "name", "jsonpath="]),
@@ -265,7 +268,7 @@ fn completion(host: &Host) -> Result<()> {
         ensure!(seen == wanted, "{line:?}: {seen:?}");
     }
     ensure!(
-        offered(host, &["images", ""])?.contains(&"--digests".to_owned()),
+        offered(host, &["image", "prune", ""])?.contains(&"--dry-run".to_owned()),
         "flags where nothing else fits"
     );
     ensure!(host.podrun(&["completion", "zsh"])?.ok()?.starts_with("#compdef podrun\n"), "for autoload");

@@ -178,7 +178,7 @@ fn certificates(host: &Host) -> Result<()> {
     registry.stop()?;
     let registry = Registry::start_with(host, &Options { tls: Some(&stranger), ..Options::default() })?;
     configure(host, &json!({ REGISTRY: { "ca": authority.certificate } }))?;
-    contains(&pull()?.fails_with(IMAGE)?, &["its certificate is for another name"])?;
+    contains(&pull()?.fails_with(IMAGE)?, &["its certificate is for another name: elsewhere.test"])?;
     registry.stop()?;
     // And the other way round: TLS is wanted, and there is none.
     let registry = Registry::start(host)?;

@@ -38,6 +38,7 @@ mod store;
 mod streams;
 mod trees;
 mod verbs;
+mod wording;
 
 use std::process::ExitCode;
 
@@ -47,7 +48,7 @@ use support::suite::Suite;
 type Add = fn(&mut Suite);
 
 /// The modules by their names: `PODRUN_TESTS_OF` names those to run.
-const MODULES: [(&str, Add); 38] = [
+const MODULES: [(&str, Add); 39] = [
     ("harness", harness::add),
     ("image", image::add),
     ("images", images::add),
@@ -60,6 +61,7 @@ const MODULES: [(&str, Add); 38] = [
     ("pulls", pulls::add),
     ("pushes", pushes::add),
     ("resumes", resumes::add),
+    ("wording", wording::add),
     ("crashes", crashes::add),
     ("trees", trees::add),
     ("manifests", manifests::add),

@@ -10,7 +10,7 @@ use clap::{Arg, ArgMatches, Command, CommandFactory};
 use clap_complete::Shell;
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use runtime::Result;
-use runtime::image::ImageStore;
+use runtime::image::{Image, ImageStore, Reference};
 use runtime::pod::{names, store};
 
 use crate::args::{Cli, Context};
@@ -147,7 +147,21 @@ pub(crate) fn images(typed: &OsStr) -> Vec<CompletionCandidate> {
         return Vec::new();
     }
     let images = ImageStore::open(&context.host).and_then(|store| store.list()).unwrap_or_default();
-    beginning(&typed.to_string_lossy(), images.into_iter().flat_map(|image| image.names))
+    let typed = typed.to_string_lossy();
+    beginning(&typed, images.iter().flat_map(|image| image_words(image, &typed)))
+}
+
+/// How an image may be called where `typed` is what there is so far: its names as `podrun images` shows them, whole ones
+/// where one is begun, and its id.
+fn image_words(image: &Image, typed: &str) -> Vec<String> {
+    let familiar =
+        |name: &String| name.parse::<Reference>().map_or_else(|_| name.clone(), |name| name.familiar());
+    let mut words: Vec<String> = image.names.iter().map(familiar).collect();
+    words.extend(image.names.iter().filter(|name| !typed.is_empty() && name.starts_with(typed)).cloned());
+    if image.names.is_empty() || !typed.is_empty() {
+        words.push(image.id.short().to_owned());
+    }
+    words
 }
 
 /// Words that a flag takes.

@@ -11,7 +11,9 @@ use crate::{output, table};
 
 /// Check every blob's digest, every layer and every image's record
 ///
-/// Each damaged object is a line on standard output. With --repair, what a pull or a load brings again is dropped.
+/// Reads every blob and takes its digest, and looks whether each layer has its record and its tree, and each image what it
+/// names. What is in the files of a layer's tree it does not read: no digest is kept of them. Each damaged object is a line on
+/// standard output. With --repair, what a pull or a load brings again is dropped.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -36,16 +38,17 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     })?;
     printed?;
     output::line(format_args!(
-        "checked {} images, {} layers and {} blobs ({}): {found} damaged",
-        checked.images,
-        checked.layers,
-        checked.blobs,
+        "checked {}, {} and {} ({}): {found} damaged",
+        shown::count(checked.images, "image"),
+        shown::count(checked.layers, "layer"),
+        shown::count(checked.blobs, "blob"),
         shown::size(checked.bytes)
     ))?;
     if left == 0 {
         return Ok(ExitCode::SUCCESS);
     }
-    let error = Error::new(ErrorKind::Image, format!("the image store is damaged: {left} objects"));
+    let error =
+        Error::new(ErrorKind::Image, format!("the image store is damaged: {}", shown::count(left, "object")));
     Err(match args.repair {
         true => error,
         false => error.hint("--repair drops what can be had again; then pull or load those images"),

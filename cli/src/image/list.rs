@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use clap_complete::engine::ArgValueCompleter;
 use runtime::Result;
 use runtime::host::Host;
 use runtime::image::{Image, ImageStore, Reference};
@@ -20,11 +21,15 @@ use crate::{completion, output};
 #[command(after_help = "\
 Examples:
   podrun images
+  podrun images localhost/app
   podrun images --digests --no-trunc
   podrun images --filter reference='localhost/*/*' --filter label=stage=test
   podrun images --filter dangling=true -q
   podrun images -o json")]
 pub(crate) struct Args {
+    /// Only images of that name, with its tag or with any; as --filter reference=NAME
+    #[arg(value_name = "NAME", add = ArgValueCompleter::new(completion::images))]
+    name: Option<String>,
     /// Show all images; podrun hides none, since it makes no intermediate ones
     #[arg(short, long)]
     all: bool,
@@ -52,7 +57,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let store = ImageStore::open(&context.host)?;
-    let filters = Filters::new(&args.filters, &store)?;
+    let named = args.name.iter().cloned().map(Filter::Reference);
+    let all: Vec<Filter> = args.filters.iter().cloned().chain(named).collect();
+    let filters = Filters::new(&all, &store)?;
     let mut images = store.list()?;
     images.retain(|image| filters.hold(image));
     match &args.output {

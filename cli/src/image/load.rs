@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use runtime::Result;
-use runtime::image::{ImageStore, Platform};
+use runtime::image::{ImageStore, LoadedImage, Platform};
+use runtime::{ErrorKind, Result};
 
 use super::progress::Shown;
 use crate::args::Context;
+use crate::exit::Failures;
 use crate::output;
 
 /// Load images from an archive or an OCI layout
@@ -26,24 +27,34 @@ pub(crate) struct Args {
     /// The platform to take from an image for several [default: this host's]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
-    /// Print the images' names and nothing else
+    /// Print the images' names (ids, where they have none) and nothing else
     #[arg(short, long)]
     quiet: bool,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let store = ImageStore::open(&context.host)?;
+    let mut failures = Failures::default();
     for path in &args.paths {
         let shown = Shown::new(args.quiet);
-        let images = store.load(path, args.platform.as_ref(), &shown)?;
-        shown.finish();
-        for image in images {
-            if args.quiet {
-                output::line(image.display_name())?;
-            } else {
-                output::line(format_args!("loaded {}", image.display_name()))?;
+        match store.load(path, args.platform.as_ref(), &shown) {
+            Ok(images) => {
+                shown.finish();
+                images.iter().try_for_each(|loaded| print(loaded, args.quiet))?;
             }
+            // The other archives are still loaded.
+            Err(error) if error.kind() == ErrorKind::Image => failures.add(error),
+            Err(error) => return Err(error),
         }
     }
-    Ok(ExitCode::SUCCESS)
+    failures.result()
+}
+
+/// The names under which the image came, each on a line; of one without a name the id.
+fn print(loaded: &LoadedImage, quiet: bool) -> Result<()> {
+    let what = if quiet { "" } else { "loaded " };
+    if loaded.names.is_empty() {
+        return output::line(format_args!("{what}{}", loaded.image.id));
+    }
+    loaded.names.iter().try_for_each(|name| output::line(format_args!("{what}{name}")))
 }

@@ -37,7 +37,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let filters = Filters::new(&args.filters, &store)?;
     let chosen = |image: &Image| (args.all || image.names.is_empty()) && filters.hold(image);
     let pruned = store.prune(args.dry_run, chosen)?;
-    pruned.images.iter().try_for_each(remove::print)?;
+    let words = if args.dry_run { ["Would untag", "Would delete"] } else { remove::DONE };
+    pruned.images.iter().try_for_each(|removal| remove::print(removal, words))?;
     output::line(told(&pruned, args.dry_run))?;
     match &pruned.damaged {
         None => Ok(ExitCode::SUCCESS),
@@ -51,8 +52,6 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
 
 fn told(pruned: &Pruned, pretended: bool) -> String {
     let what = if pretended { "Would reclaim" } else { "Reclaimed" };
-    let count =
-        |number: usize, thing: &str| format!("{number} {thing}{}", if number == 1 { "" } else { "s" });
-    let (layers, blobs) = (count(pruned.layers, "layer"), count(pruned.blobs, "blob"));
+    let (layers, blobs) = (shown::count(pruned.layers, "layer"), shown::count(pruned.blobs, "blob"));
     format!("{what} {} in {layers} and {blobs}", shown::size(pruned.bytes))
 }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::str::FromStr;
 
+use clap_complete::engine::ArgValueCompleter;
 use runtime::image::{Image, ImageStore, Platform, PullOptions, Reference, tags};
 use runtime::{Error, ErrorKind, Result};
 
@@ -10,22 +11,23 @@ use super::progress::Shown;
 use super::registries;
 use crate::args::Context;
 use crate::exit::Failures;
-use crate::output;
+use crate::{completion, output};
 
 /// Pull images from a registry
 ///
 /// What is here already is not fetched again: of an image that is whole the registry is asked only whether its tag is still the
-/// same image. A pull that is interrupted leaves nothing half done.
+/// same image. A pull that is interrupted leaves nothing half done, and the next goes on where it stopped.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   podrun pull busybox:1.36
   podrun pull quay.io/org/app@sha256:…
+  podrun pull busybox:1.36 --policy missing
   podrun pull localhost:5000/app:v1 --platform linux/arm64
   podrun pull --all-tags registry.lan/team/app")]
 pub(crate) struct Args {
     /// The images' names; without a registry, docker.io's
-    #[arg(required = true, value_name = "IMAGE")]
+    #[arg(required = true, value_name = "IMAGE", add = ArgValueCompleter::new(completion::images))]
     images: Vec<Named>,
     /// The platform to take from an image for several [default: this host's]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
@@ -33,7 +35,7 @@ pub(crate) struct Args {
     /// Pull every tag that the repositories have; the names are then without a tag
     #[arg(short, long)]
     all_tags: bool,
-    /// When to ask the registry: always, missing (if the image is not here) or never
+    /// When to ask the registry: always, missing (if the image is not here) or never [default: always]
     #[arg(
         long,
         value_name = "WHEN",
@@ -81,8 +83,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     for reference in &references {
         match pull(args, &store, reference, &options) {
             Ok(image) => output::line(&image.id)?,
-            // The other tags still come.
-            Err(error) if args.all_tags && error.kind() == ErrorKind::Image => failures.add(error),
+            // The others still come.
+            Err(error) if error.kind() == ErrorKind::Image => failures.add(error),
             Err(error) => return Err(error),
         }
     }
@@ -123,7 +125,17 @@ fn pull(args: &Args, store: &ImageStore, reference: &Reference, options: &PullOp
     let image = store.pull(reference, options, &shown)?;
     shown.finish();
     if !args.quiet {
-        output::note(format_args!("pulled {}", image.digests.first().unwrap_or(&image.display_name())));
+        output::note(format_args!("pulled {}", known_as(&image, reference)));
     }
     Ok(image)
+}
+
+/// The image as the registry that it came from knows it: others may know it, too.
+fn known_as(image: &Image, reference: &Reference) -> String {
+    if let Some(digest) = reference.digest() {
+        return reference.with_digest(digest.clone()).to_string();
+    }
+    let repository = format!("{}@", reference.repository());
+    let own = image.digests.iter().find(|digest| digest.starts_with(&repository));
+    own.cloned().unwrap_or_else(|| reference.to_string())
 }

@@ -14,7 +14,8 @@ use crate::{completion, output};
 /// Push an image to a registry
 ///
 /// The image goes as it is kept here: with the manifest and the layers with which it came, so that its digest stays. What
-/// the registry has is not sent again.
+/// the registry has is not sent again. Of an image for several platforms podrun keeps one, and pushes that one: an index is
+/// never pushed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -26,7 +27,7 @@ pub(crate) struct Args {
     #[arg(value_name = "IMAGE", add = ArgValueCompleter::new(completion::images))]
     image: String,
     /// The name to push it as [default: its name here]
-    #[arg(value_name = "DESTINATION", conflicts_with = "all_tags")]
+    #[arg(value_name = "DESTINATION", conflicts_with = "all_tags", add = ArgValueCompleter::new(completion::images))]
     destination: Option<Reference>,
     /// Push every tag that the repository has here
     #[arg(short, long)]
@@ -61,7 +62,6 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
 
 /// The images that are meant, each with the name it is to have.
 fn chosen(args: &Args, store: &ImageStore) -> Result<Vec<(Image, Reference)>> {
-    let missing = || Error::new(ErrorKind::NotFound, format!("image {:?} not found", args.image));
     if args.all_tags {
         let given = registries::repository("push", &args.image)?;
         let mut all = Vec::new();
@@ -70,9 +70,14 @@ fn chosen(args: &Args, store: &ImageStore) -> Result<Vec<(Image, Reference)>> {
             let own = names.filter(|name| name.repository() == given.repository());
             all.extend(own.map(|name| (image.clone(), name)));
         }
-        return if all.is_empty() { Err(missing()) } else { Ok(all) };
+        if all.is_empty() {
+            let repository = given.familiar_repository();
+            return Err(Error::new(ErrorKind::NotFound, format!("no image here has a tag of {repository}"))
+                .hint(format!("`podrun tag IMAGE {repository}:TAG` gives it one")));
+        }
+        return Ok(all);
     }
-    let image = store.find(&args.image)?.ok_or_else(missing)?;
+    let image = store.known(&args.image)?;
     let to = match &args.destination {
         Some(to) => to.clone(),
         // An id is no name to push under.

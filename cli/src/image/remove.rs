@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let mut failures = Failures::default();
     for image in wanted(args, &store)? {
         match remove(args, context, &store, &image) {
-            Ok(removal) => print(&removal)?,
+            Ok(removal) => print(&removal, DONE)?,
             Err(error) if args.ignore && error.kind() == ErrorKind::NotFound => {}
             // The others still go.
             Err(error) => failures.add(error),
@@ -82,13 +82,16 @@ fn remove(args: &Args, context: &Context, store: &ImageStore, image: &str) -> Re
     })
 }
 
-/// In docker's words, which scripts read.
-pub(crate) fn print(removal: &Removal) -> Result<()> {
+/// What is said of names and images that went: docker's words, which scripts read.
+pub(crate) const DONE: [&str; 2] = ["Untagged", "Deleted"];
+
+/// Prints what a removal did, in the words for that.
+pub(crate) fn print(removal: &Removal, [untagged, deleted]: [&str; 2]) -> Result<()> {
     for name in &removal.untagged {
-        output::line(format_args!("Untagged: {name}"))?;
+        output::line(format_args!("{untagged}: {name}"))?;
     }
     match &removal.deleted {
-        Some(id) => output::line(format_args!("Deleted: {id}")),
+        Some(id) => output::line(format_args!("{deleted}: {id}")),
         None => Ok(()),
     }
 }

@@ -51,6 +51,11 @@ pub(crate) fn size(bytes: u64) -> String {
     }
 }
 
+/// `1 layer`, `2 layers`.
+pub(crate) fn count(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Those who hold leases, by the names of their pods: `web`, `blue/job`; a pod without a name by its id.
 pub(crate) fn pods(host: &Host, holders: &[String]) -> Vec<String> {
     if holders.is_empty() {

@@ -22,7 +22,7 @@ pub(crate) struct Args {
     #[arg(value_name = "IMAGE", add = ArgValueCompleter::new(completion::images))]
     image: String,
     /// The names it gets; without a tag, latest
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required = true, value_name = "NAME", add = ArgValueCompleter::new(completion::images))]
     names: Vec<Reference>,
 }
 

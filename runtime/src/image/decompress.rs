@@ -37,10 +37,25 @@ impl Compression {
     }
 }
 
+/// How many bytes tell whether a stream is compressed in a way that is not read here.
+pub(super) const TELLING: usize = 10;
+
+/// Refuses by name what tar would decompress and podrun does not: neither the OCI's nor Docker's layers are packed so.
+pub(super) fn refuse_others(first: &[u8]) -> Result<()> {
+    let name = match first {
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => "xz",
+        [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59, ..] => "bzip2",
+        _ => return Ok(()),
+    };
+    let error = Error::new(ErrorKind::Image, format!("is compressed with {name}, not with gzip or zstd"));
+    Err(error.hint(format!("decompress it first: {name} -dc FILE")))
+}
+
 /// The plain content of `source`.
 pub(super) fn reader<'a>(source: impl Read + Send + 'a) -> Result<Box<dyn Read + Send + 'a>> {
     let mut source = BufReader::with_capacity(CHUNK, source);
     let first = source.fill_buf().context(|| "read")?;
+    refuse_others(first)?;
     Ok(match Compression::detect(first) {
         Compression::None => Box::new(source),
         Compression::Gzip => Box::new(MultiGzDecoder::new(source)),
@@ -182,6 +197,15 @@ mod tests {
             plain.read_to_end(&mut content).context(|| "read")?;
             Ok(content)
         })
+    }
+
+    #[test]
+    fn other_compressions_are_refused_by_name_and_names_like_theirs_are_not() {
+        for (first, name) in [(&b"\xfd7zXZ\0\0\x04"[..], "xz"), (&b"BZh91AY&SY"[..], "bzip2")] {
+            let error = read(first).unwrap_err();
+            assert!(error.message().contains(&format!("compressed with {name}")), "{error}");
+        }
+        read(b"BZh9 is a file's name").unwrap();
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::content::Blob;
 use super::decompress;
 use super::digest::{Algorithm, Digest};
 use super::ingest::{self, Candidate, Incoming, Layers, Making};
+use super::layout;
 use super::manifest::{self, Descriptor};
 use super::platform::Platform;
 use super::progress::Progress;
@@ -42,19 +43,22 @@ impl ImageStore {
     /// Makes an image of the tar at `path` (`-`: standard input), plain or compressed.
     pub fn import(&self, path: &Path, options: &ImportOptions, progress: &dyn Progress) -> Result<Image> {
         self.import_now(path, options, progress)
-            .map_err(|error| error.context(path.display()).with_kind(ErrorKind::Image))
+            .map_err(|error| error.context(layout::shown(path)).with_kind(ErrorKind::Image))
     }
 
     fn import_now(&self, path: &Path, options: &ImportOptions, progress: &dyn Progress) -> Result<Image> {
-        let mut source: Box<dyn Read> = match path == Path::new("-") {
+        let mut source: Box<dyn Read> = match path == Path::new(layout::STDIN) {
             true => Box::new(io::stdin()),
-            false => Box::new(File::open(path)?),
+            false => Box::new(tar_at(path)?),
         };
         let lock = self.begin_ingest()?;
         let (layer, size) = Blob::spool(self.host(), &mut source)?;
         if size == 0 {
             return Err(Error::new(ErrorKind::Image, "is empty"));
         }
+        let mut first = [0; decompress::TELLING];
+        let len = layer.reader()?.read(&mut first).context(|| "read the tar")?;
+        decompress::refuse_others(&first[..len])?;
         let ((), diff_id) = decompress::pipeline(layer.reader()?, Algorithm::Sha256, |plain| {
             // The unpacker has the same limit, and comes only after this.
             let limit = Limits::default().bytes;
@@ -67,8 +71,6 @@ impl ImageStore {
         })?;
         let platform = options.platform.clone().unwrap_or_else(Platform::host);
         let config = config(&diff_id, &platform, options, path);
-        let mut first = [0; 4];
-        let len = layer.reader()?.read(&mut first).context(|| "read the tar")?;
         let media_type = manifest::layer_type(&first[..len]);
         let descriptor = Descriptor {
             media_type: media_type.to_owned(),
@@ -89,6 +91,22 @@ impl ImageStore {
         let making = Making::begin(self, lock, &candidate)?;
         ingest::add(self, making, candidate, &Only(Mutex::new(Some(layer))), progress)
     }
+}
+
+/// The tar, or why there is none, with the way to make one.
+fn tar_at(path: &Path) -> Result<File> {
+    if path.is_dir() {
+        let error = Error::new(ErrorKind::Image, "is a directory, not a tar");
+        return Err(error.hint(format!("tar -C {} -c . | podrun image import -", path.display())));
+    }
+    File::open(path).map_err(|error| {
+        let error = Error::from(error);
+        let text = path.to_string_lossy();
+        match text.starts_with("http://") || text.starts_with("https://") {
+            true => error.hint(format!("podrun fetches no tar: curl -fsSL {text} | podrun image import -")),
+            false => error,
+        }
+    })
 }
 
 /// The one layer of an image that is made here.
@@ -114,7 +132,7 @@ fn config(diff_id: &Digest, platform: &Platform, options: &ImportOptions, path: 
     let mut execution = Config::default();
     options.changes.iter().for_each(|change| change.apply(&mut execution));
     let now = Time::now().to_string();
-    let from = if path == Path::new("-") { "standard input".into() } else { path.display().to_string() };
+    let from = layout::shown(path);
     let mut config = json!({
         "created": now,
         "architecture": platform.architecture,

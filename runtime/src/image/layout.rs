@@ -17,6 +17,8 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::sys::dir::{self, Kind, Links};
 
+/// What stands for standard input in the place of a path.
+pub(super) const STDIN: &str = "-";
 /// How many links of an archive are followed to a file: Docker's old archives link layers.
 const LINKS_MAX: usize = 8;
 /// The largest archive that is unpacked from its compression.
@@ -39,10 +41,15 @@ pub(super) enum Place {
     Link(Vec<u8>),
 }
 
+/// The archive as errors name it.
+pub(super) fn shown(path: &Path) -> String {
+    if path == Path::new(STDIN) { "standard input".into() } else { path.display().to_string() }
+}
+
 impl Layout {
     /// Opens a directory or an archive; `-` is standard input.
     pub(super) fn open(host: &Host, path: &Path) -> Result<Self> {
-        if path == Path::new("-") {
+        if path == Path::new(STDIN) {
             return Self::archive(spool(host, io::stdin())?);
         }
         let meta = std::fs::metadata(path)?;
@@ -57,6 +64,12 @@ impl Layout {
     }
 
     fn archive(file: File) -> Result<Self> {
+        let mut first = [0; decompress::TELLING];
+        let len = file.read_at(&mut first, 0).context(|| "read")?;
+        if len == 0 {
+            return Err(Error::new(ErrorKind::Image, "is empty"));
+        }
+        decompress::refuse_others(&first[..len])?;
         let mut index = HashMap::new();
         let mut names = 0;
         let mut stream = TarStream::new(&file, ARCHIVE_MAX);

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::content::Blob;
 use super::digest::{Algorithm, Digest, Hasher};
 use super::ingest::{self, Candidate, Incoming, Layers, Making};
-use super::layout::Layout;
+use super::layout::{self, Layout};
 use super::manifest::{self, DOCUMENT_MAX, Descriptor, Document};
 use super::platform::Platform;
 use super::progress::Progress;
@@ -49,6 +49,15 @@ pub(super) fn parse_docker_list(bytes: &[u8]) -> Result<Vec<DockerImage>> {
     Ok(list)
 }
 
+/// An image that was loaded.
+#[derive(Debug, Clone)]
+pub struct LoadedImage {
+    /// The image, with all the names that it has now.
+    pub image: Image,
+    /// The names that it came with: perhaps none.
+    pub names: Vec<String>,
+}
+
 impl ImageStore {
     /// Loads every image of an OCI layout (a directory), or of an archive: an OCI or Docker one,
     /// plain or compressed; `-` reads it from standard input. Of an image for several platforms the
@@ -58,13 +67,18 @@ impl ImageStore {
         path: &Path,
         platform: Option<&Platform>,
         progress: &dyn Progress,
-    ) -> Result<Vec<Image>> {
+    ) -> Result<Vec<LoadedImage>> {
         let platform = platform.cloned().unwrap_or_else(Platform::host);
         self.load_all(path, &platform, progress)
-            .map_err(|error| error.context(path.display()).with_kind(ErrorKind::Image))
+            .map_err(|error| error.context(layout::shown(path)).with_kind(ErrorKind::Image))
     }
 
-    fn load_all(&self, path: &Path, platform: &Platform, progress: &dyn Progress) -> Result<Vec<Image>> {
+    fn load_all(
+        &self,
+        path: &Path,
+        platform: &Platform,
+        progress: &dyn Progress,
+    ) -> Result<Vec<LoadedImage>> {
         let layout = Layout::open(self.host(), path)?;
         let loader = Loader { store: self, layout: &layout, platform, progress };
         if let Some(index) = layout.read("index.json", DOCUMENT_MAX)? {
@@ -75,7 +89,8 @@ impl ImageStore {
         }
         Err(wrong(
             "is neither an OCI layout (no index.json) nor an archive of docker save (no manifest.json)",
-        ))
+        )
+        .hint("`podrun image import` makes an image of a root file system's tar"))
     }
 }
 
@@ -87,7 +102,7 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    fn load_oci(&self, index: &[u8], path: &Path) -> Result<Vec<Image>> {
+    fn load_oci(&self, index: &[u8], path: &Path) -> Result<Vec<LoadedImage>> {
         let entries = match manifest::parse(index, None).context(|| "index.json")? {
             Document::Index(entries) if !entries.is_empty() => entries,
             Document::Index(_) => return Err(wrong("index.json names no image")),
@@ -110,7 +125,7 @@ impl Loader<'_> {
     }
 
     /// Follows indexes down to one manifest, and takes that image in.
-    fn load_descriptor(&self, top: &Descriptor, names: Vec<Reference>) -> Result<Image> {
+    fn load_descriptor(&self, top: &Descriptor, names: Vec<Reference>) -> Result<LoadedImage> {
         let mut documents = Vec::new();
         let mut here = top.clone();
         for _ in 0..=INDEX_DEPTH {
@@ -146,14 +161,16 @@ impl Loader<'_> {
         Ok(bytes)
     }
 
-    fn add(&self, candidate: Candidate, place: impl Fn(&Descriptor) -> String + Sync) -> Result<Image> {
+    fn add(&self, candidate: Candidate, place: impl Fn(&Descriptor) -> String + Sync) -> Result<LoadedImage> {
+        let names = candidate.names.clone();
         let layers = candidate.layers.clone();
         let source = Files { loader: self, layers, place, opened: Mutex::default() };
         let making = Making::begin(self.store, self.store.begin_ingest()?, &candidate)?;
-        ingest::add(self.store, making, candidate, &source, self.progress)
+        let image = ingest::add(self.store, making, candidate, &source, self.progress)?;
+        Ok(LoadedImage { image, names })
     }
 
-    fn load_docker(&self, list: &[u8]) -> Result<Vec<Image>> {
+    fn load_docker(&self, list: &[u8]) -> Result<Vec<LoadedImage>> {
         let list = parse_docker_list(list)?;
         let named = |image: &DockerImage| image.repo_tags.iter().flatten().next().cloned();
         list.iter()
@@ -166,7 +183,7 @@ impl Loader<'_> {
             .collect()
     }
 
-    fn load_docker_image(&self, image: &DockerImage) -> Result<Image> {
+    fn load_docker_image(&self, image: &DockerImage) -> Result<LoadedImage> {
         let config = self
             .layout
             .read(&image.config, DOCUMENT_MAX)?

@@ -50,6 +50,7 @@ pub use details::{Details, Layer, Step};
 pub use digest::{ChainId, Digest};
 pub use import::ImportOptions;
 pub use lease::Hold;
+pub use load::LoadedImage;
 pub use platform::Platform;
 pub use progress::{Event, Phase, Progress, Silent};
 pub use pull::PullOptions;

@@ -55,7 +55,11 @@ fn cannot_run(program: &str, error: &io::Error) -> Error {
         io::ErrorKind::PermissionDenied => ErrorKind::CommandNotExecutable,
         _ => ErrorKind::Failed,
     };
-    Error::new(kind, format!("{program}: {error}")).hint("the program is the host's, not the image's")
+    let why = match error.raw_os_error() {
+        Some(errno) => sys::errno_name(errno),
+        None => error.to_string(),
+    };
+    Error::new(kind, format!("{program}: {why}")).hint("the program is the host's, not the image's")
 }
 
 /// An image that is mounted.

@@ -100,7 +100,11 @@ impl FromStr for Reference {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        parse(text).map_err(|why| Error::new(ErrorKind::Image, format!("image reference {text:?}: {why}")))
+        parse(text).map_err(|why| {
+            let more = text.char_indices().nth(NAME_MAX).map(|(at, _)| at);
+            let shown = more.map_or_else(|| format!("{text:?}"), |at| format!("{:?}…", &text[..at]));
+            Error::new(ErrorKind::Image, format!("image reference {shown}: {why}"))
+        })
     }
 }
 
@@ -110,6 +114,10 @@ fn parse(text: &str) -> Result<Reference, String> {
     }
     if text.len() == 64 && text.bytes().all(is_lower_hex) {
         return Err("64 hex digits are an image id, not a name".into());
+    }
+    // As curl, skopeo and Kubernetes' `imageID` write them.
+    if let Some((scheme, _)) = text.split_once("://") {
+        return Err(format!("a name has no scheme: leave \"{scheme}://\" out"));
     }
     let (rest, digest) = match text.split_once('@') {
         None => (text, None),

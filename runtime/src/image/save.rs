@@ -63,7 +63,11 @@ impl ImageStore {
                 }
             }
         };
-        write().map_err(|error| error.context(path.display()))
+        write().map_err(|error| match error.kind() {
+            // It is about an image, and not about the file.
+            ErrorKind::NotFound | ErrorKind::Usage => error,
+            _ => error.context(path.display()),
+        })
     }
 
     /// Writes images to `out`, each name once. An image that is meant by its id goes out without a name.

@@ -85,7 +85,9 @@ impl ImageStore {
         {
             return Ok(Some(all.swap_remove(at)));
         }
-        let Some(prefix) = id_prefix(text) else { return reference.map(|_| None) };
+        let Some(prefix) = id_prefix(text) else {
+            return reference.map(|_| None).map_err(|error| error.with_kind(ErrorKind::Usage));
+        };
         let mut matching = all.into_iter().filter(|image| image.id.hex().starts_with(prefix));
         match (matching.next(), matching.next()) {
             (Some(_), Some(_)) => Err(Error::new(
@@ -123,8 +125,15 @@ impl ImageStore {
 
     /// The image that `text` means; it is an error where there is none.
     pub fn known(&self, text: &str) -> Result<Image> {
-        let missing = || Error::new(ErrorKind::NotFound, format!("image {text:?} not found"));
-        self.find(text)?.ok_or_else(|| missing().hint("`podrun images` lists what is here"))
+        if let Some(image) = self.find(text)? {
+            return Ok(image);
+        }
+        let error = Error::new(ErrorKind::NotFound, format!("image {text:?} not found"));
+        let meant = text.parse().ok().and_then(|wanted| nearest(&wanted, self.list().ok()?));
+        Err(match meant {
+            Some(name) => error.hint(format!("did you mean {name}?")),
+            None => error.hint("`podrun images` lists what is here"),
+        })
     }
 
     /// Gives the image that `text` means more names; an image that had one of them loses it.
@@ -248,6 +257,16 @@ fn is_named(image: &Image, reference: &Reference) -> bool {
         None => image.names.contains(&reference.to_string()),
         Some(digest) => image.digests.contains(&reference.with_digest(digest.clone()).to_string()),
     }
+}
+
+/// A name here whose repository ends as the one that is wanted does: of another registry, or with another tag.
+fn nearest(wanted: &Reference, all: Vec<Image>) -> Option<String> {
+    let last = |reference: &Reference| reference.path().rsplit('/').next().map(str::to_owned);
+    let names = all.into_iter().flat_map(|image| image.names).filter_map(|name| name.parse().ok());
+    let mut alike = names.filter(|name: &Reference| last(name) == last(wanted));
+    let first = alike.next()?;
+    let same_tag = std::iter::once(first.clone()).chain(alike).find(|name| name.tag() == wanted.tag());
+    Some(same_tag.unwrap_or(first).familiar())
 }
 
 /// The name with a tag that `text` says, beside a digest or alone.

@@ -20,6 +20,10 @@ use super::settings::TlsFiles;
 use super::transport::chain;
 use crate::error::{Error, ErrorKind, Result};
 
+/// How many names of a certificate for another registry are shown, and how long one may be (RFC 1035, section 2.3.4).
+const NAMES_SHOWN: usize = 5;
+const NAME_MAX: usize = 253;
+
 /// TLS with one registry.
 #[derive(Debug, Clone)]
 pub(super) struct Tls {
@@ -149,10 +153,8 @@ pub(super) fn refusal(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
                 ("its certificate is not valid yet".into(), "look at this host's clock".into())
             }
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (
-                "its certificate is for another name".into(),
-                "name the registry as its certificate does".into(),
-            ),
+            CertificateError::NotValidForName => for_another_name(&[]),
+            CertificateError::NotValidForNameContext { presented, .. } => for_another_name(presented),
             other => (format!("its certificate is refused: {other}"), ca()),
         },
         rustls::Error::InvalidMessage(_) => ("it does not speak TLS".into(), hint_no_tls(authority)),
@@ -164,6 +166,18 @@ pub(super) fn refusal(
         ) => ("it refuses the client's certificate".into(), hint_client(authority)),
         other => (format!("TLS: {other}"), "it may want another version of TLS".into()),
     })
+}
+
+/// What is wrong, and what to do, with a certificate that has these names: `DnsName("registry.lan")`, as webpki writes them.
+fn for_another_name(presented: &[String]) -> (String, String) {
+    let named = presented.iter().filter_map(|name| name.split_once('(')?.1.strip_suffix(')'));
+    let names = named.map(|name| name.trim_matches('"')).filter(|name| name.len() <= NAME_MAX);
+    let names: Vec<&str> = names.take(NAMES_SHOWN).collect();
+    let which = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
+    (
+        format!("its certificate is for another name{which}"),
+        "name the registry as its certificate does".into(),
+    )
 }
 
 /// Whether what came back was no TLS at all.

@@ -29,6 +29,7 @@ use super::settings::{Access, is_loopback};
 use super::tls::{self, Tls};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::progress::{Event, Progress};
+use crate::sys::errno_name;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a registry may say nothing at all.
@@ -163,7 +164,9 @@ impl<'a> Transport<'a> {
         }
         let skip = self.access.skip_verify || self.access.settings(authority).skip_verify;
         let files = self.access.tls_files(authority)?;
-        let prepared = tls::prepare(&files, skip).map_err(|error| error.with_kind(ErrorKind::Image))?;
+        let prepared = tls::prepare(&files, skip).map_err(|error| {
+            error.context(format_args!("registry {authority}")).with_kind(ErrorKind::Image)
+        })?;
         known.insert(authority.to_owned(), prepared);
         drop(known);
         if skip {
@@ -229,7 +232,7 @@ pub(super) fn reason(error: &(dyn std::error::Error + 'static)) -> String {
             io::ErrorKind::ConnectionRefused => "connection refused".into(),
             io::ErrorKind::ConnectionReset => "connection reset".into(),
             io::ErrorKind::UnexpectedEof => "the connection was closed".into(),
-            _ => io.to_string(),
+            _ => io.raw_os_error().map_or_else(|| io.to_string(), errno_name),
         },
         None => innermost.to_string(),
     }

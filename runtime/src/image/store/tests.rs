@@ -52,6 +52,37 @@ fn a_name_wins_over_the_beginning_of_an_id() {
 }
 
 #[test]
+fn a_beginning_that_several_ids_have_is_refused_and_a_longer_one_is_not() {
+    let bench = Bench::new();
+    let mut seen = std::collections::HashMap::new();
+    let (one, other) = (0..)
+        .find_map(|number: u32| {
+            let content = number.to_string();
+            let beginning = Digest::of(content.as_bytes()).hex()[..ID_PREFIX_MIN].to_owned();
+            seen.insert(beginning, content.clone()).map(|earlier| (earlier, content))
+        })
+        .unwrap();
+    let (one, other) = (bench.put(&one, &[]), bench.put(&other, &[]));
+    let error = bench.store.find(&one.id.hex()[..ID_PREFIX_MIN]).unwrap_err();
+    assert!(error.kind() == ErrorKind::Usage && error.message().contains("several ids"), "{error}");
+    assert_eq!(bench.find(one.id.short()), Some(one.id));
+    assert_eq!(bench.find(other.id.short()), Some(other.id));
+}
+
+#[test]
+fn an_image_that_is_not_here_is_looked_for_under_like_names() {
+    let bench = Bench::new();
+    bench.put("x", &["localhost/lab/app:1", "quay.io/other/app:2"]);
+    bench.put("y", &["nginx:1"]);
+    let hint = |text: &str| bench.store.known(text).unwrap_err().hint_text().unwrap_or_default().to_owned();
+    assert_eq!(hint("app:2"), "did you mean quay.io/other/app:2?");
+    assert_eq!(hint("app"), "did you mean localhost/lab/app:1?");
+    assert_eq!(hint("registry.lan/nginx:9"), "did you mean nginx:1?");
+    assert_eq!(hint("ap"), "`podrun images` lists what is here");
+    assert_eq!(bench.store.known("App:1").unwrap_err().kind(), ErrorKind::Usage);
+}
+
+#[test]
 fn an_image_in_use_goes_only_by_force() {
     let bench = Bench::new();
     let image = bench.put("x", &["app:1"]);
