@@ -13,6 +13,8 @@ DESTDIR ?=
 IMAGES ?=
 # How many pods `make bench` has side by side at most.
 PODS ?= 1000
+# Of `make bench-images`: pull, load or small; empty: all.
+PART ?=
 # How long `make fuzz` runs each target, and which (empty: all of them).
 SECONDS ?= 600
 TARGETS ?=
@@ -135,13 +137,13 @@ bench-oci: build ## the part of it that is about the OCI runtime: run, exec, and
 	@$(SUDO) scripts/bench-oci.sh target/$(HOST)/debug/podrun-bench-oci
 
 .PHONY: bench-images
-bench-images: build $(addprefix target/fixtures/tools/,docker-registry skopeo libgpgme11) ## the part of it that is about images: pull, unpack, load, list
+bench-images: build $(addprefix target/fixtures/tools/,docker-registry skopeo libgpgme11) ## the part of it that is about images: pull, unpack, load, list (PART=small: no more)
 	@$(NEED) curl:asks\ a\ registry e2fsprogs:makes\ file\ systems
 	@$(MAKE) fixtures IMAGES="busybox system"
 	cargo build --release --quiet --locked --package podrun-tests --bin podrun-bench-images
 	@gcc -O2 -static -o target/floor benches/floor.c
 	@[ ! -d target/peers ] || scripts/containerd.sh target/containerd
-	@$(SUDO) scripts/bench-images.sh target/$(HOST)/release/podrun-bench-images
+	@$(SUDO) scripts/bench-images.sh target/$(HOST)/release/podrun-bench-images $(PART)
 
 .PHONY: conformance
 conformance: build ## the OCI validation programs, with podrun and the crun and runc that are there

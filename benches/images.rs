@@ -60,16 +60,27 @@ fn main() -> Result<()> {
     let mut path =
         |what: &str| arguments.next().map(PathBuf::from).with_context(|| format!("no {what} given"));
     let (podrun, floor, folder) = (path("podrun")?, path("floor")?, path("folder")?);
+    let part = arguments.next();
+    let wanted = |name: &str| part.as_deref().is_none_or(|part| part == name);
+    ensure!(PARTS.iter().any(|name| wanted(name)), "the parts are {}", PARTS.join(", "));
     let mut bench = Bench { podrun, floor, folder, registry: None };
-    bench.decompress()?;
     heading();
-    bench.memory()?;
-    for image in KINDS {
-        bench.pulls(image)?;
+    if wanted("pull") {
+        bench.decompress()?;
+        bench.memory()?;
+        KINDS.iter().try_for_each(|image| bench.pulls(image))?;
     }
-    bench.load()?;
-    bench.small()
+    if wanted("load") {
+        bench.load()?;
+    }
+    if wanted("small") {
+        bench.small()?;
+    }
+    Ok(())
 }
+
+/// The parts of the table, of which one may be asked for.
+const PARTS: [&str; 3] = ["pull", "load", "small"];
 
 /// The same image, its layers compressed by gzip and by zstd.
 const KINDS: [&str; 2] = ["system", "system-zstd"];

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# bench-images.sh PROGRAM: the table of images' times, as root, by PROGRAM (benches/images.rs). All of it happens in
+# bench-images.sh PROGRAM [PART]: the table of images' times, as root, by PROGRAM (benches/images.rs). All of it happens in
 # namespaces and folders of its own; what is unpacked lies on a fresh ext4 in a file.
 set -eu
 cd "$(dirname "$0")/.."
-export program=$PWD/$1 folder=$PWD/target/bench-images
+export program=$PWD/$1 part=${2:-} folder=$PWD/target/bench-images
 . scripts/bench-room.sh
 cat >"$folder/registry.yaml" <<EOF
 version: 0.1
@@ -28,4 +28,4 @@ for image in busybox system system.zstd; do
 done
 kill "$registry"
 wait "$registry" || true
-"$program" "$PWD/target/podrun" "$PWD/target/floor" "$folder"'
+"$program" "$PWD/target/podrun" "$PWD/target/floor" "$folder" $part'

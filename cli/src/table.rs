@@ -25,7 +25,8 @@ impl Table {
 
     /// Adds a row; control characters in cells are escaped, so that a hostile name stays in its row.
     pub(crate) fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
-        self.rows.push(cells.into_iter().map(|cell| printable(cell.into())).collect());
+        let shown = |cell: String| if is_plain(&cell) { cell } else { printable(cell) };
+        self.rows.push(cells.into_iter().map(|cell| shown(cell.into())).collect());
     }
 
     /// The text, one line a row; `header` leaves the first line out where false.
@@ -63,10 +64,14 @@ impl Table {
     }
 }
 
+fn is_plain(text: &str) -> bool {
+    !text.chars().any(char::is_control)
+}
+
 /// `text` without what would move a terminal's cursor: control characters are shown as escapes.
 pub(crate) fn printable(text: impl Display) -> String {
     let text = text.to_string();
-    if !text.chars().any(char::is_control) {
+    if is_plain(&text) {
         return text;
     }
     text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {

@@ -3,12 +3,14 @@
 //! Invariant: a record is replaced by one rename, and a reader takes no lock. A name belongs to the
 //! record that got it last, so moving a name between two images is safe at every point.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use super::config::ImageConfig;
@@ -20,7 +22,7 @@ const VERSION: u32 = 1;
 /// The bytes of a record that are read: more than any config and any number of layers come to.
 const MOST: u64 = 64 << 20;
 /// How many records one thread reads.
-const AT_ONCE: NonZeroUsize = NonZeroUsize::new(250).expect("it is not zero");
+const AT_ONCE: NonZeroUsize = NonZeroUsize::new(500).expect("it is not zero");
 
 /// An image as callers see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,10 +67,10 @@ pub struct Packed {
     pub size: u64,
 }
 
-/// An image as it lies on disk.
+/// An image as it lies on disk. Whoever reads it for the [`Image`] alone passes over its blobs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Record {
+pub(super) struct Record<Blobs = Vec<Digest>, Ways = Vec<Vec<Packed>>> {
     pub(super) version: u32,
     pub(super) id: Digest,
     /// Each name with the time it was given, in nanoseconds: the youngest claim counts.
@@ -78,10 +80,10 @@ pub(super) struct Record {
     pub(super) created: Option<String>,
     pub(super) layers: Vec<ChainId>,
     /// Everything of it in the content store: manifests, config, layers.
-    pub(super) blobs: Vec<Digest>,
+    pub(super) blobs: Blobs,
     /// For each layer how it came packed, which is another way from every registry or archive that had it.
     #[serde(default)]
-    pub(super) packed: Vec<Vec<Packed>>,
+    pub(super) packed: Ways,
     pub(super) config: ImageConfig,
 }
 
@@ -122,7 +124,9 @@ impl Record {
         self.blobs.sort();
         self.blobs.dedup();
     }
+}
 
+impl<Blobs, Ways> Record<Blobs, Ways> {
     fn image(self, damage: Option<String>) -> Image {
         Image {
             id: self.id,
@@ -139,21 +143,14 @@ impl Record {
 
 /// One file of the records' directory.
 #[derive(Debug)]
-pub(super) enum Loaded {
+pub(super) enum Loaded<R = Record> {
     /// A record as it should be.
-    Whole(Box<Record>),
+    Whole(Box<R>),
     /// A file named as a record that is none, and why.
     Damaged(Digest, String),
 }
 
 impl Loaded {
-    pub(super) fn id(&self) -> &Digest {
-        match self {
-            Self::Whole(record) => &record.id,
-            Self::Damaged(id, _) => id,
-        }
-    }
-
     pub(super) fn image(&self) -> Image {
         match self {
             Self::Whole(record) => record.as_ref().clone().image(None),
@@ -161,6 +158,30 @@ impl Loaded {
                 Record::new(id.clone(), ImageConfig::default()).image(Some(why.clone()))
             }
         }
+    }
+}
+
+impl<Blobs, Ways> Loaded<Record<Blobs, Ways>> {
+    pub(super) fn id(&self) -> &Digest {
+        match self {
+            Self::Whole(record) => &record.id,
+            Self::Damaged(id, _) => id,
+        }
+    }
+
+    fn names(&self) -> impl Iterator<Item = &String> {
+        let record = match self {
+            Self::Whole(record) => Some(record),
+            Self::Damaged(..) => None,
+        };
+        record.into_iter().flat_map(|record| record.names.keys())
+    }
+
+    /// The order in which images are shown; those without a name come last.
+    fn by_names(&self, other: &Self) -> Ordering {
+        let nameless = |loaded: &Self| loaded.names().next().is_none();
+        let by_names = nameless(self).cmp(&nameless(other)).then_with(|| self.names().cmp(other.names()));
+        by_names.then_with(|| self.id().cmp(other.id()))
     }
 
     pub(super) fn into_image(self) -> Image {
@@ -185,31 +206,43 @@ fn record_path(dir: &Path, id: &Digest) -> PathBuf {
 
 /// The records in `dir`, each name with the youngest claim only, sorted by their names.
 pub(super) fn load_all(dir: &Path) -> Result<Vec<Loaded>> {
-    // Every verb that names an image reads them all.
+    read_all(dir)
+}
+
+/// The images whose records are in `dir`, sorted by their names.
+pub(super) fn images(dir: &Path) -> Result<Vec<Image>> {
+    Ok(read_all::<IgnoredAny, IgnoredAny>(dir)?.into_iter().map(Loaded::into_image).collect())
+}
+
+fn read_all<Blobs, Ways>(dir: &Path) -> Result<Vec<Loaded<Record<Blobs, Ways>>>>
+where
+    Blobs: DeserializeOwned + Send,
+    Ways: DeserializeOwned + Default + Send,
+{
     let mut all = spread::filter_map(&names_in(dir)?, AT_ONCE, |name| load(dir, &id_of(name)?))
         .context(|| format!("read {}", dir.display()))?;
     keep_youngest_claims(&mut all);
-    all.sort_by_cached_key(|loaded| match loaded {
-        Loaded::Whole(record) => {
-            (record.names.is_empty(), record.names.keys().cloned().collect(), record.id.clone())
-        }
-        Loaded::Damaged(id, _) => (true, Vec::new(), id.clone()),
-    });
+    all.sort_by(Loaded::by_names);
     Ok(all)
 }
 
-fn keep_youngest_claims(all: &mut [Loaded]) {
-    let mut youngest: BTreeMap<String, u64> = BTreeMap::new();
+fn keep_youngest_claims<Blobs, Ways>(all: &mut [Loaded<Record<Blobs, Ways>>]) {
+    let mut claims = Vec::new();
     for loaded in all.iter() {
         let Loaded::Whole(record) = loaded else { continue };
-        for (name, time) in &record.names {
-            let entry = youngest.entry(name.clone()).or_default();
-            *entry = (*entry).max(*time);
-        }
+        claims.extend(record.names.iter().map(|(name, time)| (name.as_str(), *time)));
+    }
+    claims.sort_unstable();
+    // Most often there are none: a name is moved by two files' changes.
+    let old = |pair: &&[(&str, u64)]| pair[0].0 == pair[1].0 && pair[0].1 < pair[1].1;
+    let old: BTreeSet<(String, u64)> =
+        claims.windows(2).filter(old).map(|pair| (pair[0].0.to_owned(), pair[0].1)).collect();
+    if old.is_empty() {
+        return;
     }
     for loaded in all {
         let Loaded::Whole(record) = loaded else { continue };
-        record.names.retain(|name, time| youngest.get(name) == Some(time));
+        record.names.retain(|name, time| !old.contains(&(name.clone(), *time)));
     }
 }
 
@@ -219,7 +252,11 @@ fn id_of(name: &str) -> Option<Digest> {
 }
 
 /// The record of an image, if there is one.
-fn load(dir: &Path, id: &Digest) -> Option<Loaded> {
+fn load<Blobs, Ways>(dir: &Path, id: &Digest) -> Option<Loaded<Record<Blobs, Ways>>>
+where
+    Blobs: DeserializeOwned,
+    Ways: DeserializeOwned + Default,
+{
     // The file is not asked for its size, which with a thousand images shows.
     let mut text = Vec::with_capacity(16 << 10);
     match File::open(record_path(dir, id)).and_then(|file| file.take(MOST).read_to_end(&mut text)) {
@@ -228,7 +265,7 @@ fn load(dir: &Path, id: &Digest) -> Option<Loaded> {
         Err(error) => return Some(Loaded::Damaged(id.clone(), Error::from(error).message().to_owned())),
     }
     let damaged = |why: String| Some(Loaded::Damaged(id.clone(), why));
-    match serde_json::from_slice::<Record>(&text) {
+    match serde_json::from_slice::<Record<Blobs, Ways>>(&text) {
         Ok(record) if record.version > VERSION => damaged(format!("{NEWER} (version {})", record.version)),
         Ok(record) if record.id == *id => Some(Loaded::Whole(Box::new(record))),
         Ok(record) => damaged(format!("it is the record of {}", record.id)),

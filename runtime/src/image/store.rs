@@ -68,7 +68,7 @@ impl ImageStore {
 
     /// All images, sorted by name; one whose record cannot be read is among them.
     pub fn list(&self) -> Result<Vec<Image>> {
-        Ok(record::load_all(&self.images_dir())?.into_iter().map(Loaded::into_image).collect())
+        record::images(&self.images_dir())
     }
 
     /// The image of that name; a digest in it must be the image's.
