@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::num::NonZeroUsize;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -17,6 +18,8 @@ use super::config::ImageConfig;
 use super::digest::{ChainId, Digest};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::spread;
+use crate::sys::dir::Links;
+use crate::sys::{self, Errno};
 
 const VERSION: u32 = 1;
 /// The bytes of a record that are read: more than any config and any number of layers come to.
@@ -219,7 +222,13 @@ where
     Blobs: DeserializeOwned + Send,
     Ways: DeserializeOwned + Default + Send,
 {
-    let mut all = spread::filter_map(&names_in(dir)?, AT_ONCE, |name| load(dir, &id_of(name)?))
+    let names = names_in(dir)?;
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Looked up from there: a thousand times the whole path takes a tenth of all the time.
+    let at = sys::dir::open(dir)?;
+    let mut all = spread::filter_map(&names, AT_ONCE, |name| load(at.as_fd(), name, id_of(name)?))
         .context(|| format!("read {}", dir.display()))?;
     keep_youngest_claims(&mut all);
     all.sort_by(Loaded::by_names);
@@ -251,25 +260,29 @@ fn id_of(name: &str) -> Option<Digest> {
     format!("sha256:{}", name.strip_suffix(".json")?).parse().ok()
 }
 
-/// The record of an image, if there is one.
-fn load<Blobs, Ways>(dir: &Path, id: &Digest) -> Option<Loaded<Record<Blobs, Ways>>>
+/// The record of the image `id` in the file `name`, if it is still there.
+fn load<Blobs, Ways>(dir: BorrowedFd<'_>, name: &str, id: Digest) -> Option<Loaded<Record<Blobs, Ways>>>
 where
     Blobs: DeserializeOwned,
     Ways: DeserializeOwned + Default,
 {
     // The file is not asked for its size, which with a thousand images shows.
     let mut text = Vec::with_capacity(16 << 10);
-    match File::open(record_path(dir, id)).and_then(|file| file.take(MOST).read_to_end(&mut text)) {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        Err(error) => return Some(Loaded::Damaged(id.clone(), Error::from(error).message().to_owned())),
+    let read = match sys::dir::resolve_file(dir, name.as_bytes(), Links::Refused) {
+        Ok(file) => File::from(file).take(MOST).read_to_end(&mut text),
+        Err(error) if error.errno == Errno::ENOENT.0 => return None,
+        Err(error) => Err(io::Error::from_raw_os_error(error.errno)),
+    };
+    if let Err(error) = read {
+        return Some(Loaded::Damaged(id, Error::from(error).message().to_owned()));
     }
-    let damaged = |why: String| Some(Loaded::Damaged(id.clone(), why));
     match serde_json::from_slice::<Record<Blobs, Ways>>(&text) {
-        Ok(record) if record.version > VERSION => damaged(format!("{NEWER} (version {})", record.version)),
-        Ok(record) if record.id == *id => Some(Loaded::Whole(Box::new(record))),
-        Ok(record) => damaged(format!("it is the record of {}", record.id)),
-        Err(error) => damaged(error.to_string()),
+        Ok(record) if record.version > VERSION => {
+            Some(Loaded::Damaged(id, format!("{NEWER} (version {})", record.version)))
+        }
+        Ok(record) if record.id == id => Some(Loaded::Whole(Box::new(record))),
+        Ok(record) => Some(Loaded::Damaged(id, format!("it is the record of {}", record.id))),
+        Err(error) => Some(Loaded::Damaged(id, error.to_string())),
     }
 }
 
