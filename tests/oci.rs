@@ -2,6 +2,8 @@
 
 #[path = "oci/granted.rs"]
 mod granted;
+#[path = "oci/systemd.rs"]
+mod systemd;
 #[path = "oci/watched.rs"]
 mod watched;
 
@@ -51,6 +53,7 @@ pub(crate) fn add(suite: &mut Suite) {
     ] {
         suite.on_host_with_controller(name, "memory", &["busybox"], test);
     }
+    systemd::add(suite);
 }
 
 /// The front on one host.
@@ -540,7 +543,7 @@ fn refused(host: &Host) -> Result<()> {
     for (line, word) in [
         (&["checkpoint", "web"][..], "checkpoint"),
         (&["restore", "web"], "restore"),
-        (&["--systemd-cgroup", "state", "web"], "--systemd-cgroup"),
+        (&["--cgroup-manager", "other", "state", "web"], "--cgroup-manager other"),
         (&["create", "--no-pivot", "web"], "--no-pivot"),
     ] {
         let said = oci.oci(line)?.fails_with(1)?;

@@ -87,6 +87,20 @@ impl Suite {
         self.add(name, images, lacks, test);
     }
 
+    /// A test on a host of its own that works with the machine's systemd; ignored where that is not the init.
+    pub fn on_systemd(
+        &mut self,
+        name: &str,
+        images: &'static [&'static str],
+        test: impl FnOnce(&Host) -> Result<()> + Send + 'static,
+    ) {
+        let lacks = || {
+            let booted = std::path::Path::new("/run/systemd/system").is_dir();
+            (!booted).then(|| "needs systemd as the init: `make test-vm` runs it".to_owned())
+        };
+        self.add(name, images, lacks, test);
+    }
+
     /// A test in the root that `make peers` makes, which has a host of its own; ignored where there is none.
     pub fn in_peers(&mut self, name: &str, test: impl FnOnce() -> Result<()> + Send + 'static) {
         let run = move || -> Result<Completion> {

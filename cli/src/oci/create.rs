@@ -69,6 +69,7 @@ impl Making {
             preserve,
             protected,
             rootless: context.rootless,
+            cgroups: context.cgroups,
         };
         let created = create.perform(&context.store, &named.id)?;
         created.warnings.iter().for_each(|warning| context.log.warning(warning));

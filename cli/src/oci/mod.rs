@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use runtime::oci::{self, ContainerId, Protected, Store};
+use runtime::oci::{self, CgroupManager, ContainerId, Protected, Store};
 use runtime::{Error, ErrorKind, Result};
 
 mod create;
@@ -59,10 +59,10 @@ struct Globals {
     /// Log every step of a container's making
     #[arg(long)]
     debug: bool,
-    /// Let systemd make the cgroups (not supported yet)
+    /// Let systemd make the cgroups: the same as --cgroup-manager systemd
     #[arg(long)]
     systemd_cgroup: bool,
-    /// Who makes the cgroups: only `cgroupfs` is supported yet
+    /// Who makes the cgroups: podrun itself (`cgroupfs`), or `systemd`, as scopes
     #[arg(long, value_name = "NAME", default_value = "cgroupfs")]
     cgroup_manager: String,
     /// Whether a container may go without a cgroup where there is no right to one: true, false, or auto for all
@@ -99,6 +99,7 @@ struct Context {
     log: Log,
     /// `--rootless`; absent: auto.
     rootless: Option<bool>,
+    cgroups: CgroupManager,
 }
 
 /// The arguments for this front, if it is asked for: by the program's name, or by the first argument.
@@ -134,7 +135,8 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
             std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty()).map(PathBuf::from),
         )
     });
-    let mut context = Context { store: Store::new(root), log, rootless: None };
+    let mut context =
+        Context { store: Store::new(root), log, rootless: None, cgroups: cli.globals.cgroups() };
     let failed = if matches!(cli.verb, Verb::Exec(_)) { ExitCode::from(255) } else { ExitCode::FAILURE };
     let ran = cli.globals.check().and_then(|rootless| {
         context.rootless = rootless;
@@ -169,16 +171,20 @@ fn go_on_protected() -> Result<Protected> {
 }
 
 impl Globals {
+    fn cgroups(&self) -> CgroupManager {
+        match self.systemd_cgroup || self.cgroup_manager == "systemd" {
+            true => CgroupManager::Systemd,
+            false => CgroupManager::Cgroupfs,
+        }
+    }
+
     /// What `--rootless` says, once all that is not done is refused.
     fn check(&self) -> Result<Option<bool>> {
         let refused = |what: &str, hint: &str| {
             Err(Error::new(ErrorKind::Unsupported, format!("{what}: not supported yet")).hint(hint))
         };
-        if self.systemd_cgroup || self.cgroup_manager == "systemd" {
-            return refused("--systemd-cgroup", "podrun makes cgroups itself: --cgroup-manager cgroupfs");
-        }
-        if self.cgroup_manager != "cgroupfs" {
-            return refused(&format!("--cgroup-manager {}", self.cgroup_manager), "use cgroupfs");
+        if !["cgroupfs", "systemd"].contains(&self.cgroup_manager.as_str()) {
+            return refused(&format!("--cgroup-manager {}", self.cgroup_manager), "use cgroupfs or systemd");
         }
         match self.rootless.as_str() {
             "auto" => Ok(None),

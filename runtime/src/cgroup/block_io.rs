@@ -74,7 +74,7 @@ pub(super) fn v2(block_io: &LinuxBlockIo) -> Result<Vec<Write>> {
 }
 
 /// v1's 10 to 1000 on v2's scale of 1 to 10000, end to end.
-fn weight_v2(weight: u16) -> u32 {
+pub(super) fn weight_v2(weight: u16) -> u32 {
     1 + u32::from(weight.clamp(10, 1000) - 10) * 9999 / 990
 }
 

@@ -6,11 +6,13 @@
 
 mod below;
 mod block_io;
+mod dbus;
 mod devices;
 mod end;
 mod layout;
 mod resources;
 mod stats;
+mod systemd;
 
 use std::ffi::CString;
 use std::io::{ErrorKind as Io, Write as _};
@@ -28,6 +30,7 @@ use layout::Controller;
 pub use layout::Layout;
 use resources::Write;
 pub use stats::{BlockIo, Cpu, Memory, Pids, Stats, Usage};
+pub use systemd::{Placeholder, Scope};
 
 /// One cgroup: the same path in every hierarchy that it needs. Dropping it removes nothing.
 #[derive(Debug, Clone)]

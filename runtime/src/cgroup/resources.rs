@@ -315,7 +315,7 @@ fn pids_max(limit: i64) -> String {
     clippy::cast_precision_loss,
     reason = "shares are at most 262144 here and the result lies between 1 and 10000"
 )]
-fn cpu_weight(shares: u64) -> u64 {
+pub(super) fn cpu_weight(shares: u64) -> u64 {
     if shares <= 2 {
         return 1;
     }

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::record::{Record, State};
 use super::{ContainerId, config, store};
-use crate::cgroup::{Cgroup, Layout};
+use crate::cgroup::{Cgroup, Layout, Scope};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{Errno, pidfd, socket};
 
@@ -295,6 +295,10 @@ impl Container {
     /// Changes its limits.
     pub fn update(&self, resources: &LinuxResources) -> Result<()> {
         let record = self.must_be(&[Status::Created, Status::Running, Status::Paused], "updated")?;
+        // The unit first: setting its properties writes files too, and with less precision.
+        if let Some(unit) = &record.unit {
+            Scope::of_unit(unit).update(resources)?;
+        }
         self.own_cgroup(&record)?.update(resources)
     }
 

@@ -17,7 +17,7 @@ use super::hooks::{self, Inside, Kind};
 use super::record::{Record, State, VERSION};
 use super::store;
 use super::{Container, ContainerId, Protected, Status, Store, Streams, delete, devices, links, rootless};
-use crate::cgroup::{Cgroup, Layout};
+use crate::cgroup::{Cgroup, Layout, Placeholder, Scope};
 use crate::engine::{self, Attached, Child, Inputs, Rootfs, Tie};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys::proc::{self, ProcessId};
@@ -42,6 +42,17 @@ pub struct Create {
     /// Whether it may go without a cgroup where the caller has no right to one (`--rootless`); absent: if the caller is
     /// not the machine's root.
     pub rootless: Option<bool>,
+    /// Who makes the cgroup (`--cgroup-manager`).
+    pub cgroups: CgroupManager,
+}
+
+/// Who makes a container's cgroup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CgroupManager {
+    /// podrun, as directories.
+    Cgroupfs,
+    /// systemd, as a scope.
+    Systemd,
 }
 
 /// A container that has just been made.
@@ -75,7 +86,13 @@ impl Create {
         let spec = Arc::new(resolved(config.spec, bundle)?);
         let mut record = Self::record(&spec, bundle)?;
         let mut warnings = Vec::new();
-        let cgroup = self.cgroup(container, &spec, &mut record, &mut warnings)?;
+        let (cgroup, placeholder) = match self.cgroups {
+            CgroupManager::Cgroupfs => (self.cgroup(container, &spec, &mut record, &mut warnings)?, None),
+            CgroupManager::Systemd => {
+                let (cgroup, placeholder) = scope(container, &spec, &mut record)?;
+                (cgroup, Some(placeholder))
+            }
+        };
         // From here on the cgroup is this container's, and delete removes it.
         store::write(container, &record)?;
 
@@ -104,6 +121,7 @@ impl Create {
             keyring: self.keyring,
         })?;
         let child = plan.spawn()?;
+        drop(placeholder);
         record.init = Some(ProcessId::of(child.pid)?);
         store::write(container, &record)?;
         // The child has most likely closed its copy, by its first step; else the wait is the child's.
@@ -142,10 +160,9 @@ impl Create {
     ) -> Result<Cgroup> {
         let layout = container.layout()?;
         let path = cgroup_path(spec, container.id());
-        let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
         record.made_cgroup = topmost_missing(layout, &path)?;
         record.cgroup = Some(path.clone());
-        let made = cgroup(layout, &path, resources);
+        let made = cgroup(layout, &path, resources(spec));
         let Err(error) = made else { return made };
         let half = Cgroup::open(layout, &path)?;
         // What stood above it before stays; what cannot be removed is another's by now.
@@ -170,6 +187,7 @@ impl Create {
             annotations,
             cgroup: None,
             made_cgroup: None,
+            unit: None,
             init: None,
             complete: false,
         })
@@ -216,6 +234,26 @@ fn resolved(mut spec: Spec, bundle: &Path) -> Result<Spec> {
         }
     }
     Ok(spec)
+}
+
+/// The scope that systemd makes, and the record that says so. The placeholder stays until the container's init is there.
+fn scope(container: &Container, spec: &Spec, record: &mut Record) -> Result<(Cgroup, Placeholder)> {
+    let layout = container.layout()?;
+    let asked = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
+    let scope = Scope::parse(asked.and_then(|path| path.to_str()), container.id().as_str())?;
+    let placeholder = scope.start(layout, &format!("container {}", container.id()), resources(spec))?;
+    let path = scope.path();
+    record.made_cgroup = Some(path.clone());
+    record.unit = Some(scope.unit().to_owned());
+    record.cgroup = Some(path.clone());
+    // Where this is not reached, the scope ends with the placeholder.
+    store::write(container, record)?;
+    let cgroup = Cgroup::create_everywhere(layout, &path, resources(spec))?;
+    Ok((cgroup, placeholder))
+}
+
+fn resources(spec: &Spec) -> Option<&LinuxResources> {
+    spec.linux().as_ref().and_then(|linux| linux.resources().as_ref())
 }
 
 /// `linux.cgroupsPath` (config-linux.md, "Cgroups Path"): an absolute one as it is, a relative one below podrun's own.

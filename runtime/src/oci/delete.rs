@@ -6,7 +6,7 @@
 use super::hooks::{self, Kind};
 use super::record::Record;
 use super::{Container, Status, Store, store};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Scope};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 
 impl Container {
@@ -61,6 +61,10 @@ impl Store {
 /// associated with the container, but not created by this container, MUST NOT be deleted" (runtime.md, "Delete").
 pub(super) fn remove_cgroup(container: &Container, cgroup: &Cgroup, record: &Record) -> Result<()> {
     let (Some(top), Some(path)) = (&record.made_cgroup, &record.cgroup) else { return Ok(()) };
+    if let Some(unit) = &record.unit {
+        // It has seen by itself that nobody is in it, or is about to. What it does not know of is removed below.
+        Scope::of_unit(unit).stop()?;
+    }
     cgroup.remove()?;
     let mut path = path.as_str();
     // podrun's own parent goes with the last one, whoever made it.

@@ -24,9 +24,9 @@ pub fn features(version: &str) -> Value {
             "cgroup": {
                 "v1": layout != "v2",
                 "v2": layout != "v1",
-                "systemd": false,
+                "systemd": true,
                 "systemdUser": false,
-                "rdma": false,
+                "rdma": true,
             },
             "seccomp": {
                 "enabled": true,

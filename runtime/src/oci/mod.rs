@@ -32,7 +32,7 @@ mod stdio;
 mod store;
 
 pub use container::{Container, Status, signal_number};
-pub use create::{Create, Created};
+pub use create::{CgroupManager, Create, Created};
 pub use default_spec::default_spec;
 pub use events::{Event, Watch};
 pub use exec::{Exec, Executed, Override};

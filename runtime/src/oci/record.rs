@@ -33,6 +33,9 @@ pub(super) struct Record {
     /// The topmost cgroup on its path that create has made: delete removes it and what is below. Absent where the
     /// cgroup was there before.
     pub(super) made_cgroup: Option<String>,
+    /// The unit of systemd's that its cgroup is; absent where podrun made it.
+    #[serde(default)]
+    pub(super) unit: Option<String>,
     /// Its init; absent before it is born.
     pub(super) init: Option<ProcessId>,
     /// Whether create has come to its end.
