@@ -88,18 +88,18 @@ test-vm: fixtures ## tests and demo on Debian 12's own kernel with cgroup v2 and
 	@$(SUDO) env PATH="$$PATH:/usr/sbin:/sbin" scripts/test-vm.sh target/vm $(VM)
 
 .PHONY: test-v2
-test-v2: fixtures ## the OCI runtime where cgroup v2 is all that is mounted, if without controllers
+test-v2: fixtures ## containers and pods where cgroup v2 is all that is mounted, if without controllers
 	@$(NEED) $(FOR_RUNNING)
 	cargo build --quiet --locked --workspace
 	$(if $(SUDO),env CARGO_TARGET_$(TRIPLE)_RUNNER="sudo -E env PATH=$$PATH:/usr/sbin:/sbin $(CURDIR)/scripts/in-v2.sh",env CARGO_TARGET_$(TRIPLE)_RUNNER=$(CURDIR)/scripts/in-v2.sh) \
-		PODRUN_TESTS_OF="oci security" cargo test --locked --package podrun-tests --test podrun $(ARGS)
+		PODRUN_TESTS_OF="$(CORE)" cargo test --locked --workspace --test podrun $(ARGS)
 
 .PHONY: test-enosys
 test-enosys: fixtures ## containers and pods without the system calls that podrun can do without
 	@$(NEED) $(FOR_RUNNING)
 	cargo build --quiet --locked --workspace
 	PODRUN_TESTS_WITHOUT="statx keyctl add_key faccessat2 copy_file_range epoll_pwait2" PODRUN_TESTS_OF="kernel $(CORE)" \
-		$(AS_ROOT) cargo test --locked --package podrun-tests --test podrun $(ARGS)
+		$(AS_ROOT) cargo test --locked --workspace --test podrun $(ARGS)
 
 .PHONY: lint
 lint: rust ## formatting, clippy, licences, layering

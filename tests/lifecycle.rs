@@ -28,7 +28,12 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.on_host("a container that ignores SIGTERM is killed after its grace", &["probe"], ignores_term);
     suite.on_host("the image's stop signal is the one that is sent", &["layers"], stop_signal);
     suite.on_host("a pod past its active deadline is Failed with DeadlineExceeded", &["probe"], deadline);
-    suite.on_host("a container past its memory limit is OOMKilled", &["probe"], oom);
+    suite.on_host_with_controller(
+        "a container past its memory limit is OOMKilled",
+        "memory",
+        &["probe"],
+        oom,
+    );
     suite.on_host("a container killed by a signal shows 128 and its number", &["probe"], killed_by_signal);
     suite.on_host(
         "a finished pod needs no monitor to be seen and deleted",
@@ -43,7 +48,12 @@ pub(crate) fn add(suite: &mut Suite) {
     );
     suite.on_host("a pod outlives the session that created it", &["probe"], outlives_its_session);
     suite.on_host("after a reboot pods show as ended and can be deleted", &["probe"], reboot);
-    suite.on_host("the richer example runs and ends in order", &["busybox", "nginx", "redis"], shop);
+    suite.on_host_with_controller(
+        "the richer example runs and ends in order",
+        "cpu",
+        &["busybox", "nginx", "redis"],
+        shop,
+    );
 }
 
 fn shared_volume(mut container: Value) -> Value {

@@ -16,6 +16,7 @@ use nix::sys::socket::{SockaddrIn, connect};
 use serde_json::json;
 
 use runtime::ErrorKind;
+use runtime::cgroup::Layout;
 use runtime::image::{ImageStore, snapshot};
 use runtime::pod::attempt::draw_id;
 use runtime::pod::client::{Monitor, Notice};
@@ -96,7 +97,7 @@ fn drive(host: runtime::host::Host) -> Result<()> {
 fn begin(host: runtime::host::Host) -> Result<Driven> {
     let id = draw_id()?;
     std::fs::create_dir_all(host.pod_root(&id))?;
-    let mut monitor = Monitor::spawn(&host, &id, false)?;
+    let mut monitor = Monitor::spawn(&host, &Layout::detect()?, &id, false)?;
     monitor.create_sandbox(&SandboxSpec {
         hostname: "driven".into(),
         network: Network::None,

@@ -14,8 +14,9 @@ use support::pods::{container_status, logged_report, pod, probe, report, shell, 
 use support::suite::Suite;
 
 pub(crate) fn add(suite: &mut Suite) {
-    suite.on_host(
+    suite.on_host_with_controller(
         "a sidecar reaches the main container on localhost",
+        "cpu",
         &["nginx", "busybox"],
         localhost_is_shared,
     );
@@ -56,7 +57,13 @@ pub(crate) fn add(suite: &mut Suite) {
     );
     suite.on_host("variables refer to others as Kubernetes expands them", &["probe"], expansion);
     suite.on_host("each server image serves in the foreground", &["nginx", "httpd", "redis"], servers);
-    suite.on_host("limits become the cgroup's", &["probe"], limits);
+    suite.on_host_with_controller("limits become the cgroup's", "memory", &["probe"], limits);
+    suite.on_host_without_controller(
+        "a limit that the host's cgroups cannot hold is refused by name",
+        "cpu",
+        &["probe"],
+        no_controllers,
+    );
 }
 
 fn localhost_is_shared(host: &Host) -> Result<()> {
@@ -479,6 +486,22 @@ fn limits(host: &Host) -> Result<()> {
     let (quota, period) = (cpu.cfs_quota()?, cpu.cfs_period()?);
     ensure!((quota, period) == (25_000, 100_000), "cpu quota {quota} of {period}");
     host.delete("limited")?;
+    Ok(())
+}
+
+fn no_controllers(host: &Host) -> Result<()> {
+    for (resources, says) in [
+        (json!({ "limits": { "cpu": "250m" } }), "no cgroup controller `cpu`"),
+        (json!({ "requests": { "cpu": "250m" } }), "no cgroup controller `cpu`"),
+        (json!({ "limits": { "memory": "64Mi" } }), "no cgroup controller `memory`"),
+    ] {
+        let mut manifest = sleeper("limited");
+        manifest["spec"]["containers"][0]["resources"] = resources;
+        let outcome = host.podrun_with_stdin(&["create", "-f", "-"], manifest.to_string().as_bytes())?;
+        ensure!(outcome.code() == 7 && outcome.stderr.contains(says), "{says}: {outcome}");
+        let left = host.podrun(&["get", "pods", "-o", "name"])?.ok()?;
+        ensure!(left.is_empty(), "a pod is left: {left}");
+    }
     Ok(())
 }
 

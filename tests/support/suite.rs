@@ -87,6 +87,22 @@ impl Suite {
         self.add(name, images, lacks, test);
     }
 
+    /// The same, ignored where a cgroup has `controller`.
+    pub fn on_host_without_controller(
+        &mut self,
+        name: &str,
+        controller: &'static str,
+        images: &'static [&'static str],
+        test: impl FnOnce(&Host) -> Result<()> + Send + 'static,
+    ) {
+        let lacks = move || {
+            let carries = Layout::detect().map_or(true, |layout| layout.carries(controller));
+            carries
+                .then(|| format!("needs cgroups without the controller {controller}: `make test-v2` runs it"))
+        };
+        self.add(name, images, lacks, test);
+    }
+
     /// A test on a host of its own that works with the machine's systemd; ignored where that is not the init.
     pub fn on_systemd(
         &mut self,

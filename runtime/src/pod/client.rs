@@ -77,15 +77,14 @@ pub struct Ends {
 impl Monitor {
     /// Starts the pod's monitor and owns the pod until [`Monitor::commit`]: if this connection closes before, the
     /// monitor undoes everything and exits. Returns while it is starting; whether it did, the next call tells.
-    pub fn spawn(host: &Host, id: &str, host_pid: bool) -> Result<Self> {
-        let layout = Layout::detect()?;
+    pub fn spawn(host: &Host, layout: &Layout, id: &str, host_pid: bool) -> Result<Self> {
         let (socket, birth) =
-            super::monitor::spawn(host, &layout, id, host_pid).context(|| "start the pod's monitor")?;
+            super::monitor::spawn(host, layout, id, host_pid).context(|| "start the pod's monitor")?;
         let mut monitor = Self::new(socket);
         monitor.birth = Some(birth);
         monitor.send_ahead(Op::Hello {
             version: VERSION,
-            maker: Some(Box::new(Maker { host: host.clone(), layout })),
+            maker: Some(Box::new(Maker { host: host.clone(), layout: layout.clone() })),
         })?;
         Ok(monitor)
     }

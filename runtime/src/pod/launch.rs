@@ -13,8 +13,10 @@ use super::manifest::Pod;
 use super::policy::{ContainerPhase, ImageFact, PodState, Progress, StartFailure, WaitFor, create_progress};
 use super::protocol::{Change, Op, Policy, PolicyImage};
 use super::record::{self, Live, Sandbox, SandboxStatus};
+use super::resources::Missing;
 use super::store::{self, PodEntry};
 use super::{attempt, recovery, sandbox, shared, volume};
+use crate::cgroup::Layout;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::image::{Image, ImageStore, Reference};
@@ -100,11 +102,12 @@ fn raise(
     connection: &mut Option<Monitor>,
 ) -> Result<(Sandbox, Vec<String>)> {
     let mut make = || {
-        let monitor = connection.insert(Monitor::spawn(host, id, pod.spec.host_pid)?);
+        let layout = Layout::detect()?;
+        let monitor = connection.insert(Monitor::spawn(host, &layout, id, pod.spec.host_pid)?);
         // Not before the monitor is spawned, which would inherit the mask; and from then on the pod is undone here.
         let signals = Signals::catch(&interrupt::ENDING)?;
         let sandbox = store::fill(host, id, pod)?;
-        let warnings = hand_over(host, &sandbox, pod, images, monitor)?;
+        let warnings = hand_over(host, &layout, &sandbox, pod, images, monitor)?;
         if options.wait != WaitFor::None {
             wait(monitor, &signals, options, note)?;
         }
@@ -121,12 +124,14 @@ fn raise(
 /// is the next call's to say.
 fn hand_over(
     host: &Host,
+    layout: &Layout,
     sandbox: &Sandbox,
     pod: &Pod,
     images: &BTreeMap<String, Ready>,
     monitor: &mut Monitor,
 ) -> Result<Vec<String>> {
-    let (spec, warnings) = sandbox::spec(sandbox, pod, &HostFiles::read(Path::new("/")))?;
+    let (spec, warnings) =
+        sandbox::spec(sandbox, pod, &HostFiles::read(Path::new("/")), Missing::of(layout))?;
     monitor.send_ahead(Op::CreateSandbox(Box::new(spec)))?;
     volume::prepare(host, &sandbox.id, pod)?;
     let leased: Vec<&Image> = images.values().map(|ready| &ready.image).collect();

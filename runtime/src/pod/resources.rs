@@ -11,6 +11,7 @@ use oci_spec::runtime::{
 
 pub use super::manifest::qos_class;
 use super::manifest::{Container, Pod, PodSpec, QosClass, ResourceRequirements};
+use crate::cgroup::Layout;
 
 /// The scheduler's period that quotas refer to, in microseconds.
 const CPU_PERIOD: u64 = 100_000;
@@ -21,14 +22,31 @@ const SHARES: (u64, u64) = (2, 262_144);
 /// Processes and threads that a container may have where nothing says otherwise: as podman.
 const PIDS_LIMIT: i64 = 2048;
 
+/// The controllers that this host's cgroups have not. What a manifest asks of one is refused where it is set; what
+/// podrun would set by itself is left out.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Missing {
+    /// No share of the processors.
+    pub cpu: bool,
+    /// No count of processes.
+    pub pids: bool,
+}
+
+impl Missing {
+    /// Those that a host of this layout has not.
+    pub fn of(layout: &Layout) -> Self {
+        Self { cpu: !layout.carries("cpu"), pids: !layout.carries("pids") }
+    }
+}
+
 /// The limits of one container's cgroup; `devices` are the engine's. No container swaps, and, where memory is limited
 /// by cgroup v2 (`unified`), all of it dies when it has used up its own.
-pub fn container(container: &Container, unified: bool) -> LinuxResources {
+pub fn container(container: &Container, unified: bool, missing: Missing) -> LinuxResources {
     let requirements = &container.resources;
     let mut resources = build(
-        cpu(Some(cpu_request(requirements)), requirements.cpu_limit()),
+        cpu(shares_of(cpu_request(requirements), missing), requirements.cpu_limit()),
         requirements.memory_limit().filter(|limit| *limit > 0),
-        Some(PIDS_LIMIT),
+        Some(PIDS_LIMIT).filter(|_| !missing.pids),
     );
     let mut memory = resources.memory().unwrap_or_default();
     // Memory and swap together: none is left for swap.
@@ -43,11 +61,16 @@ pub fn container(container: &Container, unified: bool) -> LinuxResources {
 }
 
 /// The limits of the pod's own cgroup: the sums that a kubelet would give it.
-pub fn pod(pod: &Pod) -> LinuxResources {
+pub fn pod(pod: &Pod, missing: Missing) -> LinuxResources {
     let spec = &pod.spec;
     let cpu_limit = pod_limit(spec, ResourceRequirements::cpu_limit);
     let memory_limit = pod_limit(spec, ResourceRequirements::memory_limit);
-    build(cpu(Some(peak(spec, cpu_request)), cpu_limit), memory_limit, None)
+    build(cpu(shares_of(peak(spec, cpu_request), missing), cpu_limit), memory_limit, None)
+}
+
+/// The request that shares are made of: who asks for nothing has the least of them, where there are any.
+fn shares_of(request_milli: u64, missing: Missing) -> Option<u64> {
+    Some(request_milli).filter(|milli| *milli > 0 || !missing.cpu)
 }
 
 /// What the containers may use together at any moment; `None` where one of them has no limit.
@@ -176,18 +199,35 @@ mod tests {
         use serde_json::json;
         let limits = json!({"cpu": "250m", "memory": "64Mi"});
         let pod_ = pod_of(json!({"containers": [with("a", json!({"cpu": "100m"}), limits)]}));
-        let own = container(&pod_.spec.containers[0], false);
+        let own = container(&pod_.spec.containers[0], false, Missing::default());
         let cpu = own.cpu().as_ref().unwrap();
         assert_eq!((cpu.shares(), cpu.quota(), cpu.period()), (Some(102), Some(25_000), Some(100_000)));
         assert_eq!(own.memory().as_ref().unwrap().limit(), Some(64 << 20));
         assert_eq!(own.pids().as_ref().unwrap().limit(), PIDS_LIMIT);
         let tiny = pod_of(json!({"containers": [with("a", json!({}), json!({"cpu": "1m"}))]}));
-        assert_eq!(container(&tiny.spec.containers[0], false).cpu().as_ref().unwrap().quota(), Some(1_000));
+        assert_eq!(
+            container(&tiny.spec.containers[0], false, Missing::default()).cpu().as_ref().unwrap().quota(),
+            Some(1_000)
+        );
         let none = pod_of(json!({"containers": [with("a", json!({}), json!({}))]}));
-        let none = container(&none.spec.containers[0], false);
+        let none = container(&none.spec.containers[0], false, Missing::default());
         assert_eq!(none.cpu().as_ref().unwrap().shares(), Some(2));
         assert!(none.memory().is_none());
         assert!(none.unified().is_none());
+    }
+
+    #[test]
+    fn without_a_controller_only_what_is_asked_for_is_there() {
+        use serde_json::json;
+        let missing = Missing { cpu: true, pids: true };
+        let none = pod_of(json!({"containers": [with("a", json!({}), json!({}))]}));
+        let asked = pod_of(json!({"containers": [with("a", json!({"cpu": "1"}), json!({}))]}));
+        let shares = |resources: LinuxResources| resources.cpu().as_ref().and_then(LinuxCpu::shares);
+        for (pod_, expected) in [(&none, None), (&asked, Some(1024))] {
+            let own = container(&pod_.spec.containers[0], false, missing);
+            assert!(own.pids().is_none());
+            assert_eq!((shares(own), shares(pod(pod_, missing))), (expected, expected));
+        }
     }
 
     #[test]
@@ -197,6 +237,7 @@ mod tests {
             container(
                 &pod_of(json!({"containers": [with("a", json!({}), limits)]})).spec.containers[0],
                 unified,
+                Missing::default(),
             )
         };
         let v1 = of(json!({"memory": "64Mi"}), false);
@@ -214,7 +255,7 @@ mod tests {
         use serde_json::json;
         let limited = with("a", json!({"cpu": "1"}), json!({"cpu": "1", "memory": "64Mi"}));
         let two = pod_of(json!({"containers": [limited, with("b", json!({}), json!({"cpu": "1"}))]}));
-        let resources = pod(&two);
+        let resources = pod(&two, Missing::default());
         assert!(resources.memory().is_none(), "b may use any memory");
         assert_eq!(resources.cpu().as_ref().unwrap().quota(), Some(200_000));
         assert_eq!(resources.cpu().as_ref().unwrap().shares(), Some(2048));

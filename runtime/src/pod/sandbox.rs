@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::manifest::{DnsPolicy, Pod, PodSpec, Protocol, StorageMedium, VolumeSource};
 use super::protocol::{HostAlias, NamespaceMode, Network, SandboxSpec};
 use super::record::{Sandbox, Sharing};
-use super::resources;
+use super::resources::{self, Missing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net;
 use crate::net::etc::{self, HostFiles};
@@ -22,7 +22,12 @@ const HOSTNAME_MAX: usize = 63;
 const FILE_NAME_MAX: usize = 255;
 
 /// What the monitor makes for `pod`, and what its user should know about it.
-pub fn spec(sandbox: &Sandbox, pod: &Pod, files: &HostFiles) -> Result<(SandboxSpec, Vec<String>)> {
+pub fn spec(
+    sandbox: &Sandbox,
+    pod: &Pod,
+    files: &HostFiles,
+    missing: Missing,
+) -> Result<(SandboxSpec, Vec<String>)> {
     let spec = &pod.spec;
     let resolv_conf = resolv_conf(spec, files)?;
     let mode = |host: bool| if host { NamespaceMode::Host } else { NamespaceMode::Own };
@@ -40,7 +45,7 @@ pub fn spec(sandbox: &Sandbox, pod: &Pod, files: &HostFiles) -> Result<(SandboxS
         pid,
         sysctls: sysctls(spec),
         cgroup: sandbox.cgroup.clone(),
-        resources: sandbox.cgroup_owned.then(|| resources::pod(pod)),
+        resources: sandbox.cgroup_owned.then(|| resources::pod(pod, missing)),
         shm_size: SHM_SIZE,
         memory_volumes: memory_volumes(spec),
         namespace: sandbox.namespace.clone(),

@@ -9,6 +9,7 @@ use oci_spec::runtime::{Capability, LinuxDevice, LinuxDeviceBuilder, LinuxDevice
 
 use crate::cgroup::Layout;
 use crate::host::Host;
+use crate::pod::resources::Missing;
 use crate::sys::host;
 
 /// Folders of /dev that a container has of its own.
@@ -27,6 +28,8 @@ pub struct Facts {
     pub kernel: (u32, u32),
     /// Whether memory is limited by cgroup v2.
     pub unified_memory: bool,
+    /// The cgroup controllers that it has not.
+    pub missing: Missing,
     /// Each CPU's thermal_throttle folder, which tells a neighbour's load.
     pub throttles: Vec<String>,
     /// The host's devices; read only for a pod with a privileged container.
@@ -39,6 +42,7 @@ impl Facts {
         Self {
             hostname: Host::node_name(),
             unified_memory: layout.carries_unified("memory"),
+            missing: Missing::of(layout),
             memory: host::memory(),
             kernel: kernel(),
             capabilities: capabilities(),

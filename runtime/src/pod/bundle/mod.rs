@@ -72,7 +72,7 @@ pub fn spec(inputs: &Inputs<'_>) -> Result<Spec> {
     let mut linux = LinuxBuilder::default()
         .namespaces(namespaces(inputs.pod, privileged))
         .cgroups_path(inputs.cgroup)
-        .resources(limits(container, privileged, inputs.facts.unified_memory))
+        .resources(limits(container, privileged, inputs.facts))
         .masked_paths(masked)
         .readonly_paths(read_only);
     if privileged {
@@ -139,7 +139,7 @@ fn namespaces(pod: &Pod, privileged: bool) -> Vec<LinuxNamespace> {
 
 /// The cgroup's limits with its device rules: every device, or none but those that every container has. A node of
 /// any other may be made, as every engine allows, and cannot be opened.
-fn limits(container: &Container, privileged: bool, unified: bool) -> LinuxResources {
+fn limits(container: &Container, privileged: bool, facts: &Facts) -> LinuxResources {
     let rule = |allow, kind, access: &str| {
         let mut rule = LinuxDeviceCgroup::default();
         rule.set_allow(allow).set_typ(Some(kind)).set_access(Some(access.to_owned()));
@@ -150,7 +150,7 @@ fn limits(container: &Container, privileged: bool, unified: bool) -> LinuxResour
         rules.extend([rule(true, LinuxDeviceType::C, "m"), rule(true, LinuxDeviceType::B, "m")]);
         rules.extend(engine::default_device_rules());
     }
-    let mut limits = resources::container(container, unified);
+    let mut limits = resources::container(container, facts.unified_memory, facts.missing);
     limits.set_devices(Some(rules));
     limits
 }
