@@ -81,11 +81,16 @@ test-system: $(addprefix target/fixtures/tools/,umoci) ## a Debian system of 1.3
 	cargo build --quiet --locked --workspace
 	$(AS_ROOT) cargo test --locked --package podrun-tests --test podrun -- a_big_system
 
+.PHONY: vm
+vm: ## the root of the machine of make test-vm, below target/vm
+	@$(NEED) qemu-system-x86:runs\ the\ machine debootstrap:makes\ its\ root cpio:packs\ its\ initrd
+	@$(SUDO) env PATH="$$PATH:/usr/sbin:/sbin" scripts/test-vm.sh target/vm root
+
 .PHONY: test-vm
-test-vm: fixtures ## tests and demo on Debian 12's own kernel with cgroup v2 and systemd, in qemu (VM="oci demo": only these)
-	@$(NEED) $(FOR_RUNNING) qemu-system-x86:runs\ the\ machine debootstrap:makes\ its\ root cpio:packs\ its\ initrd
+test-vm: fixtures vm ## tests and demo on Debian 12's own kernel with cgroup v2 and systemd, in qemu (VM="oci demo": only these)
+	@$(NEED) $(FOR_RUNNING)
 	cargo build --quiet --locked --workspace
-	@$(SUDO) env PATH="$$PATH:/usr/sbin:/sbin" scripts/test-vm.sh target/vm $(VM)
+	@$(if $(SUDO),sudo -E) env PATH="$$PATH:/usr/sbin:/sbin" scripts/test-vm.sh target/vm $(VM)
 
 .PHONY: test-v2
 test-v2: fixtures ## containers and pods where cgroup v2 is all that is mounted, if without controllers

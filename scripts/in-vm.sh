@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# in-vm.sh [PART…]: inside the machine of test-vm.sh, by systemd: the parts (`oci:cgroup`: its tests with that in their names) one after the other, with what they say on
-# the machine's second serial port, and in the end whether all has passed.
+# in-vm.sh [PART…]: inside the machine of test-vm.sh, by systemd: the parts one after the other, with what they say on the
+# machine's second serial port, and in the end whether all has passed. `oci+pods` is two modules by one program, which loads
+# each image once; `oci:cgroup` the tests with that in their names.
 set -u
 cd "$(dirname "$0")/.."
 exec >/dev/ttyS1 2>&1 </dev/null
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
 # A processor that is interpreted takes ten to twenty times as long.
 export PODRUN_TESTS_PATIENCE=10
-[ $# -gt 0 ] || set -- engine oci pods lifecycle security seccomp demo
+[ $# -gt 0 ] || set -- engine oci+pods+lifecycle+seccomp demo
 failed=''
 part() { # NAME COMMAND…
     local name=$1 start=$SECONDS
@@ -24,7 +25,7 @@ for name in "$@"; do
         doctor) ;;
         demo) part demo scripts/demo.sh ;;
         engine* | net*) part "$name" "target/test-${name%%:*}" $(filter "$name") ;;
-        *) PODRUN_TESTS_OF=${name%%:*} part "$name" target/test-podrun $(filter "$name") ;;
+        *) modules=${name%%:*} && PODRUN_TESTS_OF=${modules//+/ } part "$name" target/test-podrun $(filter "$name") ;;
     esac
 done
 [ -n "$failed" ] && echo "vm: failed:$failed" || echo "vm: all passed"
