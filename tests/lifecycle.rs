@@ -208,7 +208,8 @@ fn stop_signal(host: &Host) -> Result<()> {
 
 fn deadline(host: &Host) -> Result<()> {
     let mut manifest = sleeper("late");
-    manifest["spec"]["activeDeadlineSeconds"] = json!(1);
+    // On a machine that is slow its create must end before.
+    manifest["spec"]["activeDeadlineSeconds"] = json!(support::deadline::patience().as_secs() / 30);
     host.create(&manifest)?;
     let shown = host.wait_for_pod("late", "Failed", |pod| pod["status"]["phase"] == "Failed")?;
     ensure!(shown["status"]["reason"] == "DeadlineExceeded", "{:#}", shown["status"]);
