@@ -323,6 +323,9 @@ fn convert(entry: &ParsedEntry<'_>, sparse: Option<Sparse>) -> Result<Entry> {
         other => return Err(refuse(&format!("is of a type that is not known ({other:?})"))),
     };
     if let Some(sparse) = &sparse {
+        if kind != EntryKind::File {
+            return Err(refuse("has a sparse map and is no file"));
+        }
         check_sparse(sparse, entry.size).map_err(refuse)?;
     }
     let id = |id: u64| u32::try_from(id).ok().filter(|id| *id != u32::MAX);

@@ -463,6 +463,11 @@ fn holes_stay_holes() {
     assert!(fs::metadata(bench.path("s")).unwrap().blocks() < 64);
     let lies: &[(&str, &[u8])] = &[("GNU.sparse.map", b"0,9000000000000000000"), ("GNU.sparse.size", b"1")];
     Bench::refuses(Tar::default().pax(lies).file("s", b"x"), "sparse map");
+    // Of a directory GNU tar would read neither map nor content.
+    let mut directory = Tar::default().pax(map);
+    directory.header(b"GNUSparseFile.0/s", b'5', 0o755, content.len(), b"", (0, 0));
+    directory.body(&content);
+    Bench::refuses(directory, "is no file");
 }
 
 #[test]
