@@ -75,6 +75,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
             output::text(table.render(!args.no_headers))?;
         }
     }
+    // The process ends: a thousand images need not be given back piece by piece.
+    std::mem::forget(images);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -97,11 +99,9 @@ fn table(
     let mut table = Table::new(columns);
     for image in images {
         let more = if wide { wide_cells(host, store, image)? } else { Vec::new() };
-        for (repository, tag, digest) in names(image, filters) {
+        for (repository, tag, digest) in names(image, filters, args.digests) {
             let mut row = vec![repository, tag];
-            if args.digests {
-                row.push(digest);
-            }
+            row.extend(digest);
             row.extend([shown::id(image, args.no_trunc), created(image), shown::size(image.size)]);
             row.extend(more.iter().cloned());
             table.row(row);
@@ -117,9 +117,10 @@ fn wide_cells(host: &Host, store: &ImageStore, image: &Image) -> Result<Vec<Stri
     Ok(vec![platform, image.layers.len().to_string(), pods])
 }
 
-/// A row for each name of the image that is asked for; one without a name has a row, too.
-fn names(image: &Image, filters: &Filters<'_>) -> Vec<(String, String, String)> {
-    let digest_of = |repository: &str| {
+/// A row for each name of the image that is asked for, if wanted `with_digest`; one without a name has a row, too.
+fn names(image: &Image, filters: &Filters<'_>, with_digest: bool) -> Vec<(String, String, Option<String>)> {
+    let digest_of = |reference: &Reference| {
+        let repository = reference.repository();
         let prefix = format!("{repository}@");
         let found = image.digests.iter().find_map(|digest| digest.strip_prefix(&prefix));
         found.unwrap_or(NONE).to_owned()
@@ -130,7 +131,8 @@ fn names(image: &Image, filters: &Filters<'_>) -> Vec<(String, String, String)> 
         .filter(|name| filters.shows(name))
         .filter_map(|name| name.parse::<Reference>().ok())
         .map(|name| {
-            (name.familiar_repository(), name.tag().unwrap_or(NONE).to_owned(), digest_of(&name.repository()))
+            let digest = with_digest.then(|| digest_of(&name));
+            (name.familiar_repository(), name.tag().unwrap_or(NONE).to_owned(), digest)
         })
         .collect();
     if !rows.is_empty() {
@@ -138,7 +140,7 @@ fn names(image: &Image, filters: &Filters<'_>) -> Vec<(String, String, String)> 
     }
     let first = image.digests.first().and_then(|digest| digest.parse::<Reference>().ok());
     let repository = first.as_ref().map_or(NONE.to_owned(), Reference::familiar_repository);
-    let digest = first.as_ref().map_or(NONE.to_owned(), |first| digest_of(&first.repository()));
+    let digest = with_digest.then(|| first.as_ref().map_or(NONE.to_owned(), digest_of));
     vec![(repository, NONE.to_owned(), digest)]
 }
 

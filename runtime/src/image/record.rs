@@ -3,7 +3,6 @@
 //! Invariant: a record is replaced by one rename, and a reader takes no lock. A name belongs to the
 //! record that got it last, so moving a name between two images is safe at every point.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -172,19 +171,13 @@ impl<Blobs, Ways> Loaded<Record<Blobs, Ways>> {
         }
     }
 
-    fn names(&self) -> impl Iterator<Item = &String> {
-        let record = match self {
-            Self::Whole(record) => Some(record),
+    /// By what images are sorted: those without a name come last.
+    fn place(&self) -> (bool, String, Digest) {
+        let first = match self {
+            Self::Whole(record) => record.names.keys().next(),
             Self::Damaged(..) => None,
         };
-        record.into_iter().flat_map(|record| record.names.keys())
-    }
-
-    /// The order in which images are shown; those without a name come last.
-    fn by_names(&self, other: &Self) -> Ordering {
-        let nameless = |loaded: &Self| loaded.names().next().is_none();
-        let by_names = nameless(self).cmp(&nameless(other)).then_with(|| self.names().cmp(other.names()));
-        by_names.then_with(|| self.id().cmp(other.id()))
+        (first.is_none(), first.cloned().unwrap_or_default(), self.id().clone())
     }
 
     pub(super) fn into_image(self) -> Image {
@@ -231,7 +224,7 @@ where
     let mut all = spread::filter_map(&names, AT_ONCE, |name| load(at.as_fd(), name, id_of(name)?))
         .context(|| format!("read {}", dir.display()))?;
     keep_youngest_claims(&mut all);
-    all.sort_by(Loaded::by_names);
+    all.sort_by_cached_key(Loaded::place);
     Ok(all)
 }
 
