@@ -19,7 +19,7 @@ use serde_json::Value;
 #[path = "measure.rs"]
 mod measure;
 
-use measure::{floor_run, heading, line, middle, timed};
+use measure::{arguments, floor_run, heading, line, middle, timed};
 
 /// Rounds behind each median: of what takes seconds, and of what takes milliseconds.
 const ROUNDS: usize = 3;
@@ -56,11 +56,7 @@ struct Bench {
 }
 
 fn main() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    let mut path =
-        |what: &str| arguments.next().map(PathBuf::from).with_context(|| format!("no {what} given"));
-    let (podrun, floor, folder) = (path("podrun")?, path("floor")?, path("folder")?);
-    let part = arguments.next();
+    let ([podrun, floor, folder], part) = arguments(["podrun", "floor", "folder"])?;
     let wanted = |name: &str| part.as_deref().is_none_or(|part| part == name);
     ensure!(PARTS.iter().any(|name| wanted(name)), "the parts are {}", PARTS.join(", "));
     let mut bench = Bench { podrun, floor, folder, registry: None };

@@ -1,10 +1,20 @@
 //! Timing processes, and the lines of the tables.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+
+/// A bench's arguments: a path for each of `names`, and what follows them.
+pub(crate) fn arguments<const N: usize>(names: [&str; N]) -> Result<([PathBuf; N], Option<String>)> {
+    let mut arguments = std::env::args().skip(1);
+    let mut paths = [const { PathBuf::new() }; N];
+    for (path, name) in paths.iter_mut().zip(names) {
+        *path = arguments.next().with_context(|| format!("no {name} given"))?.into();
+    }
+    Ok((paths, arguments.next()))
+}
 
 /// From start to end of one process, which has to succeed.
 pub(crate) fn timed(command: &mut Command) -> Result<Duration> {

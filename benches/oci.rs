@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 
 #[path = "measure.rs"]
 mod measure;
 
-use measure::{floor_run, heading, line, middle, ms, ratio, timed};
+use measure::{arguments, floor_run, heading, line, middle, ms, ratio, timed};
 
 /// Rounds behind each median.
 const ROUNDS: usize = 60;
@@ -59,10 +59,7 @@ struct Bench {
 }
 
 fn main() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    let mut path =
-        |what: &str| arguments.next().map(PathBuf::from).with_context(|| format!("no {what} given"));
-    let (podrun, floor, rootfs, folder) = (path("podrun")?, path("floor")?, path("rootfs")?, path("folder")?);
+    let ([podrun, floor, rootfs, folder], _) = arguments(["podrun", "floor", "rootfs", "folder"])?;
     heading();
     Bench { podrun, floor, rootfs, folder }.rows()
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use measure::{floor_run, heading, line, middle, ms, ratio, timed};
+use measure::{arguments, floor_run, heading, line, middle, ms, ratio, timed};
 
 #[path = "measure.rs"]
 mod measure;
@@ -35,11 +35,8 @@ struct Bench {
 }
 
 fn main() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    let mut path =
-        |what: &str| arguments.next().map(PathBuf::from).with_context(|| format!("no {what} given"));
-    let (podrun, floor, folder) = (path("podrun")?, path("floor")?, path("folder")?);
-    let most = arguments.next().and_then(|number| number.parse().ok()).unwrap_or(1000);
+    let ([podrun, floor, folder], most) = arguments(["podrun", "floor", "folder"])?;
+    let most = most.and_then(|number| number.parse().ok()).unwrap_or(1000);
     let rootfs = folder.join("rootfs");
     let mut bench = Bench { podrun, floor, folder, rootfs, next: 0 };
     bench.rows(most)
