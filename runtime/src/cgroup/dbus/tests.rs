@@ -1,4 +1,5 @@
 use std::io::{BufRead as _, BufReader};
+use std::net::Shutdown;
 use std::os::unix::net::UnixListener;
 
 use super::*;
@@ -102,11 +103,15 @@ fn call_with(
         stream.get_mut().write_all(b"OK 0123\r\n").unwrap();
         // Where it is refused in the middle the other end has gone.
         let _ = stream.get_mut().write_all(&bytes);
-        // Who says nothing keeps silent; who has said all hangs up.
-        bytes.is_empty().then_some(stream)
+        // Who says nothing keeps silent; who has said all says no more, and still listens: a socket closed before the
+        // call has come would refuse it, and one closed with the call unread would take its own words back.
+        if !bytes.is_empty() {
+            let _ = stream.get_mut().shutdown(Shutdown::Write);
+        }
+        let _ = stream.read_to_end(&mut Vec::new());
     });
     let asked = Connection::open_for(&path, patience).and_then(|mut connection| ask(&mut connection));
-    drop(server.join().unwrap());
+    server.join().unwrap();
     asked
 }
 
