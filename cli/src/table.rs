@@ -3,7 +3,7 @@
 //! Invariant: a row is one line whatever its cells hold (control characters are shown escaped), and
 //! no cell is cut.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::Display;
 
 /// Spaces after the widest cell of a column.
 const PADDING: usize = 3;
@@ -52,12 +52,13 @@ impl Table {
         let mut out = String::new();
         let first = header.then_some(&self.header);
         for row in first.into_iter().chain(&self.rows) {
-            let mut line = String::new();
+            let start = out.len();
             for (cell, width) in row.iter().zip(widths) {
-                let width = (*width).max(cell.chars().count() + PADDING);
-                let _ = write!(line, "{cell:<width$}");
+                let length = cell.chars().count();
+                out.push_str(cell);
+                out.extend(std::iter::repeat_n(' ', (*width).max(length + PADDING) - length));
             }
-            out.push_str(line.trim_end());
+            out.truncate(start + out[start..].trim_end().len());
             out.push('\n');
         }
         out
@@ -65,7 +66,7 @@ impl Table {
 }
 
 fn is_plain(text: &str) -> bool {
-    !text.chars().any(char::is_control)
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~')) || !text.chars().any(char::is_control)
 }
 
 /// `text` without what would move a terminal's cursor: control characters are shown as escapes.
@@ -98,6 +99,8 @@ mod tests {
             "NAME            READY   AGE\nweb             2/2     12s\na-longer-name   0/1     3m\n"
         );
         assert_eq!(table.render(false).lines().count(), 2);
+        table.row(["", "", ""]);
+        assert!(table.render(false).ends_with("3m\n\n"), "{:?}", table.render(false));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256, Sha512};
 
@@ -35,6 +36,11 @@ impl Algorithm {
             Self::Sha512 => 128,
         }
     }
+
+    /// Whether its digests look like this.
+    fn has(self, hex: &str) -> bool {
+        hex.len() == self.hex_len() && hex.bytes().all(is_lower_hex)
+    }
 }
 
 /// `sha256:<64 hex digits>` or `sha512:<128 hex digits>`.
@@ -55,6 +61,12 @@ impl Digest {
         let mut hasher = Hasher::new(algorithm);
         hasher.update(bytes);
         hasher.finish()
+    }
+
+    /// The SHA-256 with these hex digits.
+    pub(super) fn of_hex(hex: &str) -> Option<Self> {
+        let hex = Some(hex).filter(|hex| Algorithm::Sha256.has(hex))?.to_owned();
+        Some(Self { algorithm: Algorithm::Sha256, hex })
     }
 
     /// The algorithm.
@@ -84,7 +96,7 @@ impl FromStr for Digest {
             "sha512" => Algorithm::Sha512,
             _ => return Err(wrong("the algorithm is neither sha256 nor sha512")),
         };
-        if hex.len() != algorithm.hex_len() || !hex.bytes().all(is_lower_hex) {
+        if !algorithm.has(hex) {
             return Err(wrong(&format!("not {} lower-case hex digits", algorithm.hex_len())));
         }
         Ok(Self { algorithm, hex: hex.to_owned() })
@@ -116,8 +128,22 @@ impl Serialize for Digest {
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(|error: Error| serde::de::Error::custom(error.message()))
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// Reads a digest where it lies: a record holds some, and a store a thousand records.
+struct Text;
+
+impl Visitor<'_> for Text {
+    type Value = Digest;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a digest")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> std::result::Result<Digest, E> {
+        text.parse().map_err(|error: Error| E::custom(error.message()))
     }
 }
 

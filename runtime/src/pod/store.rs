@@ -57,7 +57,8 @@ impl PodEntry {
 pub fn list(host: &Host) -> Result<Vec<PodEntry>> {
     let load = |(namespace, name, id): &(String, String, String)| load(host, id, namespace, name);
     let mut entries =
-        spread::filter_map(&names::all(host), AT_ONCE, load).context(|| "read the pods' records")?;
+        spread::over(&names::all(host), AT_ONCE, |names| names.iter().filter_map(load).collect())
+            .context(|| "read the pods' records")?;
     entries.sort_by(|left, right| (&left.namespace, &left.name).cmp(&(&right.namespace, &right.name)));
     Ok(entries)
 }
