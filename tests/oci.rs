@@ -2,6 +2,8 @@
 
 #[path = "oci/granted.rs"]
 mod granted;
+#[path = "oci/shared.rs"]
+mod shared;
 #[path = "oci/systemd.rs"]
 mod systemd;
 #[path = "oci/watched.rs"]
@@ -43,6 +45,11 @@ pub(crate) fn add(suite: &mut Suite) {
         ("oci exec goes where it is told to in the container's cgroup", granted::below),
         ("oci a cgroup that was there takes one container after the other, and stays", granted::again),
         ("oci a label or class that the kernel has none of is refused", granted::labels),
+        (
+            "oci a container without a mount namespace is in the host's, and leaves no mount there",
+            shared::life,
+        ),
+        ("oci what fails in the host's mount namespace leaves no mount there", shared::failures),
         ("oci what is not done is refused by name", refused),
     ] {
         suite.on_host(name, &["busybox"], test);

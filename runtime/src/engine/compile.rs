@@ -5,11 +5,11 @@
 //! come before what hides them, descriptors go after all mounts, credentials after them, and the seccomp
 //! filter is as late as the kernel lets it be.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, Process, Spec, State};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType, Process, Spec, State};
 
 use super::plan::{Entry, Identity, Moment, Plan, Step, Visit};
 use super::process::c_string;
@@ -19,7 +19,7 @@ use crate::cgroup::Cgroup;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::mount::{Depth, Propagation};
 use crate::sys::ns::Namespaces;
-use crate::sys::{creds, fs, ns, userns};
+use crate::sys::{Errno, creds, fs, ns, pidfd, userns};
 
 fn usage(message: String) -> Error {
     Error::new(ErrorKind::Usage, message)
@@ -68,7 +68,14 @@ pub fn compile(inputs: Inputs<'_>) -> Result<Plan> {
         steps.push(Step::NewKeyring);
     }
     steps.push(Step::NewSession);
-    steps.push(Step::MakeRootSlave);
+    let shared = !own.contains(Namespaces::MOUNT);
+    if shared && user {
+        return Err(usage("linux.namespaces: a user namespace without a mount namespace".into())
+            .hint("nobody could mount anything for the container; list `mount` too"));
+    }
+    if !shared {
+        steps.push(Step::MakeRootSlave);
+    }
     let terminal = process.terminal() == Some(true);
     let console = terminal.then(|| stdio.stdin.as_fd());
     let listed = mounts::all(spec, attached, cgroup, console, user, &mut warnings)?;
@@ -76,7 +83,7 @@ pub fn compile(inputs: Inputs<'_>) -> Result<Plan> {
     let pause = pause.then_some(Step::Pause(Moment::Mounted));
     let readonly: Vec<CString> =
         listed.iter().filter(|mount| mount.readonly_later).map(|mount| mount.target.path.clone()).collect();
-    push_filesystem(&mut steps, spec, Tree { listed, root }, pause, user)?;
+    push_filesystem(&mut steps, spec, Tree { listed, root, shared }, pause, user)?;
     let label = labels::of(process)?;
     push_settings(&mut steps, spec, own, [label, score])?;
     steps.extend(readonly.into_iter().map(Step::ReadonlyMount));
@@ -135,9 +142,27 @@ pub fn compile_exec(inputs: ExecInputs<'_>) -> Result<Plan> {
     let (filter, listener) = filter(linux, programs, state, &mut warnings)?;
     let end = process::End { tie, preserve, filter, groups };
     steps.extend(process::steps(process, program, stdio, end, &mut warnings)?);
-    let visit = Some(Visit::Container(dup(init)?));
+    let visit = Some(Visit::Container { init: dup(init)?, root: root_in_shared_mounts(init, namespaces)? });
     let entry = Entry { namespaces: Namespaces::NONE, visit, tasks, cgroup: born_in };
     Ok(Plan { entry, steps, warnings, identity: None, listener })
+}
+
+/// The root of the container of `init`, where that has the caller's mount namespace.
+fn root_in_shared_mounts(init: BorrowedFd<'_>, namespaces: &[LinuxNamespace]) -> Result<Option<OwnedFd>> {
+    let mut mount = namespaces.iter().filter(|namespace| namespace.typ() == LinuxNamespaceType::Mount);
+    if mount.next().is_some_and(|mount| mount.path().is_none()) {
+        return Ok(None);
+    }
+    let gone = || Error::new(ErrorKind::NotFound, "the container is not running");
+    let pid = pidfd::pid_in_proc(init).ok_or_else(gone)?;
+    let open = |file: &str, open: fn(&CStr) -> std::result::Result<OwnedFd, Errno>| {
+        let path = c_string("the container's init", &format!("/proc/{pid}/{file}"))?;
+        open(&path).map_err(|errno| Error::from(errno.during(format!("open({path:?})"))))
+    };
+    let own = ns::is_callers(open("ns/mnt", fs::open_host_file)?.as_fd(), Namespaces::MOUNT)?;
+    let root = if own { Some(open("root", fs::open_host_directory)?) } else { None };
+    // Had it ended before, the number could be another process's.
+    if process::is_running(init) { Ok(root) } else { Err(gone()) }
 }
 
 /// The init of a pid namespace that a pod's containers share: it does not exec, and without root, rights
@@ -224,11 +249,14 @@ fn identity(spec: &Spec, score: Option<Step>) -> Result<Identity> {
 struct Tree {
     listed: Vec<super::plan::Mount>,
     root: OwnedFd,
+    /// Whether the mount namespace is the caller's, in which it is seen.
+    shared: bool,
 }
 
-/// The root and the mounts. The host's tree goes before anything in the container's is touched, but for two
-/// reasons: hooks, which look for the root at its place on the host, and a user namespace, in which the kernel
-/// makes a procfs and a sysfs only where a whole one is in sight.
+/// The root and the mounts. The host's tree goes before anything in the container's is touched, but for three
+/// reasons: hooks, which look for the root at its place on the host; a user namespace, in which the kernel
+/// makes a procfs and a sysfs only where a whole one is in sight; and a mount namespace that is the host's, whose
+/// tree stays.
 fn push_filesystem(
     steps: &mut Vec<Step>,
     spec: &Spec,
@@ -241,15 +269,27 @@ fn push_filesystem(
     if !masked.is_empty() && !null {
         steps.push(Step::HostNull);
     }
-    let at = pause.is_some().then(|| mounts::root_path(spec)).transpose()?;
+    let at = (tree.shared || pause.is_some()).then(|| mounts::root_path(spec)).transpose()?;
+    if tree.shared && at.as_deref() == Some(c"/") {
+        return Err(usage(
+            "root.path: `/` in the host's mount namespace would hide the host from itself".into(),
+        )
+        .hint("list `mount` in linux.namespaces"));
+    }
     steps.push(Step::AttachRoot { tree: tree.root, at });
-    let late = user || pause.is_some();
+    if tree.shared {
+        // Where the host's mounts travel, what is mounted from here on does not.
+        steps.push(Step::RootPropagation(Propagation::Private, Depth::Recursive));
+    }
+    let late = user || pause.is_some() || tree.shared;
     if !late {
         steps.push(Step::PivotRoot);
     }
     steps.extend(tree.listed.into_iter().map(Step::Mount));
     steps.extend(pause);
-    if late {
+    if tree.shared {
+        steps.push(Step::ChangeRoot);
+    } else if late {
         steps.push(Step::PivotRoot);
     }
     Ok(())
@@ -407,11 +447,6 @@ fn namespaces(linux: Option<&Linux>, pid_namespace: Option<BorrowedFd<'_>>) -> R
             .hint("leave it out: a kind that is not listed is inherited"));
         }
         spaces.joined.push(Joined { fd, kind, text });
-    }
-    if !seen.contains(Namespaces::MOUNT) {
-        return Err(usage(
-            "linux.namespaces: a container needs a mount namespace that is not the host's".into(),
-        ));
     }
     spaces.user = spaces.own.contains(Namespaces::USER);
     spaces.joined.sort_by_key(|one| (one.kind == Namespaces::USER, one.kind != Namespaces::PID));

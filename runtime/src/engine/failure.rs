@@ -170,6 +170,7 @@ calls! {
     Chdir = "fchdir",
     Chmod = "fchmod",
     Chown = "fchownat",
+    Chroot = "chroot",
     CloseRange = "close_range",
     Copy = "copy of an entry",
     Dup = "dup3",

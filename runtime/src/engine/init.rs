@@ -79,6 +79,7 @@ fn walk(step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
         Step::MakeRootSlave => mount::make_root_slave().during(Call::Mount),
         Step::AttachRoot { tree, at } => mounts::attach_root(tree.as_fd(), at.as_deref(), state),
         Step::PivotRoot => mounts::pivot(state),
+        Step::ChangeRoot => state.root().and_then(fs::chroot).during(Call::Chroot),
         Step::PivotEmptyRoot => mounts::pivot_empty(state),
         Step::Mount(mount) => mounts::mount(mount, state),
         Step::PrivateProc => mounts::private_proc(state),

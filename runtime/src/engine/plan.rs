@@ -5,18 +5,18 @@
 //! the security order; a test asserts it.
 
 use std::ffi::CString;
-use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 
 use super::failure::{Call, Failure};
 use super::seccomp::{Filter, Listener};
-use crate::error::{Error, ErrorKind, KERNEL_LACKS};
+use crate::error::{Error, ErrorKind, KERNEL_LACKS, Result};
 use crate::sys::creds::CapabilitySets;
 use crate::sys::exec::{Rlimit, Strings};
 use crate::sys::fs::Node;
 use crate::sys::mount::{Attributes, Depth, Propagation};
 use crate::sys::ns::Namespaces;
 use crate::sys::sched::Scheduling;
-use crate::sys::{Errno, errno_name};
+use crate::sys::{Errno, errno_name, mount};
 
 /// A container, or a process in one, as data: what is left to do is [`Plan::spawn`].
 #[derive(Debug)]
@@ -62,8 +62,9 @@ pub(super) enum Visit {
     /// is to own those that the clone makes.
     Namespaces(Vec<(OwnedFd, Namespaces)>),
     /// A container's pid and mount namespaces, by the pidfd of its init: a process that showed in the
-    /// container's /proc while its root was still the host's could be entered by it (CVE-2016-9962).
-    Container(OwnedFd),
+    /// container's /proc while its root was still the host's could be entered by it (CVE-2016-9962). `root` is the
+    /// container's root where it has the caller's mount namespace, of whose root that one is not.
+    Container { init: OwnedFd, root: Option<OwnedFd> },
 }
 
 impl Visit {
@@ -102,6 +103,8 @@ pub(super) enum Step {
     AttachRoot { tree: OwnedFd, at: Option<CString> },
     /// Make what was attached the root, and take the host's tree away.
     PivotRoot,
+    /// Make what was attached the process's root, and leave the mount namespace as it is: it is the host's.
+    ChangeRoot,
     /// Make an empty, read-only root.
     PivotEmptyRoot,
     /// Attach a mount inside the root.
@@ -288,6 +291,7 @@ impl Step {
                 ("attach root", at.as_ref().map(|at| format!("{at:?}")).unwrap_or_default())
             }
             Self::PivotRoot => ("root", none()),
+            Self::ChangeRoot => ("root", "in the host's mount namespace".to_owned()),
             Self::PivotEmptyRoot => ("empty root", none()),
             Self::Mount(mount) => ("mount", format!("{:?} -> {:?}", mount.text, mount.target.path)),
             Self::ReadonlyMount(path) => ("read-only mount", format!("{path:?}")),
@@ -368,6 +372,19 @@ impl Plan {
             text.push('\n');
         }
         text
+    }
+
+    /// The number ([`mount::id`]) of the mount that the child attaches in the caller's own mount namespace, where it stays
+    /// until somebody takes it away: the root of a container that has no mount namespace of its own.
+    pub fn root_in_shared_mounts(&self) -> Result<Option<u64>> {
+        if !self.steps.iter().any(|step| matches!(step, Step::ChangeRoot)) {
+            return Ok(None);
+        }
+        let tree = self.steps.iter().find_map(|step| match step {
+            Step::AttachRoot { tree, .. } => Some(mount::id(tree.as_fd())),
+            _ => None,
+        });
+        Ok(tree.transpose().map_err(|errno| errno.during("statx(root)"))?)
     }
 
     /// What the kernel or the machine would not grant and was clamped, for the caller to say once.

@@ -169,9 +169,9 @@ impl Plan {
         wire: BorrowedFd<'_>,
         keep: &[RawFd],
     ) -> Result<Cloned, Errno> {
-        let doors: Vec<(&OwnedFd, Namespaces)> = match visit {
-            Visit::Namespaces(listed) => listed.iter().map(|(fd, kind)| (fd, *kind)).collect(),
-            Visit::Container(pidfd) => vec![(pidfd, Visit::OF_CONTAINER)],
+        let (doors, root): (Vec<(&OwnedFd, Namespaces)>, Option<&OwnedFd>) = match visit {
+            Visit::Namespaces(listed) => (listed.iter().map(|(fd, kind)| (fd, *kind)).collect(), None),
+            Visit::Container { init, root } => (vec![(init, Visit::OF_CONTAINER)], root.as_ref()),
         };
         let (report, told) = exec::wire()?;
         let with = |more: &[RawFd]| {
@@ -181,7 +181,7 @@ impl Plan {
         };
         let inside = with(&[told.as_raw_fd()]);
         let tasks = &self.entry.tasks;
-        let numbers = doors.iter().map(|(fd, _)| *fd).chain(tasks).map(|fd| fd.as_raw_fd());
+        let numbers = doors.iter().map(|(fd, _)| *fd).chain(tasks).chain(root).map(|fd| fd.as_raw_fd());
         let outside = with(&numbers.chain([told.as_raw_fd()]).collect::<Vec<_>>());
         // Born in the cgroup, or in it before it goes in, so that the second clone needs no descriptor of it.
         let first = Request { namespaces: Namespaces::NONE, cgroup: request.cgroup };
@@ -192,6 +192,7 @@ impl Plan {
                     tasks.iter().try_for_each(|tasks| fs::write_whole(tasks.as_fd(), b"0")).map_err(of_cgroup)
                 })
                 .and_then(|()| doors.iter().try_for_each(|(door, kinds)| setns(door.as_fd(), *kinds)))
+                .and_then(|()| root.map_or(Ok(()), |root| fs::chroot(root.as_fd())))
                 .and_then(|()| init::close_others(&inside))
                 .and_then(|()| clone_sibling(namespaces, || init::run(self, wire, keep)));
             let word = match cloned {

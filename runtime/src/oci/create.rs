@@ -14,7 +14,7 @@ use oci_spec::runtime::{LinuxResources, Spec};
 use super::config::{self, Config};
 use super::container::START;
 use super::hooks::{self, Inside, Kind};
-use super::record::{Record, State, VERSION};
+use super::record::{Record, RootMount, State, VERSION};
 use super::store;
 use super::{Container, ContainerId, Protected, Status, Store, Streams, delete, devices, links, rootless};
 use crate::cgroup::{Cgroup, Layout, Placeholder, Scope};
@@ -120,6 +120,12 @@ impl Create {
             preserve: &preserve,
             keyring: self.keyring,
         })?;
+        if let Some(number) = plan.root_in_shared_mounts()? {
+            let over = delete::mount_at(&record.rootfs)?.map_or(0, |(_, over)| over);
+            record.root_mount = Some(RootMount { number, over });
+            // Whatever becomes of this command, delete has to know of it.
+            store::write(container, &record)?;
+        }
         let child = plan.spawn()?;
         drop(placeholder);
         record.init = Some(ProcessId::of(child.pid)?);
@@ -188,6 +194,7 @@ impl Create {
             cgroup: None,
             made_cgroup: None,
             unit: None,
+            root_mount: None,
             init: None,
             complete: false,
         })

@@ -3,11 +3,15 @@
 //! Invariant: each step finds what an earlier, interrupted delete has left, and goes on from there; the
 //! directory, which reserves the id, goes last.
 
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+
 use super::hooks::{self, Kind};
-use super::record::Record;
+use super::record::{Record, RootMount};
 use super::{Container, Status, Store, store};
 use crate::cgroup::{Cgroup, Scope};
 use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::sys::{self, Errno, mount};
 
 impl Container {
     /// Deletes a stopped container; with `force` one that lives is killed first. Gives the failures of
@@ -30,6 +34,7 @@ impl Container {
         if let Some(record) = &record {
             self.kill_processes(record)?;
             self.wait(record);
+            detach_root(record)?;
             remove_cgroup(self, &self.cgroup_of(record)?, record)?;
         }
         self.remove_directory()?;
@@ -55,6 +60,41 @@ impl Store {
             other => other,
         }
     }
+}
+
+/// Takes away the root of a container that was in the host's mount namespace, with all that was mounted in it, if it is
+/// still there.
+fn detach_root(record: &Record) -> Result<()> {
+    let Some(RootMount { number, over }) = record.root_mount else { return Ok(()) };
+    match mount_at(&record.rootfs)? {
+        Some((root, found)) if found == number => {
+            mount::detach_open(root.as_fd())
+                .map_err(|errno| errno.during(named("umount2", &record.rootfs)))?;
+        }
+        Some((_, found)) if found != over => {
+            return Err(Error::failed(format!(
+                "{:?}: another mount covers the container's root",
+                record.rootfs
+            ))
+            .hint("unmount what is not the container's, and delete it again"));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// What is at `path`, and the number of the mount that it is in, if there is something.
+pub(super) fn mount_at(path: &Path) -> Result<Option<(OwnedFd, u64)>> {
+    let found = match sys::dir::open(path) {
+        Err(error) if error.errno == Errno::ENOENT.0 => return Ok(None),
+        found => found?,
+    };
+    let number = mount::id(found.as_fd()).map_err(|errno| errno.during(named("statx", path)))?;
+    Ok(Some((found, number)))
+}
+
+fn named(call: &str, path: &Path) -> String {
+    format!("{call}({path:?})")
 }
 
 /// Removes the cgroup, and those above it that create has made, as far as nobody else is in them: "resources
@@ -84,7 +124,11 @@ pub(super) fn undo(container: &Container) {
     let record = store::read(container).ok().flatten();
     if let Some(record) = &record
         && let Ok(cgroup) = container.cgroup_of(record)
-        && container.kill_processes(record).and_then(|()| remove_cgroup(container, &cgroup, record)).is_err()
+        && container
+            .kill_processes(record)
+            .and_then(|()| detach_root(record))
+            .and_then(|()| remove_cgroup(container, &cgroup, record))
+            .is_err()
     {
         return;
     }

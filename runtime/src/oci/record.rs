@@ -36,10 +36,22 @@ pub(super) struct Record {
     /// The unit of systemd's that its cgroup is; absent where podrun made it.
     #[serde(default)]
     pub(super) unit: Option<String>,
+    /// The mount over `rootfs` that is its root, where that is in the mount namespace of whoever created it.
+    #[serde(default)]
+    pub(super) root_mount: Option<RootMount>,
     /// Its init; absent before it is born.
     pub(super) init: Option<ProcessId>,
     /// Whether create has come to its end.
     pub(super) complete: bool,
+}
+
+/// A mount, by the numbers that the kernel gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct RootMount {
+    /// Its own.
+    pub(super) number: u64,
+    /// That of the mount which is seen at its place without it.
+    pub(super) over: u64,
 }
 
 impl State {

@@ -214,6 +214,12 @@ pub fn fchdir(dir: BorrowedFd<'_>) -> Result<()> {
     Ok(rustix::process::fchdir(dir)?)
 }
 
+/// Makes an open directory the root and the working directory of the caller's process.
+pub fn chroot(dir: BorrowedFd<'_>) -> Result<()> {
+    fchdir(dir)?;
+    Ok(rustix::process::chroot(c".")?)
+}
+
 /// ENOENT when the working directory is not below the root: the kernel names such a one
 /// `(unreachable)/…`, and a process in it stands outside its container (CVE-2024-21626).
 pub fn check_cwd_reachable() -> Result<()> {
