@@ -38,7 +38,7 @@ impl Algorithm {
     }
 
     /// Whether its digests look like this.
-    fn has(self, hex: &str) -> bool {
+    pub(super) fn has(self, hex: &str) -> bool {
         hex.len() == self.hex_len() && hex.bytes().all(is_lower_hex)
     }
 }

@@ -14,7 +14,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use super::config::ImageConfig;
-use super::digest::{ChainId, Digest};
+use super::digest::{Algorithm, ChainId, Digest};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::spread;
 use crate::sys::dir::Links;
@@ -23,6 +23,8 @@ use crate::sys::{self, Errno};
 const VERSION: u32 = 1;
 /// The bytes of a record that are read: more than any config and any number of layers come to.
 const MOST: u64 = 64 << 20;
+/// The bytes that are read at first: records of everyday images are smaller.
+const AT_FIRST: usize = 16 << 10;
 /// How many records one thread reads.
 const AT_ONCE: NonZeroUsize = NonZeroUsize::new(500).expect("it is not zero");
 
@@ -222,8 +224,8 @@ where
     // Looked up from there: a thousand times the whole path takes a tenth of all the time.
     let at = sys::dir::open(dir)?;
     let mut all = spread::over(&names, AT_ONCE, |names| {
-        let mut text = Vec::with_capacity(16 << 10);
-        names.iter().filter_map(|name| load(at.as_fd(), name, &mut text)).collect()
+        let mut room = vec![0; AT_FIRST];
+        names.iter().filter_map(|name| load(at.as_fd(), name, &mut room)).collect()
     })
     .context(|| format!("read {}", dir.display()))?;
     keep_youngest_claims(&mut all);
@@ -255,39 +257,47 @@ fn keep_youngest_claims<Blobs, Ways>(all: &mut [Loaded<Record<Blobs, Ways>>]) {
     }
 }
 
-/// The image whose record a file of that name is, if it is one.
-fn id_of(name: &str) -> Option<Digest> {
-    Digest::of_hex(name.strip_suffix(".json")?)
+/// The hex digits of the image whose record a file of that name is, if it is one.
+fn hex_of(name: &str) -> Option<&str> {
+    name.strip_suffix(".json").filter(|hex| Algorithm::Sha256.has(hex))
 }
 
-/// The record in the file `name`, if that is one's name and it is still there. `text` is room to read it into.
-fn load<Blobs, Ways>(
-    dir: BorrowedFd<'_>,
-    name: &str,
-    text: &mut Vec<u8>,
-) -> Option<Loaded<Record<Blobs, Ways>>>
+/// The record in the file `name`, if that is one's name and it is still there. `room` is where it is read to.
+fn load<Blobs, Ways>(dir: BorrowedFd<'_>, name: &str, room: &mut [u8]) -> Option<Loaded<Record<Blobs, Ways>>>
 where
     Blobs: DeserializeOwned,
     Ways: DeserializeOwned + Default,
 {
-    let id = id_of(name)?;
-    text.clear();
-    // The file is not asked for its size, which with a thousand images shows.
-    let read = match sys::dir::resolve_file(dir, name.as_bytes(), Links::Refused) {
-        Ok(file) => File::from(file).take(MOST).read_to_end(text),
+    let hex = hex_of(name)?;
+    let damaged = |why: String| Some(Loaded::Damaged(Digest::of_hex(hex)?, why));
+    let file = match sys::dir::resolve_file(dir, name.as_bytes(), Links::Refused) {
+        Ok(file) => File::from(file).take(MOST),
         Err(error) if error.errno == Errno::ENOENT.0 => return None,
-        Err(error) => Err(io::Error::from_raw_os_error(error.errno)),
+        Err(error) => return damaged(Error::from(error).message().to_owned()),
     };
-    if let Err(error) = read {
-        return Some(Loaded::Damaged(id, Error::from(error).message().to_owned()));
-    }
-    match serde_json::from_slice::<Record<Blobs, Ways>>(text) {
-        Ok(record) if record.version > VERSION => {
-            Some(Loaded::Damaged(id, format!("{NEWER} (version {})", record.version)))
+    match parse::<Record<Blobs, Ways>>(file, room) {
+        Ok(Ok(record)) if record.version > VERSION => {
+            damaged(format!("{NEWER} (version {})", record.version))
         }
-        Ok(record) if record.id == id => Some(Loaded::Whole(Box::new(record))),
-        Ok(record) => Some(Loaded::Damaged(id, format!("it is the record of {}", record.id))),
-        Err(error) => Some(Loaded::Damaged(id, error.to_string())),
+        Ok(Ok(record)) if record.id.hex() == hex => Some(Loaded::Whole(Box::new(record))),
+        Ok(Ok(record)) => damaged(format!("it is the record of {}", record.id)),
+        Ok(Err(error)) => damaged(error.to_string()),
+        Err(error) => damaged(Error::from(error).message().to_owned()),
+    }
+}
+
+/// What a file holds. It is read once, and on only where that was not all: with a thousand images a second look for the
+/// end shows.
+fn parse<R: DeserializeOwned>(mut file: impl Read, room: &mut [u8]) -> io::Result<serde_json::Result<R>> {
+    let count = file.read(room)?;
+    let begin = room.get(..count).unwrap_or_default();
+    match serde_json::from_slice(begin) {
+        Err(error) if error.is_eof() => {
+            let mut whole = begin.to_vec();
+            file.read_to_end(&mut whole)?;
+            Ok(serde_json::from_slice(&whole))
+        }
+        parsed => Ok(parsed),
     }
 }
 
@@ -387,6 +397,20 @@ mod tests {
         };
         record.packed = packed.iter().map(blob).collect();
         record
+    }
+
+    #[test]
+    fn a_record_is_read_whole_however_it_comes() {
+        let mut record = record("a", &["x"], &["y"]);
+        record.names.insert("z".repeat(1000), 1);
+        let text = serde_json::to_vec(&record).unwrap();
+        for room in [1, 100, text.len() - 1, text.len(), text.len() + 1] {
+            let read: Record = parse(text.as_slice(), &mut vec![0; room]).unwrap().unwrap();
+            assert_eq!(read, record, "{room}");
+        }
+        for cut in [0, 1, text.len() - 1] {
+            assert!(parse::<Record>(&text[..cut], &mut [0; 64]).unwrap().is_err(), "{cut}");
+        }
     }
 
     #[test]
