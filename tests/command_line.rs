@@ -242,7 +242,12 @@ fn completion(host: &Host) -> Result<()> {
     other["metadata"]["namespace"] = json!("blue");
     host.create(&other)?;
     let image = reference("probe");
+    let logins = host.path("/run/containers/0");
+    std::fs::create_dir_all(&logins)?;
+    let auths = json!({"auths": {"r.lan:5000": {"auth": "eDp5"}}, "credHelpers": {"other.lan": "none"}});
+    std::fs::write(logins.join("auth.json"), auths.to_string())?;
     for (line, wanted) in [
+        (vec!["logout", ""], vec!["other.lan", "r.lan:5000"]),
         (vec!["desc"], vec!["describe"]),
         (vec!["logs", ""], vec!["web"]),
         (vec!["get", "pod/"], vec!["pod/web"]),
@@ -267,6 +272,7 @@ fn completion(host: &Host) -> Result<()> {
         let seen = offered(host, &line)?;
         ensure!(seen == wanted, "{line:?}: {seen:?}");
     }
+    std::fs::remove_dir_all(&logins)?;
     ensure!(
         offered(host, &["image", "prune", ""])?.contains(&"--dry-run".to_owned()),
         "flags where nothing else fits"

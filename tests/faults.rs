@@ -301,6 +301,8 @@ fn no_root(host: &Host) -> Result<()> {
     let said = run(&["create", "pod.json"])?.fails_with(1)?;
     ensure!(said.contains("podrun: create needs root; run it with sudo"), "{said}");
     ensure!(said.contains("sudo") && said.contains("create pod.json"), "the hint repeats the line: {said}");
+    let said = run(&["image", "ls"])?.fails_with(1)?;
+    ensure!(said.contains("podrun: image ls needs root"), "the whole verb: {said}");
     run(&["version"])?.ok()?;
     run(&["--help"])?.ok()?;
     run(&["completion", "bash"])?.ok()?;

@@ -174,7 +174,8 @@ pub(crate) struct Parsed {
 pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> std::result::Result<Parsed, ExitCode> {
     let line: Vec<OsString> = args.collect();
     let matches = command().try_get_matches_from(&line).map_err(|error| usage::answer(&error, &line))?;
-    let verb = matches.subcommand_name().unwrap_or_default().to_owned();
+    let verbs = std::iter::successors(matches.subcommand(), |(_, verb)| verb.subcommand());
+    let verb = verbs.map(|(name, _)| name).collect::<Vec<_>>().join(" ");
     let cli = Cli::from_arg_matches(&matches).map_err(|error| usage::answer(&error, &line))?;
     Ok(Parsed { verb, line, cli })
 }

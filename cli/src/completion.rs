@@ -14,6 +14,7 @@ use runtime::image::{Image, ImageStore, Reference};
 use runtime::pod::{names, store};
 
 use crate::args::{Cli, Context};
+use crate::image::registries;
 use crate::output;
 
 /// Print a shell's completion script
@@ -149,6 +150,11 @@ pub(crate) fn images(typed: &OsStr) -> Vec<CompletionCandidate> {
     let images = ImageStore::open(&context.host).and_then(|store| store.list()).unwrap_or_default();
     let typed = typed.to_string_lossy();
     beginning(&typed, images.iter().flat_map(|image| image_words(image, &typed)))
+}
+
+/// Registries that the file of `podrun login` has credentials for.
+pub(crate) fn logins(typed: &OsStr) -> Vec<CompletionCandidate> {
+    beginning(&typed.to_string_lossy(), runtime::image::logins(&registries::login_file()))
 }
 
 /// How an image may be called where `typed` is what there is so far: its names as `podrun images` shows them, whole ones

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap_complete::engine::ArgValueCompleter;
 use runtime::{Error, ErrorKind, Result};
 
 use super::registries;
 use crate::args::Context;
-use crate::output;
+use crate::{completion, output};
 
 /// Log out of a registry
 ///
@@ -19,7 +20,8 @@ Examples:
   podrun logout --all")]
 pub(crate) struct Args {
     /// The registry, or the part of it, as it was given to `podrun login`
-    #[arg(value_name = "REGISTRY[/PATH]", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(value_name = "REGISTRY[/PATH]", required_unless_present = "all", conflicts_with = "all",
+          add = ArgValueCompleter::new(completion::logins))]
     registry: Option<String>,
     /// Forget every login in the file
     #[arg(short, long)]

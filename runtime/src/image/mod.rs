@@ -57,7 +57,9 @@ pub use pull::PullOptions;
 pub use push::PushOptions;
 pub use record::{Image, Packed};
 pub use reference::Reference;
-pub use registry::{Access, Credentials, Login, Proxies, RegistrySettings, forget, forget_all, login, tags};
+pub use registry::{
+    Access, Credentials, Login, Proxies, RegistrySettings, forget, forget_all, login, logins, tags,
+};
 pub use save::ArchiveFormat;
 pub use store::{ImageStore, Removal};
 pub use usage::{ImageUsage, Part, Usage};

@@ -25,7 +25,7 @@ use hyper::{Method, Response, StatusCode};
 
 pub use self::credentials::Credentials;
 use self::endpoint::{Ask, Endpoint, Failure};
-pub use self::login::{Login, forget, forget_all, login};
+pub use self::login::{Login, forget, forget_all, login, logins};
 use self::settings::split_mirror;
 pub use self::settings::{Access, Proxies, RegistrySettings};
 pub use self::tags::tags;

@@ -251,6 +251,14 @@ pub(super) fn forget_all(path: &Path) -> Result<Vec<String>> {
     Ok(gone)
 }
 
+/// The registries that the auth file at `path` names, itself or as a helper's; none where it cannot be read.
+pub(super) fn known(path: &Path) -> Vec<String> {
+    let file: Value =
+        fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+    let named = ["auths", "credHelpers"].into_iter().filter_map(|field| file.get(field)?.as_object());
+    named.flat_map(Map::keys).cloned().collect()
+}
+
 /// Reads the auth file, lets `edit` change it, and puts the new one in its place if it says so. What is not podrun's
 /// stays as it is; two that do this at once come one after the other.
 fn change(path: &Path, edit: impl FnOnce(&mut Map<String, Value>) -> Result<bool>) -> Result<()> {

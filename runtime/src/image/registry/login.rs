@@ -61,6 +61,11 @@ pub fn forget_all(file: &Path) -> Result<Vec<String>> {
     credentials::forget_all(file).map_err(|error| error.with_kind(ErrorKind::Failed))
 }
 
+/// The registries that the auth file `file` has credentials for, as far as it says so itself; none if it cannot be read.
+pub fn logins(file: &Path) -> Vec<String> {
+    credentials::known(file)
+}
+
 /// The name under which the credentials for what people call `name` are kept.
 fn key(name: &str) -> Result<String> {
     let plain = name.strip_prefix("https://").or_else(|| name.strip_prefix("http://")).unwrap_or(name);
