@@ -804,6 +804,20 @@ fn the_order_is_the_security_order(bench: &Bench) {
     let expected =
         ["uid 0", "hold capabilities", "die with parent", "seccomp", "capabilities 0x1", "execve \"true\""];
     assert_eq!(end, expected);
+    // The host's mount namespace keeps all that it has: the root is private before anything is mounted in it.
+    let changes = [("/linux/namespaces", json!([{"type": "pid"}]))];
+    let text = bench.plan(&bench.spec(&["true"], &changes), &[], null()).unwrap().describe();
+    let at = |begin: &str| text.lines().position(|line| line.starts_with(begin));
+    assert_eq!(at("slave mounts"), None, "{text}");
+    let order = [
+        "attach root \"",
+        "root propagation private",
+        "mount ",
+        "root in the host's mount namespace",
+        "masked path ",
+    ]
+    .map(at);
+    assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{text}");
 }
 
 /// Inputs as an OCI runtime has them.
