@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context as _, Result};
-use crate::sys::fs::read_kernel_file;
+use crate::sys::fs::{read_kernel_file, unescape_mount_point};
 
 /// The controllers that podrun sets or reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,7 +148,7 @@ impl Layout {
         let mut layout = Self { v1: Vec::new(), unified: None };
         for line in table.lines() {
             let Some((place, kind)) = line.split_once(" - ") else { continue };
-            let Some(mount) = place.split(' ').nth(4).map(unescape) else { continue };
+            let Some(mount) = place.split(' ').nth(4).map(unescape_mount_point) else { continue };
             let mut kind = kind.split(' ');
             match (kind.next(), kind.nth(1)) {
                 (Some("cgroup2"), _) if layout.unified.is_none() => {
@@ -172,13 +172,6 @@ impl Layout {
         }
         layout
     }
-}
-
-/// mountinfo writes space, tab, newline and backslash as three octal digits.
-fn unescape(field: &str) -> PathBuf {
-    let plain =
-        field.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\");
-    PathBuf::from(plain)
 }
 
 #[cfg(test)]

@@ -92,6 +92,13 @@ pub fn read_kernel_file(path: impl AsRef<std::path::Path>) -> std::io::Result<St
     Ok(text)
 }
 
+/// A mount point as mountinfo has it: space, tab, newline and backslash are three octal digits.
+pub fn unescape_mount_point(field: &str) -> std::path::PathBuf {
+    let plain =
+        field.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\");
+    std::path::PathBuf::from(plain)
+}
+
 /// The bytes that a user may still write to the file system of `path`, which is the caller's own. See statvfs(3).
 pub fn free_bytes(path: &std::path::Path) -> super::Result<u64> {
     let found = rustix::fs::statvfs(path)
