@@ -1,5 +1,7 @@
 //! The OCI front through the real binary: what podman and containerd do with a runtime, and what they look at.
 
+#[path = "oci/classes.rs"]
+mod classes;
 #[path = "oci/granted.rs"]
 mod granted;
 #[path = "oci/shared.rs"]
@@ -60,6 +62,7 @@ pub(crate) fn add(suite: &mut Suite) {
     ] {
         suite.on_host_with_controller(name, "memory", &["busybox"], test);
     }
+    classes::add(suite);
     systemd::add(suite);
 }
 
@@ -559,6 +562,8 @@ fn refused(host: &Host) -> Result<()> {
     let features: Value = serde_json::from_str(&oci.oci(&["features"])?.ok()?)?;
     ensure!(features["hooks"].as_array().is_some_and(|hooks| hooks.len() == 6), "{features:#}");
     ensure!(features["potentiallyUnsafeConfigAnnotations"] == json!([]), "{features:#}");
+    let rdt = json!({"enabled": true, "schemata": true, "monitoring": true});
+    ensure!(features["linux"]["intelRdt"] == rdt, "{features:#}");
     for (version, code) in [("1.0.0", 0), ("2.0.0", 1), ("invalid", 1)] {
         oci.config(&["true"], &[("/ociVersion", json!(version))])?;
         let bundle = oci.bundle.to_string_lossy().into_owned();

@@ -193,7 +193,7 @@ pub(super) fn labels(host: &Host) -> Result<()> {
     oci.config(&["true"], &[("/linux/intelRdt", rdt)])?;
     if !std::fs::read_to_string("/proc/mounts")?.contains(" resctrl ") {
         let said = oci.oci(&["run", "--bundle", &bundle, "web"])?.fails_with(1)?;
-        ensure!(said.contains("linux.intelRdt"), "{said}");
+        ensure!(said.contains("linux.intelRdt: no resctrl is mounted"), "{said}");
     }
     oci.gone()
 }

@@ -103,6 +103,24 @@ impl Suite {
         self.add(name, images, lacks, test);
     }
 
+    /// The same, ignored where no resctrl is mounted.
+    pub fn on_host_with_resctrl(
+        &mut self,
+        name: &str,
+        images: &'static [&'static str],
+        test: impl FnOnce(&Host) -> Result<()> + Send + 'static,
+    ) {
+        let lacks = || {
+            let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
+            let mounted = mounts.lines().any(|line| line.split(' ').nth(2) == Some("resctrl"));
+            (!mounted).then(|| {
+                "needs a processor that can divide its caches, and resctrl mounted: mount -t resctrl resctrl /sys/fs/resctrl"
+                    .to_owned()
+            })
+        };
+        self.add(name, images, lacks, test);
+    }
+
     /// A test on a host of its own that works with the machine's systemd; ignored where that is not the init.
     pub fn on_systemd(
         &mut self,

@@ -20,6 +20,12 @@ pub(super) struct Args {
     resources: Option<PathBuf>,
     #[command(flatten)]
     single: Single,
+    /// A line of the class's schemata in resctrl, like L3:0=7f0;1=1f
+    #[arg(long, value_name = "LINE")]
+    l3_cache_schema: Option<String>,
+    /// The same, like MB:0=20;1=70
+    #[arg(long, value_name = "LINE")]
+    mem_bw_schema: Option<String>,
 }
 
 /// One limit each, as in `linux.resources`.
@@ -119,7 +125,14 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
             parse(&what, document)?
         }
     };
-    args.named.get(context)?.update(&resources)?;
+    let container = args.named.get(context)?;
+    let line = |given: &'_ Option<String>| given.clone().filter(|line| !line.is_empty());
+    let (l3_cache, bandwidth) = (line(&args.l3_cache_schema), line(&args.mem_bw_schema));
+    // First: it is refused to a container that has no class, whose limits then stay as they were.
+    if l3_cache.is_some() || bandwidth.is_some() {
+        container.update_class(l3_cache.as_deref(), bandwidth.as_deref())?;
+    }
+    container.update(&resources)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType, Process, Spec, State};
 
-use super::plan::{Entry, Identity, Moment, Plan, Step, Visit};
+use super::plan::{Entry, Identity, Moment, Plan, Step, Tasks, Visit};
 use super::process::c_string;
 use super::seccomp::{self, Filter, Listener};
 use super::{ExecInputs, Inputs, Tie, idmap, labels, mounts, placement, process, refuse};
@@ -28,8 +28,8 @@ fn usage(message: String) -> Error {
 /// Compiles a container's spec. Without a `process` it can only be made, not started.
 pub fn compile(inputs: Inputs<'_>) -> Result<Plan> {
     let Inputs { spec, rootfs, attached, cgroup, stdio, pid_namespace, .. } = inputs;
-    let Inputs { programs, state, tie, pause, preserve, keyring, .. } = inputs;
-    refuse::spec(spec)?;
+    let Inputs { resctrl, programs, state, tie, pause, preserve, keyring, .. } = inputs;
+    refuse::spec(spec, !resctrl.is_empty())?;
     let mut none = Process::default();
     none.set_args(None);
     let process = match (spec.process(), tie) {
@@ -48,7 +48,7 @@ pub fn compile(inputs: Inputs<'_>) -> Result<Plan> {
     let (visited, joined): (Vec<_>, Vec<_>) =
         joined.into_iter().partition(|one| user || one.kind == Namespaces::PID);
     let visited: Vec<_> = visited.into_iter().map(|one| (one.fd, one.kind)).collect();
-    let First { mut steps, born_in, tasks } = first(cgroup, !visited.is_empty())?;
+    let First { mut steps, born_in, tasks } = first(cgroup, resctrl, !visited.is_empty())?;
     let groups = !user || userns::may_set_groups();
     if user {
         let born = identity.is_some().then_some(Step::Pause(Moment::Born));
@@ -112,14 +112,14 @@ fn filter(
 /// Compiles a process to run inside a living container.
 pub fn compile_exec(inputs: ExecInputs<'_>) -> Result<Plan> {
     let ExecInputs { process, program, init, namespaces, cgroup, stdio, .. } = inputs;
-    let ExecInputs { linux, programs, state, tie, preserve, .. } = inputs;
+    let ExecInputs { resctrl, linux, programs, state, tie, preserve, .. } = inputs;
     refuse::process(process)?;
     if !process::is_running(init) {
         return Err(Error::new(ErrorKind::NotFound, "the container is not running"));
     }
     let mut warnings = Vec::new();
     let [initial, last] = placement::affinity(process.exec_cpu_affinity().as_ref())?;
-    let First { mut steps, born_in, tasks } = first(cgroup, true)?;
+    let First { mut steps, born_in, tasks } = first(cgroup, resctrl, true)?;
     steps.extend(initial);
     steps.push(Step::NewKeyring);
     // What is not listed is the caller's too, which only the host's root could join: a kernel may not even have the kind.
@@ -170,7 +170,7 @@ fn root_in_shared_mounts(init: BorrowedFd<'_>, namespaces: &[LinuxNamespace]) ->
 /// containers join by `pid_namespace`, with its pidfd.
 pub fn compile_pod_init(cgroup: &Cgroup) -> Result<Plan> {
     const NOBODY: u32 = 65534;
-    let First { mut steps, born_in, tasks } = first(cgroup, false)?;
+    let First { mut steps, born_in, tasks } = first(cgroup, Vec::new(), false)?;
     steps.extend([
         Step::NewKeyring,
         Step::NewSession,
@@ -198,16 +198,20 @@ fn dup(fd: std::os::fd::BorrowedFd<'_>) -> Result<OwnedFd> {
 struct First {
     steps: Vec<Step>,
     born_in: Option<OwnedFd>,
-    /// Those that are joined on its way to where it is born, if it is born in a container; else it joins them itself.
-    tasks: Vec<OwnedFd>,
+    /// What is joined on its way to where it is born, if it is born in a container; else it joins by itself.
+    tasks: Tasks,
 }
 
-fn first(cgroup: &Cgroup, visits: bool) -> Result<First> {
+fn first(cgroup: &Cgroup, resctrl: Vec<OwnedFd>, visits: bool) -> Result<First> {
     let join = cgroup.join()?;
     let mut steps = vec![Step::CloseOthers, Step::DieWithParent];
-    let (tasks, own) = if visits { (join.tasks, Vec::new()) } else { (Vec::new(), join.tasks) };
-    if !own.is_empty() {
-        steps.push(Step::JoinCgroup(own));
+    let all = Tasks { cgroups: join.tasks, resctrl };
+    let (tasks, own) = if visits { (all, Tasks::default()) } else { (Tasks::default(), all) };
+    if !own.cgroups.is_empty() {
+        steps.push(Step::JoinCgroup(own.cgroups));
+    }
+    if !own.resctrl.is_empty() {
+        steps.push(Step::JoinResctrl(own.resctrl));
     }
     Ok(First { steps, born_in: join.unified, tasks })
 }

@@ -69,7 +69,7 @@ fn walk(step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
         Step::DieWithParent => die_with_parent(state),
         Step::Outlive => creds::outlive_parent().during(Call::Prctl),
         Step::Pause(moment) => ask(Word::Reached(*moment), state),
-        Step::JoinCgroup(tasks) => join_cgroup(tasks),
+        Step::JoinCgroup(tasks) | Step::JoinResctrl(tasks) => join(tasks),
         Step::UnshareCgroup => ns::unshare(Namespaces::CGROUP).during(Call::Unshare),
         Step::NewTimeNamespace(offsets) => new_time_namespace(offsets),
         Step::JoinNamespace { fd, kind, .. } => ns::setns(fd.as_fd(), *kind).during(Call::Setns),
@@ -180,7 +180,8 @@ fn die_with_parent(state: &State<'_>) -> Result<(), Fault> {
     if exec::is_hung_up(state.wire) { Err(Errno::ESRCH).during(Call::ParentGone) } else { Ok(()) }
 }
 
-fn join_cgroup(tasks: &[OwnedFd]) -> Result<(), Fault> {
+/// A 0 is the writer: to cgroup v1 and to resctrl.
+fn join(tasks: &[OwnedFd]) -> Result<(), Fault> {
     for (index, tasks) in (0..).zip(tasks) {
         fs::write_whole(tasks.as_fd(), b"0").map_err(|errno| Fault { call: Call::Write, index, errno })?;
     }

@@ -100,6 +100,8 @@ pub struct Inputs<'a> {
     pub attached: &'a [Attached<'a>],
     /// The cgroup to start in; already made and limited.
     pub cgroup: &'a Cgroup,
+    /// The `tasks` files by which it joins its groups in resctrl, in their order, for a spec with `linux.intelRdt`.
+    pub resctrl: Vec<OwnedFd>,
     /// The standard streams.
     pub stdio: Stdio,
     /// A pid namespace to be born in instead of what the spec says: its nsfs descriptor, or the pidfd
@@ -146,6 +148,8 @@ pub struct ExecInputs<'a> {
     pub namespaces: &'a [LinuxNamespace],
     /// The container's cgroup.
     pub cgroup: &'a Cgroup,
+    /// As in [`Inputs`].
+    pub resctrl: Vec<OwnedFd>,
     /// The standard streams.
     pub stdio: Stdio,
     /// The container's `linux`, of which the process shares what belongs to processes (seccomp, memory policy,

@@ -48,10 +48,19 @@ pub(super) struct Entry {
     pub(super) namespaces: Namespaces,
     /// Where the parent goes for the moment of the clone, so that the child is born there.
     pub(super) visit: Option<Visit>,
-    /// The cgroups of v1 hierarchies that are joined before the visit: in there a descriptor of theirs would be seen.
-    pub(super) tasks: Vec<OwnedFd>,
+    /// What is joined before the visit: in there a descriptor of it would be seen.
+    pub(super) tasks: Tasks,
     /// The unified cgroup to be born in.
     pub(super) cgroup: Option<OwnedFd>,
+}
+
+/// The `tasks` files of what a process joins by writing itself into them.
+#[derive(Debug, Default)]
+pub(super) struct Tasks {
+    /// Cgroups of v1 hierarchies.
+    pub(super) cgroups: Vec<OwnedFd>,
+    /// Groups of resctrl.
+    pub(super) resctrl: Vec<OwnedFd>,
 }
 
 /// Namespaces that a child must be born in rather than join.
@@ -85,6 +94,8 @@ pub(super) enum Step {
     Pause(Moment),
     /// Write `0` into these `tasks` files.
     JoinCgroup(Vec<OwnedFd>),
+    /// The same, of resctrl's groups.
+    JoinResctrl(Vec<OwnedFd>),
     /// The cgroup namespace, rooted where the process now is.
     UnshareCgroup,
     /// A time namespace, with these lines of `timens_offsets`.
@@ -278,6 +289,7 @@ impl Step {
             Self::CloseOthers => ("close others", none()),
             Self::DieWithParent => ("die with parent", none()),
             Self::JoinCgroup(tasks) => ("join cgroup", format!("{} v1 hierarchies", tasks.len())),
+            Self::JoinResctrl(tasks) => ("join resctrl", format!("{} groups", tasks.len())),
             Self::UnshareCgroup => ("cgroup namespace", none()),
             Self::NewTimeNamespace(offsets) => ("time namespace", format!("{offsets:?}")),
             Self::JoinNamespace { text, .. } => ("join namespace", text.clone()),
@@ -344,7 +356,9 @@ impl Step {
     /// The descriptors that the step needs.
     fn descriptors(&self) -> Vec<RawFd> {
         match self {
-            Self::JoinCgroup(tasks) => tasks.iter().map(|fd| fd.as_raw_fd()).collect(),
+            Self::JoinCgroup(tasks) | Self::JoinResctrl(tasks) => {
+                tasks.iter().map(|fd| fd.as_raw_fd()).collect()
+            }
             Self::CloseDescriptors { preserve, listener } => {
                 preserve.iter().chain(listener).map(|fd| fd.as_raw_fd()).collect()
             }
@@ -435,6 +449,9 @@ impl Plan {
 /// Set in a failure's index when a program is there and its interpreter is not.
 pub(super) const INTERPRETER: u32 = 1 << 31;
 
+/// What a reader is told where a group of resctrl does not take a process.
+pub(super) const JOIN_RESCTRL: &str = "resctrl says why in info/last_cmd_status";
+
 /// What a reader is told then.
 pub(super) const NO_INTERPRETER: &str = "the file is there; what is missing is its interpreter: the one its `#!` line names, or the dynamic loader it was linked for";
 
@@ -488,6 +505,7 @@ fn hint(step: &Step, failure: Failure) -> Option<String> {
         (Step::MemoryPolicy { .. }, _, Errno::EINVAL) => {
             "a node that is not there, or the mode, is none of this kernel's".to_owned()
         }
+        (Step::JoinResctrl(_), _, _) => JOIN_RESCTRL.to_owned(),
         (Step::ReadonlyRoot, _, Errno::EBUSY) => "a file in the root is open for writing".to_owned(),
         (Step::Seccomp(_), Call::Seccomp, Errno::EINVAL) => {
             "the kernel has no seccomp filters, or not this one's flags".to_owned()

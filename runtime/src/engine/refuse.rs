@@ -19,18 +19,18 @@ fn some<T>(list: &Option<Vec<T>>) -> bool {
     list.as_ref().is_some_and(|list| !list.is_empty())
 }
 
-/// Refuses a container's spec that asks for what is not done.
-pub(super) fn spec(spec: &Spec) -> Result<()> {
+/// Refuses a container's spec that asks for what is not done: its groups in resctrl too, where nobody has made them.
+pub(super) fn spec(spec: &Spec, resctrl: bool) -> Result<()> {
     refuse_if(spec.vm().is_some(), "vm")?;
     refuse_if(spec.windows().is_some(), "windows")?;
     refuse_if(spec.solaris().is_some(), "solaris")?;
     if let Some(linux) = spec.linux() {
-        self::linux(linux)?;
+        self::linux(linux, resctrl)?;
     }
     spec.process().as_ref().map_or(Ok(()), process)
 }
 
-fn linux(linux: &Linux) -> Result<()> {
+fn linux(linux: &Linux, resctrl: bool) -> Result<()> {
     let has = |kind| linux.namespaces().iter().flatten().any(|namespace| namespace.typ() == kind);
     let mapped = some(linux.uid_mappings()) || some(linux.gid_mappings());
     if mapped && !has(LinuxNamespaceType::User) {
@@ -47,7 +47,7 @@ fn linux(linux: &Linux) -> Result<()> {
             "linux.timeOffsets: there is no time namespace to set them in",
         ));
     }
-    refuse_if(linux.intel_rdt().is_some(), "linux.intelRdt")
+    refuse_if(linux.intel_rdt().is_some() && !resctrl, "linux.intelRdt")
 }
 
 /// Refuses a process that asks for what is not done.
@@ -70,7 +70,7 @@ mod tests {
                 value[key] = part.clone();
             }
         }
-        match spec(&serde_json::from_value(value).unwrap()) {
+        match spec(&serde_json::from_value(value).unwrap(), false) {
             Ok(()) => String::new(),
             Err(error) => error.message().to_owned(),
         }

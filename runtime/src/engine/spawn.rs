@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::failure::{Failure, Word};
 use super::init;
-use super::plan::{Moment, Plan, Step, Visit};
+use super::plan::{JOIN_RESCTRL, Moment, Plan, Step, Visit};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys::clone::{Cloned, Request, SingleThreaded, clone_child, clone_sibling};
 use crate::sys::ns::{Namespaces, setns};
@@ -20,8 +20,13 @@ const USHERED: Duration = Duration::from_secs(10);
 /// Set in the errno of an usher that could not join a cgroup.
 const OF_CGROUP: i32 = 1 << 16;
 
-fn of_cgroup(errno: Errno) -> Errno {
-    Errno(errno.0 | OF_CGROUP)
+/// The same, a group of resctrl.
+const OF_RESCTRL: i32 = 1 << 17;
+
+/// Writes the caller into each of `tasks`; `of` says what it could not join.
+fn join(tasks: &[OwnedFd], of: i32) -> Result<(), Errno> {
+    let joined = tasks.iter().try_for_each(|tasks| fs::write_whole(tasks.as_fd(), b"0"));
+    joined.map_err(|errno| Errno(errno.0 | of))
 }
 
 /// A process that was cloned and is on its way to execve.
@@ -181,16 +186,16 @@ impl Plan {
         };
         let inside = with(&[told.as_raw_fd()]);
         let tasks = &self.entry.tasks;
-        let numbers = doors.iter().map(|(fd, _)| *fd).chain(tasks).chain(root).map(|fd| fd.as_raw_fd());
+        let joined = tasks.cgroups.iter().chain(&tasks.resctrl);
+        let numbers = doors.iter().map(|(fd, _)| *fd).chain(joined).chain(root).map(|fd| fd.as_raw_fd());
         let outside = with(&numbers.chain([told.as_raw_fd()]).collect::<Vec<_>>());
         // Born in the cgroup, or in it before it goes in, so that the second clone needs no descriptor of it.
         let first = Request { namespaces: Namespaces::NONE, cgroup: request.cgroup };
         let namespaces = request.namespaces;
         let usher = clone_child(proof, &first, || {
             let cloned = init::close_others(&outside)
-                .and_then(|()| {
-                    tasks.iter().try_for_each(|tasks| fs::write_whole(tasks.as_fd(), b"0")).map_err(of_cgroup)
-                })
+                .and_then(|()| join(&tasks.cgroups, OF_CGROUP))
+                .and_then(|()| join(&tasks.resctrl, OF_RESCTRL))
                 .and_then(|()| doors.iter().try_for_each(|(door, kinds)| setns(door.as_fd(), *kinds)))
                 .and_then(|()| root.map_or(Ok(()), |root| fs::chroot(root.as_fd())))
                 .and_then(|()| init::close_others(&inside))
@@ -222,6 +227,10 @@ impl Plan {
     fn render_clone(&self, errno: Errno) -> Error {
         if errno.0 & OF_CGROUP != 0 {
             return Errno(errno.0 & !OF_CGROUP).during("join cgroup: write(tasks, \"0\")").into();
+        }
+        if errno.0 & OF_RESCTRL != 0 {
+            let errno = Errno(errno.0 & !OF_RESCTRL);
+            return Error::from(errno.during("join resctrl: write(tasks, \"0\")")).hint(JOIN_RESCTRL);
         }
         let error = Error::from(errno.during("clone3(CLONE_PIDFD|CLONE_INTO_CGROUP|…)"));
         let joins = self.entry.visit.is_some();

@@ -14,7 +14,7 @@ use oci_spec::runtime::{ContainerState, LinuxNamespaceType, LinuxResources, Spec
 use serde::Serialize;
 
 use super::record::{Record, State};
-use super::{ContainerId, config, store};
+use super::{ContainerId, config, resctrl, store};
 use crate::cgroup::{Cgroup, Layout, Scope};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{Errno, pidfd, socket};
@@ -300,6 +300,19 @@ impl Container {
             Scope::of_unit(unit).update(resources)?;
         }
         self.own_cgroup(&record)?.update(resources)
+    }
+
+    /// Changes what its class of service has of the L3 cache and of the memory's bandwidth, as lines of a `schemata` file.
+    pub fn update_class(&self, l3_cache: Option<&str>, bandwidth: Option<&str>) -> Result<()> {
+        let record = self.must_be(&[Status::Created, Status::Running, Status::Paused], "updated")?;
+        match &record.resctrl {
+            Some(group) => resctrl::update(group, l3_cache, bandwidth),
+            None => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("container `{}` has no class of service to change", self.id),
+            )
+            .hint("its config has no linux.intelRdt")),
+        }
     }
 
     /// Its record and the connection by which its init is told to go on, if it waits for that.

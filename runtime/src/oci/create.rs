@@ -16,7 +16,9 @@ use super::container::START;
 use super::hooks::{self, Inside, Kind};
 use super::record::{Record, RootMount, State, VERSION};
 use super::store;
-use super::{Container, ContainerId, Protected, Status, Store, Streams, delete, devices, links, rootless};
+use super::{
+    Container, ContainerId, Protected, Status, Store, Streams, delete, devices, links, resctrl, rootless,
+};
 use crate::cgroup::{Cgroup, Layout, Placeholder, Scope};
 use crate::engine::{self, Attached, Child, Inputs, Rootfs, Tie};
 use crate::error::{Context as _, Error, ErrorKind, Result};
@@ -77,6 +79,7 @@ impl Create {
         let config = config::load(&bundle)?;
         hooks::check(&config.spec)?;
         links::check(&config.spec)?;
+        resctrl::check(&config.spec, id)?;
         let (container, _lock) = store.reserve(id)?;
         self.make(&container, &bundle, config).inspect_err(|_| delete::undo(&container))
     }
@@ -95,6 +98,10 @@ impl Create {
         };
         // From here on the cgroup is this container's, and delete removes it.
         store::write(container, &record)?;
+        let resctrl = resctrl::make(&spec, container.id(), |group| {
+            record.resctrl = group;
+            store::write(container, &record)
+        })?;
 
         let listener = socket::listen(container.directory(), START)?;
         let terminal = engine::terminal(&spec)?;
@@ -111,6 +118,7 @@ impl Create {
             rootfs: Rootfs::Spec,
             attached: &attached,
             cgroup: &cgroup,
+            resctrl,
             stdio,
             pid_namespace: None,
             programs: Some(&container.seccomp_programs()),
@@ -195,6 +203,7 @@ impl Create {
             made_cgroup: None,
             unit: None,
             root_mount: None,
+            resctrl: None,
             init: None,
             complete: false,
         })

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::hooks::{self, Kind};
 use super::record::{Record, RootMount};
-use super::{Container, Status, Store, store};
+use super::{Container, Status, Store, resctrl, store};
 use crate::cgroup::{Cgroup, Scope};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys::{self, Errno, mount};
@@ -36,6 +36,7 @@ impl Container {
             self.wait(record);
             detach_root(record)?;
             remove_cgroup(self, &self.cgroup_of(record)?, record)?;
+            remove_groups(self, record)?;
         }
         self.remove_directory()?;
         let (Some(spec), Some(record)) = (spec, record) else { return Ok(Vec::new()) };
@@ -118,6 +119,11 @@ pub(super) fn remove_cgroup(container: &Container, cgroup: &Cgroup, record: &Rec
     Ok(())
 }
 
+fn remove_groups(container: &Container, record: &Record) -> Result<()> {
+    let group = record.resctrl.as_ref();
+    group.map_or(Ok(()), |group| resctrl::remove(group, container.id(), record.complete))
+}
+
 /// Takes back a create that failed; its lock is held by the caller. What cannot be taken back now is
 /// found by the next delete.
 pub(super) fn undo(container: &Container) {
@@ -128,6 +134,7 @@ pub(super) fn undo(container: &Container) {
             .kill_processes(record)
             .and_then(|()| detach_root(record))
             .and_then(|()| remove_cgroup(container, &cgroup, record))
+            .and_then(|()| remove_groups(container, record))
             .is_err()
     {
         return;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Container, Status};
+use super::{Container, Status, resctrl};
 use crate::cgroup::{BlockIo, Cgroup, Cpu, Memory, OomNotices, Pids, Stats, Usage};
 use crate::error::Result;
 use crate::sys::poll::{Interest, poll};
@@ -37,7 +37,9 @@ impl Container {
     pub fn stats(&self) -> Result<Value> {
         let record = self.must_be(&[Status::Created, Status::Running, Status::Paused], "measured")?;
         let stats = self.own_cgroup(&record)?.stats();
-        Ok(json!({"type": "stats", "id": self.id().as_str(), "data": document(&stats)}))
+        let mut data = document(&stats);
+        data["intel_rdt"] = resctrl::usage_of(record.resctrl.as_ref(), self.id())?;
+        Ok(json!({"type": "stats", "id": self.id().as_str(), "data": data}))
     }
 
     /// Looks at it from now on.
@@ -93,7 +95,6 @@ fn document(stats: &Stats) -> Value {
         "pids": stats.pids.as_ref().map(pids),
         "blkio": block_io(&stats.block_io),
         "hugetlb": hugetlb,
-        "intel_rdt": {},
         "network_interfaces": null,
     })
 }

@@ -7,7 +7,7 @@ use std::str::FromStr as _;
 
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 
-use super::{Container, Status, Streams, config, store};
+use super::{Container, Status, Streams, config, resctrl, store};
 use crate::cgroup::{Below, Cgroup};
 use crate::engine::{self, ExecInputs, Tie};
 use crate::error::{Context as _, Error, ErrorKind, Result};
@@ -163,6 +163,7 @@ impl Exec {
             init: init.as_fd(),
             namespaces: config::namespaces(config),
             cgroup: &cgroup,
+            resctrl: resctrl::join(record.resctrl.as_ref(), container.id())?,
             stdio,
             linux: config.linux().as_ref(),
             programs: Some(&container.seccomp_programs()),

@@ -141,6 +141,7 @@ fn run_one_inside(hook: &Hook, spec: &Spec, state: &State, inside: Inside<'_>) -
         init: inside.init,
         namespaces: config::namespaces(spec),
         cgroup: inside.cgroup,
+        resctrl: Vec::new(),
         stdio,
         linux: None,
         programs: None,

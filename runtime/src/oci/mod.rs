@@ -26,6 +26,7 @@ mod hooks;
 mod id;
 mod links;
 mod record;
+mod resctrl;
 mod rootless;
 mod start;
 mod stdio;

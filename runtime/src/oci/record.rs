@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::container::Status;
+use super::resctrl::Group;
 use crate::sys::proc::ProcessId;
 use crate::time::Time;
 
@@ -39,6 +40,9 @@ pub(super) struct Record {
     /// The mount over `rootfs` that is its root, where that is in the mount namespace of whoever created it.
     #[serde(default)]
     pub(super) root_mount: Option<RootMount>,
+    /// Its class and monitoring group in resctrl; absent where it asked for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) resctrl: Option<Group>,
     /// Its init; absent before it is born.
     pub(super) init: Option<ProcessId>,
     /// Whether create has come to its end.

@@ -240,6 +240,7 @@ impl Monitor {
             rootfs: material.rootfs.as_ref().map_or(Rootfs::Spec, |rootfs| Rootfs::Detached(rootfs.as_fd())),
             attached: &attached,
             cgroup,
+            resctrl: Vec::new(),
             stdio,
             pid_namespace: sandbox
                 .shared_pid_namespace()

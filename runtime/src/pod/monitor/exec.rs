@@ -85,6 +85,7 @@ impl Monitor {
             namespaces: linux.and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default(),
             init: init.as_fd(),
             cgroup,
+            resctrl: Vec::new(),
             stdio,
             linux,
             programs: Some(&self.host.seccomp_programs()),
