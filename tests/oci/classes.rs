@@ -2,12 +2,15 @@
 //! stands for it, which the binary takes for it since its mountinfo says so. That one has what is there beforehand; what
 //! the kernel does at mkdir is missing in it, so that what has to be made fails there half way, and must be undone.
 
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
+use support::deadline::wait_for;
 use support::host::Host;
-use support::run::Outcome;
+use support::run::{Outcome, Running};
 use support::suite::Suite;
 
 use super::Oci;
@@ -15,6 +18,11 @@ use super::Oci;
 pub(super) fn add(suite: &mut Suite) {
     suite.on_host("oci a container joins its class of service, and exec after it", &["busybox"], joined);
     suite.on_host("oci what a class of service cannot be is refused and undone", &["busybox"], undone);
+    suite.on_host(
+        "oci a monitoring group goes with its container, and after a killed create too",
+        &["busybox"],
+        monitored,
+    );
     suite.on_host_with_resctrl(
         "oci classes of service and monitoring groups come and go with their containers",
         &["busybox"],
@@ -42,6 +50,10 @@ impl<'a> StandIn<'a> {
 
     /// Runs a verb whose mountinfo has the directory as resctrl; its streams are files, which end with it.
     fn oci(&self, line: &str) -> Result<Outcome> {
+        self.start(line)?.wait()
+    }
+
+    fn start(&self, line: &str) -> Result<Running> {
         let (tree, table) = (self.tree.display(), self.host.file("mountinfo"));
         let (table, root) = (table.display(), self.oci.root());
         let within = format!(
@@ -49,7 +61,7 @@ impl<'a> StandIn<'a> {
             mount --bind {table} /proc/$$/mountinfo
             exec \"$podrun\" oci --root {root} {line}"
         );
-        self.host.script(&format!("exec unshare --mount bash -euc '{within}' </dev/null"))
+        self.host.start_script(&format!("exec unshare --mount bash -euc '{within}' </dev/null"))
     }
 
     fn configured(&self, rdt: &Value, more: &[(&str, Value)]) -> Result<()> {
@@ -58,8 +70,12 @@ impl<'a> StandIn<'a> {
     }
 
     fn create(&self) -> Result<Outcome> {
+        self.start_create()?.wait()
+    }
+
+    fn start_create(&self) -> Result<Running> {
         let bundle = self.oci.bundle.display();
-        self.oci(&format!("create --bundle {bundle} web >{bundle}/out 2>{bundle}/err"))
+        self.start(&format!("create --bundle {bundle} web >{bundle}/out 2>{bundle}/err"))
     }
 
     fn read(&self, path: &str) -> Result<String> {
@@ -147,6 +163,54 @@ fn undone(host: &Host) -> Result<()> {
         ensure!(stand_in.groups()? == AT_FIRST, "{rdt}: {:?}", stand_in.groups()?);
     }
     Ok(())
+}
+
+/// The class's `tasks` is a pipe here: whoever opens it waits for its reader, and that is when the test puts into the
+/// monitoring group, which is made by then, what the kernel would have.
+fn monitored(host: &Host) -> Result<()> {
+    let stand_in = StandIn::new(host)?;
+    let (tasks, monitor) =
+        (stand_in.tree.join("guaranteed/tasks"), stand_in.tree.join("guaranteed/mon_groups/web"));
+    std::fs::remove_file(&tasks)?;
+    nix::unistd::mkfifo(&tasks, nix::sys::stat::Mode::S_IRWXU)?;
+    stand_in.configured(&json!({"closID": "guaranteed", "enableMonitoring": true}), &[])?;
+    let begin = || {
+        let create = stand_in.start_create()?;
+        wait_for("the monitoring group", || {
+            ensure!(monitor.is_dir(), "{:?}", stand_in.oci.out("err"));
+            Ok(())
+        })?;
+        Ok::<_, anyhow::Error>(create)
+    };
+    let killed = begin()?;
+    killed.signal(nix::sys::signal::Signal::SIGKILL)?;
+    killed.wait()?;
+    stand_in.oci("delete --force web")?.ok()?;
+    ensure!(stand_in.groups()? == AT_FIRST, "after a killed create: {:?}", stand_in.groups()?);
+    let create = begin()?;
+    std::fs::write(monitor.join("tasks"), "")?;
+    let mut class =
+        std::fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(&tasks)?;
+    create.wait()?.ok()?;
+    let mut joined = || -> Result<(String, String)> {
+        let mut byte = [0; 8];
+        let count = class.read(&mut byte)?;
+        Ok((
+            String::from_utf8_lossy(&byte[..count]).into_owned(),
+            std::fs::read_to_string(monitor.join("tasks"))?,
+        ))
+    };
+    let both = ("0".to_owned(), "0".to_owned());
+    ensure!(joined()? == both, "the container is not in both groups");
+    stand_in.oci("start web")?.ok()?;
+    std::fs::write(monitor.join("tasks"), "")?;
+    stand_in.oci("exec web true")?.ok()?;
+    ensure!(joined()? == both, "what is executed is not in both groups");
+    // The kernel removes it with what is in it.
+    std::fs::remove_file(monitor.join("tasks"))?;
+    stand_in.oci("delete --force web")?.ok()?;
+    ensure!(stand_in.groups()? == AT_FIRST, "{:?}", stand_in.groups()?);
+    stand_in.oci.gone()
 }
 
 /// Where the machine's resctrl is.
