@@ -16,7 +16,7 @@ use crate::sys::fs::Node;
 use crate::sys::mount::{Attributes, Depth, Propagation};
 use crate::sys::ns::Namespaces;
 use crate::sys::sched::Scheduling;
-use crate::sys::{Errno, errno_name, mount};
+use crate::sys::{Errno, attached, errno_name};
 
 /// A container, or a process in one, as data: what is left to do is [`Plan::spawn`].
 #[derive(Debug)]
@@ -388,14 +388,14 @@ impl Plan {
         text
     }
 
-    /// The number ([`mount::id`]) of the mount that the child attaches in the caller's own mount namespace, where it stays
+    /// The number ([`attached::number`]) of the mount that the child attaches in the caller's own mount namespace, where it stays
     /// until somebody takes it away: the root of a container that has no mount namespace of its own.
     pub fn root_in_shared_mounts(&self) -> Result<Option<u64>> {
         if !self.steps.iter().any(|step| matches!(step, Step::ChangeRoot)) {
             return Ok(None);
         }
         let tree = self.steps.iter().find_map(|step| match step {
-            Step::AttachRoot { tree, .. } => Some(mount::id(tree.as_fd())),
+            Step::AttachRoot { tree, .. } => Some(attached::number(tree.as_fd())),
             _ => None,
         });
         Ok(tree.transpose().map_err(|errno| errno.during("statx(root)"))?)

@@ -11,7 +11,7 @@ use super::record::{Record, RootMount};
 use super::{Container, Status, Store, resctrl, store};
 use crate::cgroup::{Cgroup, Scope};
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::{self, Errno, mount};
+use crate::sys::{self, Errno, attached};
 
 impl Container {
     /// Deletes a stopped container; with `force` one that lives is killed first. Gives the failures of
@@ -69,8 +69,7 @@ fn detach_root(record: &Record) -> Result<()> {
     let Some(RootMount { number, over }) = record.root_mount else { return Ok(()) };
     match mount_at(&record.rootfs)? {
         Some((root, found)) if found == number => {
-            mount::detach_open(root.as_fd())
-                .map_err(|errno| errno.during(named("umount2", &record.rootfs)))?;
+            attached::detach(root.as_fd()).map_err(|errno| errno.during(named("umount2", &record.rootfs)))?;
         }
         Some((_, found)) if found != over => {
             return Err(Error::failed(format!(
@@ -90,7 +89,7 @@ pub(super) fn mount_at(path: &Path) -> Result<Option<(OwnedFd, u64)>> {
         Err(error) if error.errno == Errno::ENOENT.0 => return Ok(None),
         found => found?,
     };
-    let number = mount::id(found.as_fd()).map_err(|errno| errno.during(named("statx", path)))?;
+    let number = attached::number(found.as_fd()).map_err(|errno| errno.during(named("statx", path)))?;
     Ok(Some((found, number)))
 }
 

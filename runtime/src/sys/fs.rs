@@ -1,7 +1,7 @@
 //! Files by descriptor: looked up inside a root, made component by component, verified once open.
 //!
 //! Invariant: a name that a container could have chosen is only ever resolved by openat2, confined
-//! to the descriptor given. Nothing here allocates.
+//! to the descriptor given. What the child half calls allocates nothing.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};

@@ -145,20 +145,6 @@ pub fn detach(path: &CStr) -> Result<()> {
     Ok(rm::unmount(path, rm::UnmountFlags::DETACH | rm::UnmountFlags::NOFOLLOW)?)
 }
 
-/// The number of the mount that `fd` is in, attached or not. Since Linux 6.8 no other mount ever has the same; before, none
-/// at the same time.
-pub fn id(fd: BorrowedFd<'_>) -> Result<u64> {
-    // STATX_MNT_ID_UNIQUE; a kernel that knows only the other one gives that.
-    let wanted = rustix::fs::StatxFlags::MNT_ID | rustix::fs::StatxFlags::from_bits_retain(0x4000);
-    Ok(rustix::fs::statx(fd, c"", rustix::fs::AtFlags::EMPTY_PATH, wanted)?.stx_mnt_id)
-}
-
-/// Takes the mount that the directory `fd` is the root of out of the caller's mount namespace, with all that is mounted
-/// below it.
-pub fn detach_open(fd: BorrowedFd<'_>) -> Result<()> {
-    Ok(rm::unmount(format!("/proc/self/fd/{}", fd.as_raw_fd()), rm::UnmountFlags::DETACH)?)
-}
-
 /// Makes the whole mount namespace of the caller receive from the host's and give nothing back.
 pub fn make_root_slave() -> Result<()> {
     Ok(rm::mount_change(c"/", rm::MountPropagationFlags::DOWNSTREAM | rm::MountPropagationFlags::REC)?)
