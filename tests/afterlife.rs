@@ -18,7 +18,7 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.on_host("with the last pod's killed monitor goes the bridge", &["probe"], killed_last);
     suite.on_host("after a reboot pods show as ended and leases of none are given back", &["probe"], reboot);
     suite.on_host("no container can write to podrun's binary", &["busybox"], binary_is_read_only);
-    suite.on_host("a container does not swap", &["probe"], no_swap);
+    suite.on_host_with_controller("a container does not swap", "memory", &["probe"], no_swap);
 }
 
 /// Footprint lines of the kinds that only a running pod may have.

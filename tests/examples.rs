@@ -15,7 +15,12 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.on_host("the example of a memory volume shows what the other wrote", &["busybox"], shared_memory);
     suite.on_host("the example of a job succeeds and ends its sidecar", &["busybox"], job);
     suite.on_host("the example of a host's port is reached by it", &["nginx"], host_port);
-    suite.on_host("the example with few rights serves without any", &["busybox"], few_rights);
+    suite.on_host_with_controller(
+        "the example with few rights serves without any",
+        "memory",
+        &["busybox"],
+        few_rights,
+    );
 }
 
 fn folder() -> PathBuf {

@@ -24,7 +24,12 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.on_host("capabilities are added and dropped by name and by ALL", PROBE, capabilities);
     suite.on_host("a container cannot escalate when it must not", BUSYBOX, escalation);
     suite.on_host("sysctls are the pod's own and unsafe ones are refused", PROBE, sysctls);
-    suite.on_host("seccomp rlimits and oom score are those of a pod", PROBE, process_attributes);
+    suite.on_host_with_controller(
+        "seccomp rlimits and oom score are those of a pod",
+        "memory",
+        PROBE,
+        process_attributes,
+    );
     suite.on_host("proc and sys hide what is the host's", PROBE, masks);
     suite.on_host("a subPath is a part of a volume and never climbs out", BUSYBOX, sub_path);
     suite.on_host(
@@ -35,8 +40,18 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.on_host("a memory volume is full at its limit", BUSYBOX, memory_limit);
     suite.on_host("a hostPath shows the host's files and mounts", BUSYBOX, host_path);
     suite.on_host("the image's volumes are writable on a read-only root", &["layers"], image_volumes);
-    suite.on_host("cpu and memory requests and limits are Kubernetes' in the cgroups", PROBE, resources);
-    suite.on_host("a number of processes is what a container may have at most", PROBE, pids_limit);
+    suite.on_host_with_controller(
+        "cpu and memory requests and limits are Kubernetes' in the cgroups",
+        "memory",
+        PROBE,
+        resources,
+    );
+    suite.on_host_with_controller(
+        "a number of processes is what a container may have at most",
+        "pids",
+        PROBE,
+        pids_limit,
+    );
     suite.on_host(
         "the termination message comes from the file or the end of the log",
         BUSYBOX,

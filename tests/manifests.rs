@@ -13,7 +13,12 @@ use support::suite::Suite;
 pub(crate) fn add(suite: &mut Suite) {
     suite.plain("every example is a v1 Pod with nothing unknown left over", examples_are_pods);
     suite.on_host("every example is valid to podrun", &[], examples_are_valid);
-    suite.on_host("what get prints is a v1 Pod with nothing unknown left over", &["probe"], get_prints_a_pod);
+    suite.on_host_with_controller(
+        "what get prints is a v1 Pod with nothing unknown left over",
+        "memory",
+        &["probe"],
+        get_prints_a_pod,
+    );
     suite.on_host("fields of a cluster are accepted with one warning that lists them", &["probe"], not_ours);
     suite.on_host("several documents are all checked before the first pod is made", &["probe"], all_or_none);
 }

@@ -16,7 +16,12 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.on_host("get selects sorts and prints as kubectl does", IMAGES, get);
     suite.on_host("get -w prints the table and then a row for each change", IMAGES, get_watch);
     suite.on_host("a namespace separates pods and a mismatch is refused", IMAGES, namespaces);
-    suite.on_host("describe shows a pod with what happened to it", IMAGES, describe);
+    suite.on_host_with_controller(
+        "describe shows a pod with what happened to it",
+        "memory",
+        IMAGES,
+        describe,
+    );
     suite.on_host("wait ends with its condition and 8 is its timeout", IMAGES, wait);
     suite.on_host("delete takes names labels files and all", IMAGES, delete);
     suite.on_host("a second delete shortens the grace of the first", IMAGES, delete_twice);
