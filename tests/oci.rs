@@ -345,25 +345,38 @@ fn failing_hooks(host: &Host) -> Result<()> {
     Ok(())
 }
 
-fn killed_create(host: &Host) -> Result<()> {
-    let oci = Oci::new(host)?;
+/// A create, with a config changed so, that is killed while its createRuntime hook runs; `meanwhile` looks at it there.
+fn kill_in_hook(
+    host: &Host,
+    oci: &Oci<'_>,
+    changes: &[(&str, Value)],
+    meanwhile: impl FnOnce() -> Result<()>,
+) -> Result<String> {
     let hooks = json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", format!("echo $$ >{0}/hook; exec sleep 1000", oci.bundle.display())]}]});
-    oci.config(&["true"], &[("/hooks", hooks)])?;
-    let bundle = oci.bundle.to_string_lossy().into_owned();
-    let running = oci.start(&["create", "--bundle", &bundle, "web"])?;
+    oci.config(&["true"], &[changes, &[("/hooks", hooks)]].concat())?;
+    let running = oci.start(&["create", "--bundle", &oci.bundle.to_string_lossy(), "web"])?;
     oci.wait_for("creating")?;
     wait_for("the hook", || {
         ensure!(!oci.out("hook")?.is_empty(), "nothing yet");
         Ok(())
     })?;
-    let busy = oci.oci(&["delete", "--force", "web"])?.fails_with(1)?;
-    ensure!(busy.contains("in use by another command"), "{busy}");
+    meanwhile()?;
     let init = oci.state()?["pid"].to_string();
     host.run("sh", &["-c", &format!("kill -9 $(pgrep -f 'oci --root .* create' | grep -vx {init})")])?;
     // A hook is the caller's own program: it has no bond to the create.
     host.run("kill", &["-9", oci.out("hook")?.trim()])?.ok()?;
     running.wait()?;
     oci.wait_for("stopped")?;
+    Ok(init)
+}
+
+fn killed_create(host: &Host) -> Result<()> {
+    let oci = Oci::new(host)?;
+    let init = kill_in_hook(host, &oci, &[], || {
+        let busy = oci.oci(&["delete", "--force", "web"])?.fails_with(1)?;
+        ensure!(busy.contains("in use by another command"), "{busy}");
+        Ok(())
+    })?;
     wait_for("the init's end", || {
         ensure!(!host.proc().join(&init).exists(), "{init} is there");
         Ok(())

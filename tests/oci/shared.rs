@@ -3,10 +3,9 @@
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use support::deadline::wait_for;
 use support::host::Host;
 
-use super::{Oci, hook};
+use super::{Oci, hook, kill_in_hook};
 
 /// The host's mounts below the bundle, and how its own root spreads.
 fn mounts(host: &Host, oci: &Oci<'_>) -> Result<(Vec<String>, String)> {
@@ -80,19 +79,8 @@ pub(super) fn failures(host: &Host) -> Result<()> {
         ensure!(mounts(host, &oci)? == before, "{says}: {:?}", mounts(host, &oci)?);
     }
     // Killed in the middle: what is mounted by then is the next delete's.
-    let hooks = json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", format!("echo $$ >{}/hook; exec sleep 1000", oci.bundle.display())]}]});
-    oci.config(&["true"], &[shared, plain, ("/hooks", hooks)])?;
-    let running = oci.start(&["create", "--bundle", &oci.bundle.to_string_lossy(), "web"])?;
-    wait_for("the hook", || {
-        ensure!(!oci.out("hook")?.is_empty(), "nothing yet");
-        Ok(())
-    })?;
-    let init = oci.state()?["pid"].to_string();
-    host.run("sh", &["-c", &format!("kill -9 $(pgrep -f 'oci --root .* create' | grep -vx {init})")])?;
-    host.run("kill", &["-9", oci.out("hook")?.trim()])?.ok()?;
-    running.wait()?;
+    kill_in_hook(host, &oci, &[shared, plain], || Ok(()))?;
     ensure!(mounts(host, &oci)? != before, "it was killed before anything was mounted");
-    oci.wait_for("stopped")?;
     // What is not the container's is not taken away, and does not hide what is.
     host.script(&format!("mount -t tmpfs other {}/rootfs", oci.bundle.display()))?.ok()?;
     let said = oci.oci(&["delete", "--force", "web"])?.fails_with(1)?;

@@ -130,8 +130,7 @@ fn away<T>(act: impl FnOnce() -> Plain<T>) -> Plain<T> {
     let done = act();
     // Coming back makes root and working directory those of the namespace, which the caller's own need not be.
     ns::setns(home.as_fd(), Namespaces::MOUNT)?;
-    fs::fchdir(root.as_fd())?;
-    rustix::process::chroot(c".")?;
+    fs::chroot(root.as_fd())?;
     fs::fchdir(folder.as_fd())?;
     done
 }
