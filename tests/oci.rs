@@ -133,7 +133,7 @@ impl<'a> Oci<'a> {
         Ok(std::fs::read_to_string(self.bundle.join(file))?)
     }
 
-    fn state(&self) -> Result<Value> {
+    pub(crate) fn state(&self) -> Result<Value> {
         Ok(serde_json::from_str(&self.oci(&["state", "web"])?.ok()?)?)
     }
 

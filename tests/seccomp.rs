@@ -36,7 +36,7 @@ pub(crate) fn add(suite: &mut Suite) {
 }
 
 /// The test program, which the engine's tests run too: built once, and brought along where there is no gcc.
-fn program() -> Result<&'static Path> {
+pub(crate) fn program() -> Result<&'static Path> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let build = || {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/tests/engine/inside.c");

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use oci_spec::runtime::{Linux, LinuxResources, Process, Spec};
+use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxResources, Process, Spec};
 use runtime::cgroup::{Cgroup, Layout};
-use runtime::engine::{self, Attached, Child, ExecInputs, Failure, Inputs, Plan, Rootfs, Stdio, Tie};
+use runtime::engine::{self, Attached, Child, ExecInputs, Inputs, Plan, Rootfs, Stdio, Tie};
 use runtime::sys::pidfd::{self, Exit, Wait};
 use runtime::sys::socket;
 use runtime::{Error, ErrorKind};
@@ -45,6 +45,7 @@ const CASES: &[(&str, Case)] = &[
     ("a_terminal_is_the_controlling_one", a_terminal_is_the_controlling_one),
     ("a_shared_pid_namespace_has_a_powerless_init", a_shared_pid_namespace),
     ("the_order_of_the_steps_is_the_security_order", the_order_is_the_security_order),
+    ("what_goes_among_others_has_all_behind_it", the_order_of_going_inside),
     ("a_seccomp_filter_holds_from_the_first_instruction", seccomp::a_filter_holds),
     ("a_seccomp_filter_has_to_allow_execve_and_capset_only", seccomp::what_a_filter_has_to_allow),
     ("a_seccomp_filter_is_for_32_bit_calls_too", seccomp::a_filter_is_for_32_bit_calls_too),
@@ -285,16 +286,11 @@ fn stdio(out: OwnedFd) -> Stdio {
 
 /// Spawns a plan, and waits until it has reached execve or failed.
 fn start(plan: &Plan) -> Result<Child, Error> {
-    let child = plan.spawn()?;
-    plan.meet_agent(&child)?;
+    let mut child = plan.spawn()?;
+    plan.meet_agent(&mut child)?;
     assert!(pidfd::wait_readable(child.wire.as_fd(), Duration::from_secs(5)), "the wire is silent");
-    let mut wire = std::fs::File::from(child.wire.try_clone().unwrap());
-    let mut bytes = [0; Failure::SIZE];
-    if wire.read(&mut bytes).unwrap() == 0 {
-        return Ok(child);
-    }
-    end(&child);
-    Err(plan.render(Failure::parse(&bytes).expect("a whole record")))
+    plan.complete(&mut child, |_| Ok(()))?;
+    Ok(child)
 }
 
 fn end(child: &Child) -> Exit {
@@ -707,7 +703,9 @@ fn a_terminal_is_the_controlling_one(bench: &Bench) {
 
 fn a_shared_pid_namespace(bench: &Bench) {
     let plan = engine::compile_pod_init(&bench.cgroup).unwrap();
-    let init = start(&plan).unwrap();
+    let mut init = plan.spawn().unwrap();
+    let proc = plan.take_proc(&mut init, Duration::from_secs(5)).unwrap();
+    plan.complete(&mut init, |_| Ok(())).unwrap();
     let status = std::fs::read_to_string(format!("/proc/{}/status", init.pid)).unwrap();
     for line in [
         "Uid:\t65534\t65534\t65534\t65534",
@@ -721,11 +719,14 @@ fn a_shared_pid_namespace(bench: &Bench) {
     assert_eq!(std::fs::read_dir(format!("/proc/{}/root", init.pid)).unwrap().count(), 0);
     let (mut read, write) = std::io::pipe().unwrap();
     let spec = bench.spec(&["pid"], &[]);
+    let held = [Attached { destination: "/proc", tree: proc.as_fd(), dressed: false }];
     let inputs = Inputs {
         pid_namespace: Some(init.pidfd.as_fd()),
+        attached: &held,
         ..plain(&spec, &bench.cgroup, stdio(write.into()))
     };
     let member = engine::compile(inputs).unwrap();
+    assert!(member.describe().ends_with("go inside\nsession\nexecve \"pid\"\n"), "{}", member.describe());
     let child = start(&member).unwrap();
     drop(member);
     let mut printed = String::new();
@@ -822,6 +823,70 @@ fn the_order_is_the_security_order(bench: &Bench) {
     assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{text}");
 }
 
+/// What exec starts is seen inside after its filter, and has nothing left to do but what nobody can do for it.
+fn the_order_of_going_inside(bench: &Bench) {
+    let init = bench.pause();
+    let process = json!({
+        "args": ["true"], "cwd": "/", "user": {"uid": 7, "gid": 7}, "terminal": true, "oomScoreAdj": 500, "noNewPrivileges": false,
+    });
+    let process: Process = serde_json::from_value(process).unwrap();
+    let spec = bench.spec(&["true"], &[("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"}))]);
+    let linux = spec.linux().as_ref().unwrap();
+    let plan = |namespaces| {
+        let inputs = ExecInputs {
+            process: &process,
+            program: None,
+            namespaces,
+            init: init.pidfd.as_fd(),
+            cgroup: &bench.cgroup,
+            resctrl: Vec::new(),
+            stdio: stdio(null()),
+            linux: Some(linux),
+            programs: None,
+            state: None,
+            tie: Tie::Always,
+            preserve: &[],
+        };
+        engine::compile_exec(inputs).unwrap().describe()
+    };
+    let listed = linux.namespaces().as_deref().unwrap();
+    let text = plan(listed);
+    let names = text.lines().filter(|line| !line.starts_with("join cgroup"));
+    let names: Vec<&str> =
+        names.map(|line| if line.starts_with("seccomp") { "seccomp" } else { line }).collect();
+    let expected = [
+        "close others",
+        "die with parent",
+        "keyring",
+        "private proc",
+        "oom score \"500\"",
+        "join container",
+        "stdio",
+        "working directory \".\"",
+        "umask 0022",
+        "signals",
+        "close descriptors",
+        "bounding set 0x0",
+        "groups [7]",
+        "gid 7",
+        "uid 7",
+        "hold capabilities",
+        "die with parent",
+        "seccomp",
+        "capabilities 0x0",
+        "go inside",
+        "session",
+        "controlling terminal",
+        "execve \"true\"",
+    ];
+    assert_eq!(names, expected);
+    // In the caller's own pid namespace there is no inside.
+    let shared: Vec<_> = listed.iter().filter(|one| one.typ() != LinuxNamespaceType::Pid).cloned().collect();
+    let text = plan(&shared);
+    assert!(!text.contains("go inside") && text.contains("session\n"), "{text}");
+    kill(&init);
+}
+
 /// Inputs as an OCI runtime has them.
 fn made<'a>(bench: &'a Bench, spec: &'a Spec, tie: Tie<'a>, pause: bool, out: OwnedFd) -> Inputs<'a> {
     Inputs { tie, pause, ..plain(spec, &bench.cgroup, stdio(out)) }
@@ -843,8 +908,8 @@ fn a_start_is_awaited(bench: &Bench) {
             "no new privileges"
         ]
     );
-    let child = plan.spawn().unwrap();
-    plan.complete(&child, || Ok(())).unwrap();
+    let mut child = plan.spawn().unwrap();
+    plan.complete(&mut child, |_| Ok(())).unwrap();
     drop((plan, listener));
     let held = std::fs::read_dir(format!("/proc/{}/fd", child.pid)).unwrap().count();
     assert_eq!(held, 4, "the standard streams and the socket");
@@ -863,9 +928,9 @@ fn a_start_is_awaited(bench: &Bench) {
 fn a_paused_child_still_sees_the_host(bench: &Bench) {
     let spec = bench.spec(&["true"], &[]);
     let plan = engine::compile(made(bench, &spec, Tie::Always, true, null())).unwrap();
-    let child = plan.spawn().unwrap();
+    let mut child = plan.spawn().unwrap();
     let mut paused = 0;
-    plan.complete(&child, || {
+    plan.complete(&mut child, |child| {
         paused += 1;
         let root = format!("/proc/{}/root", child.pid);
         let place = format!("{root}{}/proc/self", bench.root().display());
@@ -878,8 +943,8 @@ fn a_paused_child_still_sees_the_host(bench: &Bench) {
     .unwrap();
     assert_eq!((paused, end(&child)), (1, Exit::Code(0)));
     let plan = engine::compile(made(bench, &spec, Tie::Always, true, null())).unwrap();
-    let child = plan.spawn().unwrap();
-    let failed = plan.complete(&child, || Err(Error::failed("a hook"))).unwrap_err();
+    let mut child = plan.spawn().unwrap();
+    let failed = plan.complete(&mut child, |_| Err(Error::failed("a hook"))).unwrap_err();
     assert_eq!(failed.message(), "a hook");
     assert!(pidfd::reap(child.pidfd.as_fd(), Wait::Poll).is_err(), "it is killed and reaped");
 }
@@ -899,8 +964,8 @@ fn ids_of_a_user_namespace(bench: &Bench) {
     let (mut read, write) = std::io::pipe().unwrap();
     let spec = bench.spec(&["cat", "/proc/self/uid_map", "/proc/self/oom_score_adj"], &changes);
     let plan = engine::compile(made(bench, &spec, Tie::Always, false, write.into())).unwrap();
-    let child = plan.spawn().unwrap();
-    plan.complete(&child, || Ok(())).unwrap();
+    let mut child = plan.spawn().unwrap();
+    plan.complete(&mut child, |_| Ok(())).unwrap();
     drop(plan);
     let mut printed = String::new();
     read.read_to_string(&mut printed).unwrap();

@@ -8,6 +8,7 @@ mod descriptors;
 mod devices;
 mod identity;
 mod paths;
+mod tracing;
 
 use std::path::PathBuf;
 
@@ -47,6 +48,22 @@ pub(crate) fn add(suite: &mut Suite) {
     for (name, attack) in attacks {
         suite.on_host(name, &["busybox"], replayed(attack));
     }
+    suite.on_host(
+        "CVE-2016-9962 a container that may trace seizes only what exec leaves it",
+        &["busybox"],
+        tracing::exec,
+    );
+    suite.on_host(
+        "CVE-2016-9962 a container that may trace seizes no right of a sibling",
+        &["busybox"],
+        tracing::siblings,
+    );
+    suite.on_host(
+        "CVE-2016-9962 a container that may trace seizes no right of one that joins its pids",
+        &["busybox"],
+        replayed(tracing::joined),
+    );
+    suite.on_host("a shared pid namespace ends by nobody in it", &["busybox"], tracing::forged);
     suite.on_host_with_controller(
         "CVE-2022-0492 a container's cgroups cannot be written to",
         "memory",

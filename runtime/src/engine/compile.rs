@@ -11,14 +11,15 @@ use std::path::Path;
 
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType, Process, Spec, State};
 
-use super::plan::{Entry, Identity, Moment, Plan, Step, Tasks, Visit};
+use super::plan::{Entry, Identity, Moment, Plan, Step};
 use super::process::c_string;
 use super::seccomp::{self, Filter, Listener};
-use super::{ExecInputs, Inputs, Tie, idmap, labels, mounts, placement, process, refuse};
+use super::{Attached, ExecInputs, Inputs, Tie, idmap, labels, mounts, placement, process, refuse};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::mount::{Depth, Propagation};
 use crate::sys::ns::Namespaces;
+use crate::sys::seccomp::Pass;
 use crate::sys::{Errno, creds, fs, ns, pidfd, userns};
 
 fn usage(message: String) -> Error {
@@ -38,36 +39,20 @@ pub fn compile(inputs: Inputs<'_>) -> Result<Plan> {
         (None, _) => return Err(usage("process: there is none".into())),
     };
     let mut warnings = Vec::new();
-    let Spaces { new, own, joined, user } = namespaces(spec.linux().as_ref(), pid_namespace)?;
-    let (new, unshare_cgroup) = match new.contains(Namespaces::CGROUP) && !cgroup.is_joined_by_clone() {
-        true => (new.without(Namespaces::CGROUP), true),
-        false => (new, false),
-    };
+    let spaces = namespaces(spec.linux().as_ref(), pid_namespace)?;
+    let Spaces { own, user, .. } = spaces;
+    let proc = spaces.proc_of_joined(spec, attached)?;
+    let attached = &[attached, &proc.trees()].concat();
     let mut score = process::oom_score(process, &mut warnings)?;
-    let identity = new.contains(Namespaces::USER).then(|| identity(spec, score.take())).transpose()?;
-    let (visited, joined): (Vec<_>, Vec<_>) =
-        joined.into_iter().partition(|one| user || one.kind == Namespaces::PID);
-    let visited: Vec<_> = visited.into_iter().map(|one| (one.fd, one.kind)).collect();
-    let First { mut steps, born_in, tasks } = first(cgroup, resctrl, !visited.is_empty())?;
+    let identity = spaces.new.contains(Namespaces::USER).then(|| identity(spec, score.take())).transpose()?;
     let groups = !user || userns::may_set_groups();
-    if user {
-        let born = identity.is_some().then_some(Step::Pause(Moment::Born));
-        push_become_root(&mut steps, born, groups);
-    }
-    if unshare_cgroup {
-        steps.push(Step::UnshareCgroup);
-    }
-    if new.contains(Namespaces::TIME) {
-        steps.push(Step::NewTimeNamespace(time_offsets(spec)?));
-    }
-    let new = new.without(Namespaces::TIME);
-    for Joined { fd, kind, text } in joined {
-        steps.push(Step::JoinNamespace { fd, kind, text });
-    }
+    let Begin { mut steps, entry, inside } = begin(spec, spaces, cgroup, resctrl, &proc, groups)?;
     if keyring {
         steps.push(Step::NewKeyring);
     }
-    steps.push(Step::NewSession);
+    if inside.is_none() {
+        steps.push(Step::NewSession);
+    }
     let shared = !own.contains(Namespaces::MOUNT);
     if shared && user {
         return Err(usage("linux.namespaces: a user namespace without a mount namespace".into())
@@ -89,11 +74,9 @@ pub fn compile(inputs: Inputs<'_>) -> Result<Plan> {
     steps.extend(readonly.into_iter().map(Step::ReadonlyMount));
     push_covers(&mut steps, spec, process.cwd().to_str().unwrap_or_default())?;
     let (filter, listener) = filter(spec.linux().as_ref(), programs, state, &mut warnings)?;
-    let end = process::End { tie, preserve, filter, groups };
+    let end = process::End { tie, preserve, filter, groups, inside };
     steps.extend(placement::of_container(spec.linux().as_ref())?);
     steps.extend(process::steps(process, None, stdio, end, &mut warnings)?);
-    let visit = (!visited.is_empty()).then_some(Visit::Namespaces(visited));
-    let entry = Entry { namespaces: new, visit, tasks, cgroup: born_in };
     Ok(Plan { entry, steps, warnings, identity, listener })
 }
 
@@ -119,32 +102,41 @@ pub fn compile_exec(inputs: ExecInputs<'_>) -> Result<Plan> {
     }
     let mut warnings = Vec::new();
     let [initial, last] = placement::affinity(process.exec_cpu_affinity().as_ref())?;
-    let First { mut steps, born_in, tasks } = first(cgroup, resctrl, true)?;
+    let First { mut steps, born_in } = first(cgroup, resctrl, true)?;
     steps.extend(initial);
     steps.push(Step::NewKeyring);
-    // What is not listed is the caller's too, which only the host's root could join: a kernel may not even have the kind.
-    let listed = namespaces.iter().map(|namespace| kind(namespace.typ()));
-    let kinds = listed.fold(Namespaces::NONE, Namespaces::with).without(Visit::OF_CONTAINER);
-    steps.push(Step::JoinContainer { init: dup(init)?, kinds });
-    let groups = !kinds.contains(Namespaces::USER) || userns::may_set_groups();
-    if kinds.contains(Namespaces::USER) {
-        push_become_root(&mut steps, None, groups);
-    }
-    steps.push(Step::NewSession);
+    // By a procfs of the caller's, and with rights that nobody has in a user namespace.
     let settings: Vec<Step> =
         [labels::of(process)?, process::oom_score(process, &mut warnings)?].into_iter().flatten().collect();
     if !settings.is_empty() {
         steps.push(Step::PrivateProc);
     }
     steps.extend(settings);
+    // What is not listed is the caller's too, which only the host's root could join: a kernel may not even have the kind.
+    let listed =
+        namespaces.iter().map(|namespace| kind(namespace.typ())).fold(Namespaces::NONE, Namespaces::with);
+    let root = root_in_shared_mounts(init, namespaces)?;
+    steps.push(Step::JoinContainer { init: dup(init)?, kinds: listed.with(Namespaces::MOUNT), root });
+    let groups = !listed.contains(Namespaces::USER) || userns::may_set_groups();
+    if listed.contains(Namespaces::USER) {
+        push_become_root(&mut steps, None, groups);
+    }
+    // In the caller's own pid namespace inside and outside are the same.
+    let inside = listed.contains(Namespaces::PID).then(draw_pass).transpose()?;
+    if inside.is_none() {
+        steps.push(Step::NewSession);
+    }
     steps.extend(last);
     steps.extend(placement::of_container(linux)?);
     let (filter, listener) = filter(linux, programs, state, &mut warnings)?;
-    let end = process::End { tie, preserve, filter, groups };
+    let end = process::End { tie, preserve, filter, groups, inside };
     steps.extend(process::steps(process, program, stdio, end, &mut warnings)?);
-    let visit = Some(Visit::Container { init: dup(init)?, root: root_in_shared_mounts(init, namespaces)? });
-    let entry = Entry { namespaces: Namespaces::NONE, visit, tasks, cgroup: born_in };
+    let entry = Entry { namespaces: Namespaces::NONE, cgroup: born_in };
     Ok(Plan { entry, steps, warnings, identity: None, listener })
+}
+
+fn draw_pass() -> Result<Pass> {
+    Ok(Pass::draw().map_err(|errno| errno.during("getrandom"))?)
 }
 
 /// The root of the container of `init`, where that has the caller's mount namespace.
@@ -166,15 +158,18 @@ fn root_in_shared_mounts(init: BorrowedFd<'_>, namespaces: &[LinuxNamespace]) ->
 }
 
 /// The init of a pid namespace that a pod's containers share: it does not exec, and without root, rights
-/// and descriptors there is nothing to enter the host by. Its child's wire reports EOF when it is ready;
+/// and descriptors there is nothing to enter the host by. It makes the procfs that all of them get clones of
+/// ([`Plan::take_proc`]), since only a process in there can. Its child's wire reports EOF when it is ready;
 /// containers join by `pid_namespace`, with its pidfd.
 pub fn compile_pod_init(cgroup: &Cgroup) -> Result<Plan> {
     const NOBODY: u32 = 65534;
-    let First { mut steps, born_in, tasks } = first(cgroup, Vec::new(), false)?;
+    let First { mut steps, born_in } = first(cgroup, Vec::new(), true)?;
     steps.extend([
         Step::NewKeyring,
         Step::NewSession,
         Step::MakeRootSlave,
+        Step::PrivateProc,
+        Step::GiveProc,
         Step::PivotEmptyRoot,
         Step::BoundingSet(0),
         Step::Groups(Vec::new()),
@@ -186,7 +181,7 @@ pub fn compile_pod_init(cgroup: &Cgroup) -> Result<Plan> {
         Step::Reap,
     ]);
     let namespaces = Namespaces::PID.with(Namespaces::MOUNT);
-    let entry = Entry { namespaces, visit: None, tasks, cgroup: born_in };
+    let entry = Entry { namespaces, cgroup: born_in };
     Ok(Plan { entry, steps, warnings: Vec::new(), identity: None, listener: None })
 }
 
@@ -194,37 +189,95 @@ fn dup(fd: std::os::fd::BorrowedFd<'_>) -> Result<OwnedFd> {
     Ok(fs::dup_above(fd, 3).map_err(|errno| errno.during("fcntl(F_DUPFD_CLOEXEC)"))?)
 }
 
-/// What every child does before anything else, and the cgroups that it is in.
+/// What every child does before anything else, and the cgroup that it is born in.
 struct First {
     steps: Vec<Step>,
     born_in: Option<OwnedFd>,
-    /// What is joined on its way to where it is born, if it is born in a container; else it joins by itself.
-    tasks: Tasks,
 }
 
-fn first(cgroup: &Cgroup, resctrl: Vec<OwnedFd>, visits: bool) -> Result<First> {
+/// `tied`: it is bound to its parent's life from its first moment.
+fn first(cgroup: &Cgroup, resctrl: Vec<OwnedFd>, tied: bool) -> Result<First> {
     let join = cgroup.join()?;
-    let mut steps = vec![Step::CloseOthers, Step::DieWithParent];
-    let all = Tasks { cgroups: join.tasks, resctrl };
-    let (tasks, own) = if visits { (all, Tasks::default()) } else { (Tasks::default(), all) };
-    if !own.cgroups.is_empty() {
-        steps.push(Step::JoinCgroup(own.cgroups));
+    let mut steps = vec![Step::CloseOthers];
+    steps.extend(tied.then_some(Step::DieWithParent));
+    if !join.tasks.is_empty() {
+        steps.push(Step::JoinCgroup(join.tasks));
     }
-    if !own.resctrl.is_empty() {
-        steps.push(Step::JoinResctrl(own.resctrl));
+    if !resctrl.is_empty() {
+        steps.push(Step::JoinResctrl(resctrl));
     }
-    Ok(First { steps, born_in: join.unified, tasks })
+    Ok(First { steps, born_in: join.unified })
+}
+
+/// How a container's child comes to its namespaces.
+struct Begin {
+    steps: Vec<Step>,
+    entry: Entry,
+    /// What lets it by where it goes into a pid namespace at the end.
+    inside: Option<Pass>,
+}
+
+/// The steps up to where all namespaces are there. They are made by the clone, but for what a user namespace is to own that
+/// is made or joined after others were joined, into which nobody gets from there.
+fn begin(
+    spec: &Spec,
+    spaces: Spaces,
+    cgroup: &Cgroup,
+    resctrl: Vec<OwnedFd>,
+    proc: &ProcOfJoined,
+    groups: bool,
+) -> Result<Begin> {
+    let Spaces { mut new, joined, user, .. } = spaces;
+    let unshare_cgroup = new.contains(Namespaces::CGROUP) && !cgroup.is_joined_by_clone();
+    if unshare_cgroup {
+        new = new.without(Namespaces::CGROUP);
+    }
+    let time = new.contains(Namespaces::TIME);
+    new = new.without(Namespaces::TIME);
+    let mut born = new.contains(Namespaces::USER).then_some(Step::Pause(Moment::Born));
+    // What cannot be traced is its namespace's root's: where there is none, nobody could map its ids any more. A plain
+    // user's podrun is in such a one, and nobody in a container has rights over what is born there.
+    let tied = born.is_none() || userns::has_root();
+    let First { mut steps, born_in } = first(cgroup, resctrl, tied)?;
+    let joins_pid = joined.iter().any(|one| one.kind == Namespaces::PID);
+    let by_steps = user && !joined.is_empty();
+    let late = joins_pid && !matches!(proc, ProcOfJoined::Inside);
+    if by_steps && late {
+        // For the settings, as long as it has the rights to one.
+        steps.push(Step::PrivateProc);
+    }
+    let join = |Joined { fd, kind, text }: Joined| Step::JoinNamespace { fd, kind, text };
+    let (before, after): (Vec<_>, Vec<_>) =
+        joined.into_iter().partition(|one| by_steps || one.kind == Namespaces::PID);
+    steps.extend(before.into_iter().map(join));
+    if by_steps {
+        steps.push(Step::MakeNamespaces(new));
+        steps.extend(born.take());
+    }
+    let makes_pid = by_steps && new.contains(Namespaces::PID);
+    if makes_pid || joins_pid && !late {
+        // What is in there sees what this process has: no more than what comes after needs.
+        steps.extend([Step::CloseOthers, Step::GoInside(Pass::NONE)]);
+        steps.extend(tied.then_some(Step::DieWithParent));
+    }
+    if user {
+        push_become_root(&mut steps, born, groups);
+    }
+    if unshare_cgroup {
+        steps.push(Step::UnshareCgroup);
+    }
+    if time {
+        steps.push(Step::NewTimeNamespace(time_offsets(spec)?));
+    }
+    steps.extend(after.into_iter().map(join));
+    let inside = late.then(draw_pass).transpose()?;
+    let namespaces = if by_steps { Namespaces::NONE } else { new };
+    Ok(Begin { steps, entry: Entry { namespaces, cgroup: born_in }, inside })
 }
 
 /// In a user namespace of its own a process is nobody until its ids are mapped, and then still not its root.
-fn push_become_root(steps: &mut Vec<Step>, pause: Option<Step>, groups: bool) {
-    if pause.is_some() && !userns::has_root() {
-        // What cannot be traced is its namespace's root's: where there is none, nobody could map its ids any more. A plain
-        // user's podrun is in such a one, and nobody in a container has rights over what is born there.
-        steps.splice(1..1, pause);
-    } else {
-        steps.extend(pause);
-    }
+fn push_become_root(steps: &mut Vec<Step>, born: Option<Step>, groups: bool) {
+    steps.extend(born);
     steps.extend(groups.then(|| Step::Groups(Vec::new())));
     // A change of credentials forgets the parent.
     steps.extend([Step::Gid(0), Step::Uid(0), Step::DieWithParent]);
@@ -314,7 +367,10 @@ fn push_settings(steps: &mut Vec<Step>, spec: &Spec, new: Namespaces, own: [Opti
     let sysctls = spec.linux().as_ref().and_then(|linux| linux.sysctl().as_ref());
     let mut sysctls: Vec<_> = sysctls.into_iter().flatten().collect();
     sysctls.sort();
-    let has_proc = steps.iter().any(|step| matches!(step, Step::Mount(mount) if mount.makes_proc()));
+    let has_proc = steps.iter().any(|step| match step {
+        Step::Mount(mount) => mount.makes_proc(),
+        step => matches!(step, Step::PrivateProc),
+    });
     let writes = !own.is_empty() || !sysctls.is_empty();
     if writes && !has_proc {
         steps.push(Step::PrivateProc);
@@ -444,6 +500,9 @@ fn namespaces(linux: Option<&Linux>, pid_namespace: Option<BorrowedFd<'_>>) -> R
         }
         if !ns::is_callers(fd.as_fd(), kind)? {
             spaces.own = spaces.own.with(kind);
+        } else if kind == Namespaces::PID {
+            // Its child is there by its birth.
+            continue;
         } else if kind == Namespaces::USER {
             return Err(usage(format!(
                 "linux.namespaces: user: {path:?} is podrun's own, which cannot be joined"
@@ -455,6 +514,45 @@ fn namespaces(linux: Option<&Linux>, pid_namespace: Option<BorrowedFd<'_>>) -> R
     spaces.user = spaces.own.contains(Namespaces::USER);
     spaces.joined.sort_by_key(|one| (one.kind == Namespaces::USER, one.kind != Namespaces::PID));
     Ok(spaces)
+}
+
+/// Where a container that joins a pid namespace gets the procfs of that from.
+enum ProcOfJoined {
+    /// It joins none, or mounts no procfs but what the caller holds.
+    Held,
+    /// Made here, for these destinations.
+    Made(Vec<(String, OwnedFd)>),
+    /// A process inside has to make it.
+    Inside,
+}
+
+impl ProcOfJoined {
+    fn trees(&self) -> Vec<Attached<'_>> {
+        let Self::Made(made) = self else { return Vec::new() };
+        let mut trees = Vec::new();
+        for (destination, tree) in made {
+            trees.push(Attached { destination, tree: tree.as_fd(), dressed: false });
+        }
+        trees
+    }
+}
+
+impl Spaces {
+    fn proc_of_joined(&self, spec: &Spec, attached: &[Attached<'_>]) -> Result<ProcOfJoined> {
+        let Some(pid) = self.joined.iter().find(|one| one.kind == Namespaces::PID) else {
+            return Ok(ProcOfJoined::Held);
+        };
+        let mut made = Vec::new();
+        for (destination, mount) in mounts::new_procfs(spec, attached)? {
+            match mount.of_namespace(pid.fd.as_fd()) {
+                Ok(tree) => made.push((destination, tree)),
+                // Before Linux 6.17 a procfs is of its maker's namespace.
+                Err(Errno::EINVAL) => return Ok(ProcOfJoined::Inside),
+                Err(errno) => return Err(errno.during("fsconfig(proc, FSCONFIG_SET_FD, \"pidns\")").into()),
+            }
+        }
+        Ok(if made.is_empty() { ProcOfJoined::Held } else { ProcOfJoined::Made(made) })
+    }
 }
 
 /// `linux.timeOffsets`, as time_namespaces(7) has the lines of `timens_offsets`.

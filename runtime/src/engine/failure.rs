@@ -82,6 +82,8 @@ pub enum Word {
     Reached(Moment),
     /// It waits for the seccomp agent, which is to get this descriptor of its.
     Filtered(i32),
+    /// It waits for the parent to take the procfs of its pid namespace, which is this descriptor of its.
+    Proc(i32),
     /// It gave up.
     Failed(Failure),
 }
@@ -102,6 +104,7 @@ impl Word {
             (0, 0) => Self::Reached(Moment::Born),
             (1, 0) => Self::Reached(Moment::Mounted),
             (2, 0..) => Self::Filtered(number),
+            (3, 0..) => Self::Proc(number),
             _ => return None,
         };
         (rest == [0; 4]).then_some(word)
@@ -113,6 +116,7 @@ impl Word {
             Self::Reached(Moment::Born) => (0, 0),
             Self::Reached(Moment::Mounted) => (1, 0),
             Self::Filtered(number) => (2, number),
+            Self::Proc(number) => (3, number),
             Self::Failed(failure) => return failure.to_bytes(),
         };
         let [m0, m1, m2, m3] = PAUSED.to_ne_bytes();
@@ -171,6 +175,7 @@ calls! {
     Chmod = "fchmod",
     Chown = "fchownat",
     Chroot = "chroot",
+    Clone = "clone",
     CloseRange = "close_range",
     Copy = "copy of an entry",
     Dup = "dup3",
@@ -229,7 +234,9 @@ mod tests {
     fn a_word_survives_the_wire() {
         let failure = Failure { step: 7, call: Call::Write, index: 3, errno: 1 };
         let (born, mounted) = (Word::Reached(Moment::Born), Word::Reached(Moment::Mounted));
-        for word in [born, mounted, Word::Filtered(0), Word::Filtered(5), Word::Failed(failure)] {
+        for word in
+            [born, mounted, Word::Filtered(0), Word::Filtered(5), Word::Proc(5), Word::Failed(failure)]
+        {
             assert_eq!(Word::parse(&word.to_bytes()), Some(word));
         }
         assert_eq!(Word::parse(&Word::Filtered(-1).to_bytes()), None);

@@ -1,4 +1,5 @@
-//! The child half: walks the plan's steps from clone3 to execve.
+//! The child half: walks the plan's steps from clone3 to execve. On the way it may become another process: what goes
+//! into a pid namespace is a copy of what stays outside and ends ([`Step::GoInside`]).
 //!
 //! Invariant: between clone and execve nothing here allocates, locks, logs, panics or returns into
 //! the caller's code; a failed step is 16 bytes on the wire and an exit. The child reads no
@@ -13,17 +14,35 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use super::failure::{Call, During as _, Failure, Fault, Word};
 use super::plan::{INTERPRETER, Plan, Step};
 use super::seccomp::Filter;
+use crate::sys::clone::{SharedPid, Side, clone_beside};
 use crate::sys::exec::Strings;
 use crate::sys::fs::Want;
 use crate::sys::ns::Namespaces;
+use crate::sys::seccomp::Pass;
 use crate::sys::{Errno, creds, exec, fs, mount, ns, sched, seccomp};
+
+/// What a child half is born with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outfit<'a> {
+    /// The write end of the wire.
+    pub(super) wire: BorrowedFd<'a>,
+    /// What each [`Step::CloseOthers`] keeps, in rising order.
+    pub(super) keeps: &'a [Vec<RawFd>],
+    /// Where the parent learns of the process that [`Step::GoInside`] makes.
+    pub(super) inside: Option<&'a SharedPid>,
+}
 
 /// What earlier steps leave for later ones.
 struct State<'a> {
     /// The write end of the wire.
     wire: BorrowedFd<'a>,
-    /// The descriptors to keep, in rising order.
-    keep: &'a [RawFd],
+    /// What the next steps that close all others keep.
+    keeps: std::slice::Iter<'a, Vec<RawFd>>,
+    inside: Option<&'a SharedPid>,
+    /// For what the filter lets this process's last calls by.
+    pass: Pass,
+    /// The seccomp agent's descriptor, once the agent has its own.
+    agents: Option<RawFd>,
     /// The container's root.
     root: Option<OwnedFd>,
     /// A procfs of the child's own pid namespace.
@@ -47,25 +66,59 @@ impl State<'_> {
     }
 }
 
-/// Runs the child half of `plan`; returns the exit code of a child that failed.
-pub(super) fn run(plan: &Plan, wire: BorrowedFd<'_>, keep: &[RawFd]) -> i32 {
-    let mut state = State { wire, keep, root: None, proc: None, null: None, empty: None, listener: None };
+/// Runs the child half of `plan`; returns the exit code of a child that failed, or that stays outside.
+pub(super) fn run(plan: &Plan, outfit: Outfit<'_>) -> i32 {
+    let Outfit { wire, keeps, inside } = outfit;
+    let mut state = State {
+        wire,
+        keeps: keeps.iter(),
+        inside,
+        pass: Pass::NONE,
+        agents: None,
+        root: None,
+        proc: None,
+        null: None,
+        empty: None,
+        listener: None,
+    };
     exec::umask(0); // modes are what the plan says; the process's own mask is a step
     for (number, step) in plan.steps.iter().enumerate() {
-        if let Err(fault) = walk(step, &mut state) {
-            let step = u16::try_from(number).unwrap_or(u16::MAX);
-            let failure = Failure { step, call: fault.call, index: fault.index, errno: fault.errno.0 };
-            // A parent that is gone will not read it; either way the child ends.
-            let _ = fs::write_whole(state.wire, &failure.to_bytes());
-            return 1;
+        let walked = match step {
+            Step::GoInside(pass) => go_inside(*pass, &mut state),
+            step => walk(step, &mut state).map(|()| Side::Copy),
+        };
+        match walked {
+            Ok(Side::Copy) => {}
+            Ok(Side::Caller) => return 0,
+            Err(fault) => {
+                let step = u16::try_from(number).unwrap_or(u16::MAX);
+                let failure = Failure { step, call: fault.call, index: fault.index, errno: fault.errno.0 };
+                // A parent that is gone will not read it; either way the child ends.
+                let _ = fs::write_whole(state.wire, &failure.to_bytes());
+                return 1;
+            }
         }
     }
     0
 }
 
+/// Tells the copy, which goes on, from the caller, which ends.
+fn go_inside(pass: Pass, state: &mut State<'_>) -> Result<Side, Fault> {
+    state.pass = pass;
+    if let Some(number) = state.agents.take() {
+        // Whoever is inside could take it, and answer in the agent's place.
+        seccomp::close_listener(number, pass);
+    }
+    let inside = state.inside.ok_or(Errno::EINVAL).during(Call::Clone)?;
+    clone_beside(inside, pass).during(Call::Clone)
+}
+
 fn walk(step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
     match step {
-        Step::CloseOthers => close_others(state.keep).during(Call::CloseRange),
+        Step::CloseOthers => {
+            let keep = state.keeps.next().ok_or(Errno::EINVAL).during(Call::CloseRange)?;
+            close_others(keep).during(Call::CloseRange)
+        }
         Step::DieWithParent => die_with_parent(state),
         Step::Outlive => creds::outlive_parent().during(Call::Prctl),
         Step::Pause(moment) => ask(Word::Reached(*moment), state),
@@ -73,9 +126,12 @@ fn walk(step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
         Step::UnshareCgroup => ns::unshare(Namespaces::CGROUP).during(Call::Unshare),
         Step::NewTimeNamespace(offsets) => new_time_namespace(offsets),
         Step::JoinNamespace { fd, kind, .. } => ns::setns(fd.as_fd(), *kind).during(Call::Setns),
-        Step::JoinContainer { init, kinds } => join_container(init.as_fd(), *kinds, state),
+        Step::MakeNamespaces(kinds) => ns::unshare(*kinds).during(Call::Unshare),
+        Step::JoinContainer { init, kinds, root } => {
+            join_container(init.as_fd(), *kinds, root.as_ref().map(OwnedFd::as_fd), state)
+        }
         Step::NewKeyring => new_keyring(),
-        Step::NewSession => exec::setsid().during(Call::Setsid),
+        Step::NewSession => exec::setsid(state.pass).during(Call::Setsid),
         Step::MakeRootSlave => mount::make_root_slave().during(Call::Mount),
         Step::AttachRoot { tree, at } => mounts::attach_root(tree.as_fd(), at.as_deref(), state),
         Step::PivotRoot => mounts::pivot(state),
@@ -83,6 +139,10 @@ fn walk(step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
         Step::PivotEmptyRoot => mounts::pivot_empty(state),
         Step::Mount(mount) => mounts::mount(mount, state),
         Step::PrivateProc => mounts::private_proc(state),
+        Step::GiveProc => {
+            let number = state.proc().during(Call::Fsmount)?.as_raw_fd();
+            ask(Word::Proc(number), state)
+        }
         Step::ExecLabel { file, label } => state
             .proc()
             .and_then(|proc| fs::write_kernel_file(proc, file, label.to_bytes()))
@@ -114,7 +174,7 @@ fn walk(step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
 fn walk_process(step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
     match step {
         Step::Stdio { fds, give, uid } => install_stdio(fds, *give, *uid),
-        Step::ControllingTerminal => exec::take_terminal().during(Call::Ioctl),
+        Step::ControllingTerminal => exec::take_terminal(state.pass).during(Call::Ioctl),
         Step::Rlimits(limits) => {
             for (index, limit) in (0..).zip(limits) {
                 exec::set_rlimit(*limit).map_err(|errno| Fault { call: Call::Prlimit, index, errno })?;
@@ -162,7 +222,7 @@ fn walk_process(step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
 }
 
 /// Closes every descriptor above the standard streams that is not in `keep`, which rises, range by range.
-pub(super) fn close_others(keep: &[RawFd]) -> Result<(), Errno> {
+fn close_others(keep: &[RawFd]) -> Result<(), Errno> {
     let mut first = 3;
     for kept in keep.iter().copied() {
         if kept > first {
@@ -199,11 +259,14 @@ fn new_time_namespace(offsets: &std::ffi::CStr) -> Result<(), Fault> {
     ns::setns(made.as_fd(), Namespaces::TIME).during(Call::Setns)
 }
 
-fn join_container(pidfd: BorrowedFd<'_>, kinds: Namespaces, state: &mut State<'_>) -> Result<(), Fault> {
-    if !kinds.is_empty() {
-        ns::setns(pidfd, kinds).during(Call::Setns)?;
-    }
-    // The root is the container's since birth: see `Visit::Container`.
+fn join_container(
+    pidfd: BorrowedFd<'_>,
+    kinds: Namespaces,
+    root: Option<BorrowedFd<'_>>,
+    state: &mut State<'_>,
+) -> Result<(), Fault> {
+    ns::setns(pidfd, kinds).during(Call::Setns)?;
+    root.map_or(Ok(()), fs::chroot).during(Call::Chroot)?;
     state.root = Some(fs::open_host_directory(c"/").during(Call::Openat)?);
     Ok(())
 }
@@ -303,13 +366,15 @@ fn find_program(paths: &[std::ffi::CString]) -> Result<(), Fault> {
 
 /// From here on the filter decides about our own calls too. Where it asks an agent, the parent hands over the
 /// descriptor.
-fn install_filter(filter: &Filter, state: &State<'_>) -> Result<(), Fault> {
+fn install_filter(filter: &Filter, state: &mut State<'_>) -> Result<(), Fault> {
     let installed = seccomp::install(&filter.program, filter.flags).during(Call::Seccomp)?;
     let Some(listener) = installed else { return Ok(()) };
     let number = listener.as_raw_fd();
     // It is closed by execve: close itself may be one of the calls that the agent is asked about.
     std::mem::forget(listener);
-    ask(Word::Filtered(number), state)
+    ask(Word::Filtered(number), state)?;
+    state.agents = Some(number);
+    Ok(())
 }
 
 /// Tries each path as execvp does: a missing one leads to the next, a forbidden one is remembered.

@@ -15,8 +15,8 @@ use super::process::c_string;
 use super::{Attached, Rootfs, devices, idmap, labels};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::fs;
 use crate::sys::mount::{self as m, Attributes, Depth, Propagation};
+use crate::sys::{Errno, fs};
 
 /// What lxcfs provides: the only parts of a procfs that may be covered.
 const PROC_FILES: [&str; 10] = [
@@ -259,11 +259,59 @@ fn bind(
 /// A tree that the caller gives away.
 fn given(kind: &str, destination: &str, held: &Attached<'_>, options: &Options) -> Result<Mount> {
     let whole = fs::dup_above(held.tree, 3).map_err(|errno| errno.during("fcntl(F_DUPFD_CLOEXEC)"))?;
-    if held.dressed {
-        return tree(kind, destination, whole);
+    let text = if held.dressed { kind } else { "held by descriptor" };
+    if !held.dressed {
+        dress_by(whole.as_fd(), options)?;
     }
-    dress_by(whole.as_fd(), options)?;
-    tree("held by descriptor", destination, whole)
+    Ok(Mount { refuse_links: refuses_links(kind), ..tree(text, destination, whole)? })
+}
+
+/// The kinds that go onto a real directory or nowhere.
+fn refuses_links(kind: &str) -> bool {
+    kind == "proc" || kind == "sysfs"
+}
+
+/// A procfs that the spec asks for.
+#[derive(Debug)]
+pub(super) struct NewProcfs(Vec<(CString, Option<CString>)>);
+
+impl NewProcfs {
+    /// Makes it, detached, for the pid namespace `pid` (nsfs), since Linux 6.17. EINVAL: the kernel cannot.
+    pub(super) fn of_namespace(&self, pid: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+        let context = m::fsopen(c"proc")?;
+        m::fsconfig_fd(context.as_fd(), c"pidns", pid)?;
+        for (key, value) in &self.0 {
+            m::fsconfig(context.as_fd(), key, value.as_deref())?;
+        }
+        m::fsconfig_create(context.as_fd())?;
+        m::fsmount(context.as_fd(), 0)
+    }
+}
+
+/// Each procfs that the spec asks for and nobody holds, with its destination.
+pub(super) fn new_procfs(spec: &Spec, attached: &[Attached<'_>]) -> Result<Vec<(String, NewProcfs)>> {
+    let mut found = Vec::new();
+    for mount in spec.mounts().iter().flatten().filter(|mount| mount.typ().as_deref() == Some("proc")) {
+        let destination = mount.destination().to_str().unwrap_or_default();
+        let options = options::parse(destination, mount.options().as_deref().unwrap_or_default())?;
+        let held =
+            attached.iter().any(|held| parts("", held.destination).ok() == parts("", destination).ok());
+        if !held && options.bind.is_none() {
+            let source = mount.source().as_ref().and_then(|source| source.to_str()).unwrap_or("proc");
+            found.push((destination.to_owned(), NewProcfs(parameters(source, &options)?)));
+        }
+    }
+    Ok(found)
+}
+
+/// What a new file system is told as it is made.
+fn parameters(source: &str, options: &Options) -> Result<Vec<(CString, Option<CString>)>> {
+    let parameter = |(key, value): &(String, Option<String>)| -> Result<(CString, Option<CString>)> {
+        let value = value.as_ref().map(|value| c_string("mounts", value)).transpose()?;
+        Ok((c_string("mounts", key)?, value))
+    };
+    let first = Ok((c"source".to_owned(), Some(c_string("mounts", source)?)));
+    std::iter::once(first).chain(options.data.iter().map(parameter)).collect()
 }
 
 fn clone_path(what: &str, path: &str, depth: Depth) -> Result<OwnedFd> {
@@ -321,14 +369,6 @@ fn new(
     options: &Options,
     content: Vec<Content>,
 ) -> Result<Mount> {
-    let parameter = |(key, value): &(String, Option<String>)| -> Result<(CString, Option<CString>)> {
-        let value = value.as_ref().map(|value| c_string("mounts", value)).transpose()?;
-        Ok((c_string("mounts", key)?, value))
-    };
-    let mut parameters = vec![(c"source".to_owned(), Some(c_string("mounts", source)?))];
-    for pair in &options.data {
-        parameters.push(parameter(pair)?);
-    }
     if options.copy_up && kind != "tmpfs" {
         return Err(usage(format!("mount {destination}: `tmpcopyup` is for a tmpfs, not for {kind}")));
     }
@@ -339,7 +379,7 @@ fn new(
         text: kind.to_owned(),
         source: Source::New(NewMount {
             kind: c_string("mounts", kind)?,
-            parameters,
+            parameters: parameters(source, options)?,
             attributes: Attributes { set, clear: 0 },
             copy_up: options.copy_up,
             // As runc and crun have it: the image says who may write to its /tmp.
@@ -352,7 +392,7 @@ fn new(
             content,
         }),
         target: target("mounts", destination, true)?,
-        refuse_links: kind == "proc" || kind == "sysfs",
+        refuse_links: refuses_links(kind),
         may_cover_proc: false,
         readonly_later,
     })

@@ -20,11 +20,18 @@ fn usage(message: String) -> Error {
     Error::new(ErrorKind::Usage, message)
 }
 
-/// The steps of a process's own fields; the CPUs of an exec's stand apart, see [`affinity`].
-pub(super) fn of_process(process: &Process) -> Result<Vec<Step>> {
+/// The steps of a process's own fields; the CPUs of an exec's stand apart, see [`affinity`]. `forks`: it is a copy of the
+/// process that walks them.
+pub(super) fn of_process(process: &Process, forks: bool) -> Result<Vec<Step>> {
     let mut steps = Vec::new();
     if let Some(scheduler) = process.scheduler() {
-        steps.push(Step::Scheduling(scheduling(scheduler)?));
+        let wanted = scheduling(scheduler)?;
+        if forks && !sched::is_inherited(wanted) {
+            let message = "process.scheduler: a process that joins a pid namespace is a copy, which SCHED_DEADLINE and \
+                           SCHED_FLAG_RESET_ON_FORK are not for";
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        steps.push(Step::Scheduling(wanted));
     }
     if let Some(priority) = process.io_priority() {
         steps.push(Step::IoPriority(io_priority(priority)?));

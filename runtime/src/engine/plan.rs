@@ -16,6 +16,7 @@ use crate::sys::fs::Node;
 use crate::sys::mount::{Attributes, Depth, Propagation};
 use crate::sys::ns::Namespaces;
 use crate::sys::sched::Scheduling;
+use crate::sys::seccomp::Pass;
 use crate::sys::{Errno, attached, errno_name};
 
 /// A container, or a process in one, as data: what is left to do is [`Plan::spawn`].
@@ -46,39 +47,8 @@ pub(super) struct Identity {
 pub(super) struct Entry {
     /// Namespaces made by the clone itself.
     pub(super) namespaces: Namespaces,
-    /// Where the parent goes for the moment of the clone, so that the child is born there.
-    pub(super) visit: Option<Visit>,
-    /// What is joined before the visit: in there a descriptor of it would be seen.
-    pub(super) tasks: Tasks,
     /// The unified cgroup to be born in.
     pub(super) cgroup: Option<OwnedFd>,
-}
-
-/// The `tasks` files of what a process joins by writing itself into them.
-#[derive(Debug, Default)]
-pub(super) struct Tasks {
-    /// Cgroups of v1 hierarchies.
-    pub(super) cgroups: Vec<OwnedFd>,
-    /// Groups of resctrl.
-    pub(super) resctrl: Vec<OwnedFd>,
-}
-
-/// Namespaces that a child must be born in rather than join.
-#[derive(Debug)]
-pub(super) enum Visit {
-    /// Namespaces by their nsfs descriptors, in the order in which they are entered: a pid namespace, in which only
-    /// children are; where there is a user namespace, those that its processes may not enter; and that one, which
-    /// is to own those that the clone makes.
-    Namespaces(Vec<(OwnedFd, Namespaces)>),
-    /// A container's pid and mount namespaces, by the pidfd of its init: a process that showed in the
-    /// container's /proc while its root was still the host's could be entered by it (CVE-2016-9962). `root` is the
-    /// container's root where it has the caller's mount namespace, of whose root that one is not.
-    Container { init: OwnedFd, root: Option<OwnedFd> },
-}
-
-impl Visit {
-    /// What [`Visit::Container`] enters.
-    pub(super) const OF_CONTAINER: Namespaces = Namespaces::PID.with(Namespaces::MOUNT);
 }
 
 /// One step of a child half.
@@ -100,10 +70,17 @@ pub(super) enum Step {
     UnshareCgroup,
     /// A time namespace, with these lines of `timens_offsets`.
     NewTimeNamespace(CString),
-    /// Join a namespace by descriptor.
+    /// Join a namespace by descriptor; a pid namespace is one for children alone.
     JoinNamespace { fd: OwnedFd, kind: Namespaces, text: String },
-    /// Join the other namespaces of a container, by the pidfd of its init; its root is the root.
-    JoinContainer { init: OwnedFd, kinds: Namespaces },
+    /// Make namespaces in a user namespace that was joined, or one that owns them; a pid namespace is one for children alone.
+    MakeNamespaces(Namespaces),
+    /// Join namespaces of a container, by the pidfd of its init; its root is the root. `root` is the container's where it has
+    /// the caller's mount namespace, of whose root that one is not.
+    JoinContainer { init: OwnedFd, kinds: Namespaces, root: Option<OwnedFd> },
+    /// Go on as a child of the parent's in the pid namespace that was joined or made, and end outside. Whoever has
+    /// CAP_SYS_PTRACE in there has all that a process in there has (CVE-2016-9962): where others are, this comes after the
+    /// filter, which lets the calls from here to execve by for the pass.
+    GoInside(Pass),
     /// A session keyring of its own.
     NewKeyring,
     /// A session of its own.
@@ -124,6 +101,8 @@ pub(super) enum Step {
     ReadonlyMount(CString),
     /// A private procfs, for the writes of the next steps, in no mount table.
     PrivateProc,
+    /// Give that procfs to the parent.
+    GiveProc,
     /// Say by which LSM label the next execve goes on: a file of /proc/self/attr, and what is written.
     ExecLabel { file: CString, label: CString },
     /// Write oom_score_adj.
@@ -293,7 +272,9 @@ impl Step {
             Self::UnshareCgroup => ("cgroup namespace", none()),
             Self::NewTimeNamespace(offsets) => ("time namespace", format!("{offsets:?}")),
             Self::JoinNamespace { text, .. } => ("join namespace", text.clone()),
+            Self::MakeNamespaces(_) => ("namespaces", none()),
             Self::JoinContainer { .. } => ("join container", none()),
+            Self::GoInside(_) => ("go inside", none()),
             Self::NewKeyring => ("keyring", none()),
             Self::NewSession => ("session", none()),
             Self::MakeRootSlave => ("slave mounts", none()),
@@ -308,6 +289,7 @@ impl Step {
             Self::Mount(mount) => ("mount", format!("{:?} -> {:?}", mount.text, mount.target.path)),
             Self::ReadonlyMount(path) => ("read-only mount", format!("{path:?}")),
             Self::PrivateProc => ("private proc", none()),
+            Self::GiveProc => ("give proc", none()),
             Self::ExecLabel { file, label } => ("label", format!("{file:?}, {label:?}")),
             Self::OomScore(score) => ("oom score", format!("{score:?}")),
             Self::Hostname(name) => ("hostname", format!("{name:?}")),
@@ -362,9 +344,10 @@ impl Step {
             Self::CloseDescriptors { preserve, listener } => {
                 preserve.iter().chain(listener).map(|fd| fd.as_raw_fd()).collect()
             }
-            Self::JoinNamespace { fd, .. }
-            | Self::JoinContainer { init: fd, .. }
-            | Self::AttachRoot { tree: fd, .. } => vec![fd.as_raw_fd()],
+            Self::JoinNamespace { fd, .. } | Self::AttachRoot { tree: fd, .. } => vec![fd.as_raw_fd()],
+            Self::JoinContainer { init, root, .. } => {
+                std::iter::once(init).chain(root).map(|fd| fd.as_raw_fd()).collect()
+            }
             Self::Mount(Mount { source: Source::Tree(tree), .. }) => vec![tree.as_raw_fd()],
             Self::Stdio { fds, .. } => fds.iter().map(|fd| fd.as_raw_fd()).collect(),
             _ => Vec::new(),
@@ -406,12 +389,22 @@ impl Plan {
         &self.warnings
     }
 
-    /// The descriptors that the child keeps until the end, in rising order.
-    pub(super) fn descriptors(&self) -> Vec<RawFd> {
-        let mut fds: Vec<RawFd> = self.steps.iter().flat_map(Step::descriptors).collect();
-        fds.sort_unstable();
-        fds.dedup();
-        fds
+    /// The descriptors that the steps after each [`Step::CloseOthers`] need, `wire` among them, in rising order.
+    pub(super) fn descriptors(&self, wire: RawFd) -> Vec<Vec<RawFd>> {
+        let closes = self.steps.iter().enumerate().filter(|(_, step)| matches!(step, Step::CloseOthers));
+        let after = |at: usize| {
+            let needed = self.steps.iter().skip(at).flat_map(Step::descriptors);
+            let mut fds: Vec<RawFd> = needed.chain([wire]).collect();
+            fds.sort_unstable();
+            fds.dedup();
+            fds
+        };
+        closes.map(|(at, _)| after(at)).collect()
+    }
+
+    /// Whether the process that its clone makes ends outside of the pid namespace in which another one goes on.
+    pub(super) fn goes_inside(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::GoInside(_)))
     }
 
     /// A failure as strace would print it, with a hint where the reader can act. The kind is
@@ -435,6 +428,7 @@ impl Plan {
         };
         let kind = match step {
             Step::Execve { .. } | Step::FindProgram { .. } => failure.program_kind(),
+            _ if is_gone(step, failure) => ErrorKind::NotFound,
             _ if Errno(failure.errno) == Errno::ENOSYS => ErrorKind::Unsupported,
             _ => ErrorKind::Failed,
         };
@@ -446,8 +440,26 @@ impl Plan {
     }
 }
 
+/// Whether the container is not there any more: setns of a dead process is ESRCH, and EINVAL where that has left its
+/// namespaces; fork into a pid namespace whose init is dead is ENOMEM.
+fn is_gone(step: &Step, failure: Failure) -> bool {
+    match step {
+        Step::JoinContainer { .. } => [Errno::ESRCH, Errno::EINVAL].contains(&Errno(failure.errno)),
+        Step::GoInside(_) => Errno(failure.errno) == Errno::ENOMEM,
+        _ => false,
+    }
+}
+
 /// Set in a failure's index when a program is there and its interpreter is not.
 pub(super) const INTERPRETER: u32 = 1 << 31;
+
+/// What a reader is told where no more processes are to be had.
+pub(super) const PROCESS_LIMIT: &str =
+    "a limit of processes is reached: the cgroup's pids.max, or RLIMIT_NPROC";
+
+/// The same of namespaces.
+pub(super) const NAMESPACE_LIMIT: &str =
+    "a limit of namespaces is reached: see /proc/sys/user/max_*_namespaces";
 
 /// What a reader is told where a group of resctrl does not take a process.
 pub(super) const JOIN_RESCTRL: &str = "resctrl says why in info/last_cmd_status";
@@ -516,7 +528,14 @@ fn hint(step: &Step, failure: Failure) -> Option<String> {
         (Step::Capabilities { ambient: None, .. }, _, _) => {
             "without no_new_privs the filter comes before the last capset, which the seccomp profile must allow".to_owned()
         }
-        (Step::JoinContainer { .. }, _, Errno::ESRCH) => "the container is not running".to_owned(),
+        _ if is_gone(step, failure) => "the container is not running".to_owned(),
+        (Step::GoInside(_), _, Errno::EAGAIN) => PROCESS_LIMIT.to_owned(),
+        (Step::GoInside(_) | Step::MakeNamespaces(_), _, Errno::ENOSPC) => NAMESPACE_LIMIT.to_owned(),
+        (Step::AwaitStart, _, _) => {
+            "in a pid namespace with others it waits by the filter: the seccomp profile must allow close_range, poll, \
+             accept4 and read"
+                .to_owned()
+        }
         (_, _, Errno::ENOSYS) => KERNEL_LACKS.to_owned(),
         _ => return None,
     };

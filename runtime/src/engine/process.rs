@@ -19,6 +19,7 @@ use crate::sys::creds::{self, CapabilitySets};
 use crate::sys::exec::{self, Rlimit, Strings};
 use crate::sys::fs;
 use crate::sys::pidfd;
+use crate::sys::seccomp::{LastCall, Pass};
 
 /// What an image without a PATH is searched by, as everywhere.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -61,6 +62,8 @@ pub(super) struct End<'a> {
     pub(super) filter: Option<Filter>,
     /// Whether its user namespace lets it have supplementary groups.
     pub(super) groups: bool,
+    /// What lets it by where it goes into a pid namespace in which others are.
+    pub(super) inside: Option<Pass>,
 }
 
 /// The steps from the standard streams to execve of `program`, or of the first argument.
@@ -80,20 +83,21 @@ pub(super) fn steps(
             groups.push(group);
         }
     }
+    let End { tie, preserve, mut filter, groups: may_have_groups, inside } = end;
+    let terminal = process.terminal() == Some(true);
     let mut steps = vec![install(stdio, uid)?];
-    if process.terminal() == Some(true) {
+    if terminal && inside.is_none() {
         steps.push(Step::ControllingTerminal);
     }
     let cwd = process.cwd().to_str().unwrap_or_default();
     steps.push(Step::WorkingDirectory(target("process.cwd", cwd, true)?));
-    steps.extend(placement::of_process(process)?);
+    steps.extend(placement::of_process(process, inside.is_some())?);
     let limits = limits(process, warnings)?;
     if !limits.is_empty() {
         steps.push(Step::Rlimits(limits));
     }
     steps.push(Step::Umask(user.umask().unwrap_or(0o022)));
     steps.push(Step::ResetSignals);
-    let End { tie, preserve, filter, groups: may_have_groups } = end;
     let waits = matches!(tie, Tie::UntilStart(_));
     steps.push(close_descriptors(tie, preserve)?);
     let rights = rights(process.capabilities().as_ref(), warnings)?;
@@ -124,7 +128,9 @@ pub(super) fn steps(
         tied.push(Step::Outlive);
     }
     let wait = waits.then_some(Step::AwaitStart);
-    push_rights(&mut steps, &rights, process.no_new_privileges() == Some(true), Last { tied, wait, filter });
+    let go = inside.map(|pass| go_inside(pass, terminal, filter.as_mut())).transpose()?;
+    let last = Last { tied, wait, filter, go: go.unwrap_or_default() };
+    push_rights(&mut steps, &rights, process.no_new_privileges() == Some(true), last);
     steps.extend(execve);
     Ok(steps)
 }
@@ -143,6 +149,24 @@ fn close_descriptors(tie: Tie<'_>, preserve: &[BorrowedFd<'_>]) -> Result<Step> 
     Ok(Step::CloseDescriptors { preserve: preserve.iter().map(dup).collect::<Result<_, _>>()?, listener })
 }
 
+/// The way into a pid namespace in which others are, which may trace whatever they see there (CVE-2016-9962): nothing is left
+/// to do inside but what only a process in there can do for itself, and that has all rights dropped and the filter on it. It
+/// does not ask to die with the parent: that namespace is in the parent's, or the process is to outlive it.
+fn go_inside(pass: Pass, terminal: bool, filter: Option<&mut Filter>) -> Result<Vec<Step>> {
+    let mut calls = vec![LastCall::Clone, LastCall::Setsid];
+    let mut steps = vec![Step::GoInside(pass), Step::NewSession];
+    if terminal {
+        // A session's terminal goes with its leader.
+        steps.push(Step::ControllingTerminal);
+        calls.push(LastCall::Ioctl);
+    }
+    if let Some(filter) = filter {
+        calls.extend(filter.asks().then_some(LastCall::Close));
+        filter.admit(pass, &calls)?;
+    }
+    Ok(steps)
+}
+
 /// What stands between the last rights and execve.
 struct Last {
     /// The end of the bond to the parent.
@@ -150,15 +174,17 @@ struct Last {
     /// The wait for whoever starts the program.
     wait: Option<Step>,
     filter: Option<Filter>,
+    /// The way into a pid namespace in which others are.
+    go: Vec<Step>,
 }
 
 /// The last rights and the filter. Each call after the filter is one that its author has to allow, so
 /// there are as few as can be: none but execve with no_new_privs, and without it, where installing takes
-/// CAP_SYS_ADMIN, the capset that ends that. Only a filter that asks an agent comes before the wait for a
-/// start: it is who creates the container that tells the agent.
+/// CAP_SYS_ADMIN, the capset that ends that. The filter comes before the wait for a start in two cases alone: it asks an
+/// agent, since it is who creates the container that tells the agent; or the wait is among others in a pid namespace.
 fn push_rights(steps: &mut Vec<Step>, rights: &Rights, no_new_privs: bool, last: Last) {
     let Rights { sets, ambient, .. } = *rights;
-    let Last { tied, mut wait, filter } = last;
+    let Last { tied, mut wait, filter, go } = last;
     let late = filter.is_some() && !no_new_privs;
     steps.push(match late {
         true => Step::HoldCapabilities { inheritable: sets.inheritable, ambient },
@@ -170,13 +196,14 @@ fn push_rights(steps: &mut Vec<Step>, rights: &Rights, no_new_privs: bool, last:
         steps.push(Step::NoNewPrivs);
     }
     steps.extend(tied);
-    if !filter.as_ref().is_some_and(Filter::asks) {
+    if go.is_empty() && !filter.as_ref().is_some_and(Filter::asks) {
         steps.extend(wait.take());
     }
     steps.extend(filter.map(Step::Seccomp));
     if late {
         steps.push(Step::Capabilities { sets, ambient: None });
     }
+    steps.extend(go);
     steps.extend(wait);
 }
 

@@ -6,6 +6,7 @@
 
 mod cache;
 mod listener;
+mod pass;
 #[cfg(test)]
 mod tests;
 

@@ -134,7 +134,7 @@ impl Create {
             // Whatever becomes of this command, delete has to know of it.
             store::write(container, &record)?;
         }
-        let child = plan.spawn()?;
+        let mut child = plan.spawn()?;
         drop(placeholder);
         record.init = Some(ProcessId::of(child.pid)?);
         store::write(container, &record)?;
@@ -142,11 +142,13 @@ impl Create {
         drop(self.protected);
         let state = container.state_of(record.clone(), Status::Created);
         let mut links = None;
-        let completed = plan.complete(&child, || {
+        let completed = plan.complete(&mut child, |child| {
             links = links::give(&spec, child.pid)?;
-            run_hooks(&spec, state.clone(), &child, &cgroup)
+            run_hooks(&spec, state.clone(), child, &cgroup)
         });
         let told = completed.and_then(|()| {
+            // In a pid namespace that it joins it is another than at first.
+            record.init = Some(ProcessId::of(child.pid)?);
             let terminal = master.deliver()?;
             if let Some(file) = &self.pid_file {
                 // conmon reads it as it is: no newline.

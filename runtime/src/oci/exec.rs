@@ -171,8 +171,8 @@ impl Exec {
             tie: Tie::UntilExec,
             preserve: &preserve,
         })?;
-        let child = plan.spawn()?;
-        plan.complete(&child, || Ok(()))?;
+        let mut child = plan.spawn()?;
+        plan.complete(&mut child, |_| Ok(()))?;
         let told = master.deliver().and_then(|terminal| match &self.pid_file {
             Some(file) => store::replace(file, child.pid.to_string().as_bytes()).map(|()| terminal),
             None => Ok(terminal),

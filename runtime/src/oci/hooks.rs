@@ -149,8 +149,8 @@ fn run_one_inside(hook: &Hook, spec: &Spec, state: &State, inside: Inside<'_>) -
         tie: Tie::Always,
         preserve: &[],
     })?;
-    let child = plan.spawn()?;
-    plan.complete(&child, || Ok(()))?;
+    let mut child = plan.spawn()?;
+    plan.complete(&mut child, |_| Ok(()))?;
     let timed_out = time(hook).is_some_and(|time| !pidfd::wait_readable(child.pidfd.as_fd(), time));
     if timed_out {
         // It may have ended this moment; it is reaped either way.

@@ -1,15 +1,18 @@
-//! clone3: a child in namespaces and a cgroup of its own from its first instruction.
+//! clone3: a child in namespaces and a cgroup of its own from its first instruction; and clone, by which such a child
+//! sends a copy of itself into a pid namespace.
 //!
 //! Invariant: only a process with a single thread clones, so that the child's copy of the memory
 //! holds no lock that nobody will give back; and a child ends in its closure, never in the caller.
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use super::errno::{Errno, Result};
 use super::ns::Namespaces;
+use super::seccomp::Pass;
 
 // libc gives these as c_int, which the last two do not fit into.
-const CLONE_PARENT: u64 = 0x8000;
 const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -80,21 +83,62 @@ pub fn clone_child(
     }
 }
 
-/// Clones, from within a child that [`clone_child`] made, a child of that one's parent, as [`clone_child`] does. Gives its
-/// pid in the caller's pid namespace.
-pub fn clone_sibling(namespaces: Namespaces, child: impl FnOnce() -> i32) -> Result<i32> {
-    // SAFETY: as in `clone_child`.
-    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    // Its exit signal is the caller's own: with CLONE_PARENT none may be given (clone(2)).
-    args.flags = CLONE_PARENT | CLONE_CLEAR_SIGHAND | namespaces.bits();
-    // SAFETY: without CLONE_VM the child has its own copy of this memory and this stack. The caller is a copy of a process
-    // with one thread, so no other thread holds a lock.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
-    match i32::try_from(Errno::result(pid)?) {
-        Ok(0) => exit_now(child()),
-        Ok(pid) => Ok(pid),
-        Err(_) => Err(Errno::EINVAL),
+/// A word of memory that a process shares with its children: the kernel writes the pid of [`clone_beside`]'s child there.
+#[derive(Debug)]
+pub struct SharedPid(NonNull<AtomicI32>);
+
+impl SharedPid {
+    /// A word that holds no pid yet.
+    pub fn new() -> Result<Self> {
+        let (length, access) = (size_of::<AtomicI32>(), libc::PROT_READ | libc::PROT_WRITE);
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping at an address of the kernel's choice overlaps no other memory.
+        let page = unsafe { libc::mmap(std::ptr::null_mut(), length, access, flags, -1, 0) };
+        if page == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        NonNull::new(page.cast()).map(Self).ok_or(Errno::ENOMEM)
     }
+
+    /// The pid, once there is one.
+    pub fn get(&self) -> Option<i32> {
+        // SAFETY: the page is mapped as long as `self` lives, begins with zeros, and is aligned for any type.
+        let pid = unsafe { self.0.as_ref() }.load(Ordering::Acquire);
+        (pid > 0).then_some(pid)
+    }
+}
+
+impl Drop for SharedPid {
+    fn drop(&mut self) {
+        // SAFETY: `new` mapped this page, and no reference to it outlives `get`. A child has a mapping of its own.
+        unsafe { libc::munmap(self.0.as_ptr().cast(), size_of::<AtomicI32>()) };
+    }
+}
+
+/// The process in which [`clone_beside`] returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The caller.
+    Caller,
+    /// The copy.
+    Copy,
+}
+
+/// Clones, from within a child that [`clone_child`] made, a copy of the caller that goes on from here as a child of the
+/// caller's parent, in the pid namespace that setns or unshare chose. `pid` holds its number, as the caller's pid namespace
+/// has it, before it runs. A filter may let the call by for its `pass`.
+///
+/// By clone, since a filter cannot look at what clone3 is asked for, and profiles therefore refuse that.
+pub fn clone_beside(pid: &SharedPid, pass: Pass) -> Result<Side> {
+    const FLAGS: libc::c_int = libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID;
+    // The flags come first on every architecture that podrun is built for. Without a signal of its own: with CLONE_PARENT
+    // the copy's is the caller's (clone(2)).
+    // SAFETY: without CLONE_VM the copy has its own memory and goes on on its own stack, which a null stack asks for. The
+    // caller is a copy of a process with one thread, so no lock is held. The kernel writes one word, to the shared page.
+    let cloned = unsafe {
+        libc::syscall(libc::SYS_clone, FLAGS, 0_usize, pid.0.as_ptr(), 0_usize, 0_usize, pass.number())
+    };
+    Ok(if Errno::result(cloned)? == 0 { Side::Copy } else { Side::Caller })
 }
 
 /// Ends a child half: no handler of this process's exit runs.

@@ -92,6 +92,11 @@ pub fn fsconfig(context: BorrowedFd<'_>, key: &CStr, value: Option<&CStr>) -> Re
     Ok(())
 }
 
+/// Sets a parameter of a context that is a descriptor.
+pub fn fsconfig_fd(context: BorrowedFd<'_>, key: &CStr, value: BorrowedFd<'_>) -> Result<()> {
+    Ok(rm::fsconfig_set_fd(context, key, value)?)
+}
+
 /// Makes (or finds) the file system that a context describes.
 pub fn fsconfig_create(context: BorrowedFd<'_>) -> Result<()> {
     Ok(rm::fsconfig_create(context)?)

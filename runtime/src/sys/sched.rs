@@ -28,6 +28,13 @@ pub struct Scheduling {
     pub period: u64,
 }
 
+/// Whether a child has its parent's: with SCHED_DEADLINE the kernel refuses to fork, by the flag a child begins anew
+/// (sched(7)).
+pub fn is_inherited(wanted: Scheduling) -> bool {
+    let resets = wanted.flags & u64::try_from(libc::SCHED_FLAG_RESET_ON_FORK).unwrap_or(0) != 0;
+    wanted.policy != SCHED_DEADLINE.cast_unsigned() && !resets
+}
+
 /// Sets the scheduler of the calling thread.
 pub fn set_scheduling(wanted: Scheduling) -> Result<()> {
     /// The kernel's `struct sched_attr` of its first version.

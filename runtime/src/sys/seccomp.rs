@@ -7,6 +7,28 @@ use std::os::fd::{FromRawFd as _, OwnedFd};
 
 use super::errno::{Errno, Result};
 
+/// A number by which a filter lets some of podrun's own last calls by: their sixth argument, which none of them has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pass(u64);
+
+impl Pass {
+    /// What is no pass.
+    pub const NONE: Self = Self(0);
+
+    /// One that nobody can guess.
+    pub fn draw() -> Result<Self> {
+        let mut bytes = [0; 8];
+        // A filled buffer or an error: of so few bytes the kernel gives all, even to an interrupted caller (getrandom(2)).
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+        Ok(Self(u64::from_ne_bytes(bytes)))
+    }
+
+    /// The argument.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// What a filter says about a syscall: `SECCOMP_RET_*` with its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Action(pub u32);
@@ -14,6 +36,8 @@ pub struct Action(pub u32);
 impl Action {
     /// The call fails with ENOSYS, as on a kernel that does not have it.
     pub const ENOSYS: Self = Self(libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned());
+    /// The call is made.
+    pub const ALLOW: Self = Self(libc::SECCOMP_RET_ALLOW);
 }
 
 /// One instruction of the kernel's classic BPF: `struct sock_filter`.
@@ -45,6 +69,18 @@ impl Instruction {
     /// Loads the architecture's AUDIT_ARCH_* number.
     pub const fn load_architecture() -> Self {
         Self::new(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 4)
+    }
+
+    /// Loads one half of an argument (`seccomp_data.args`).
+    pub const fn load_argument(number: u32, half: Half) -> Self {
+        let upper_first = cfg!(target_endian = "big");
+        let second = matches!(half, Half::Upper) != upper_first;
+        Self::new(
+            libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
+            0,
+            0,
+            16 + 8 * number + if second { 4 } else { 0 },
+        )
     }
 
     /// Skips `when_true` instructions if what is loaded equals `value`, else `when_false`.
@@ -94,6 +130,47 @@ impl Instruction {
         };
         Some(whole.iter().map(one).collect())
     }
+}
+
+/// A call that a process on its way into a pid namespace makes after its filter is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastCall {
+    /// [`close_listener`].
+    Close,
+    /// [`super::clone::clone_beside`].
+    Clone,
+    /// [`super::exec::setsid`].
+    Setsid,
+    /// [`super::exec::take_terminal`].
+    Ioctl,
+}
+
+impl LastCall {
+    /// Its number on this architecture.
+    pub const fn number(self) -> u32 {
+        let number = match self {
+            Self::Close => libc::SYS_close,
+            Self::Clone => libc::SYS_clone,
+            Self::Setsid => libc::SYS_setsid,
+            Self::Ioctl => libc::SYS_ioctl,
+        };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a syscall's number is small"
+        )]
+        let number = number as u32;
+        number
+    }
+}
+
+/// A half of a syscall's argument, of which a program loads one at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Half {
+    /// The 32 bits of lower value.
+    Lower,
+    /// The 32 bits of higher value.
+    Upper,
 }
 
 /// Flags of a filter: `SECCOMP_FILTER_FLAG_*`.
@@ -155,4 +232,10 @@ pub fn install(program: &[Instruction], flags: Flags) -> Result<Option<OwnedFd>>
     let fd = i32::try_from(returned).map_err(|_| Errno::EINVAL)?;
     // SAFETY: with NEW_LISTENER the kernel returns a new descriptor, which nobody else owns.
     Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// Closes the agent's descriptor once the filter is in force, which may let the call by for its `pass`.
+pub fn close_listener(number: std::os::fd::RawFd, pass: Pass) {
+    // SAFETY: close takes any number. The caller took this one from its owner, and gave it to nobody else.
+    unsafe { libc::syscall(libc::SYS_close, number, 0, 0, 0, 0, pass.number()) };
 }

@@ -71,8 +71,8 @@ pub(super) fn joined_user_namespace(bench: &Bench) {
         ("/linux/gidMappings", map),
     ];
     let plan = bench.plan(&bench.spec(&["pause"], &own), &[], null()).unwrap();
-    let first = plan.spawn().unwrap();
-    plan.complete(&first, || Ok(())).unwrap();
+    let mut first = plan.spawn().unwrap();
+    plan.complete(&mut first, |_| Ok(())).unwrap();
     let path = |kind: &str| format!("/proc/{}/ns/{kind}", first.pid);
     let namespaces = json!([
         {"type": "mount"}, {"type": "pid", "path": path("pid")}, {"type": "ipc"}, {"type": "uts", "path": path("uts")},
@@ -81,8 +81,8 @@ pub(super) fn joined_user_namespace(bench: &Bench) {
     let (mut read, write) = std::io::pipe().unwrap();
     let spec = bench.spec(&["cat", "/proc/self/uid_map"], &[("/linux/namespaces", namespaces)]);
     let plan = bench.plan(&spec, &[], write.into()).unwrap();
-    let second = plan.spawn().unwrap();
-    plan.complete(&second, || Ok(())).unwrap();
+    let mut second = plan.spawn().unwrap();
+    plan.complete(&mut second, |_| Ok(())).unwrap();
     drop(plan);
     let mut printed = String::new();
     read.read_to_string(&mut printed).unwrap();

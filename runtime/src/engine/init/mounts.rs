@@ -50,6 +50,7 @@ pub(super) fn pivot_empty(state: &mut State<'_>) -> Result<(), Fault> {
 /// Makes a procfs of this pid namespace that is in no mount table.
 pub(super) fn private_proc(state: &mut State<'_>) -> Result<(), Fault> {
     let context = m::fsopen(c"proc").during(Call::Fsopen)?;
+    m::fsconfig(context.as_fd(), c"source", Some(c"proc")).during(Call::Fsconfig)?;
     m::fsconfig_create(context.as_fd()).during(Call::Fsconfig)?;
     let attributes = Attributes::NOSUID | Attributes::NODEV | Attributes::NOEXEC;
     state.proc = Some(m::fsmount(context.as_fd(), attributes).during(Call::Fsmount)?);

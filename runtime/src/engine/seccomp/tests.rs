@@ -298,3 +298,35 @@ fn flags_are_those_that_the_kernel_takes_together() {
     let listening = plain.with(Flags::TSYNC_ESRCH).with(Flags::NEW_LISTENER).with(Flags::WAIT_KILLABLE_RECV);
     assert_eq!(of(all, "SCMP_ACT_NOTIFY"), listening);
 }
+
+#[test]
+fn a_pass_lets_its_calls_by_and_nothing_else() {
+    use crate::sys::seccomp::{LastCall, Pass};
+    let all = [LastCall::Close, LastCall::Clone, LastCall::Setsid, LastCall::Ioctl];
+    let pass = Pass::draw().unwrap();
+    let with = |value: u64| [0, 0, 0, 0, 0, value];
+    for calls in [&all[1..3], &all[..]] {
+        let program = vec![Instruction::answer(Action(KILL))];
+        let mut filter = Filter { program, flags: Flags::default() };
+        filter.admit(pass, calls).unwrap();
+        for call in all {
+            let says = |args| run(&filter.program, libseccomp::native(), call.number(), args);
+            let expected = if calls.contains(&call) { ALLOW } else { KILL };
+            assert_eq!(says(with(pass.number())), expected, "{call:?} of {calls:?}");
+            for wrong in [0, pass.number() ^ 1, pass.number() ^ (1 << 63)] {
+                assert_eq!(says(with(wrong)), KILL, "{call:?} with {wrong:x}");
+            }
+            assert_eq!(run(&filter.program, X86, call.number(), with(pass.number())), KILL, "of 32 bits");
+        }
+        assert_eq!(run(&filter.program, libseccomp::native(), 0, with(pass.number())), KILL, "another call");
+    }
+}
+
+#[test]
+fn a_filter_without_room_for_the_pass_is_refused() {
+    use crate::sys::seccomp::{LastCall, Pass};
+    let program = vec![Instruction::answer(Action(KILL)); Instruction::MAX];
+    let mut filter = Filter { program, flags: Flags::default() };
+    let error = filter.admit(Pass::draw().unwrap(), &[LastCall::Clone]).unwrap_err();
+    assert!(error.message().contains("4096"), "{error}");
+}

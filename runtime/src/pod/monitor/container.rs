@@ -22,7 +22,7 @@ use super::serve::Waiter;
 use super::streams::Streams;
 use super::{Monitor, Token, start};
 use crate::cgroup::Cgroup;
-use crate::engine::{self, Attached, Failure as ChildFailure, Plan, Rootfs, Tie};
+use crate::engine::{self, Attached, Child, Failure as ChildFailure, Plan, Rootfs, Tie};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{ChainId, snapshot};
 use crate::pod::protocol::{ContainerSpec, ContainerStatus, Failure, NamespaceMode, TerminationMessage};
@@ -54,8 +54,7 @@ pub(super) struct Material {
 /// The first process of a container.
 #[derive(Debug)]
 struct Process {
-    pid: i32,
-    pidfd: OwnedFd,
+    child: Child,
     host: ProcessId,
     /// Set until it is known whether the program runs.
     launch: Option<Launch>,
@@ -66,8 +65,28 @@ struct Process {
 /// A start that is under way.
 #[derive(Debug)]
 struct Launch {
-    wire: OwnedFd,
+    number: u32,
     plan: Plan,
+}
+
+impl Process {
+    /// Becomes the process that goes on inside, where one stood for it that has ended or is about to. False: nobody goes on
+    /// inside.
+    fn follow(&mut self) -> bool {
+        match self.child.follow() {
+            Ok(Some(_)) => {
+                self.host = host_process(&self.child.pidfd);
+                true
+            }
+            _ => !self.child.is_outside(),
+        }
+    }
+}
+
+/// The process behind `pidfd` as the host sees it; none where it is over already.
+fn host_process(pidfd: &OwnedFd) -> ProcessId {
+    let host = start::host_pid(pidfd).and_then(start::process);
+    host.unwrap_or(ProcessId { pid: 0, start_time: 0 })
 }
 
 /// One attempt of one container.
@@ -110,7 +129,7 @@ impl Container {
 
     /// The pidfd of its first process, while its program runs.
     pub(super) fn init(&self) -> Option<&OwnedFd> {
-        self.process.as_ref().filter(|_| self.is_running()).map(|process| &process.pidfd)
+        self.process.as_ref().filter(|_| self.is_running()).map(|process| &process.child.pidfd)
     }
 
     fn not_running(&self) -> Error {
@@ -210,16 +229,12 @@ impl Monitor {
         }
         let held = container.spec.held_mounts.iter();
         let trees = held.map(|held| sandbox.held_tree(held)).collect::<Result<Vec<_>>>()?;
-        let attached: Vec<Attached<'_>> = container
-            .spec
-            .held_mounts
-            .iter()
-            .zip(&trees)
-            .map(|(held, tree)| Attached {
-                destination: &held.destination,
-                tree: tree.as_fd(),
-                dressed: false,
-            })
+        let shares_pids = container.spec.pid == NamespaceMode::Pod;
+        let proc = shares_pids.then(|| sandbox.shared_proc()).transpose()?;
+        let held = container.spec.held_mounts.iter().map(|held| held.destination.as_str()).zip(&trees);
+        let attached: Vec<Attached<'_>> = held
+            .chain(proc.iter().map(|proc| ("/proc", proc)))
+            .map(|(destination, tree)| Attached { destination, tree: tree.as_fd(), dressed: false })
             .collect();
         let resources = material.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
         let path = format!("{}/{}", sandbox.spec.cgroup, container.spec.id);
@@ -242,9 +257,7 @@ impl Monitor {
             cgroup,
             resctrl: Vec::new(),
             stdio,
-            pid_namespace: sandbox
-                .shared_pid_namespace()
-                .filter(|_| container.spec.pid == NamespaceMode::Pod),
+            pid_namespace: sandbox.shared_pid_namespace().filter(|_| shares_pids),
             programs: Some(&self.host.seccomp_programs()),
             state: Some(&state),
             tie: Tie::Always,
@@ -252,63 +265,61 @@ impl Monitor {
             preserve: &[],
             keyring: true,
         })?;
-        let child = plan.spawn()?;
-        plan.meet_agent(&child)?;
-        self.epoll.add(&child.wire, Token::Wire(child.pid).pack(), Interest::Read)?;
-        self.deadlines.set_after(Due::Handshake(child.pid), HANDSHAKE);
-        let host = start::host_pid(&child.pidfd).and_then(start::process);
-        container.process = Some(Process {
-            pid: child.pid,
-            pidfd: child.pidfd,
-            host: host.unwrap_or(ProcessId { pid: 0, start_time: 0 }),
-            launch: Some(Launch { wire: child.wire, plan }),
-            ended: None,
-        });
+        let mut child = plan.spawn()?;
+        plan.meet_agent(&mut child)?;
+        let number = self.next_launch;
+        self.next_launch += 1;
+        self.epoll.add(&child.wire, Token::Wire(number).pack(), Interest::Read)?;
+        self.deadlines.set_after(Due::Handshake(number), HANDSHAKE);
+        let host = host_process(&child.pidfd);
+        container.process = Some(Process { child, host, launch: Some(Launch { number, plan }), ended: None });
         Ok(())
     }
 
     /// The wire of a child has its word.
-    pub(super) fn wire_ready(&mut self, pid: i32) {
-        if self.exec_launched(pid) {
-            return;
+    pub(super) fn wire_ready(&mut self, launch: u32) {
+        match self.by_launch(launch).map(|container| container.slot) {
+            Some(slot) => self.launched(slot),
+            None => self.exec_launched(launch),
         }
-        let Some(container) = self.by_pid(pid) else { return };
-        let slot = container.slot;
-        let Some(launch) = container.process.as_mut().and_then(|process| process.launch.take()) else {
+    }
+
+    /// It is known what came of a start, or will be: the wire of a child that was reaped may have its word still.
+    fn launched(&mut self, slot: u32) {
+        let Some(container) = self.containers.iter_mut().find(|container| container.slot == slot) else {
             return;
         };
-        self.epoll.remove(&launch.wire);
-        self.deadlines.cancel(Due::Handshake(pid));
-        match failure_on(&launch.wire) {
-            Some(failure) => {
-                let error = launch.plan.render(failure);
-                self.start_failed(slot, &error);
-            }
+        let Some(process) = &mut container.process else { return };
+        let Some(Launch { number, plan }) = process.launch.take() else { return };
+        self.epoll.remove(&process.child.wire);
+        self.deadlines.cancel(Due::Handshake(number));
+        match failure_on(&process.child.wire) {
+            Some(failure) => self.start_failed(slot, &plan.render(failure)),
+            None if !process.follow() => self.start_failed(slot, &Error::failed(engine::KILLED)),
             None => {
                 // What start-up used goes back before the pod's long life.
-                drop(launch);
+                drop(plan);
                 self.started(slot);
             }
         }
     }
 
     /// A child did not come to its execve in time.
-    pub(super) fn handshake_overdue(&mut self, pid: i32) {
-        if let Some(container) = self.by_pid(pid) {
-            let slot = container.slot;
-            self.start_failed(
+    pub(super) fn handshake_overdue(&mut self, launch: u32) {
+        match self.by_launch(launch).map(|container| container.slot) {
+            Some(slot) => self.start_failed(
                 slot,
                 &Error::new(ErrorKind::Timeout, "the container did not come to its execve"),
-            );
-        } else {
-            self.exec_overdue(pid);
+            ),
+            None => self.exec_overdue(launch),
         }
     }
 
-    fn by_pid(&mut self, pid: i32) -> Option<&mut Container> {
-        self.containers
-            .iter_mut()
-            .find(|container| container.process.as_ref().is_some_and(|process| process.pid == pid))
+    fn by_launch(&mut self, number: u32) -> Option<&mut Container> {
+        let is = |launch: &Launch| launch.number == number;
+        self.containers.iter_mut().find(|container| {
+            container.process.as_ref().and_then(|process| process.launch.as_ref()).is_some_and(is)
+        })
     }
 
     /// The program runs.
@@ -334,9 +345,15 @@ impl Monitor {
         container.streams.end_outputs(epoll, &mut container.log);
         container.streams = Streams::default();
         container.log = None;
-        if let Some(process) = container.process.take() {
-            self.deadlines.cancel(Due::Handshake(process.pid));
-            let _ = signal::send(&process.pidfd, signal::KILL);
+        if let Some(mut process) = container.process.take() {
+            if let Some(launch) = &process.launch {
+                self.deadlines.cancel(Due::Handshake(launch.number));
+            }
+            // Whoever stands for it, too; what is left of it is reaped without a word more.
+            let _ = signal::send(&process.child.pidfd, signal::KILL);
+            if process.follow() {
+                let _ = signal::send(&process.child.pidfd, signal::KILL);
+            }
         }
         let cgroup = container.cgroup.take();
         let now = record::now();
@@ -367,15 +384,19 @@ impl Monitor {
         if self.pod_init_ended(ended.pid) {
             return;
         }
-        if self.by_pid(ended.pid).is_none() {
-            self.exec_ended(ended);
+        let found = self.containers.iter_mut().find_map(|container| {
+            let process = container.process.as_mut()?;
+            process.child.was(ended.pid).then_some((container.slot, process))
+        });
+        let Some((slot, process)) = found else { return self.exec_ended(ended) };
+        // It has only stood for the one that goes on inside.
+        if process.child.is_outside() && process.follow() {
             return;
         }
         // It may have ended before its wire was read.
-        self.wire_ready(ended.pid);
+        self.launched(slot);
         let vanishing = self.is_vanishing();
-        let Some(container) = self.by_pid(ended.pid) else { return };
-        let slot = container.slot;
+        let Some(container) = self.container(slot).filter(|container| container.is_alive()) else { return };
         // In a pid namespace of its own the kernel has killed the rest before it let the first process end.
         if let (true, Some(cgroup)) = (container.spec.pid != NamespaceMode::Own, &container.cgroup) {
             let _ = cgroup.kill();
@@ -454,7 +475,7 @@ impl Monitor {
         let Some(container) = self.container(slot) else { return };
         let asked = container.spec.stop_signal;
         if let Some(process) = &container.process {
-            let _ = signal::send(&process.pidfd, if asked == 0 { signal::TERM } else { asked });
+            let _ = signal::send(&process.child.pidfd, if asked == 0 { signal::TERM } else { asked });
         }
         let Some(grace) = grace else { return };
         if grace.is_zero() {
@@ -475,7 +496,7 @@ impl Monitor {
             let _ = cgroup.kill();
         }
         if let Some(process) = &container.process {
-            let _ = signal::send(&process.pidfd, signal::KILL);
+            let _ = signal::send(&process.child.pidfd, signal::KILL);
         }
     }
 
@@ -485,7 +506,7 @@ impl Monitor {
         let Some(container) = self.container(slot) else { return Ok(()) };
         let Some(process) = &container.process else { return Err(container.not_running()) };
         match (all, number) {
-            (false, _) => Ok(signal::send(&process.pidfd, number)?),
+            (false, _) => Ok(signal::send(&process.child.pidfd, number)?),
             (true, signal::KILL) => {
                 self.kill_container(slot);
                 Ok(())

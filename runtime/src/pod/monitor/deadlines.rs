@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
-    /// The child of this pid should have reached its execve.
-    Handshake(i32),
+    /// The child of this launch should have reached its execve.
+    Handshake(u32),
     /// The grace of the container in this slot is over.
     Kill(u32),
     /// The output of the ended container in this slot should have come to its end.

@@ -39,9 +39,31 @@ pub(super) struct ExecProcess {
 /// An exec that is under way, with what its client will get.
 #[derive(Debug)]
 struct Launch {
+    number: u32,
     plan: Plan,
     sent: Sent,
     theirs: Vec<OwnedFd>,
+}
+
+impl ExecProcess {
+    fn is_launch(&self, number: u32) -> bool {
+        self.launch.as_ref().is_some_and(|launch| launch.number == number)
+    }
+
+    /// Becomes the process that goes on inside, where one stood for it that has ended or is about to. False: nobody goes on
+    /// inside.
+    fn follow(&mut self) -> bool {
+        matches!(self.child.follow(), Ok(Some(_))) || !self.child.is_outside()
+    }
+
+    /// Signals it, with its group where it leads one, and whoever stands for it until it is inside.
+    fn signal(&mut self, number: i32) {
+        let _ = signal::send(&self.child.pidfd, number);
+        if self.follow() {
+            let _ = signal::send(&self.child.pidfd, number);
+            signal::send_to_group(self.child.pid, number);
+        }
+    }
 }
 
 impl Monitor {
@@ -93,50 +115,63 @@ impl Monitor {
             tie: Tie::Always,
             preserve: &[],
         })?;
-        let child = plan.spawn()?;
-        plan.meet_agent(&child)?;
-        self.epoll.add(&child.wire, Token::Wire(child.pid).pack(), Interest::Read)?;
-        self.deadlines.set_after(Due::Handshake(child.pid), HANDSHAKE);
+        let mut child = plan.spawn()?;
+        plan.meet_agent(&mut child)?;
+        let number = self.next_launch;
+        self.next_launch += 1;
+        self.epoll.add(&child.wire, Token::Wire(number).pack(), Interest::Read)?;
+        self.deadlines.set_after(Due::Handshake(number), HANDSHAKE);
         self.execs.push(ExecProcess {
             child,
             client,
-            launch: Some(Launch { plan, sent, theirs }),
+            launch: Some(Launch { number, plan, sent, theirs }),
             failed: false,
         });
         Ok(())
     }
 
-    /// The wire of an exec'd child has its word. False: the pid is no exec's.
-    pub(super) fn exec_launched(&mut self, pid: i32) -> bool {
-        let Some(exec) = self.execs.iter_mut().find(|exec| exec.child.pid == pid) else { return false };
-        let Some(Launch { plan, sent, theirs }) = exec.launch.take() else { return true };
-        let (client, failure) = (exec.client, failure_on(&exec.child.wire));
-        exec.failed = failure.is_some();
+    /// The wire of an exec'd child has its word.
+    pub(super) fn exec_launched(&mut self, launch: u32) {
+        let Some(exec) = self.execs.iter_mut().find(|exec| exec.is_launch(launch)) else { return };
+        let Some(Launch { plan, sent, theirs, .. }) = exec.launch.take() else { return };
+        let client = exec.client;
+        let started = match failure_on(&exec.child.wire) {
+            Some(failure) => Err(plan.render(failure)),
+            None if !exec.follow() => Err(Error::failed(engine::KILLED)),
+            None => Ok(Reply::Streams(sent)),
+        };
+        // Its child half has ended, or is about to: it is reaped without a word more.
+        exec.failed = started.is_err();
         self.epoll.remove(&exec.child.wire);
-        self.deadlines.cancel(Due::Handshake(pid));
-        match failure {
-            // Its child half has ended, or is about to: it is reaped without a word more.
-            Some(failure) => self.answer(client, Err(plan.render(failure))),
-            None => self.answer_with(client, Ok(Reply::Streams(sent)), theirs),
+        self.deadlines.cancel(Due::Handshake(launch));
+        match started {
+            Ok(reply) => self.answer_with(client, Ok(reply), theirs),
+            Err(error) => self.answer(client, Err(error)),
         }
-        true
     }
 
     /// An exec'd child did not come to its execve in time.
-    pub(super) fn exec_overdue(&mut self, pid: i32) {
-        let Some(exec) = self.execs.iter_mut().find(|exec| exec.child.pid == pid) else { return };
+    pub(super) fn exec_overdue(&mut self, launch: u32) {
+        let Some(exec) = self.execs.iter_mut().find(|exec| exec.is_launch(launch)) else { return };
         let client = exec.client;
         self.epoll.remove(&exec.child.wire);
         (exec.launch, exec.failed) = (None, true);
-        let _ = signal::send(&exec.child.pidfd, signal::KILL);
+        exec.signal(signal::KILL);
         self.answer(client, Err(Error::new(ErrorKind::Timeout, "the process did not come to its execve")));
     }
 
     /// A child ended that is no container's first process.
     pub(super) fn exec_ended(&mut self, ended: signal::Ended) {
+        let Some(index) = self.execs.iter_mut().position(|exec| exec.child.was(ended.pid)) else { return };
+        let Some(exec) = self.execs.get_mut(index) else { return };
+        // It has only stood for the one that goes on inside.
+        if exec.child.is_outside() && exec.follow() {
+            return;
+        }
         // It may have ended before its wire was read: the reply comes first.
-        self.exec_launched(ended.pid);
-        let Some(index) = self.execs.iter().position(|exec| exec.child.pid == ended.pid) else { return };
+        if let Some(number) = exec.launch.as_ref().map(|launch| launch.number) {
+            self.exec_launched(number);
+        }
         let exec = self.execs.swap_remove(index);
         self.deadlines.cancel(Due::HangUp(ended.pid));
         if !exec.failed {
@@ -148,22 +183,20 @@ impl Monitor {
     /// A client is gone: what it ran is hung up.
     pub(super) fn hang_up_execs(&mut self, connection: u32) {
         for exec in self.execs.iter_mut().filter(|exec| exec.client.connection == connection) {
-            if exec.launch.take().is_some() {
+            if let Some(launch) = exec.launch.take() {
                 // Its wire has nobody to tell any more, and would be told of for ever.
                 self.epoll.remove(&exec.child.wire);
-                self.deadlines.cancel(Due::Handshake(exec.child.pid));
+                self.deadlines.cancel(Due::Handshake(launch.number));
             }
-            let _ = signal::send(&exec.child.pidfd, signal::HANGUP);
-            signal::send_to_group(exec.child.pid, signal::HANGUP);
+            exec.signal(signal::HANGUP);
             self.deadlines.set_after(Due::HangUp(exec.child.pid), HANG_UP);
         }
     }
 
     /// One that was hung up still runs.
     pub(super) fn kill_exec(&mut self, pid: i32) {
-        if let Some(exec) = self.execs.iter().find(|exec| exec.child.pid == pid) {
-            signal::send_to_group(pid, signal::KILL);
-            let _ = signal::send(&exec.child.pidfd, signal::KILL);
+        if let Some(exec) = self.execs.iter_mut().find(|exec| exec.child.pid == pid) {
+            exec.signal(signal::KILL);
         }
     }
 

@@ -65,8 +65,8 @@ enum Token {
     Signals,
     /// A client.
     Connection(u32),
-    /// The wire of a child on its way to execve, by its pid.
-    Wire(i32),
+    /// The wire of a child on its way to execve, by the number of its launch.
+    Wire(u32),
     /// A stream of the container in this slot.
     Stream(u32, streams::Which),
     /// A stream of an attacher of the container in this slot.
@@ -79,7 +79,7 @@ impl Token {
             Self::Listener => (0, 0, 0, 0),
             Self::Signals => (1, 0, 0, 0),
             Self::Connection(number) => (2, 0, 0, number),
-            Self::Wire(pid) => (3, 0, 0, pid.unsigned_abs()),
+            Self::Wire(launch) => (3, 0, 0, launch),
             Self::Stream(slot, which) => (4, which as u8, 0, slot),
             Self::Attacher(slot, attacher, which) => (5, which as u8, attacher, slot),
         };
@@ -94,7 +94,7 @@ impl Token {
             0 => Self::Listener,
             1 => Self::Signals,
             2 => Self::Connection(number),
-            3 => Self::Wire(i32::try_from(number).ok()?),
+            3 => Self::Wire(number),
             4 => Self::Stream(number, which),
             5 => Self::Attacher(number, u16::from_be_bytes(extra), which),
             _ => return None,
@@ -132,6 +132,8 @@ struct Monitor {
     unwritten: publish::Unwritten,
     /// The next container's slot.
     next_slot: u32,
+    /// The number of the next child's launch. Not its pid: a child that goes into a pid namespace becomes another process.
+    next_launch: u32,
     /// The connection that undoes the pod by closing, until it commits.
     owner: Option<u32>,
     ending: Option<Ending>,
@@ -202,6 +204,7 @@ impl Monitor {
             sequence: 0,
             unwritten: publish::Unwritten::default(),
             next_slot: 0,
+            next_launch: 0,
             owner: None,
             ending: None,
             enders: Vec::new(),
@@ -241,7 +244,7 @@ impl Monitor {
             Token::Listener => self.accept(),
             Token::Signals => self.signalled(),
             Token::Connection(number) => self.serve(number, news),
-            Token::Wire(pid) => self.wire_ready(pid),
+            Token::Wire(launch) => self.wire_ready(launch),
             Token::Stream(slot, which) => self.stream_ready(slot, which, news),
             Token::Attacher(slot, attacher, which) => self.attacher_ready(slot, attacher, which, news),
         }
@@ -263,7 +266,7 @@ impl Monitor {
 
     fn deadline(&mut self, due: deadlines::Due) {
         match due {
-            deadlines::Due::Handshake(pid) => self.handshake_overdue(pid),
+            deadlines::Due::Handshake(launch) => self.handshake_overdue(launch),
             deadlines::Due::Kill(slot) => self.kill_container(slot),
             deadlines::Due::Drain(slot) => self.drain_overdue(slot),
             deadlines::Due::HangUp(pid) => self.kill_exec(pid),

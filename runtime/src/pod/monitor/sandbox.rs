@@ -92,6 +92,14 @@ impl Sandbox {
         self.init.as_ref().map(|init| init.child.pidfd.as_fd())
     }
 
+    /// A container's own copy of the procfs of the shared pid namespace, made before anybody was in there: whoever mounts one
+    /// must be inside, with rights that nobody in there may see.
+    pub(super) fn shared_proc(&mut self) -> Result<OwnedFd> {
+        let tree = self.held.get(PROC).ok_or_else(|| Error::failed("the sandbox holds no procfs"))?;
+        let whole = crate::sys::stream::duplicate(tree)?;
+        Ok(self.held.copy(PROC, whole.as_fd(), Depth::One)?)
+    }
+
     /// The link in /run/netns.
     pub(super) fn netns_link(&self) -> Option<&Path> {
         self.netns_link.as_deref()
@@ -210,6 +218,9 @@ impl Sandbox {
     }
 }
 
+/// What the held procfs of a shared pid namespace is called.
+const PROC: &str = "proc";
+
 /// How long the init of a shared pid namespace may take to give up its rights.
 const INIT_READY: Duration = Duration::from_secs(10);
 
@@ -286,7 +297,8 @@ impl Monitor {
         }
         let cgroup = Cgroup::create(&self.layout, &format!("{}/init", sandbox.spec.cgroup), None)?;
         let plan = engine::compile_pod_init(&cgroup)?;
-        let child = plan.spawn()?;
+        let mut child = plan.spawn()?;
+        let proc = plan.take_proc(&mut child, INIT_READY)?;
         // Until it has given up its rights it is a way to the host for whoever sees it: no container starts before,
         // and there is nobody yet whom this half millisecond keeps waiting.
         if !pidfd::wait_readable(child.wire.as_fd(), INIT_READY) {
@@ -296,6 +308,7 @@ impl Monitor {
             return Err(plan.render(failure));
         }
         let process = start::process(start::host_pid(&child.pidfd)?)?;
+        sandbox.held.insert(PROC, proc);
         sandbox.init = Some(Init { child, process, cgroup });
         Ok(())
     }
