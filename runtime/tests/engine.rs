@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxResources, Process, Spec};
 use runtime::cgroup::{Cgroup, Layout};
-use runtime::engine::{self, Attached, Child, ExecInputs, Inputs, Plan, Rootfs, Stdio, Tie};
+use runtime::engine::{self, Attached, Child, ExecInputs, Inputs, Nodes, Plan, Rootfs, Stdio, Tie};
+use runtime::sys::held::HeldMounts;
 use runtime::sys::pidfd::{self, Exit, Wait};
 use runtime::sys::socket;
 use runtime::{Error, ErrorKind};
@@ -269,6 +270,8 @@ fn plain<'a>(spec: &'a Spec, cgroup: &'a Cgroup, stdio: Stdio) -> Inputs<'a> {
         cgroup,
         resctrl: Vec::new(),
         stdio,
+        console: None,
+        null: Nodes::among(&mut HeldMounts::default(), None).mask(spec).unwrap(),
         pid_namespace: None,
         programs: None,
         state: None,
@@ -545,7 +548,6 @@ fn images_cannot_lead_mounts_astray(bench: &Bench) {
 }
 
 fn volumes_held_by_descriptor_are_shared(bench: &Bench) {
-    use runtime::sys::held::HeldMounts;
     use runtime::sys::mount;
     let mut held = HeldMounts::default();
     for name in ["other", "ours"] {
@@ -573,7 +575,7 @@ fn volumes_held_by_descriptor_are_shared(bench: &Bench) {
     );
     let mut run = |spec: &Spec| {
         let tree = copy("ours");
-        bench.run(spec, &[Attached { destination: "/work", tree: tree.as_fd(), dressed: false }]).unwrap().0
+        bench.run(spec, &[Attached { destination: "/work", tree: tree.as_fd() }]).unwrap().0
     };
     let entry = |options: Value| {
         ("/mounts/-", json!({"destination": "/work", "type": "bind", "source": "none", "options": options}))
@@ -687,18 +689,19 @@ fn a_cgroup_is_killed_and_removed(bench: &Bench) {
 }
 
 fn a_terminal_is_the_controlling_one(bench: &Bench) {
-    use std::os::fd::AsRawFd as _;
-    let (main, peer) = runtime::sys::pty::open().unwrap();
-    let _ = main.as_raw_fd();
     let spec = bench.spec(&["tty"], &[("/process/terminal", json!(true))]);
+    let made = engine::terminal(&spec).unwrap().unwrap();
+    let (main, peer) = made.pair;
     let clone = || peer.try_clone().unwrap();
     let stdio = Stdio { stdin: clone(), stdout: clone(), stderr: clone() };
-    let plan = engine::compile(plain(&spec, &bench.cgroup, stdio)).unwrap();
+    let inputs = Inputs { console: Some(made.console), ..plain(&spec, &bench.cgroup, stdio) };
+    let plan = engine::compile(inputs).unwrap();
+    drop(peer);
     let child = start(&plan).unwrap();
     assert_eq!(end(&child), Exit::Code(0));
     let mut printed = [0; 64];
     let read = std::fs::File::from(main).read(&mut printed).unwrap();
-    assert_eq!(std::str::from_utf8(&printed[..read]).unwrap().trim_end(), "/dev/console");
+    assert_eq!(std::str::from_utf8(&printed[..read]).unwrap().trim_end(), "/dev/pts/0");
 }
 
 fn a_shared_pid_namespace(bench: &Bench) {
@@ -719,7 +722,7 @@ fn a_shared_pid_namespace(bench: &Bench) {
     assert_eq!(std::fs::read_dir(format!("/proc/{}/root", init.pid)).unwrap().count(), 0);
     let (mut read, write) = std::io::pipe().unwrap();
     let spec = bench.spec(&["pid"], &[]);
-    let held = [Attached { destination: "/proc", tree: proc.as_fd(), dressed: false }];
+    let held = [Attached { destination: "/proc", tree: proc.as_fd() }];
     let inputs = Inputs {
         pid_namespace: Some(init.pidfd.as_fd()),
         attached: &held,
@@ -766,6 +769,7 @@ fn the_order_is_the_security_order(bench: &Bench) {
         "attach root",
         "root",
         "mount",
+        "null device",
         // By a procfs that nothing covers yet.
         "hostname \"h\"",
         "oom score \"500\"",

@@ -28,7 +28,7 @@ fn usage(message: String) -> Error {
 
 /// Compiles a container's spec. Without a `process` it can only be made, not started.
 pub fn compile(inputs: Inputs<'_>) -> Result<Plan> {
-    let Inputs { spec, rootfs, attached, cgroup, stdio, pid_namespace, .. } = inputs;
+    let Inputs { spec, rootfs, attached, cgroup, stdio, console, null, pid_namespace, .. } = inputs;
     let Inputs { resctrl, programs, state, tie, pause, preserve, keyring, .. } = inputs;
     refuse::spec(spec, !resctrl.is_empty())?;
     let mut none = Process::default();
@@ -61,14 +61,16 @@ pub fn compile(inputs: Inputs<'_>) -> Result<Plan> {
     if !shared {
         steps.push(Step::MakeRootSlave);
     }
-    let terminal = process.terminal() == Some(true);
-    let console = terminal.then(|| stdio.stdin.as_fd());
+    if console.is_none() && process.terminal() == Some(true) {
+        return Err(usage("process.terminal: the streams are no terminal".into()));
+    }
     let listed = mounts::all(spec, attached, cgroup, console, user, &mut warnings)?;
     let root = mounts::root(rootfs, spec)?;
     let pause = pause.then_some(Step::Pause(Moment::Mounted));
     let readonly: Vec<CString> =
         listed.iter().filter(|mount| mount.readonly_later).map(|mount| mount.target.path.clone()).collect();
     push_filesystem(&mut steps, spec, Tree { listed, root, shared }, pause, user)?;
+    steps.extend(null.map(Step::NullDevice));
     let label = labels::of(process)?;
     push_settings(&mut steps, spec, own, [label, score])?;
     steps.extend(readonly.into_iter().map(Step::ReadonlyMount));
@@ -321,11 +323,6 @@ fn push_filesystem(
     pause: Option<Step>,
     user: bool,
 ) -> Result<()> {
-    let masked = linux(spec, Linux::masked_paths);
-    let null = tree.listed.iter().any(super::plan::Mount::makes_null);
-    if !masked.is_empty() && !null {
-        steps.push(Step::HostNull);
-    }
     let at = (tree.shared || pause.is_some()).then(|| mounts::root_path(spec)).transpose()?;
     if tree.shared && at.as_deref() == Some(c"/") {
         return Err(usage(
@@ -531,7 +528,7 @@ impl ProcOfJoined {
         let Self::Made(made) = self else { return Vec::new() };
         let mut trees = Vec::new();
         for (destination, tree) in made {
-            trees.push(Attached { destination, tree: tree.as_fd(), dressed: false });
+            trees.push(Attached { destination, tree: tree.as_fd() });
         }
         trees
     }

@@ -2,20 +2,27 @@
 //!
 //! Invariant: they are made in a tmpfs that is attached only when complete (rule R10).
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup, LinuxDeviceType, Spec};
 
-use super::plan::Content;
+use super::content::Content;
+use super::idmap;
 use super::process::c_string;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::fs::{Node, device_numbers};
 
 /// The runtime-spec's default devices: name, minor of major 1 or 5.
-const NODES: [(&str, u32, u32); 6] =
-    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+const NODES: [(&CStr, u32, u32); 6] = [
+    (c"null", 1, 3),
+    (c"zero", 1, 5),
+    (c"full", 1, 7),
+    (c"random", 1, 8),
+    (c"urandom", 1, 9),
+    (c"tty", 5, 0),
+];
 
 const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
@@ -42,19 +49,25 @@ fn usage(message: String) -> Error {
     Error::new(ErrorKind::Usage, message)
 }
 
-/// What is made in a fresh /dev. In a user namespace no node can be made there: see [`binds`].
-pub(super) fn content(spec: &Spec, user: bool) -> Result<Vec<Content>> {
-    let mut content = Vec::new();
-    for (name, major, minor) in NODES.into_iter().filter(|_| !user) {
-        let name = c_string("/dev", name)?;
-        content.push(Content::Node {
-            name,
-            node: Node::Character(major, minor),
-            mode: 0o666,
-            uid: 0,
-            gid: 0,
-        });
-    }
+/// The node of one of the default devices; `None`: it is none.
+pub(super) fn default_node(major: u32, minor: u32) -> Option<Content> {
+    let found = NODES.iter().find(|(_, one, other)| (*one, *other) == (major, minor));
+    found.map(|(name, ..)| plain(name, Node::Character(major, minor)))
+}
+
+/// The node of the null device.
+pub(super) fn null() -> Content {
+    plain(c"null", Node::Character(1, 3))
+}
+
+fn plain(name: &CStr, node: Node) -> Content {
+    Content::Node { name: name.to_owned(), node, mode: 0o666, uid: 0, gid: 0 }
+}
+
+/// What is made in a fresh /dev.
+pub(super) fn content(spec: &Spec) -> Result<Vec<Content>> {
+    let default = |(name, major, minor): (&CStr, u32, u32)| plain(name, Node::Character(major, minor));
+    let mut content: Vec<Content> = NODES.into_iter().map(default).collect();
     for (name, target) in LINKS {
         content.push(Content::Link { name: c_string("/dev", name)?, target: c_string("/dev", target)? });
     }
@@ -67,7 +80,9 @@ pub(super) fn content(spec: &Spec, user: bool) -> Result<Vec<Content>> {
         };
         let name = c_string("linux.devices", below)?;
         // A default one is there already, as the spec wants it.
-        if NODES.iter().any(|(known, ..)| *known == below) || LINKS.iter().any(|(known, _)| *known == below) {
+        if NODES.iter().any(|(known, ..)| *known == name.as_c_str())
+            || LINKS.iter().any(|(known, _)| *known == below)
+        {
             continue;
         }
         for (end, _) in below.match_indices('/') {
@@ -77,23 +92,33 @@ pub(super) fn content(spec: &Spec, user: bool) -> Result<Vec<Content>> {
                 content.push(Content::Directory { name: directory });
             }
         }
-        if !user {
-            content.push(node(device, name)?);
-        }
+        content.push(node(device, name)?);
     }
     Ok(content)
 }
 
-/// The devices of the host's that stand in for nodes: their paths, which are those inside too.
-pub(super) fn binds(spec: &Spec) -> Vec<String> {
-    let mut paths: Vec<String> = NODES.iter().map(|(name, ..)| format!("/dev/{name}")).collect();
-    let listed = spec.linux().as_ref().and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
-    for path in listed.iter().filter_map(|device| device.path().to_str()) {
-        if !paths.iter().any(|known| known == path) {
-            paths.push(path.to_owned());
+/// What there is of it where no node can be made: in a user namespace. What is made there, and the nodes, with the
+/// directories that they are in, to be made outside by whoever can and bound. Ids are the container's; there the host's.
+pub(super) fn apart(content: Vec<Content>, spec: &Spec) -> (Vec<Content>, Vec<Content>) {
+    let linux = spec.linux().as_ref();
+    let uids = linux.and_then(|linux| linux.uid_mappings().as_deref()).unwrap_or_default();
+    let gids = linux.and_then(|linux| linux.gid_mappings().as_deref()).unwrap_or_default();
+    let (mut inside, mut outside) = (Vec::new(), Vec::new());
+    for entry in content {
+        match entry {
+            Content::Node { name, node, mode, uid, gid } => {
+                let (uid, gid) =
+                    (idmap::on_host(uids, uid).unwrap_or(0), idmap::on_host(gids, gid).unwrap_or(0));
+                outside.push(Content::Node { name, node, mode, uid, gid });
+            }
+            Content::Directory { name } => {
+                outside.push(Content::Directory { name: name.clone() });
+                inside.push(Content::Directory { name });
+            }
+            Content::Link { .. } => inside.push(entry),
         }
     }
-    paths
+    (inside, outside)
 }
 
 fn is_plain(below: &str) -> bool {
@@ -172,24 +197,40 @@ mod tests {
         let list = r#"[{"path":"/dev/net/tun","type":"c","major":10,"minor":200},
             {"path":"/dev/net/tap","type":"c","major":10,"minor":201},
             {"path":"/dev/null","type":"c","major":9,"minor":9}]"#;
-        let names: Vec<String> = content(&spec(list), false)
-            .unwrap()
+        let content = content(&spec(list)).unwrap();
+        let names = |content: &[Content]| -> Vec<String> {
+            content.iter().map(|entry| entry.name().to_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(names(&content)[NODES.len() + LINKS.len()..], ["net", "net/tun", "net/tap"]);
+        let (inside, outside) = apart(content, &spec(list));
+        assert_eq!(names(&inside)[LINKS.len()..], ["net"]);
+        assert_eq!(names(&outside)[NODES.len()..], ["net", "net/tun", "net/tap"]);
+    }
+
+    #[test]
+    fn nodes_made_outside_are_the_containers_users_there() {
+        let text = r#"{"ociVersion":"1.2.0","linux":{
+            "uidMappings":[{"containerID":0,"hostID":1000,"size":10}],
+            "gidMappings":[{"containerID":0,"hostID":2000,"size":10}],
+            "devices":[{"path":"/dev/fuse","type":"c","major":10,"minor":229,"uid":5,"gid":50}]}}"#;
+        let spec: Spec = serde_json::from_str(text).unwrap();
+        let (_, outside) = apart(content(&spec).unwrap(), &spec);
+        let owners: Vec<(u32, u32)> = outside
             .iter()
-            .skip(NODES.len() + LINKS.len())
-            .map(|content| match content {
-                Content::Directory { name } | Content::Link { name, .. } | Content::Node { name, .. } => {
-                    name.to_str().unwrap().to_owned()
-                }
+            .filter_map(|entry| match entry {
+                Content::Node { uid, gid, .. } => Some((*uid, *gid)),
+                _ => None,
             })
             .collect();
-        assert_eq!(names, ["net", "net/tun", "net/tap"]);
+        // An id that is not mapped is nobody's inside: it stays the host's root.
+        assert_eq!((owners[0], owners[6]), ((1000, 2000), (1005, 0)));
     }
 
     #[test]
     fn devices_stay_below_dev() {
         for path in ["/etc/x", "/dev/../etc/x", "/dev/", "/dev//x"] {
             let list = format!(r#"[{{"path":"{path}","type":"c","major":1,"minor":3}}]"#);
-            assert!(content(&spec(&list), false).is_err(), "{path}");
+            assert!(content(&spec(&list)).is_err(), "{path}");
         }
     }
 }

@@ -17,6 +17,14 @@ pub(super) fn lines(list: &[LinuxIdMapping]) -> String {
     list.iter().map(|one| format!("{} {} {}\n", one.container_id(), one.host_id(), one.size())).collect()
 }
 
+/// What an id of a container's is on the host; `None`: it is not mapped.
+pub(super) fn on_host(list: &[LinuxIdMapping], id: u32) -> Option<u32> {
+    list.iter().find_map(|one| {
+        let offset = id.checked_sub(one.container_id()).filter(|offset| *offset < one.size())?;
+        one.host_id().checked_add(offset)
+    })
+}
+
 /// Other owners for a mount.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Owners {
@@ -104,6 +112,15 @@ mod tests {
         let containers =
             owners(r#"{"destination":"/x","options":["rbind","ridmap"]}"#, &format!("{{{MAPS}}}"));
         assert_eq!(containers.unwrap().unwrap().depth, Depth::Recursive);
+    }
+
+    #[test]
+    fn an_id_is_mapped_by_the_range_that_it_is_in() {
+        let list: Vec<LinuxIdMapping> = serde_json::from_str(
+            r#"[{"containerID":0,"hostID":1000,"size":1},{"containerID":1,"hostID":5000,"size":9}]"#,
+        )
+        .unwrap();
+        assert_eq!([0, 1, 9, 10].map(|id| on_host(&list, id)), [Some(1000), Some(5000), Some(5008), None]);
     }
 
     #[test]

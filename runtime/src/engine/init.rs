@@ -47,12 +47,19 @@ struct State<'a> {
     root: Option<OwnedFd>,
     /// A procfs of the child's own pid namespace.
     proc: Option<OwnedFd>,
-    /// A null device that nobody can have replaced.
-    null: Option<OwnedFd>,
+    /// A mount of a null device that nobody can have replaced.
+    null: Option<Null<'a>>,
     /// The empty directory that masks directories.
     empty: Option<OwnedFd>,
     /// Where [`Step::AwaitStart`] waits.
     listener: Option<BorrowedFd<'static>>,
+}
+
+/// What files are covered with.
+struct Null<'a> {
+    mount: BorrowedFd<'a>,
+    /// Whether it covers one already: then it is cloned, which only an attached mount can be on every kernel.
+    attached: bool,
 }
 
 impl State<'_> {
@@ -67,7 +74,7 @@ impl State<'_> {
 }
 
 /// Runs the child half of `plan`; returns the exit code of a child that failed, or that stays outside.
-pub(super) fn run(plan: &Plan, outfit: Outfit<'_>) -> i32 {
+pub(super) fn run<'a>(plan: &'a Plan, outfit: Outfit<'a>) -> i32 {
     let Outfit { wire, keeps, inside } = outfit;
     let mut state = State {
         wire,
@@ -113,7 +120,7 @@ fn go_inside(pass: Pass, state: &mut State<'_>) -> Result<Side, Fault> {
     clone_beside(inside, pass).during(Call::Clone)
 }
 
-fn walk(step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
+fn walk<'a>(step: &'a Step, state: &mut State<'a>) -> Result<(), Fault> {
     match step {
         Step::CloseOthers => {
             let keep = state.keeps.next().ok_or(Errno::EINVAL).during(Call::CloseRange)?;
@@ -157,7 +164,10 @@ fn walk(step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
             .proc()
             .and_then(|proc| fs::write_kernel_file(proc, file, value.to_bytes()))
             .during(Call::Write),
-        Step::HostNull => mounts::host_null(state),
+        Step::NullDevice(mount) => {
+            state.null = Some(Null { mount: mount.as_fd(), attached: false });
+            Ok(())
+        }
         Step::ReadonlyPath(path) => mounts::make_readonly(path, state),
         Step::MaskedPath(path) => mounts::mask(path, state),
         Step::MakeDirectory(target) => mounts::find_or_make(target, false, state).map(drop),
@@ -309,7 +319,7 @@ fn close_descriptors(
     state: &mut State<'_>,
 ) -> Result<(), Fault> {
     // Their numbers are about to be closed or taken: nobody may close them a second time.
-    for kept in [state.root.take(), state.proc.take(), state.null.take(), state.empty.take()] {
+    for kept in [state.root.take(), state.proc.take(), state.empty.take()] {
         std::mem::forget(kept);
     }
     // The plan holds those to preserve above the places that are filled here.

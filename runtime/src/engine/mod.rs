@@ -9,12 +9,14 @@
 //! parent half, `init` the child half, `failure` the sixteen bytes between them. `seccomp` makes filters.
 
 mod compile;
+mod content;
 mod devices;
 mod failure;
 mod idmap;
 mod init;
 mod labels;
 mod mounts;
+mod nodes;
 mod options;
 mod placement;
 mod plan;
@@ -33,12 +35,13 @@ use crate::cgroup::Cgroup;
 pub use compile::{compile, compile_exec, compile_pod_init};
 pub use devices::{default_device_rules, host_devices};
 pub use failure::{Failure, Word};
+pub use nodes::Nodes;
 pub use options::words as mount_options;
 pub use plan::{Moment, Plan};
 pub use process::{all_capabilities, all_known_capabilities};
 pub use seccomp::{check as check_seccomp, features as seccomp_features};
 pub use spawn::{Child, KILLED};
-pub use terminal::{Terminal, terminal};
+pub use terminal::{Console, Terminal, terminal};
 
 /// The kinds of namespace that a spec may name.
 pub const NAMESPACES: [&str; 8] = ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"];
@@ -85,8 +88,6 @@ pub struct Attached<'a> {
     pub destination: &'a str,
     /// A detached mount that is this container's alone: the child moves it.
     pub tree: BorrowedFd<'a>,
-    /// Whether it has the options of the spec's mount already.
-    pub dressed: bool,
 }
 
 /// All that [`compile`] needs.
@@ -104,6 +105,10 @@ pub struct Inputs<'a> {
     pub resctrl: Vec<OwnedFd>,
     /// The standard streams.
     pub stdio: Stdio,
+    /// What is mounted of the terminal that they are, where they are one ([`terminal()`]).
+    pub console: Option<Console>,
+    /// What files are covered with ([`Nodes::mask`]).
+    pub null: Option<OwnedFd>,
     /// A pid namespace to be born in instead of what the spec says: its nsfs descriptor, or the pidfd
     /// of a pod's own init.
     pub pid_namespace: Option<BorrowedFd<'a>>,

@@ -9,12 +9,14 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use oci_spec::runtime::{Mount as SpecMount, Spec};
 
+use super::content::Content;
 use super::options::{self, Options};
-use super::plan::{Content, Mount, NewMount, Source, Target};
+use super::plan::{Mount, NewMount, Source, Target};
 use super::process::c_string;
-use super::{Attached, Rootfs, devices, idmap, labels};
+use super::{Attached, Console, Nodes, Rootfs, devices, idmap, labels};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::held::HeldMounts;
 use crate::sys::mount::{self as m, Attributes, Depth, Propagation};
 use crate::sys::{Errno, fs};
 
@@ -111,7 +113,7 @@ pub(super) fn all(
     spec: &Spec,
     attached: &[Attached<'_>],
     cgroup: &Cgroup,
-    console: Option<BorrowedFd<'_>>,
+    console: Option<Console>,
     user: bool,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Mount>> {
@@ -119,14 +121,15 @@ pub(super) fn all(
     let label = labels::of_mounts(spec.linux().as_ref())?;
     let mut attached: Vec<&Attached<'_>> = attached.iter().collect();
     let mut mounts = Vec::new();
-    let mut devices = Some(devices::content(spec, user)?);
+    let mut devices = Some(dev(spec, user)?);
+    let (terminal, devpts) = console.map(|console| (console.terminal, console.devpts)).unzip();
+    let mut devpts = devpts.flatten();
     let has_dev = listed.iter().any(|mount| mount.destination().to_str().is_some_and(|path| path == "/dev"));
     if !has_dev {
         // The image's own /dev is never written to: links in it have led elsewhere (CVE-2026-41579).
-        mounts.push(new("/dev", "tmpfs", "tmpfs", &default_dev()?, devices.take().unwrap_or_default())?);
-        if user {
-            mounts.extend(device_binds(spec)?);
-        }
+        let (content, nodes) = devices.take().unwrap_or_default();
+        mounts.push(new("/dev", "tmpfs", "tmpfs", &default_dev()?, content)?);
+        mounts.extend(nodes);
     }
     for mount in listed {
         let Some(destination) = mount.destination().to_str() else {
@@ -144,7 +147,10 @@ pub(super) fn all(
             attached.iter().position(|held| parts("", held.destination).ok() == parts("", destination).ok());
         let held = held.map(|at| attached.remove(at));
         let kind = mount.typ().as_deref().unwrap_or("bind");
+        let made =
+            devpts.take_if(|(at, _)| kind == "devpts" && parts("", at).ok() == parts("", destination).ok());
         match held {
+            _ if let Some((at, made)) = made => mounts.push(tree(kind, &at, made)?),
             Some(held) => mounts.push(given(kind, destination, held, &options)?),
             None if options.bind.is_some() || kind == "bind" => {
                 mounts.push(bind(mount, destination, &options, owners)?);
@@ -154,13 +160,10 @@ pub(super) fn all(
             }
             None => {
                 let source = mount.source().as_ref().and_then(|source| source.to_str()).unwrap_or(kind);
-                let content =
-                    if destination == "/dev" { devices.take().unwrap_or_default() } else { Vec::new() };
-                let nodes = user && !content.is_empty();
+                let (content, nodes) =
+                    if destination == "/dev" { devices.take().unwrap_or_default() } else { <_>::default() };
                 mounts.push(new(destination, kind, source, &options, content)?);
-                if nodes {
-                    mounts.extend(device_binds(spec)?);
-                }
+                mounts.extend(nodes);
             }
         }
     }
@@ -173,8 +176,8 @@ pub(super) fn all(
     {
         return Err(usage("linux.devices: /dev is a mount of the spec's, nothing is made in it".into()));
     }
-    if let (Some(tty), true) = (console, ours) {
-        mounts.push(self::console(tty)?);
+    if let (Some(terminal), true) = (terminal, ours) {
+        mounts.push(tree("console", "/dev/console", terminal)?);
     }
     if let Some(label) = label {
         mounts.iter_mut().for_each(|mount| give_label(mount, &label));
@@ -194,10 +197,18 @@ fn give_label(mount: &mut Mount, label: &CStr) {
     }
 }
 
-/// The host's devices in the places of nodes that cannot be made.
-fn device_binds(spec: &Spec) -> Result<Vec<Mount>> {
-    let bound = |path: String| tree(&path, &path, clone_path("linux.devices", &path, Depth::One)?);
-    devices::binds(spec).into_iter().map(bound).collect()
+/// What a fresh /dev is filled with, and what is bound in it: nodes, where the container could make none.
+fn dev(spec: &Spec, user: bool) -> Result<(Vec<Content>, Vec<Mount>)> {
+    let content = devices::content(spec)?;
+    if !user {
+        return Ok((content, Vec::new()));
+    }
+    let (inside, outside) = devices::apart(content, spec);
+    // Whoever holds the file system from which they are bound is done with it then.
+    let mut held = HeldMounts::default();
+    let nodes = Nodes::among(&mut held, spec.linux().as_ref()).mounts(&outside)?;
+    let nodes = nodes.into_iter().map(|(path, node)| tree(&path, &path, node));
+    Ok((inside, nodes.collect::<Result<_>>()?))
 }
 
 fn default_dev() -> Result<Options> {
@@ -259,11 +270,8 @@ fn bind(
 /// A tree that the caller gives away.
 fn given(kind: &str, destination: &str, held: &Attached<'_>, options: &Options) -> Result<Mount> {
     let whole = fs::dup_above(held.tree, 3).map_err(|errno| errno.during("fcntl(F_DUPFD_CLOEXEC)"))?;
-    let text = if held.dressed { kind } else { "held by descriptor" };
-    if !held.dressed {
-        dress_by(whole.as_fd(), options)?;
-    }
-    Ok(Mount { refuse_links: refuses_links(kind), ..tree(text, destination, whole)? })
+    dress_by(whole.as_fd(), options)?;
+    Ok(Mount { refuse_links: refuses_links(kind), ..tree("held by descriptor", destination, whole)? })
 }
 
 /// The kinds that go onto a real directory or nowhere.
@@ -417,20 +425,6 @@ fn cgroups(destination: &str, cgroup: &Cgroup, options: &Options) -> Result<Vec<
     over.data.push(("mode".to_owned(), Some("755".to_owned())));
     mounts.insert(0, new(destination, "tmpfs", "tmpfs", &over, content)?);
     Ok(mounts)
-}
-
-/// The terminal, as /dev/console: cloned from its descriptor, never from a name in /dev/pts (CVE-2025-52565).
-fn console(tty: BorrowedFd<'_>) -> Result<Mount> {
-    /// Unix98 pty slaves have these eight majors.
-    const PTS_MAJORS: std::ops::Range<u32> = 136..144;
-    let device = fs::character_device(tty).map_err(|errno| errno.during("fstat(stdin)"))?;
-    if !device.is_some_and(|(major, _)| PTS_MAJORS.contains(&major)) {
-        return Err(usage("process.terminal: stdin is not the peer of a pty".into()));
-    }
-    let clone =
-        m::clone_tree(tty, Depth::One).map_err(|errno| errno.during("open_tree(pty, OPEN_TREE_CLONE)"))?;
-    dress(clone.as_fd(), Depth::One, Attributes::default(), Some(Propagation::Private))?;
-    tree("console", "/dev/console", clone)
 }
 
 #[cfg(test)]

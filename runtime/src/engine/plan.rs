@@ -7,12 +7,12 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 
+use super::content::Content;
 use super::failure::{Call, Failure};
 use super::seccomp::{Filter, Listener};
 use crate::error::{Error, ErrorKind, KERNEL_LACKS, Result};
 use crate::sys::creds::CapabilitySets;
 use crate::sys::exec::{Rlimit, Strings};
-use crate::sys::fs::Node;
 use crate::sys::mount::{Attributes, Depth, Propagation};
 use crate::sys::ns::Namespaces;
 use crate::sys::sched::Scheduling;
@@ -113,8 +113,8 @@ pub(super) enum Step {
     Domainname(CString),
     /// Write one file below /proc/sys.
     Sysctl { file: CString, value: CString },
-    /// A character device to cover files with, where /dev is not ours.
-    HostNull,
+    /// A mount of a null device, by which the next steps cover files.
+    NullDevice(OwnedFd),
     /// Make a path read-only, with all below; skipped when it is not there.
     ReadonlyPath(CString),
     /// Make a path empty; skipped when it is not there.
@@ -203,13 +203,6 @@ pub(super) struct Mount {
 }
 
 impl Mount {
-    /// Whether it is a new file system in which a null device is made.
-    pub(super) fn makes_null(&self) -> bool {
-        let null =
-            |content: &Content| matches!(content, Content::Node { name, .. } if name.as_c_str() == c"null");
-        matches!(&self.source, Source::New(new) if new.content.iter().any(null))
-    }
-
     /// Whether it is a new procfs.
     pub(super) fn makes_proc(&self) -> bool {
         matches!(&self.source, Source::New(new) if new.kind.as_c_str() == c"proc")
@@ -239,14 +232,6 @@ pub(super) struct NewMount {
     pub(super) propagation: Option<Propagation>,
     /// What is made in it before anybody can see it.
     pub(super) content: Vec<Content>,
-}
-
-/// An entry of a file system that is not attached yet; names are relative to its root.
-#[derive(Debug)]
-pub(super) enum Content {
-    Directory { name: CString },
-    Link { name: CString, target: CString },
-    Node { name: CString, node: Node, mode: u32, uid: u32, gid: u32 },
 }
 
 /// A place inside the root, and how to make it.
@@ -295,7 +280,7 @@ impl Step {
             Self::Hostname(name) => ("hostname", format!("{name:?}")),
             Self::Domainname(name) => ("domainname", format!("{name:?}")),
             Self::Sysctl { file, value } => ("sysctl", format!("{file:?}, {value:?}")),
-            Self::HostNull => ("null device", none()),
+            Self::NullDevice(_) => ("null device", none()),
             Self::ReadonlyPath(path) => ("read-only path", format!("{path:?}")),
             Self::MaskedPath(path) => ("masked path", format!("{path:?}")),
             Self::MakeDirectory(target) => ("make directory", format!("{:?}", target.path)),
@@ -344,7 +329,9 @@ impl Step {
             Self::CloseDescriptors { preserve, listener } => {
                 preserve.iter().chain(listener).map(|fd| fd.as_raw_fd()).collect()
             }
-            Self::JoinNamespace { fd, .. } | Self::AttachRoot { tree: fd, .. } => vec![fd.as_raw_fd()],
+            Self::JoinNamespace { fd, .. } | Self::AttachRoot { tree: fd, .. } | Self::NullDevice(fd) => {
+                vec![fd.as_raw_fd()]
+            }
             Self::JoinContainer { init, root, .. } => {
                 std::iter::once(init).chain(root).map(|fd| fd.as_raw_fd()).collect()
             }

@@ -85,7 +85,7 @@ pub(super) fn steps(
     }
     let End { tie, preserve, mut filter, groups: may_have_groups, inside } = end;
     let terminal = process.terminal() == Some(true);
-    let mut steps = vec![install(stdio, uid)?];
+    let mut steps = vec![install(stdio, uid, terminal)?];
     if terminal && inside.is_none() {
         steps.push(Step::ControllingTerminal);
     }
@@ -223,7 +223,8 @@ fn program(process: &Process, path: Option<&str>) -> Result<Step> {
     })
 }
 
-fn install(stdio: Stdio, uid: u32) -> Result<Step> {
+/// `terminal`: they are one that was made for the process.
+fn install(stdio: Stdio, uid: u32, terminal: bool) -> Result<Step> {
     use std::os::fd::{AsFd as _, AsRawFd as _};
     let mut fds = [stdio.stdin, stdio.stdout, stdio.stderr];
     let mut give = [false; 3];
@@ -232,9 +233,9 @@ fn install(stdio: Stdio, uid: u32) -> Result<Step> {
         if fd.as_raw_fd() < 3 {
             *fd = fs::dup_above(fd.as_fd(), 3).map_err(|errno| errno.during("fcntl(F_DUPFD_CLOEXEC)"))?;
         }
-        let device = fs::character_device(fd.as_fd()).map_err(|errno| errno.during("fstat(stdio)"))?;
-        // So that a plain user can open /dev/stdout; the host's null device stays root's.
-        *give = uid != 0 && device != Some((1, 3));
+        // So that a plain user can open /dev/stdout. A device that the caller gives, their terminal too, stays theirs.
+        let device = || fs::character_device(fd.as_fd()).map_err(|errno| errno.during("fstat(stdio)"));
+        *give = uid != 0 && (terminal || device()?.is_none());
     }
     Ok(Step::Stdio { fds, give, uid })
 }

@@ -1,57 +1,104 @@
-//! A container's terminal as one of its own devpts, which is made ahead for it: there its name means what it says.
+//! A container's terminal, made ahead for it: one of its own devpts, where its name means what it says, or of a devpts with
+//! nothing else in it where the container has none or one that only its user namespace can own.
 //!
-//! Invariant: what cannot be made so is left to the caller, who has the host's devpts.
+//! Invariant: it is never one of the host's, whose mode, owner and neighbours would be the container's to see and to change.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::ffi::CStr;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
 
-use super::mounts;
-use super::plan::Source;
+use super::plan::{NewMount, Source};
+use super::{idmap, mounts};
 use crate::error::Result;
+use crate::sys::held::HeldMounts;
 use crate::sys::mount::{self as m, Depth};
-use crate::sys::{Errno, pty};
+use crate::sys::{Errno, detached, fs, pty};
 
-/// A terminal, and the mount of a container's that it is in.
+/// A terminal, and what a container mounts of it.
 #[derive(Debug)]
 pub struct Terminal {
-    /// The mount's `destination` in the spec.
-    pub destination: String,
-    /// The devpts, detached: to be moved there.
-    pub devpts: OwnedFd,
     /// The terminal's master and its peer.
     pub pair: (OwnedFd, OwnedFd),
+    /// What is mounted.
+    pub console: Console,
 }
 
-/// Makes the terminal of a container that has one. `None`: it has none or no devpts; a user namespace is to own that; or
-/// the kernel, before 6.15, cannot bind what is in a mount that stands nowhere yet.
+/// What a container mounts of its terminal.
+#[derive(Debug)]
+pub struct Console {
+    /// The terminal as a mount, detached: cloned from its descriptor, never from a name in /dev/pts (CVE-2025-52565).
+    pub(super) terminal: OwnedFd,
+    /// The `destination` of the spec's devpts, and the devpts that goes there, detached.
+    pub(super) devpts: Option<(String, OwnedFd)>,
+}
+
+/// Makes the terminal of a container that has one.
 pub fn terminal(spec: &Spec) -> Result<Option<Terminal>> {
+    let Some(process) = spec.process().as_ref().filter(|process| process.terminal() == Some(true)) else {
+        return Ok(None);
+    };
     let namespaces =
         spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
     let user = namespaces.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::User);
-    let asked = spec.process().as_ref().and_then(Process::terminal) == Some(true);
-    if user || !asked {
-        return Ok(None);
+    let own = if user { None } else { own_devpts(spec)? };
+    let devpts = match &own {
+        Some((_, new)) => make(new)?,
+        None => pty::alone()?,
+    };
+    let pair = pty::open_of(devpts.as_fd())?;
+    if user {
+        give(pair.1.as_fd(), spec, process)?;
     }
+    let destination = own.map(|(destination, _)| destination);
+    let (terminal, devpts) = clones(devpts, pair.1.as_fd())?;
+    let console = Console { terminal, devpts: destination.map(|destination| (destination, devpts)) };
+    Ok(Some(Terminal { pair, console }))
+}
+
+/// The devpts that the spec mounts where terminals are looked for.
+fn own_devpts(spec: &Spec) -> Result<Option<(String, NewMount)>> {
     let listed = spec.mounts().as_deref().unwrap_or_default();
     let is_pts = |path: &str| path.trim_end_matches('/') == "/dev/pts";
     let first = listed.iter().find(|mount| mount.destination().to_str().is_some_and(is_pts));
     let Some(found) = first.filter(|mount| mount.typ().as_deref() == Some("devpts")) else { return Ok(None) };
     let Source::New(new) = mounts::devpts(found, spec)?.source else { return Ok(None) };
-    let made = || -> Result<OwnedFd, Errno> {
-        let context = m::fsopen(&new.kind)?;
-        for (key, value) in &new.parameters {
-            m::fsconfig(context.as_fd(), key, value.as_deref())?;
+    Ok(Some((found.destination().to_string_lossy().into_owned(), new)))
+}
+
+fn make(new: &NewMount) -> Result<OwnedFd> {
+    let parameters: Vec<(&CStr, Option<&CStr>)> =
+        new.parameters.iter().map(|(key, value)| (key.as_c_str(), value.as_deref())).collect();
+    Ok(detached::make(&new.kind, &parameters, new.attributes.set)?)
+}
+
+/// A clone of the terminal, and the devpts as a mount that can be attached. Before Linux 6.15 what stands nowhere cannot be
+/// cloned: both are clones then, of a mount in a namespace that ends here.
+fn clones(devpts: OwnedFd, peer: BorrowedFd<'_>) -> Result<(OwnedFd, OwnedFd)> {
+    const NAME: &str = "devpts";
+    match m::clone_tree(peer, Depth::One) {
+        Ok(terminal) => Ok((terminal, devpts)),
+        Err(Errno::EINVAL) => {
+            let root =
+                fs::dup_above(devpts.as_fd(), 3).map_err(|errno| errno.during("fcntl(F_DUPFD_CLOEXEC)"))?;
+            let mut held = HeldMounts::default();
+            held.insert(NAME, devpts);
+            let terminal = held.copy_from_room(NAME, peer, Depth::One)?;
+            Ok((terminal, held.copy_from_room(NAME, root.as_fd(), Depth::One)?))
         }
-        m::fsconfig_create(context.as_fd())?;
-        m::fsmount(context.as_fd(), new.attributes.set)
-    };
-    // Why it cannot be made is told by the child that makes it then.
-    let Ok(devpts) = made() else { return Ok(None) };
-    let pair = pty::open_of(devpts.as_fd())?;
-    if m::clone_tree(pair.1.as_fd(), Depth::One).is_err() {
-        return Ok(None);
+        Err(errno) => Err(errno.during("open_tree(pty, OPEN_TREE_CLONE)").into()),
     }
-    let destination = found.destination().to_string_lossy().into_owned();
-    Ok(Some(Terminal { destination, devpts, pair }))
+}
+
+/// Gives the terminal to the process, whose ids are others on the host.
+fn give(peer: BorrowedFd<'_>, spec: &Spec, process: &Process) -> Result<()> {
+    let linux = spec.linux().as_ref();
+    let uids = linux.and_then(|linux| linux.uid_mappings().as_deref()).unwrap_or_default();
+    let gids = linux.and_then(|linux| linux.gid_mappings().as_deref()).unwrap_or_default();
+    let (uid, gid) = (process.user().uid(), process.user().gid());
+    // In a namespace that is joined they are not known: the process has the terminal by its descriptors then.
+    let (Some(uid), Some(gid)) = (idmap::on_host(uids, uid), idmap::on_host(gids, gid)) else {
+        return Ok(());
+    };
+    Ok(fs::fchown(peer, uid, gid).map_err(|errno| errno.during(format!("fchown(pty, {uid}, {gid})")))?)
 }

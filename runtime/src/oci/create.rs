@@ -20,8 +20,9 @@ use super::{
     Container, ContainerId, Protected, Status, Store, Streams, delete, devices, links, resctrl, rootless,
 };
 use crate::cgroup::{Cgroup, Layout, Placeholder, Scope};
-use crate::engine::{self, Attached, Child, Inputs, Rootfs, Tie};
+use crate::engine::{self, Child, Inputs, Nodes, Rootfs, Tie};
 use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::sys::held::HeldMounts;
 use crate::sys::proc::{self, ProcessId};
 use crate::sys::socket;
 use crate::time::Time;
@@ -104,22 +105,22 @@ impl Create {
         })?;
 
         let listener = socket::listen(container.directory(), START)?;
-        let terminal = engine::terminal(&spec)?;
-        let (terminal, devpts) = terminal.map(|made| (made.pair, (made.destination, made.devpts))).unzip();
-        let (stdio, master) = self.streams.prepare(spec.process().as_ref(), || terminal)?.split();
-        let attached: Vec<Attached<'_>> = devpts
-            .iter()
-            .map(|(destination, tree)| Attached { destination, tree: tree.as_fd(), dressed: true })
-            .collect();
+        let mut held = HeldMounts::default();
+        let mut nodes = Nodes::among(&mut held, spec.linux().as_ref());
+        let (terminal, console) =
+            engine::terminal(&spec)?.map(|terminal| (terminal.pair, terminal.console)).unzip();
+        let (stdio, master) = self.streams.prepare(spec.process().as_ref(), terminal, &mut nodes)?.split();
         let preserve: Vec<BorrowedFd<'_>> = self.preserve.iter().map(OwnedFd::as_fd).collect();
         let hooked = [Kind::Prestart, Kind::CreateRuntime, Kind::CreateContainer];
         let plan = engine::compile(Inputs {
             spec: &spec,
             rootfs: Rootfs::Spec,
-            attached: &attached,
+            attached: &[],
             cgroup: &cgroup,
             resctrl,
             stdio,
+            console,
+            null: nodes.mask(&spec)?,
             pid_namespace: None,
             programs: Some(&container.seccomp_programs()),
             state: Some(&container.state_of(record.clone(), Status::Creating).plain()),
@@ -138,8 +139,8 @@ impl Create {
         drop(placeholder);
         record.init = Some(ProcessId::of(child.pid)?);
         store::write(container, &record)?;
-        // The child has most likely closed its copy, by its first step; else the wait is the child's.
-        drop(self.protected);
+        // The child has most likely closed its copies, by its first step; else the wait is the child's.
+        drop((self.protected, held));
         let state = container.state_of(record.clone(), Status::Created);
         let mut links = None;
         let completed = plan.complete(&mut child, |child| {

@@ -2,15 +2,16 @@
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 
 use super::{Container, Status, Streams, config, resctrl, store};
 use crate::cgroup::{Below, Cgroup};
-use crate::engine::{self, ExecInputs, Tie};
+use crate::engine::{self, ExecInputs, Nodes, Tie};
 use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::sys::held::HeldMounts;
 use crate::sys::{pidfd, pty};
 
 /// What `exec` is told.
@@ -152,11 +153,16 @@ impl Exec {
             ([], Some(init)) => own.with_init(init.pid)?,
             (listed, _) => listed.iter().try_fold(own, Cgroup::at).context(|| "--cgroup")?,
         };
-        let root = record.init.map(|init| PathBuf::from(format!("/proc/{}/root", init.pid)));
-        let inside = || root.and_then(|root| pty::open_in(&root).ok());
-        let (stdio, master) = self.streams.prepare(Some(&self.process), inside)?.split();
-        let preserve: Vec<BorrowedFd<'_>> = self.preserve.iter().map(OwnedFd::as_fd).collect();
         let config = container.config()?;
+        let mut held = HeldMounts::default();
+        let mut nodes = Nodes::among(&mut held, config.linux().as_ref());
+        let terminal = match (self.process.terminal(), record.init) {
+            (Some(true), Some(init)) => Some(pty::open_for(Path::new(&format!("/proc/{}/root", init.pid)))?),
+            (Some(true), None) => Some(pty::open()?),
+            _ => None,
+        };
+        let (stdio, master) = self.streams.prepare(Some(&self.process), terminal, &mut nodes)?.split();
+        let preserve: Vec<BorrowedFd<'_>> = self.preserve.iter().map(OwnedFd::as_fd).collect();
         let plan = engine::compile_exec(ExecInputs {
             process: &self.process,
             program: None,
@@ -172,6 +178,7 @@ impl Exec {
             preserve: &preserve,
         })?;
         let mut child = plan.spawn()?;
+        drop(held);
         plan.complete(&mut child, |_| Ok(()))?;
         let told = master.deliver().and_then(|terminal| match &self.pid_file {
             Some(file) => store::replace(file, child.pid.to_string().as_bytes()).map(|()| terminal),

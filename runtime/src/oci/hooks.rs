@@ -15,8 +15,9 @@ use oci_spec::runtime::{
 use super::config;
 use super::record::State;
 use crate::cgroup::Cgroup;
-use crate::engine::{self, ExecInputs, Stdio, Tie};
+use crate::engine::{self, ExecInputs, Nodes, Stdio, Tie};
 use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::sys::held::HeldMounts;
 use crate::sys::hook::{self, Ended};
 use crate::sys::pidfd::{self, Exit, Wait};
 
@@ -132,7 +133,7 @@ fn run_one_inside(hook: &Hook, spec: &Spec, state: &State, inside: Inside<'_>) -
     let said = hook::document(b"")?;
     let stdio = Stdio {
         stdin: hook::document(&document(state)?)?.into(),
-        stdout: crate::sys::pty::null()?,
+        stdout: Nodes::among(&mut HeldMounts::default(), spec.linux().as_ref()).null()?,
         stderr: said.try_clone()?.into(),
     };
     let plan = engine::compile_exec(ExecInputs {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Process;
 
-use crate::engine::Stdio;
+use crate::engine::{Nodes, Stdio};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys::{pty, socket};
 
@@ -38,27 +38,28 @@ pub(super) struct Prepared {
 }
 
 impl Streams {
-    /// Opens what `process` needs; refuses a terminal that nobody keeps, and a socket without a terminal. `inside` gives
-    /// a terminal of the container's own devpts, where its name means something, if there can be one.
+    /// What `process` gets: the `terminal` that was made for it, or the caller's own streams, with `nodes` in the place of
+    /// the host's devices. Refuses a terminal that nobody keeps, and a socket without a terminal.
     pub(super) fn prepare(
         self,
         process: Option<&Process>,
-        inside: impl FnOnce() -> Option<(OwnedFd, OwnedFd)>,
+        terminal: Option<(OwnedFd, OwnedFd)>,
+        nodes: &mut Nodes<'_>,
     ) -> Result<Prepared> {
-        let terminal = process.and_then(Process::terminal) == Some(true);
         let usage = |message: &str| Error::new(ErrorKind::Usage, message);
         match (terminal, self.console) {
-            (false, Console::Socket(_)) => Err(usage("--console-socket: the process has no terminal")),
-            (false, console) => {
+            (None, Console::Socket(_)) => Err(usage("--console-socket: the process has no terminal")),
+            (None, console) => {
                 let [stdin, stdout, stderr] = self.own;
+                let (stdin, stdout, stderr) =
+                    (nodes.stream(stdin)?, nodes.stream(stdout)?, nodes.stream(stderr)?);
                 Ok(Prepared { stdio: Stdio { stdin, stdout, stderr }, master: None, console })
             }
-            (true, Console::Nobody) => {
+            (Some(_), Console::Nobody) => {
                 Err(usage("process.terminal: whoever keeps the terminal is to be named")
                     .hint("give --console-socket PATH, or set process.terminal to false"))
             }
-            (true, console) => {
-                let (master, peer) = inside().map_or_else(pty::open, Ok)?;
+            (Some((master, peer)), console) => {
                 if let Some(size) = process.and_then(Process::console_size) {
                     let cells = |cells: u64| u16::try_from(cells).unwrap_or(u16::MAX);
                     pty::resize(&master, cells(size.height()), cells(size.width()))?;

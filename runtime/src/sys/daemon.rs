@@ -191,7 +191,8 @@ pub fn detach() -> Result<OwnedFd> {
     let inherited = unsafe { OwnedFd::from_raw_fd(INHERITED) };
     rustix::io::fcntl_setfd(&inherited, rustix::io::FdFlags::CLOEXEC)
         .map_err(failed("fcntl(3, F_SETFD, FD_CLOEXEC)"))?;
-    let null = super::pty::null()?;
+    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())
+        .map_err(failed("open(\"/dev/null\")"))?;
     for standard in 0..INHERITED {
         // SAFETY: the call replaces a standard stream, which nothing in this process owns.
         if unsafe { libc::dup2(null.as_raw_fd(), standard) } < 0 {

@@ -131,6 +131,23 @@ pub fn open_host_path(path: &CStr) -> Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
 }
 
+/// Opens a file anew that is held by `file`, O_PATH or not, for what `like` was opened for: reading, writing, appending, not
+/// waiting. It never becomes the controlling terminal.
+pub fn open_like(file: BorrowedFd<'_>, like: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let kept = OFlags::ACCMODE | OFlags::APPEND | OFlags::NONBLOCK;
+    reopen(file, rustix::fs::fcntl_getfl(like)? & kept)
+}
+
+/// Opens a file anew, for reading and writing, that is held by `file`, O_PATH or not.
+pub fn open_both_ways(file: BorrowedFd<'_>) -> Result<OwnedFd> {
+    reopen(file, OFlags::RDWR)
+}
+
+fn reopen(file: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(rustix::fs::open(path, flags | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
 /// Opens a kernel file of the host's for writing.
 pub fn open_host_for_writing(path: &CStr) -> Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?)
@@ -174,10 +191,20 @@ pub fn mknodat(dir: BorrowedFd<'_>, name: &CStr, node: Node, mode: u32) -> Resul
     Ok(rustix::fs::mknodat(dir, name, kind, Mode::from_raw_mode(mode), device)?)
 }
 
+/// Sets the mode of the entry `name` of `dir`, which is no link.
+pub fn chmod_entry(dir: BorrowedFd<'_>, name: &CStr, mode: u32) -> Result<()> {
+    Ok(rustix::fs::chmodat(dir, name, Mode::from_raw_mode(mode), AtFlags::empty())?)
+}
+
 /// Gives the entry `name` of `dir` to an owner; a link itself, not what it points to.
 pub fn chown_entry(dir: BorrowedFd<'_>, name: &CStr, uid: u32, gid: u32) -> Result<()> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     Ok(rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// Gives an open file to a user and a group.
+pub fn fchown(file: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<()> {
+    Ok(rustix::fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?)
 }
 
 /// Gives an open file to a user; its group stays.

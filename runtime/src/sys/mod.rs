@@ -7,6 +7,7 @@
 
 pub mod attached;
 pub mod daemon;
+pub mod detached;
 pub mod dir;
 pub mod epoll;
 pub mod host;

@@ -1,8 +1,9 @@
 //! Pseudo terminals, and the pipes that stand in for them: a process's standard streams as its parent makes them.
 //!
+//! Invariant: no terminal is one of the caller's own /dev/pts, which is the host's.
 //! Both ends block; the side that must not wait says so for its own (`stream::set_nonblocking`).
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{self, Mode, OFlags, ResolveFlags};
@@ -11,7 +12,8 @@ use rustix::pipe::PipeFlags;
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 
-use super::{Error, Result};
+use super::mount::Attributes;
+use super::{Error, Result, detached};
 
 fn failed(call: &'static str) -> impl FnOnce(Errno) -> Error {
     move |errno| Error::new(call, errno.raw_os_error())
@@ -19,26 +21,37 @@ fn failed(call: &'static str) -> impl FnOnce(Errno) -> Error {
 
 const FLAGS: OpenptFlags = OpenptFlags::RDWR.union(OpenptFlags::NOCTTY).union(OpenptFlags::CLOEXEC);
 
-/// A terminal: its master and its peer.
+/// A terminal of a devpts that nobody else has one of: its master and its peer. In the file system of another's terminals
+/// a process sees them come and go.
 pub fn open() -> Result<(OwnedFd, OwnedFd)> {
-    let master = rustix::pty::openpt(FLAGS).map_err(failed("open(\"/dev/ptmx\")"))?;
-    with_peer(master)
+    open_of(alone()?.as_fd())
 }
 
-/// A terminal of the devpts that stands in the tree `root`, which may be anybody's: its name in /dev/pts means
-/// something there. Fails where there is no such devpts.
-pub fn open_in(root: &Path) -> Result<(OwnedFd, OwnedFd)> {
+/// A devpts for the terminal of one process, of which only the terminal is to be had.
+pub fn alone() -> Result<OwnedFd> {
+    let own = Some(c"0600");
+    detached::make(c"devpts", &[(c"mode", own), (c"ptmxmode", own)], Attributes::NOSUID | Attributes::NOEXEC)
+}
+
+/// A terminal for a process in the tree `root`: of the devpts that stands there, where its name in /dev/pts means something,
+/// or, where there is none, or it is the caller's own, of one that nobody else has one of.
+pub fn open_for(root: &Path) -> Result<(OwnedFd, OwnedFd)> {
+    open_in(root).or_else(|_| open())
+}
+
+/// A terminal of the devpts that stands in the tree `root`, which may be anybody's.
+fn open_in(root: &Path) -> Result<(OwnedFd, OwnedFd)> {
     let root = fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(failed("open(root)"))?;
-    open_below(root.as_fd(), "dev/pts/ptmx")
+    open_below(root.as_fd(), "dev/pts/ptmx", fs::stat("/dev/pts").ok().map(|own| own.st_dev))
 }
 
 /// A terminal of the devpts whose mount is `devpts`.
 pub fn open_of(devpts: BorrowedFd<'_>) -> Result<(OwnedFd, OwnedFd)> {
-    open_below(devpts, "ptmx")
+    open_below(devpts, "ptmx", None)
 }
 
-fn open_below(folder: BorrowedFd<'_>, ptmx: &str) -> Result<(OwnedFd, OwnedFd)> {
+fn open_below(folder: BorrowedFd<'_>, ptmx: &str, not_on: Option<u64>) -> Result<(OwnedFd, OwnedFd)> {
     const DEVPTS: i64 = 0x1cd1;
     let call = "openat2(\"ptmx\")";
     // Looked at before it is opened: what stands there may be anything.
@@ -46,12 +59,11 @@ fn open_below(folder: BorrowedFd<'_>, ptmx: &str) -> Result<(OwnedFd, OwnedFd)> 
     let found = fs::openat2(folder, ptmx, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
         .map_err(failed(call))?;
     let is_devpts = fs::fstatfs(&found).map_err(failed(call))?.f_type == DEVPTS;
-    if !is_devpts || fs::fstat(&found).map_err(failed(call))?.st_rdev != fs::makedev(5, 2) {
+    let stat = fs::fstat(&found).map_err(failed(call))?;
+    if !is_devpts || stat.st_rdev != fs::makedev(5, 2) || Some(stat.st_dev) == not_on {
         return Err(failed(call)(Errno::NOTTY));
     }
-    let path = format!("/proc/self/fd/{}", found.as_raw_fd());
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    with_peer(fs::open(path, flags, Mode::empty()).map_err(failed("open(\"ptmx\")"))?)
+    with_peer(super::fs::open_both_ways(found.as_fd()).map_err(|errno| errno.during("open(\"ptmx\")"))?)
 }
 
 fn with_peer(master: OwnedFd) -> Result<(OwnedFd, OwnedFd)> {
@@ -69,10 +81,4 @@ pub fn resize(terminal: impl AsFd, rows: u16, columns: u16) -> Result<()> {
 /// A pipe: its read end and its write end, both blocking.
 pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(failed("pipe2(O_CLOEXEC)"))
-}
-
-/// `/dev/null`, for reading and writing.
-pub fn null() -> Result<OwnedFd> {
-    fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-        .map_err(failed("open(\"/dev/null\")"))
 }

@@ -8,8 +8,8 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use super::{State, copy_up};
 use crate::engine::failure::{Call, During as _, Fault};
-use crate::engine::plan::{Content, Mount, NewMount, Source, Target};
-use crate::sys::fs::{Node, Want};
+use crate::engine::plan::{Mount, NewMount, Source, Target};
+use crate::sys::fs::Want;
 use crate::sys::mount::{Attributes, Depth};
 use crate::sys::{Errno, fs, mount as m};
 
@@ -57,23 +57,6 @@ pub(super) fn private_proc(state: &mut State<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Keeps the host's null device, while the host's /dev is still in sight.
-pub(super) fn host_null(state: &mut State<'_>) -> Result<(), Fault> {
-    let null = fs::open_host_path(c"/dev/null").during(Call::Openat)?;
-    check_null(null.as_fd())?;
-    // Detached, so that it outlives the old root.
-    state.null = Some(m::clone_tree(null.as_fd(), Depth::One).during(Call::OpenTree)?);
-    Ok(())
-}
-
-/// What covers files must be the null device and nothing else (CVE-2025-31133).
-fn check_null(null: BorrowedFd<'_>) -> Result<(), Fault> {
-    match fs::character_device(null).during(Call::Fstat)? {
-        Some((1, 3)) => Ok(()),
-        _ => Err(Errno::ENODEV).during(Call::Fstat),
-    }
-}
-
 /// Attaches one mount of the plan.
 pub(super) fn mount(mount: &Mount, state: &mut State<'_>) -> Result<(), Fault> {
     match &mount.source {
@@ -81,7 +64,7 @@ pub(super) fn mount(mount: &Mount, state: &mut State<'_>) -> Result<(), Fault> {
         Source::New(new) => {
             let likens = new.copy_up || new.takes_mode;
             let covered = if likens { Some(target(mount, state)?) } else { None };
-            let tree = make(new, covered.as_ref().map(OwnedFd::as_fd), state)?;
+            let tree = make(new, covered.as_ref().map(OwnedFd::as_fd))?;
             attach(tree.as_fd(), mount, state)?;
             if new.kind.as_c_str() == c"proc" && state.proc.is_none() {
                 state.proc = Some(tree);
@@ -110,7 +93,7 @@ fn target(mount: &Mount, state: &State<'_>) -> Result<OwnedFd, Fault> {
 }
 
 /// Makes a file system with its content; nobody else sees it before it is attached. `covered` is what it is to be like.
-fn make(new: &NewMount, covered: Option<BorrowedFd<'_>>, state: &mut State<'_>) -> Result<OwnedFd, Fault> {
+fn make(new: &NewMount, covered: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Fault> {
     let context = m::fsopen(&new.kind).during(Call::Fsopen)?;
     for (index, (key, value)) in (0..).zip(&new.parameters) {
         m::fsconfig(context.as_fd(), key, value.as_deref()).map_err(|errno| Fault {
@@ -122,7 +105,7 @@ fn make(new: &NewMount, covered: Option<BorrowedFd<'_>>, state: &mut State<'_>) 
     m::fsconfig_create(context.as_fd()).during(Call::Fsconfig)?;
     let tree = m::fsmount(context.as_fd(), new.attributes.set).during(Call::Fsmount)?;
     for (index, content) in (0..).zip(&new.content) {
-        fill(content, tree.as_fd(), state).map_err(|fault| Fault { index, ..fault })?;
+        content.make_in(tree.as_fd()).map_err(|fault| Fault { index, ..fault })?;
     }
     if let Some(covered) = covered {
         if new.takes_mode {
@@ -141,25 +124,6 @@ fn spread(tree: OwnedFd, propagation: Option<m::Propagation>) -> Result<OwnedFd,
             .during(Call::MountSetattr)?;
     }
     Ok(tree)
-}
-
-fn fill(content: &Content, tree: BorrowedFd<'_>, state: &mut State<'_>) -> Result<(), Fault> {
-    match content {
-        Content::Directory { name } => fs::mkdirat(tree, name, 0o755).during(Call::Mkdirat),
-        Content::Link { name, target } => fs::symlinkat(target, tree, name).during(Call::Symlinkat),
-        Content::Node { name, node, mode, uid, gid } => {
-            fs::mknodat(tree, name, *node, *mode).during(Call::Mknodat)?;
-            if (*uid, *gid) != (0, 0) {
-                fs::chown_entry(tree, name, *uid, *gid).during(Call::Chown)?;
-            }
-            if name.as_c_str() == c"null" && *node == Node::Character(1, 3) {
-                let null = fs::open_entry(tree, name, Want::Any).during(Call::Openat)?;
-                check_null(null.as_fd())?;
-                state.null = Some(null);
-            }
-            Ok(())
-        }
-    }
 }
 
 fn set(tree: BorrowedFd<'_>, depth: Depth, attributes: u64) -> Result<(), Fault> {
@@ -224,12 +188,13 @@ pub(super) fn make_readonly(path: &CStr, state: &State<'_>) -> Result<(), Fault>
 pub(super) fn mask(path: &CStr, state: &mut State<'_>) -> Result<(), Fault> {
     let Some(target) = find(path, state)? else { return Ok(()) };
     if !fs::is_directory(target.as_fd()).during(Call::Fstat)? {
-        let null = state.null.as_ref().ok_or(Errno::ENODEV).during(Call::Fstat)?;
-        return match m::clone_tree(null.as_fd(), Depth::One) {
-            // The host's is attached nowhere yet, and before Linux 6.15 there is no clone of that: it goes there itself.
-            Err(Errno::EINVAL) => m::attach(null.as_fd(), target.as_fd()).during(Call::MoveMount),
-            tree => m::attach(tree.during(Call::OpenTree)?.as_fd(), target.as_fd()).during(Call::MoveMount),
-        };
+        let null = state.null.as_mut().ok_or(Errno::ENODEV).during(Call::Fstat)?;
+        if !null.attached {
+            null.attached = true;
+            return m::attach(null.mount, target.as_fd()).during(Call::MoveMount);
+        }
+        let tree = m::clone_tree(null.mount, Depth::One).during(Call::OpenTree)?;
+        return m::attach(tree.as_fd(), target.as_fd()).during(Call::MoveMount);
     }
     if let Some(empty) = &state.empty {
         let tree = m::clone_tree(empty.as_fd(), Depth::One).during(Call::OpenTree)?;

@@ -11,7 +11,7 @@ use crate::sys::{exec, fs};
 pub(super) fn run(state: &mut State<'_>) -> Result<(), Fault> {
     // Blocked signals are kept for a namespace's init, where unhandled ones would be dropped.
     exec::block_signals().during(Call::Sigaction)?;
-    for kept in [state.root.take(), state.proc.take(), state.null.take(), state.empty.take()] {
+    for kept in [state.root.take(), state.proc.take(), state.empty.take()] {
         std::mem::forget(kept);
     }
     fs::close_from(0).during(Call::CloseRange)?;

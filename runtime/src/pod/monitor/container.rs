@@ -234,7 +234,7 @@ impl Monitor {
         let held = container.spec.held_mounts.iter().map(|held| held.destination.as_str()).zip(&trees);
         let attached: Vec<Attached<'_>> = held
             .chain(proc.iter().map(|proc| ("/proc", proc)))
-            .map(|(destination, tree)| Attached { destination, tree: tree.as_fd(), dressed: false })
+            .map(|(destination, tree)| Attached { destination, tree: tree.as_fd() })
             .collect();
         let resources = material.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
         let path = format!("{}/{}", sandbox.spec.cgroup, container.spec.id);
@@ -242,9 +242,11 @@ impl Monitor {
         if let Some(log) = &container.spec.log {
             container.log = Some(Log::open(&self.host.log_dir, log)?);
         }
-        let terminal = material.spec.process().as_ref().and_then(oci_spec::runtime::Process::terminal);
-        let terminal = terminal == Some(true);
-        let (mut streams, stdio) = Streams::open(&self.epoll, slot, terminal, container.spec.stdin)?;
+        let (terminal, console) =
+            engine::terminal(&material.spec)?.map(|terminal| (terminal.pair, terminal.console)).unzip();
+        let mut nodes = sandbox.nodes();
+        let (mut streams, stdio) =
+            Streams::open(&self.epoll, slot, terminal, container.spec.stdin, &mut nodes)?;
         if container.spec.stdin_once {
             streams.attachers = Attachers::expecting_one();
         }
@@ -257,6 +259,8 @@ impl Monitor {
             cgroup,
             resctrl: Vec::new(),
             stdio,
+            console,
+            null: nodes.mask(&material.spec)?,
             pid_namespace: sandbox.shared_pid_namespace().filter(|_| shares_pids),
             programs: Some(&self.host.seccomp_programs()),
             state: Some(&state),

@@ -87,7 +87,8 @@ impl Monitor {
             Spec::load(&config).map_err(|error| Error::failed(format!("{}: {error}", config.display())))?;
         let process = process(&spec, exec)?;
         let terminal = exec.tty.then(|| terminal_of(init)).transpose()?;
-        let (stdio, [stdin, stdout, stderr]) = streams::make(terminal, exec.stdin)?;
+        let sandbox = self.sandbox.as_mut().ok_or_else(|| Error::failed("the pod has no sandbox"))?;
+        let (stdio, [stdin, stdout, stderr]) = streams::make(terminal, exec.stdin, &mut sandbox.nodes())?;
         if let (true, Some(master), Some((rows, columns))) = (exec.tty, &stdout, exec.size) {
             pty::resize(master, rows, columns)?;
         }
@@ -209,11 +210,10 @@ impl Monitor {
     }
 }
 
-/// A terminal of the container's own devpts, so that its name means something inside; one of the host's where
-/// the container has put something else there.
+/// A terminal of the container's own devpts, if it has one.
 fn terminal_of(init: &OwnedFd) -> Result<(OwnedFd, OwnedFd)> {
     let root = PathBuf::from(format!("/proc/{}/root", start::host_pid(init)?));
-    Ok(pty::open_in(&root).or_else(|_| pty::open())?)
+    Ok(pty::open_for(&root)?)
 }
 
 /// The container's own process with another command: same user, rights, limits and environment.

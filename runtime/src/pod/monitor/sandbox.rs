@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use super::container::failure_on;
 use super::{Monitor, start};
 use crate::cgroup::Cgroup;
-use crate::engine::{self, Child};
+use crate::engine::{self, Child, Nodes};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::net::etc::{self, HostFiles, Names};
 use crate::net::{self, HostSockets, NetworkAttachment, Owner};
@@ -35,7 +35,7 @@ pub(super) struct Sandbox {
     attachment: Option<NetworkAttachment>,
     /// The namespaces that the monitor came from, to go back to.
     origin: Vec<(Namespaces, OwnedFd)>,
-    /// The trees that containers mount: /dev/shm and the memory volumes.
+    /// The trees that containers mount, whole or in part: /dev/shm, the memory volumes, and a null device.
     held: HeldMounts,
     pub(super) cgroup: Option<Cgroup>,
     netns_link: Option<PathBuf>,
@@ -116,6 +116,11 @@ impl Sandbox {
         };
         part.and_then(|part| Ok(self.held.copy(&mount.tree, part.as_fd(), Depth::Recursive)?))
             .context(|| format!("mount {:?}", mount.destination))
+    }
+
+    /// The device nodes that the pod's containers share, and nobody else has.
+    pub(super) fn nodes(&mut self) -> Nodes<'_> {
+        Nodes::among(&mut self.held, None)
     }
 
     fn owns(&self, mode: NamespaceMode) -> bool {

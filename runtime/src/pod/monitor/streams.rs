@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::attach::Attachers;
 use super::log::{Log, Source};
 use super::{CHUNK, Monitor, Token};
-use crate::engine::Stdio;
+use crate::engine::{Nodes, Stdio};
 use crate::error::Result;
 use crate::sys::epoll::{Epoll, Interest, Ready};
 use crate::sys::{pty, stream};
@@ -75,10 +75,11 @@ pub(super) struct Streams {
 }
 
 /// Makes a process's streams: the child's ends, and the parent's in the order stdin, stdout, stderr. With a terminal
-/// (its master and its peer) the parent's one end is its standard output.
+/// (its master and its peer) the parent's one end is its standard output; without standard input it has one of `nodes`.
 pub(super) fn make(
     terminal: Option<(OwnedFd, OwnedFd)>,
     stdin: bool,
+    nodes: &mut Nodes<'_>,
 ) -> Result<(Stdio, [Option<OwnedFd>; 3])> {
     if let Some((master, peer)) = terminal {
         let stdio = Stdio {
@@ -92,7 +93,7 @@ pub(super) fn make(
         let (read, write) = pty::pipe()?;
         (read, Some(write))
     } else {
-        (pty::null()?, None)
+        (nodes.null()?, None)
     };
     let (our_stdout, stdout) = pty::pipe()?;
     let (our_stderr, stderr) = pty::pipe()?;
@@ -101,10 +102,16 @@ pub(super) fn make(
 }
 
 impl Streams {
-    /// Makes the streams of the container in `slot`, and has its outputs watched.
-    pub(super) fn open(epoll: &Epoll, slot: u32, terminal: bool, stdin: bool) -> Result<(Self, Stdio)> {
-        let pty = terminal.then(pty::open).transpose()?;
-        let (stdio, [our_stdin, stdout, stderr]) = make(pty, stdin)?;
+    /// Makes the streams of the container in `slot`, as [`make`] does, and has its outputs watched.
+    pub(super) fn open(
+        epoll: &Epoll,
+        slot: u32,
+        pair: Option<(OwnedFd, OwnedFd)>,
+        stdin: bool,
+        nodes: &mut Nodes<'_>,
+    ) -> Result<(Self, Stdio)> {
+        let terminal = pair.is_some();
+        let (stdio, [our_stdin, stdout, stderr]) = make(pair, stdin, nodes)?;
         let our_stdin = match &stdout {
             Some(master) if terminal && stdin => Some(stream::duplicate(master.as_fd())?),
             _ => our_stdin,
