@@ -490,8 +490,8 @@ fn terminal(host: &Host) -> Result<()> {
     // A terminal whose last peer has gone is EIO.
     let _ = master.read_to_end(&mut said);
     let said = String::from_utf8_lossy(&said).into_owned();
-    // Of the container's own devpts, the first there, and the console too; before Linux 6.15 it is the host's.
-    ensure!(said.contains("/dev/pts/0") || !support::host::kernel_is_at_least(6, 15), "{said}");
+    // Of the container's own devpts, and the first there.
+    ensure!(said.contains("/dev/pts/0"), "{said}");
     ensure!(said.contains("31 97") && said.contains("got word"), "{said}");
     oci.wait_for("stopped")?;
     oci.oci(&["delete", "web"])?.ok()?;

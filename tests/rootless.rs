@@ -5,6 +5,7 @@
 //! mount namespace of each command alone.
 
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -16,7 +17,8 @@ use support::host::Host;
 use support::run::Outcome;
 use support::suite::Suite;
 
-use crate::oci::Oci;
+use crate::oci::{Oci, received};
+use crate::security::StandIn;
 
 /// The test's user, whose group has the same number, and the first of the subordinate ids.
 const USER: u32 = 4_201;
@@ -33,6 +35,7 @@ pub(crate) fn add(suite: &mut Suite) {
         ("rootless what needs rights that the user lacks is refused by name", refused),
         ("rootless CVE-2014-8989 a group that denies something cannot be dropped", groups),
         ("rootless CVE-2023-25809 no cgroup of the host's can be written to", cgroups),
+        ("rootless devices, streams and masks are read-only, and terminals its own", devices),
     ] {
         suite.on_host(name, &["busybox"], test);
     }
@@ -288,6 +291,36 @@ fn cgroups(host: &Host) -> Result<()> {
     ensure!(!mounts.is_empty() && mounts.iter().all(|line| line.contains(" ro,")), "{said}");
     ensure!(!said.status.success() && said.stderr.contains("ead-only file system"), "{said}");
     Ok(())
+}
+
+/// A plain user can make no device: the host's are bound, and nothing of them can be changed.
+fn devices(host: &Host) -> Result<()> {
+    let dev = StandIn::new(host)?;
+    let user = User::new(host)?;
+    const CHANGE: &str = "for file in /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /proc/1/fd/0 \
+                          /proc/self/fd/0 /proc/keys; do chmod 666 $file; done 2>&1 | grep -c 'ead-only file system'; \
+                          echo written >/dev/null; echo written >/proc/1/fd/0; head -c 1 /dev/zero | wc -c";
+    user.config(&["sh", "-c", CHANGE], &[])?;
+    let said = user.sh("exec \"$podrun\" oci run web <>/dev/null")?;
+    ensure!(said.stdout == "9\n1\n" && said.stderr.is_empty(), "{said}");
+    // Of the host's terminals there is none more while one runs.
+    let terminals = || -> Result<usize> { Ok(std::fs::read_dir(host.path("/dev/pts"))?.count()) };
+    let before = terminals()?;
+    let listener = UnixListener::bind(user.home.join("console.sock"))?;
+    host.script(&format!("chown {USER} {}", user.home.join("console.sock").display()))?.ok()?;
+    user.config(
+        &["sh", "-c", "tty; ls -l /proc/self/fd/0; sleep 1000"],
+        &[("/process/terminal", json!(true))],
+    )?;
+    user.oci("create --console-socket ../console.sock web")?.ok()?;
+    let mut master = received(&listener)?;
+    user.oci("start web")?.ok()?;
+    let mut said = [0; 64];
+    let length = std::io::Read::read(&mut master, &mut said)?;
+    ensure!(length > 0 && terminals()? == before, "{}", String::from_utf8_lossy(&said));
+    user.oci("delete --force web")?.ok()?;
+    user.gone()?;
+    dev.end()
 }
 
 fn subordinate(host: &Host) -> Result<()> {

@@ -7,6 +7,7 @@ mod cgroups;
 mod descriptors;
 mod devices;
 mod identity;
+mod inodes;
 mod paths;
 mod tracing;
 
@@ -18,6 +19,7 @@ use support::host::Host;
 use support::run::Outcome;
 use support::suite::Suite;
 
+pub(crate) use self::inodes::StandIn;
 use crate::oci::Oci;
 
 type Attack = fn(&Bench<'_>) -> Result<()>;
@@ -64,6 +66,14 @@ pub(crate) fn add(suite: &mut Suite) {
         replayed(tracing::joined),
     );
     suite.on_host("a shared pid namespace ends by nobody in it", &["busybox"], tracing::forged);
+    for (name, test) in [
+        ("security no device or terminal of the host's is in a pod", inodes::pods as fn(&Host) -> Result<()>),
+        ("security no device or terminal of the host's is in an OCI container", inodes::containers),
+        ("security what a pod does to its streams and masks changes nothing of the host's", inodes::changed),
+        ("security devices that an OCI caller gives as streams stay as they are", inodes::given),
+    ] {
+        suite.on_host(name, &["busybox"], test);
+    }
     suite.on_host_with_controller(
         "CVE-2022-0492 a container's cgroups cannot be written to",
         "memory",

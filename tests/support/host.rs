@@ -266,13 +266,6 @@ fn shown(arguments: &[&str]) -> String {
     format!("podrun {}", arguments.join(" "))
 }
 
-/// Whether the running kernel is of this version or a later one.
-pub fn kernel_is_at_least(major: u32, minor: u32) -> bool {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
-}
-
 /// The podrun to test: `PODRUN_UNDER_TEST`, else the one that cargo built beside the tests, else target/podrun.
 pub fn binary_under_test() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("PODRUN_UNDER_TEST") {
