@@ -4,10 +4,10 @@
 //! symbolic link, not even one that changes meanwhile, leads out of the directory; magic links are
 //! refused. What comes back is a descriptor, and the caller works on that and never on the path again.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path};
 
-use rustix::fs::{self, CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{self, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::{Error, Result};
@@ -27,10 +27,20 @@ pub fn open_handle(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
     open(root, path, OFlags::PATH)
 }
 
-/// Opens the file at `path` inside `root` for reading, without waiting for a pipe's other end and
-/// without taking a terminal. The caller checks that it is a regular file.
-pub fn open_file(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
-    open(root, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)
+/// Opens the regular file at `path` inside `root` for reading; `None`: something else is there, which is not opened, since
+/// that alone makes a device's driver act (a watchdog's starts to count) and may wait for it.
+pub fn open_regular(root: impl AsFd, path: &Path) -> Result<Option<OwnedFd>> {
+    let handle = open_handle(root, path)?;
+    let found =
+        fs::fstat(&handle).map_err(|errno| Error::new(format!("fstat({path:?})"), errno.raw_os_error()))?;
+    if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+        return Ok(None);
+    }
+    // The file that was looked at, whatever is at its path by now.
+    let itself = format!("/proc/self/fd/{}", handle.as_raw_fd());
+    fs::openat(CWD, &itself, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map(Some)
+        .map_err(|errno| Error::new(format!("open({path:?}, by its handle)"), errno.raw_os_error()))
 }
 
 /// Opens the directory at `path` inside `root` as a handle, making what is missing of it with `mode`.
@@ -96,9 +106,20 @@ mod tests {
         std::fs::create_dir(dir.path().join("etc")).unwrap();
         std::fs::write(dir.path().join("etc/passwd"), "ours").unwrap();
         for path in ["absolute/passwd", "climbing/passwd", "/../../etc/passwd", "etc/passwd"] {
-            let file = std::fs::File::from(open_file(&root, Path::new(path)).unwrap());
+            let file = std::fs::File::from(open_regular(&root, Path::new(path)).unwrap().unwrap());
             assert_eq!(std::io::read_to_string(file).unwrap(), "ours", "{path}");
         }
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = open_host(dir.path()).unwrap();
+        let _listener = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
+        // ENXIO to whoever opens it. A device without a driver would say so too, and takes root to make.
+        assert!(open_regular(&root, Path::new("socket")).unwrap().is_none());
+        assert!(open_regular(&root, Path::new(".")).unwrap().is_none());
+        assert!(open_regular(&root, Path::new("none")).unwrap_err().is_not_found());
     }
 
     #[test]

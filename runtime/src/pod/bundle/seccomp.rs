@@ -143,7 +143,8 @@ pub fn localhost_profile(host: &Host, pod: &Pod, container: &Container) -> Resul
     };
     let missing = |error: crate::sys::Error| wrong(crate::sys::errno_name(error.errno));
     let folder = inside::open_host(&folder).map_err(missing)?;
-    let file = inside::open_file(&folder, Path::new(name)).map_err(missing)?;
+    let file = inside::open_regular(&folder, Path::new(name)).map_err(missing)?;
+    let file = file.ok_or_else(|| wrong("not a regular file".into()))?;
     let mut text = String::new();
     std::fs::File::from(file)
         .take(LONGEST + 1)

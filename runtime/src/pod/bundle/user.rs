@@ -132,17 +132,14 @@ fn id(given: i64, field: &str) -> Result<u32> {
 
 /// The text of a file of the image; empty when there is none.
 fn read(rootfs: BorrowedFd<'_>, path: &str) -> Result<String> {
-    let file = match inside::open_file(rootfs.as_fd(), Path::new(path)) {
-        Ok(file) => File::from(file),
-        Err(error) if error.is_not_found() => return Ok(String::new()),
-        Err(error) => return Err(Error::from(error).context(format_args!("the image's /{path}"))),
-    };
     let context = || format!("the image's /{path}");
-    let metadata = file.metadata().context(context)?;
-    if !metadata.is_file() {
-        return Err(Error::failed("not a regular file").context(context()));
-    }
-    if metadata.len() > FILE_MAX {
+    let file = match inside::open_regular(rootfs.as_fd(), Path::new(path)) {
+        Ok(Some(file)) => File::from(file),
+        Ok(None) => return Err(Error::failed("not a regular file").context(context())),
+        Err(error) if error.is_not_found() => return Ok(String::new()),
+        Err(error) => return Err(Error::from(error).context(context())),
+    };
+    if file.metadata().context(context)?.len() > FILE_MAX {
         return Err(Error::failed(format!("larger than {FILE_MAX} bytes")).context(context()));
     }
     let mut bytes = Vec::new();
@@ -316,6 +313,11 @@ mod tests {
         std::fs::create_dir(&passwd).unwrap();
         assert!(outcome().unwrap_err().message().contains("not a regular file"));
         std::fs::remove_dir(&passwd).unwrap();
+        // ENXIO to whoever opens it, as of a device without a driver.
+        let listener = std::os::unix::net::UnixListener::bind(&passwd).unwrap();
+        assert!(outcome().unwrap_err().message().contains("not a regular file"));
+        drop(listener);
+        std::fs::remove_file(&passwd).unwrap();
         std::fs::File::create(&passwd).unwrap().set_len(1 << 30).unwrap();
         assert!(outcome().unwrap_err().message().contains("larger than"));
     }
