@@ -12,6 +12,7 @@ mod examples;
 mod faults;
 mod fields;
 mod habits;
+mod hangs;
 mod harness;
 mod hostile;
 mod image;
@@ -48,7 +49,7 @@ use support::suite::Suite;
 type Add = fn(&mut Suite);
 
 /// The modules by their names: `PODRUN_TESTS_OF` names those to run; empty, all.
-const MODULES: [(&str, Add); 39] = [
+const MODULES: [(&str, Add); 40] = [
     ("harness", harness::add),
     ("image", image::add),
     ("images", images::add),
@@ -84,6 +85,7 @@ const MODULES: [(&str, Add); 39] = [
     ("faults", faults::add),
     ("afterlife", afterlife::add),
     ("kills", kills::add),
+    ("hangs", hangs::add),
     ("clients", clients::add),
     ("oci", oci::add),
     ("rootless", rootless::add),
@@ -100,7 +102,7 @@ fn main() -> ExitCode {
     if let Some(code) = hostile::racer::take_over().or_else(rogue::server::take_over) {
         return code;
     }
-    if let Some(code) = support::kernel::take_over() {
+    if let Some(code) = support::standstill::take_over().or_else(support::kernel::take_over) {
         return code;
     }
     let only = std::env::var("PODRUN_TESTS_OF").ok().filter(|only| !only.is_empty());

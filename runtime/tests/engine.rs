@@ -575,7 +575,7 @@ fn volumes_held_by_descriptor_are_shared(bench: &Bench) {
     );
     let mut run = |spec: &Spec| {
         let tree = copy("ours");
-        bench.run(spec, &[Attached { destination: "/work", tree: tree.as_fd() }]).unwrap().0
+        bench.run(spec, &[Attached { destination: "/work", tree: tree.as_fd(), checked: false }]).unwrap().0
     };
     let entry = |options: Value| {
         ("/mounts/-", json!({"destination": "/work", "type": "bind", "source": "none", "options": options}))
@@ -722,7 +722,7 @@ fn a_shared_pid_namespace(bench: &Bench) {
     assert_eq!(std::fs::read_dir(format!("/proc/{}/root", init.pid)).unwrap().count(), 0);
     let (mut read, write) = std::io::pipe().unwrap();
     let spec = bench.spec(&["pid"], &[]);
-    let held = [Attached { destination: "/proc", tree: proc.as_fd() }];
+    let held = [Attached { destination: "/proc", tree: proc.as_fd(), checked: false }];
     let inputs = Inputs {
         pid_namespace: Some(init.pidfd.as_fd()),
         attached: &held,

@@ -13,6 +13,7 @@ pub mod namespaces;
 pub mod pods;
 pub mod registry;
 pub mod run;
+pub mod standstill;
 pub mod suite;
 pub mod terminal;
 pub mod trace;

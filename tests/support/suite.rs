@@ -7,6 +7,7 @@ use runtime::cgroup::Layout;
 use crate::fixtures;
 use crate::footprint::Footprint;
 use crate::host::Host;
+use crate::standstill;
 
 /// The tests of this program. Their names are sentences.
 #[derive(Default)]
@@ -115,6 +116,16 @@ impl Suite {
             })
         };
         self.add(name, images, lacks, test);
+    }
+
+    /// The same, ignored where no file system can be made that stands still.
+    pub fn on_host_with_fuse(
+        &mut self,
+        name: &str,
+        images: &'static [&'static str],
+        test: impl FnOnce(&Host) -> Result<()> + Send + 'static,
+    ) {
+        self.add(name, images, standstill::lacks, test);
     }
 
     /// A test on a host of its own that works with the machine's systemd; ignored where that is not the init.

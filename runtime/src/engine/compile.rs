@@ -528,7 +528,7 @@ impl ProcOfJoined {
         let Self::Made(made) = self else { return Vec::new() };
         let mut trees = Vec::new();
         for (destination, tree) in made {
-            trees.push(Attached { destination, tree: tree.as_fd() });
+            trees.push(Attached { destination, tree: tree.as_fd(), checked: false });
         }
         trees
     }

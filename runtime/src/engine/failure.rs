@@ -215,6 +215,7 @@ calls! {
     Setresuid = "setresuid",
     Setsid = "setsid",
     Sigaction = "rt_sigaction",
+    Statx = "statx",
     Symlinkat = "symlinkat",
     Unshare = "unshare",
     Write = "write",

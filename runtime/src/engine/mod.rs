@@ -35,6 +35,7 @@ use crate::cgroup::Cgroup;
 pub use compile::{compile, compile_exec, compile_pod_init};
 pub use devices::{default_device_rules, host_devices};
 pub use failure::{Failure, Word};
+pub use mounts::check_source;
 pub use nodes::Nodes;
 pub use options::words as mount_options;
 pub use plan::{Moment, Plan};
@@ -88,6 +89,8 @@ pub struct Attached<'a> {
     pub destination: &'a str,
     /// A detached mount that is this container's alone: the child moves it.
     pub tree: BorrowedFd<'a>,
+    /// Whether [`check_source`] was asked about it, by a process that may wait for its file system.
+    pub checked: bool,
 }
 
 /// All that [`compile`] needs.

@@ -93,7 +93,7 @@ pub(super) fn root(rootfs: Rootfs<'_>, spec: &Spec) -> Result<OwnedFd> {
             clone_path("root.path", path.to_str().unwrap_or_default(), Depth::Recursive)?
         }
     };
-    if !fs::is_directory(tree.as_fd()).map_err(|errno| errno.during("fstat(root)"))? {
+    if !fs::is_directory(tree.as_fd()).map_err(|errno| errno.during("statx(root)"))? {
         return Err(usage("root.path: not a directory".into()));
     }
     dress(tree.as_fd(), Depth::Recursive, Attributes::default(), Some(Propagation::Private))?;
@@ -151,7 +151,7 @@ pub(super) fn all(
             devpts.take_if(|(at, _)| kind == "devpts" && parts("", at).ok() == parts("", destination).ok());
         match held {
             _ if let Some((at, made)) = made => mounts.push(tree(kind, &at, made)?),
-            Some(held) => mounts.push(given(kind, destination, held, &options)?),
+            Some(held) => mounts.push(given(mount, destination, held, &options)?),
             None if options.bind.is_some() || kind == "bind" => {
                 mounts.push(bind(mount, destination, &options, owners)?);
             }
@@ -227,15 +227,25 @@ fn check(destination: &str) -> Result<()> {
     }
 }
 
-/// A tree whose attributes are set, for the child to move.
-fn tree(text: &str, destination: &str, tree: OwnedFd) -> Result<Mount> {
-    let fstat = || format!("fstat({text:?})");
-    let directory = fs::is_directory(tree.as_fd()).map_err(|errno| errno.during(fstat()))?;
-    if parts("mounts", destination)? == ["proc"]
-        && !fs::is_procfs_root(tree.as_fd()).map_err(|errno| errno.during(fstat()))?
-    {
+/// Whether `source` may be mounted at `destination`, which its file system may be asked about.
+pub fn check_source(destination: &str, source: BorrowedFd<'_>) -> Result<()> {
+    let at_proc = parts("mounts", destination)? == ["proc"];
+    if at_proc && !fs::is_procfs_root(source).map_err(|errno| errno.during("fstatfs(a mount's source)"))? {
         return Err(usage(format!("mount {destination}: only a procfs may be mounted there")));
     }
+    Ok(())
+}
+
+/// A tree whose attributes are set, for the child to move.
+fn tree(text: &str, destination: &str, tree: OwnedFd) -> Result<Mount> {
+    check_source(destination, tree.as_fd())?;
+    checked_tree(text, destination, tree)
+}
+
+/// The same of a tree that was checked: nothing here waits for its file system.
+fn checked_tree(text: &str, destination: &str, tree: OwnedFd) -> Result<Mount> {
+    let statx = || format!("statx({text:?})");
+    let directory = fs::is_directory(tree.as_fd()).map_err(|errno| errno.during(statx()))?;
     Ok(Mount {
         text: text.to_owned(),
         source: Source::Tree(tree),
@@ -268,10 +278,17 @@ fn bind(
 }
 
 /// A tree that the caller gives away.
-fn given(kind: &str, destination: &str, held: &Attached<'_>, options: &Options) -> Result<Mount> {
+fn given(mount: &SpecMount, destination: &str, held: &Attached<'_>, options: &Options) -> Result<Mount> {
     let whole = fs::dup_above(held.tree, 3).map_err(|errno| errno.during("fcntl(F_DUPFD_CLOEXEC)"))?;
     dress_by(whole.as_fd(), options)?;
-    Ok(Mount { refuse_links: refuses_links(kind), ..tree("held by descriptor", destination, whole)? })
+    if !held.checked {
+        check_source(destination, whole.as_fd())?;
+    }
+    let source =
+        mount.source().as_ref().and_then(|source| source.to_str()).filter(|source| !source.is_empty());
+    let kind = mount.typ().as_deref().unwrap_or("bind");
+    let tree = checked_tree(source.unwrap_or("held by descriptor"), destination, whole)?;
+    Ok(Mount { refuse_links: refuses_links(kind), ..tree })
 }
 
 /// The kinds that go onto a real directory or nowhere.

@@ -1,19 +1,18 @@
 //! One attempt of a container made ready: its id, its records, its runtime spec, and the trees it mounts.
 //!
-//! Invariant: what an attempt has on disk is below its folder or found by the folder's name. The spec in memory names its
-//! volumes by descriptors of this process, so that what was checked is what is mounted; the
-//! `config.json` beside the records names their paths, for people.
+//! Invariant: what an attempt has on disk is below its folder or found by the folder's name. Its spec names the volumes by
+//! their paths, for people; what is mounted are the descriptors beside it, which were checked.
 
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::Read;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Mount, MountBuilder, Spec};
 
 use super::bundle::{self, Facts, SHM};
-use super::manifest::{Container, Pod, TerminationMessagePolicy};
+use super::manifest::{Container, Pod, StorageMedium, TerminationMessagePolicy, VolumeSource};
 use super::protocol::{ContainerSpec, HeldMount, LogSpec, NamespaceMode, TerminationMessage};
 use super::record::{self, ContainerRecord, Role, Sandbox, Version};
 use super::sandbox;
@@ -52,9 +51,9 @@ pub struct Inputs<'a> {
 pub struct Prepared {
     /// What the monitor needs to know of it.
     pub container: ContainerSpec,
-    /// Its runtime spec; good for [`crate::engine::compile`] as long as `sources` are open.
+    /// Its runtime spec.
     pub spec: Spec,
-    /// The opened volumes that the spec names by `/proc/self/fd/<n>`.
+    /// The opened volumes, which stand for the sources of the spec's mounts.
     pub sources: Vec<Source>,
     /// What is to be on disk of it.
     pub records: Records,
@@ -123,18 +122,19 @@ pub fn give_up(host: &Host, pod: &str, id: &str) {
     let _ = std::fs::remove_dir_all(record::container_dir(host, pod, id));
 }
 
-/// Makes the attempt `id` ready, which was begun, and whose root file system is `rootfs`.
-pub fn prepare(id: &str, inputs: &Inputs<'_>, rootfs: BorrowedFd<'_>) -> Result<Prepared> {
-    fill(id, inputs, rootfs, &record::container_dir(inputs.host, &inputs.sandbox.id, id))
-}
-
-fn fill(id: &str, inputs: &Inputs<'_>, rootfs: BorrowedFd<'_>, folder: &Path) -> Result<Prepared> {
+/// Makes the attempt `id` ready, which was begun, and whose root file system is `rootfs`; `host_paths` are what it mounts
+/// of the host, opened in its order ([`volume::Opening`]).
+pub fn prepare(
+    id: &str,
+    inputs: &Inputs<'_>,
+    rootfs: BorrowedFd<'_>,
+    host_paths: Vec<Source>,
+) -> Result<Prepared> {
     let Inputs { host, sandbox, pod, container, image, .. } = inputs;
+    let folder = record::container_dir(host, &sandbox.id, id);
     let user = bundle::resolve(pod, container, &image.config.user, rootfs)?;
-    let termination_log = termination_log(container, folder)?;
-    let (opened, held) = open_volumes(inputs)?;
-    let descriptors: Vec<PathBuf> =
-        opened.iter().map(|volume| volume.as_ref().map_or_else(PathBuf::new, descriptor)).collect();
+    let termination_log = termination_log(container, &folder)?;
+    let Volumes { paths, mut sources, held } = open_volumes(inputs, host_paths)?;
     let seccomp_profile = bundle::localhost_profile(host, pod, container)?;
     let mut spec = bundle::spec(&bundle::Inputs {
         pod,
@@ -145,13 +145,12 @@ fn fill(id: &str, inputs: &Inputs<'_>, rootfs: BorrowedFd<'_>, folder: &Path) ->
         cgroup: &format!("{}/{id}", sandbox.cgroup),
         etc: &host.pod_state_dir(&sandbox.id).join("etc"),
         termination_log: &termination_log,
-        volume_sources: &descriptors.iter().map(PathBuf::as_path).collect::<Vec<_>>(),
+        volume_sources: &paths.iter().map(PathBuf::as_path).collect::<Vec<_>>(),
         seccomp_profile: seccomp_profile.as_deref(),
         facts: inputs.facts,
     })?;
-    let mut sources: Vec<Source> = opened.into_iter().flatten().collect();
     sources.extend(image_volumes(inputs, rootfs, &mut spec)?);
-    let records = records(id, inputs, folder, &spec, &sources)?;
+    let records = records(id, inputs, folder, &spec)?;
     let container = ContainerSpec {
         id: id.to_owned(),
         name: container.name.clone(),
@@ -172,30 +171,47 @@ fn fill(id: &str, inputs: &Inputs<'_>, rootfs: BorrowedFd<'_>, folder: &Path) ->
     Ok(Prepared { container, spec, sources, records })
 }
 
-/// Opens each of the container's volumeMounts; those in memory, and /dev/shm, are the monitor's.
-fn open_volumes(inputs: &Inputs<'_>) -> Result<(Vec<Option<Source>>, Vec<HeldMount>)> {
+/// What a container's volumeMounts come to.
+struct Volumes {
+    /// A path for each, in their order; empty for what is held in memory.
+    paths: Vec<PathBuf>,
+    /// Those on disk.
+    sources: Vec<Source>,
+    /// Those in memory, and /dev/shm, whose trees are the monitor's.
+    held: Vec<HeldMount>,
+}
+
+/// Opens each of the container's volumeMounts that is not in memory and not one of `host_paths`.
+fn open_volumes(inputs: &Inputs<'_>, host_paths: Vec<Source>) -> Result<Volumes> {
     let Inputs { host, sandbox, pod, container, .. } = inputs;
-    let mut opened = Vec::with_capacity(container.volume_mounts.len());
-    let mut held = Vec::new();
+    let mut volumes = Volumes { paths: Vec::new(), sources: Vec::new(), held: Vec::new() };
+    let mut host_paths = host_paths.into_iter();
     for mount in &container.volume_mounts {
         let volume = pod.spec.volumes.iter().find(|volume| volume.name == mount.name).ok_or_else(|| {
             Error::failed(format!("volumeMount {:?}: the pod has no such volume", mount.name))
         })?;
-        let source = volume::open(host, &sandbox.id, volume, mount)?;
-        if source.is_none() {
-            held.push(HeldMount {
+        let source = match &volume.source {
+            VolumeSource::EmptyDir(source) if source.medium == StorageMedium::Memory => None,
+            VolumeSource::EmptyDir(_) => Some(volume::open(host, &sandbox.id, volume, mount)?),
+            VolumeSource::HostPath(_) => Some(host_paths.next().ok_or_else(|| {
+                Error::failed(format!("volumeMount {:?}: its hostPath was not opened", mount.name))
+            })?),
+        };
+        volumes.paths.push(source.as_ref().map_or_else(PathBuf::new, |source| source.path.clone()));
+        match source {
+            Some(source) => volumes.sources.push(source),
+            None => volumes.held.push(HeldMount {
                 destination: bundle::mount_point(&mount.mount_path)?.display().to_string(),
                 tree: mount.name.clone(),
                 sub_path: Some(mount.sub_path.clone()).filter(|sub_path| !sub_path.is_empty()),
-            });
+            }),
         }
-        opened.push(source);
     }
     let replaced = container.volume_mounts.iter().any(|mount| mount.mount_path.trim_end_matches('/') == SHM);
     if !pod.spec.host_ipc && !replaced {
-        held.push(HeldMount { destination: SHM.into(), tree: HeldMount::SHM.into(), sub_path: None });
+        volumes.held.push(HeldMount { destination: SHM.into(), tree: HeldMount::SHM.into(), sub_path: None });
     }
-    Ok((opened, held))
+    Ok(volumes)
 }
 
 /// The directories that the image calls volumes: made where they are missing, and writable even
@@ -213,23 +229,18 @@ fn image_volumes(inputs: &Inputs<'_>, rootfs: BorrowedFd<'_>, spec: &mut Spec) -
         let tree =
             inside::make_dirs(rootfs, relative, 0o755).context(|| format!("the image's volume {path:?}"))?;
         if read_only_root {
-            let source = Source { tree, path: destination.clone() };
             let options = ["bind", "rprivate", "rw"].map(str::to_owned).to_vec();
-            mounts.push(bind(&destination, &descriptor(&source), options));
-            sources.push(source);
+            mounts.push(bind(&destination, options));
+            sources.push(Source { destination: destination.display().to_string(), tree, path: destination });
         }
     }
     Ok(sources)
 }
 
-fn bind(destination: &Path, source: &Path, options: Vec<String>) -> Mount {
-    let mount = MountBuilder::default().destination(destination).typ("bind").source(source).options(options);
+/// A part of the root, mounted where it is.
+fn bind(place: &Path, options: Vec<String>) -> Mount {
+    let mount = MountBuilder::default().destination(place).typ("bind").source(place).options(options);
     mount.build().expect("destination is given")
-}
-
-/// A path that means the opened tree to whoever looks it up in this process.
-fn descriptor(source: &Source) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", source.tree.as_raw_fd()))
 }
 
 /// Makes the file that the container sees at its terminationMessagePath; every user may write to it.
@@ -243,7 +254,7 @@ fn termination_log(container: &Container, folder: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn records(id: &str, inputs: &Inputs<'_>, folder: &Path, spec: &Spec, sources: &[Source]) -> Result<Records> {
+fn records(id: &str, inputs: &Inputs<'_>, folder: PathBuf, spec: &Spec) -> Result<Records> {
     let record = ContainerRecord {
         version: Version,
         id: id.to_owned(),
@@ -256,15 +267,8 @@ fn records(id: &str, inputs: &Inputs<'_>, folder: &Path, spec: &Spec, sources: &
         log_path: inputs.host.log_dir.join(log_path(inputs)),
         asked: None,
     };
-    let mut shown = spec.clone();
-    for mount in shown.mounts_mut().iter_mut().flatten() {
-        let named = sources.iter().find(|source| mount.source().as_ref() == Some(&descriptor(source)));
-        if let Some(source) = named {
-            mount.set_source(Some(source.path.clone()));
-        }
-    }
-    let spec = serde_json::to_vec(&shown).map_err(|error| Error::failed(format!("config.json: {error}")))?;
-    Ok(Records { folder: folder.to_owned(), record, spec })
+    let spec = serde_json::to_vec(spec).map_err(|error| Error::failed(format!("config.json: {error}")))?;
+    Ok(Records { folder, record, spec })
 }
 
 /// The log file below the host's log dir: `<pod>/<container>/<attempt>.log`.

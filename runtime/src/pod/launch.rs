@@ -15,7 +15,8 @@ use super::protocol::{Change, Op, Policy, PolicyImage};
 use super::record::{self, Live, Sandbox, SandboxStatus};
 use super::resources::Missing;
 use super::store::{self, PodEntry};
-use super::{attempt, recovery, sandbox, shared, volume};
+use super::volume::{self, HostPath, Opening};
+use super::{attempt, recovery, sandbox, shared};
 use crate::cgroup::Layout;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
@@ -107,7 +108,11 @@ fn raise(
         // Not before the monitor is spawned, which would inherit the mask; and from then on the pod is undone here.
         let signals = Signals::catch(&interrupt::ENDING)?;
         let sandbox = store::fill(host, id, pod)?;
-        let warnings = hand_over(host, &layout, &sandbox, pod, images, monitor)?;
+        // It works on each part while this process prepares the next: what comes of them is the next call's to say.
+        let warnings = ask_for_sandbox(&layout, &sandbox, pod, monitor)?;
+        volume::make(host, &sandbox.id, pod)?;
+        check_host_paths(pod, &signals, options.deadline)?;
+        hand_policy(host, &sandbox, pod, images, monitor)?;
         if options.wait != WaitFor::None {
             wait(monitor, &signals, options, note)?;
         }
@@ -120,28 +125,60 @@ fn raise(
     })
 }
 
-/// Tells the monitor what to make. It works on each part while this process prepares the next: what comes of them
-/// is the next call's to say.
-fn hand_over(
-    host: &Host,
+/// Has the monitor make the sandbox, and says what the pod's user should know.
+fn ask_for_sandbox(
     layout: &Layout,
     sandbox: &Sandbox,
     pod: &Pod,
-    images: &BTreeMap<String, Ready>,
     monitor: &mut Monitor,
 ) -> Result<Vec<String>> {
     let (spec, warnings) =
         sandbox::spec(sandbox, pod, &HostFiles::read(Path::new("/")), Missing::of(layout))?;
     monitor.send_ahead(Op::CreateSandbox(Box::new(spec)))?;
-    volume::prepare(host, &sandbox.id, pod)?;
+    Ok(warnings)
+}
+
+/// Sees that the pod's host paths are what the manifest says, as long as their file systems answer.
+fn check_host_paths(pod: &Pod, signals: &Signals, deadline: Option<Instant>) -> Result<()> {
+    let host_paths = HostPath::of_pod(pod);
+    if host_paths.is_empty() {
+        return Ok(());
+    }
+    let mut opening = Opening::begin(&host_paths, &[])?;
+    let patience = Instant::now() + volume::PATIENCE;
+    let until = deadline.map_or(patience, |deadline| deadline.min(patience));
+    loop {
+        let polled = [(opening.as_fd(), Interest::Read), (signals.as_fd(), Interest::Read)];
+        let ready = poll::poll(&polled, Some(poll_time(until.saturating_duration_since(Instant::now()))))?;
+        if ready[1].readable {
+            opening.call_off();
+            return Err(interrupted(signals));
+        }
+        if ready[0].readable && opening.is_answered()? {
+            opening.reap()?;
+            return opening.outcome().map(drop);
+        }
+        if until <= Instant::now() {
+            return Err(opening.call_off().1);
+        }
+    }
+}
+
+/// Tells the monitor what to run, when what that needs is on the disk.
+fn hand_policy(
+    host: &Host,
+    sandbox: &Sandbox,
+    pod: &Pod,
+    images: &BTreeMap<String, Ready>,
+    monitor: &mut Monitor,
+) -> Result<()> {
     let leased: Vec<&Image> = images.values().map(|ready| &ready.image).collect();
     ImageStore::open(host)?.lease(&sandbox.id, &leased)?;
     let first = |container: &String| Ok((container.clone(), attempt::begin(host, &sandbox.id)?));
     let first_attempts = images.keys().map(first).collect::<Result<_>>()?;
     let images = images.iter().map(|(container, ready)| (container.clone(), policy_image(ready))).collect();
     let policy = Policy { pod: Box::new(pod.clone()), images, first_attempts };
-    monitor.send_ahead(Op::Policy(Box::new(policy)))?;
-    Ok(warnings)
+    monitor.send_ahead(Op::Policy(Box::new(policy)))
 }
 
 fn policy_image(ready: &Ready) -> PolicyImage {
@@ -201,14 +238,10 @@ fn wait(
         if !monitor.has_notice() {
             let until = silent_until.map(|until| until.saturating_duration_since(Instant::now()));
             let left = [left, until].into_iter().flatten().min();
-            let milliseconds =
-                left.map(|left| u32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u32::MAX));
             let polled = [(monitor.as_fd(), Interest::Read), (signals.as_fd(), Interest::Read)];
-            let ready = poll::poll(&polled, milliseconds)?;
+            let ready = poll::poll(&polled, left.map(poll_time))?;
             if ready[1].readable {
-                // Taken off the queue: let through, it would end this process before its undoing.
-                signals.next()?;
-                return Err(Error::new(ErrorKind::Interrupted, "interrupted; the pod is removed again"));
+                return Err(interrupted(signals));
             }
             if !ready[0].readable {
                 continue;
@@ -220,6 +253,19 @@ fn wait(
         {
             status = *changed;
         }
+    }
+}
+
+/// A wait in milliseconds, rounded up.
+fn poll_time(left: Duration) -> u32 {
+    u32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u32::MAX)
+}
+
+fn interrupted(signals: &Signals) -> Error {
+    // Taken off the queue: let through, it would end this process before its undoing.
+    match signals.next() {
+        Ok(_) => Error::new(ErrorKind::Interrupted, "interrupted; the pod is removed again"),
+        Err(error) => error.into(),
     }
 }
 

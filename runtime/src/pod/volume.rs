@@ -3,62 +3,89 @@
 //! Invariants: what is checked is the descriptor that is mounted, never a path that is looked up
 //! again; a subPath is resolved inside its volume, whatever symbolic links a container has left
 //! there. An emptyDir on disk lies in the pod's own folder and goes with it; a hostPath is never
-//! removed. Memory volumes are the monitor's: one tmpfs for the whole pod, held by descriptor.
+//! removed, and is opened by a child ([`Opening`]). Memory volumes are the monitor's: one tmpfs for the
+//! whole pod, held by descriptor.
 
-use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
-use std::io::ErrorKind as IoKind;
+use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::manifest::{
-    HostPathType, HostPathVolumeSource, Pod, StorageMedium, Volume, VolumeMount, VolumeSource,
-};
+use super::manifest::{Pod, StorageMedium, Volume, VolumeMount, VolumeSource};
+use crate::engine;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::sys::inside;
+use crate::sys::mount::{self, Depth};
 
-/// What a container mounts: the opened tree, and its path for the record.
+mod host_path;
+mod opening;
+
+pub use opening::{HostPath, Opening, PATIENCE};
+
+/// What a container mounts.
 #[derive(Debug)]
 pub struct Source {
+    /// Where: the container's mountPath.
+    pub destination: String,
     /// A handle of the directory or file.
     pub tree: OwnedFd,
     /// Where it lay when it was opened.
     pub path: PathBuf,
 }
 
-/// Makes the pod's disk emptyDirs and sees that its host paths are what the manifest says.
-pub fn prepare(host: &Host, id: &str, pod: &Pod) -> Result<()> {
+impl Source {
+    /// A detached copy of it, with what is mounted below, for one container to mount. Its file system is not asked: the
+    /// descriptor is all of the way.
+    pub fn copy(&self) -> Result<OwnedFd> {
+        let copied = mount::clone_tree(self.tree.as_fd(), Depth::Recursive);
+        Ok(copied.map_err(|errno| errno.during(format!("open_tree({:?}, OPEN_TREE_CLONE)", self.path)))?)
+    }
+}
+
+/// Makes the pod's disk emptyDirs.
+pub fn make(host: &Host, id: &str, pod: &Pod) -> Result<()> {
     for volume in &pod.spec.volumes {
-        match &volume.source {
-            VolumeSource::EmptyDir(source) if source.medium == StorageMedium::Disk => {
-                make_empty_dir(&folder(host, id, &volume.name))
-            }
-            VolumeSource::EmptyDir(_) => Ok(()),
-            VolumeSource::HostPath(source) => open_host_path(source).map(drop),
+        if matches!(&volume.source, VolumeSource::EmptyDir(source) if source.medium == StorageMedium::Disk) {
+            make_empty_dir(&folder(host, id, &volume.name))
+                .context(|| format!("volume {:?}", volume.name))?;
         }
-        .context(|| format!("volume {:?}", volume.name))?;
     }
     Ok(())
 }
 
-/// Opens what `mount` shows of `volume`; `None` for one in memory, whose tree the monitor holds.
-pub fn open(host: &Host, id: &str, volume: &Volume, mount: &VolumeMount) -> Result<Option<Source>> {
-    let root = match &volume.source {
-        VolumeSource::EmptyDir(source) if source.medium == StorageMedium::Memory => return Ok(None),
-        VolumeSource::EmptyDir(_) => {
-            let path = folder(host, id, &volume.name);
-            inside::open_host(&path).map(|tree| Source { tree, path }).map_err(Error::from)
-        }
-        VolumeSource::HostPath(source) => open_host_path(source),
-    };
-    let root = root.context(|| format!("volume {:?}", volume.name))?;
-    if mount.sub_path.is_empty() {
-        return Ok(Some(root));
+/// Opens what `mount` shows of the disk emptyDir `volume`.
+pub fn open(host: &Host, id: &str, volume: &Volume, mount: &VolumeMount) -> Result<Source> {
+    let path = folder(host, id, &volume.name);
+    let root = inside::open_host(&path).context(|| format!("volume {:?}", volume.name))?;
+    Ok(Source {
+        destination: mount.mount_path.clone(),
+        tree: part(root, volume, mount)?,
+        path: shown(path, mount),
+    })
+}
+
+/// The path of what `mount` shows of a volume.
+fn shown(mut path: PathBuf, mount: &VolumeMount) -> PathBuf {
+    // Pushed, nothing would be a slash at the end.
+    if !mount.sub_path.is_empty() {
+        path.push(&mount.sub_path);
     }
-    let tree = open_sub_path(&root.tree, &mount.sub_path)
-        .context(|| format!("volume {:?}: subPath {:?}", volume.name, mount.sub_path))?;
-    Ok(Some(Source { tree, path: root.path.join(&mount.sub_path) }))
+    path
+}
+
+/// What `mount` shows of `volume`, whose handle is `root`: checked for being mounted there.
+fn part(root: OwnedFd, volume: &Volume, mount: &VolumeMount) -> Result<OwnedFd> {
+    let tree = match mount.sub_path.as_str() {
+        "" => root,
+        sub_path => open_sub_path(root, sub_path)
+            .context(|| format!("volume {:?}: subPath {sub_path:?}", volume.name))?,
+    };
+    // No other try will find another file system there.
+    let refused =
+        |error: Error| error.with_kind(ErrorKind::Manifest).context(format_args!("volume {:?}", volume.name));
+    engine::check_source(&mount.mount_path, tree.as_fd()).map_err(refused)?;
+    Ok(tree)
 }
 
 /// Opens `sub_path` inside the volume `root`; one that is missing is made as a directory with the
@@ -90,61 +117,6 @@ fn make_empty_dir(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn open_host_path(source: &HostPathVolumeSource) -> Result<Source> {
-    let path = PathBuf::from(&source.path);
-    let tree = match inside::open_host(&path) {
-        Err(error) if error.is_not_found() && make_missing(&path, source.kind)? => inside::open_host(&path),
-        opened => opened,
-    };
-    let tree = tree.map_err(Error::from).context(|| format!("hostPath {}", path.display()))?;
-    check(&tree, source)?;
-    Ok(Source { tree, path })
-}
-
-/// Makes what a type says is made when it is missing; false for a type that makes nothing. A path without a type that
-/// is missing becomes a directory: no kubelet asks for that, and every container runtime below one does it.
-fn make_missing(path: &Path, kind: HostPathType) -> Result<bool> {
-    let context = || format!("hostPath {}", path.display());
-    match kind {
-        HostPathType::Unset | HostPathType::DirectoryOrCreate => {
-            let root = inside::open_host(Path::new("/"))?;
-            inside::make_dirs(root, path, 0o755).map_err(Error::from).context(context)?;
-        }
-        HostPathType::FileOrCreate => {
-            let made = OpenOptions::new().write(true).create_new(true).open(path);
-            match made {
-                Err(error) if error.kind() == IoKind::AlreadyExists => {}
-                // open(2) applies the caller's umask.
-                made => made
-                    .and_then(|file| file.set_permissions(Permissions::from_mode(0o644)))
-                    .context(|| format!("{}: open(O_CREAT | O_EXCL)", context()))?,
-            }
-        }
-        HostPathType::Directory
-        | HostPathType::File
-        | HostPathType::Socket
-        | HostPathType::CharDevice
-        | HostPathType::BlockDevice => return Ok(false),
-    }
-    Ok(true)
-}
-
-fn check(tree: &OwnedFd, source: &HostPathVolumeSource) -> Result<()> {
-    let found = metadata(tree.try_clone()?)?.file_type();
-    let (is, wanted) = match source.kind {
-        HostPathType::Unset => return Ok(()),
-        HostPathType::Directory | HostPathType::DirectoryOrCreate => (found.is_dir(), "directory"),
-        HostPathType::File | HostPathType::FileOrCreate => (found.is_file(), "file"),
-        HostPathType::Socket => (found.is_socket(), "socket"),
-        HostPathType::CharDevice => (found.is_char_device(), "character device"),
-        HostPathType::BlockDevice => (found.is_block_device(), "block device"),
-    };
-    if is {
-        return Ok(());
-    }
-    Err(Error::failed(format!("hostPath {} is not a {wanted}, and the manifest says it is", source.path)))
-}
-
 fn metadata(handle: OwnedFd) -> Result<Metadata> {
     Ok(File::from(handle).metadata()?)
 }
@@ -152,60 +124,8 @@ fn metadata(handle: OwnedFd) -> Result<Metadata> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
-    use std::os::unix::net::UnixListener;
 
     use super::*;
-
-    fn host_path(path: &Path, kind: &str) -> HostPathVolumeSource {
-        serde_json::from_value(serde_json::json!({"path": path, "type": kind})).unwrap()
-    }
-
-    #[test]
-    fn each_host_path_type_is_what_it_says_or_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let (file, folder, socket) = (dir.path().join("f"), dir.path().join("d"), dir.path().join("s"));
-        std::fs::write(&file, "").unwrap();
-        std::fs::create_dir(&folder).unwrap();
-        let _listener = UnixListener::bind(&socket).unwrap();
-        let null = Path::new("/dev/null");
-        for (path, fits) in [
-            (file.as_path(), &["", "File", "FileOrCreate"][..]),
-            (&folder, &["", "Directory", "DirectoryOrCreate"]),
-            (&socket, &["", "Socket"]),
-            (null, &["", "CharDevice"]),
-        ] {
-            for kind in [
-                "",
-                "File",
-                "FileOrCreate",
-                "Directory",
-                "DirectoryOrCreate",
-                "Socket",
-                "CharDevice",
-                "BlockDevice",
-            ] {
-                let outcome = open_host_path(&host_path(path, kind));
-                assert_eq!(outcome.is_ok(), fits.contains(&kind), "{path:?} as {kind:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_missing_is_made_only_where_the_type_says_so() {
-        let dir = tempfile::tempdir().unwrap();
-        for kind in ["File", "Directory", "Socket", "CharDevice", "BlockDevice"] {
-            assert!(open_host_path(&host_path(&dir.path().join("none"), kind)).is_err(), "{kind:?}");
-        }
-        open_host_path(&host_path(&dir.path().join("a/b"), "DirectoryOrCreate")).unwrap();
-        open_host_path(&host_path(&dir.path().join("c/d"), "")).unwrap();
-        assert!(dir.path().join("c/d").is_dir());
-        open_host_path(&host_path(&dir.path().join("a/f"), "FileOrCreate")).unwrap();
-        assert!(
-            open_host_path(&host_path(&dir.path().join("no/f"), "FileOrCreate")).is_err(),
-            "its parent must be there"
-        );
-        assert!(dir.path().join("a/f").is_file());
-    }
 
     #[test]
     fn a_sub_path_stays_in_its_volume() {
@@ -233,11 +153,11 @@ mod tests {
         let host = Host { root: dir.path().to_owned(), ..Host::default() };
         let pod: Pod =
             serde_json::from_str(r#"{"spec": {"volumes": [{"name": "v", "emptyDir": {}}]}}"#).unwrap();
-        prepare(&host, "1", &pod).unwrap();
-        prepare(&host, "1", &pod).unwrap();
+        make(&host, "1", &pod).unwrap();
+        make(&host, "1", &pod).unwrap();
         let mount: VolumeMount =
             serde_json::from_str(r#"{"name": "v", "mountPath": "/v", "subPath": "s"}"#).unwrap();
-        let source = open(&host, "1", &pod.spec.volumes[0], &mount).unwrap().unwrap();
+        let source = open(&host, "1", &pod.spec.volumes[0], &mount).unwrap();
         assert_eq!(metadata(source.tree).unwrap().mode() & 0o7777, 0o777);
         assert!(source.path.ends_with("pods/1/volumes/v/s"));
     }

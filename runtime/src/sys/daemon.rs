@@ -9,9 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
-use super::clone::{Request, SingleThreaded, clone_child};
 use super::mount::{self, Attributes, Depth};
-use super::ns::Namespaces;
 use super::{Error, Result};
 
 /// The descriptor that a daemon keeps of its maker.
@@ -219,21 +217,6 @@ pub fn detach() -> Result<OwnedFd> {
 pub fn adopt_orphans() -> Result<()> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(failed("prctl(PR_SET_CHILD_SUBREAPER)"))
-}
-
-/// Runs `work` in a child, which keeps no descriptor of this process's and is reaped like any other.
-pub fn run_apart(work: impl FnOnce()) -> Result<()> {
-    let proof = SingleThreaded::check().map_err(|errno| errno.during("stat(\"/proc/self/task\")"))?;
-    let request = Request { namespaces: Namespaces::NONE, cgroup: None };
-    let child = || {
-        // Nothing of this copy of the process uses a descriptor again: it ends with `work`, without drops.
-        if let Err(errno) = super::fs::close_from(0) {
-            return errno.0;
-        }
-        work();
-        0
-    };
-    clone_child(&proof, &request, child).map(drop).map_err(|errno| errno.during("clone3()"))
 }
 
 /// Sets the host name of this process's UTS namespace.

@@ -6,7 +6,7 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, StatxFlags, Uid};
 
 use super::errno::{Errno, Result};
 
@@ -212,9 +212,16 @@ pub fn fchown_user(file: BorrowedFd<'_>, uid: u32) -> Result<()> {
     Ok(rustix::fs::fchown(file, Some(Uid::from_raw(uid)), None)?)
 }
 
-/// Whether an open file is a directory.
+/// Whether an open file is a directory, by what the kernel has known since it was opened: the server of a network file
+/// system, which may not answer, is not asked.
 pub fn is_directory(file: BorrowedFd<'_>) -> Result<bool> {
-    Ok(FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode) == FileType::Directory)
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let mode = match rustix::fs::statx(file, c"", flags, StatxFlags::TYPE) {
+        // A seccomp filter around this process refuses it.
+        Err(rustix::io::Errno::NOSYS) => rustix::fs::fstat(file)?.st_mode,
+        found => found?.stx_mode.into(),
+    };
+    Ok(FileType::from_raw_mode(mode) == FileType::Directory)
 }
 
 /// Whether two open files are the same file of the same file system.

@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod detached;
 pub mod dir;
 pub mod epoll;
+pub mod errand;
 pub mod host;
 pub mod inside;
 pub mod interrupt;

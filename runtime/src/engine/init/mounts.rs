@@ -187,7 +187,7 @@ pub(super) fn make_readonly(path: &CStr, state: &State<'_>) -> Result<(), Fault>
 /// Covers a file with the null device, a directory with an empty one.
 pub(super) fn mask(path: &CStr, state: &mut State<'_>) -> Result<(), Fault> {
     let Some(target) = find(path, state)? else { return Ok(()) };
-    if !fs::is_directory(target.as_fd()).during(Call::Fstat)? {
+    if !fs::is_directory(target.as_fd()).during(Call::Statx)? {
         let null = state.null.as_mut().ok_or(Errno::ENODEV).during(Call::Fstat)?;
         if !null.attached {
             null.attached = true;

@@ -46,7 +46,7 @@ impl Case {
     fn prepare(&self, spec: serde_json::Value, config: ImageConfig) -> Result<Prepared> {
         let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "web"}, "spec": spec})).unwrap();
         let sandbox = sandbox(&pod);
-        volume::prepare(&self.host, &sandbox.id, &pod).unwrap();
+        volume::make(&self.host, &sandbox.id, &pod).unwrap();
         let image = Image {
             id: crate::image::Digest::of(b"config"),
             names: vec![],
@@ -69,7 +69,8 @@ impl Case {
         };
         let rootfs = inside::open_host(&self.rootfs).unwrap();
         let id = begin(&self.host, &sandbox.id).unwrap();
-        prepare(&id, &inputs, rootfs.as_fd()).inspect_err(|_| give_up(&self.host, &sandbox.id, &id))
+        prepare(&id, &inputs, rootfs.as_fd(), Vec::new())
+            .inspect_err(|_| give_up(&self.host, &sandbox.id, &id))
     }
 }
 
@@ -83,7 +84,7 @@ fn image() -> ImageConfig {
 }
 
 #[test]
-fn volumes_are_descriptors_in_memory_and_paths_on_disk() {
+fn volumes_are_descriptors_beside_a_spec_of_paths() {
     let case = Case::new();
     let spec = json!({
         "volumes": [{"name": "v", "emptyDir": {}}, {"name": "m", "emptyDir": {"medium": "Memory"}}],
@@ -95,7 +96,9 @@ fn volumes_are_descriptors_in_memory_and_paths_on_disk() {
         let mounts = spec.mounts().as_ref().unwrap();
         mounts.iter().find(|mount| mount.destination() == Path::new(at)).unwrap().source().clone().unwrap()
     };
-    assert_eq!(source(&prepared.spec, "/v"), descriptor(&prepared.sources[0]));
+    let opened: Vec<_> = prepared.sources.iter().map(|source| source.destination.as_str()).collect();
+    assert_eq!(opened, ["/v/"], "an image's volume is in the container's own root");
+    assert_eq!(source(&prepared.spec, "/v"), prepared.sources[0].path);
     let folder = record::container_dir(&case.host, &"a".repeat(64), &prepared.container.id);
     assert!(!folder.join("config.json").exists(), "its process is on its way before its records are written");
     prepared.records.write().unwrap();

@@ -47,8 +47,8 @@ pub(super) struct Material {
     pub(super) spec: Spec,
     /// The root, where it is mounted already.
     pub(super) rootfs: Option<OwnedFd>,
-    /// What the spec names by descriptor; kept open until the start.
-    pub(super) _sources: Vec<Source>,
+    /// The volumes on disk, in the place of the spec's own sources.
+    pub(super) sources: Vec<Source>,
 }
 
 /// The first process of a container.
@@ -228,13 +228,22 @@ impl Monitor {
             material.rootfs = Some(snapshot::prepare(&self.host, &container.spec.id, &layers)?.mount()?);
         }
         let held = container.spec.held_mounts.iter();
-        let trees = held.map(|held| sandbox.held_tree(held)).collect::<Result<Vec<_>>>()?;
+        let trees = held.map(|held| Ok((held.destination.as_str(), sandbox.held_tree(held)?, false)));
+        let mut trees = trees.collect::<Result<Vec<_>>>()?;
+        for source in &material.sources {
+            trees.push((&source.destination, source.copy()?, true));
+        }
         let shares_pids = container.spec.pid == NamespaceMode::Pod;
-        let proc = shares_pids.then(|| sandbox.shared_proc()).transpose()?;
-        let held = container.spec.held_mounts.iter().map(|held| held.destination.as_str()).zip(&trees);
-        let attached: Vec<Attached<'_>> = held
-            .chain(proc.iter().map(|proc| ("/proc", proc)))
-            .map(|(destination, tree)| Attached { destination, tree: tree.as_fd() })
+        if shares_pids {
+            trees.push(("/proc", sandbox.shared_proc()?, false));
+        }
+        let attached: Vec<Attached<'_>> = trees
+            .iter()
+            .map(|(destination, tree, checked)| Attached {
+                destination,
+                tree: tree.as_fd(),
+                checked: *checked,
+            })
             .collect();
         let resources = material.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
         let path = format!("{}/{}", sandbox.spec.cgroup, container.spec.id);
@@ -580,7 +589,7 @@ pub(super) fn oci_state(spec: &Spec, id: &str, bundle: PathBuf, pid: Option<i32>
 fn load(folder: &std::path::Path) -> Result<Material> {
     let path = folder.join("config.json");
     let spec = Spec::load(&path).map_err(|error| Error::failed(format!("{}: {error}", path.display())))?;
-    Ok(Material { spec, rootfs: None, _sources: Vec::new() })
+    Ok(Material { spec, rootfs: None, sources: Vec::new() })
 }
 
 /// What a container left to say of its end.

@@ -13,6 +13,8 @@ pub(super) enum Due {
     Kill(u32),
     /// The output of the ended container in this slot should have come to its end.
     Drain(u32),
+    /// The file systems of a container's host paths should have answered.
+    HostPaths,
     /// The exec'd process of this pid, whose client is gone, had its time to end.
     HangUp(i32),
     /// The policy wanted to be woken.

@@ -3,7 +3,7 @@
 //! Invariant: the driver does nothing that a client could not ask for by the protocol, and decides nothing.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
@@ -16,11 +16,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::image::snapshot;
 use crate::pod::attempt::{self, Prepared};
 use crate::pod::bundle::Facts;
-use crate::pod::manifest::Pod;
+use crate::pod::manifest::{Container, Pod};
 use crate::pod::policy::{Action, Event, Exit, Moment, PodState, StartFailure, step};
 use crate::pod::protocol::{Policy, PolicyImage};
 use crate::pod::record::{self, Sandbox};
-use crate::sys::daemon;
+use crate::pod::volume::Source;
+use crate::sys::errand;
 
 /// A pod that is run by Kubernetes' rules.
 #[derive(Debug)]
@@ -35,6 +36,14 @@ pub(super) struct Driver {
 }
 
 impl Driver {
+    /// The pod, and its container of this name.
+    pub(super) fn container(&self, name: &str) -> Result<(&Pod, &Container)> {
+        let mut containers = self.pod.spec.init_containers.iter().chain(&self.pod.spec.containers);
+        let container = containers.find(|container| container.name == name);
+        let none = || Error::failed(format!("no container {name:?} in the pod"));
+        Ok((&self.pod, container.ok_or_else(none)?))
+    }
+
     /// Whether the policy has said that nothing will happen any more.
     pub(super) fn is_finished(&self) -> bool {
         self.finished
@@ -80,8 +89,16 @@ impl Monitor {
             return self.facts.clear();
         }
         while let (Some(event), Some(driver)) = (self.facts.pop_front(), &mut self.driver) {
-            for action in step(&driver.pod, &mut driver.state, event, Moment::now()) {
+            let actions = step(&driver.pod, &mut driver.state, event, Moment::now());
+            let is_stopping = driver.state.stopping.is_some();
+            for action in actions {
                 self.perform(action);
+            }
+            // What waits for its host paths has no process yet that could be asked to end.
+            if is_stopping {
+                self.call_off_host_paths(Some(Error::failed(
+                    "the pod ends, and its host paths are not open yet",
+                )));
             }
         }
         let wake_at = self.driver.as_ref().and_then(|driver| driver.state.wake_at());
@@ -131,9 +148,19 @@ impl Monitor {
     }
 
     fn start_attempt(&mut self, name: &str, attempt: u32) {
-        let made = self.prepare_attempt(name, attempt).and_then(|(prepared, rootfs)| {
+        match self.open_host_paths(name, attempt) {
+            // It goes on when they are open.
+            Ok(true) => {}
+            Ok(false) => self.make_attempt(name, attempt, Vec::new()),
+            Err(error) => self.fact_unmade(name, attempt, &error),
+        }
+    }
+
+    /// Makes the attempt, with what it mounts of the host, and starts it.
+    pub(super) fn make_attempt(&mut self, name: &str, attempt: u32, host_paths: Vec<Source>) {
+        let made = self.prepare_attempt(name, attempt, host_paths).and_then(|(prepared, rootfs)| {
             let Prepared { container, spec, sources, records } = prepared;
-            let material = Material { spec, rootfs: Some(rootfs), _sources: sources };
+            let material = Material { spec, rootfs: Some(rootfs), sources };
             Ok((self.admit_container(container, Some(material))?, records))
         });
         match made {
@@ -147,25 +174,19 @@ impl Monitor {
                 }
                 self.forget_attempts_before(name, attempt);
             }
-            Err(error) => {
-                let failure = match error.kind() {
-                    ErrorKind::Manifest => StartFailure::CreateContainerConfigError,
-                    _ => StartFailure::CreateContainerError,
-                };
-                let message = error.message().to_owned();
-                let container = name.to_owned();
-                self.facts.push_back(Event::StartFailed { container, attempt, id: None, failure, message });
-            }
+            Err(error) => self.fact_unmade(name, attempt, &error),
         }
     }
 
     /// Makes the attempt's root, records and spec.
-    fn prepare_attempt(&self, name: &str, attempt: u32) -> Result<(Prepared, std::os::fd::OwnedFd)> {
+    fn prepare_attempt(
+        &self,
+        name: &str,
+        attempt: u32,
+        host_paths: Vec<Source>,
+    ) -> Result<(Prepared, OwnedFd)> {
         let driver = self.driver.as_ref().ok_or_else(|| Error::failed("the pod has no policy"))?;
-        let mut containers = driver.pod.spec.init_containers.iter().chain(&driver.pod.spec.containers);
-        let container = containers.find(|container| container.name == name);
-        let container =
-            container.ok_or_else(|| Error::failed(format!("no container {name:?} in the pod")))?;
+        let (pod, container) = driver.container(name)?;
         let image =
             &driver.images.get(name).ok_or_else(|| Error::failed(format!("no image for `{name}`")))?.image;
         let id = match driver.first_attempts.get(name) {
@@ -177,13 +198,13 @@ impl Monitor {
             let inputs = attempt::Inputs {
                 host: &self.host,
                 sandbox: &driver.sandbox,
-                pod: &driver.pod,
+                pod,
                 container,
                 attempt,
                 image,
                 facts: &driver.host_facts,
             };
-            Ok((attempt::prepare(&id, &inputs, rootfs.as_fd())?, rootfs))
+            Ok((attempt::prepare(&id, &inputs, rootfs.as_fd(), host_paths)?, rootfs))
         });
         prepared.inspect_err(|_| attempt::give_up(&self.host, &self.id, &id))
     }
@@ -205,7 +226,7 @@ impl Monitor {
         }
         let (host, pod) = (&self.host, &self.id);
         // A tree of any size may lie in a root: a child deletes it. What it does not finish goes with the pod.
-        let deleting = daemon::run_apart(|| {
+        let deleting = errand::run_apart(|| {
             for (_, spec) in &last {
                 drop(snapshot::remove(host, &spec.id));
             }
@@ -237,6 +258,16 @@ impl Monitor {
         if let Some((container, attempt, id)) = self.named(slot) {
             self.facts.push_back(Event::Started { container, attempt, id });
         }
+    }
+
+    /// The attempt could not be made: nothing of it is there.
+    pub(super) fn fact_unmade(&mut self, name: &str, attempt: u32, error: &Error) {
+        let failure = match error.kind() {
+            ErrorKind::Manifest => StartFailure::CreateContainerConfigError,
+            _ => StartFailure::CreateContainerError,
+        };
+        let (container, message) = (name.to_owned(), error.message().to_owned());
+        self.facts.push_back(Event::StartFailed { container, attempt, id: None, failure, message });
     }
 
     /// The container in `slot` could not be started.

@@ -80,6 +80,7 @@ impl Monitor {
     /// Kills all of the pod. Nothing is written about it any more, and no policy is asked.
     fn force(&mut self, ending: Ending) {
         self.ending = Some(ending);
+        self.call_off_host_paths(None);
         self.driver = None;
         if let Some(cgroup) = self.sandbox.as_ref().and_then(|sandbox| sandbox.cgroup.as_ref()) {
             let killed = cgroup.kill();
@@ -127,6 +128,8 @@ impl Monitor {
         self.connections.clear();
         self.listener = None;
         self.release_bridge();
+        // It is in the monitors' cgroup. Nobody waits for this process any more, so it may wait.
+        self.host_paths.await_ends();
         shared::leave_monitors(&self.host, &self.layout, &self.among)
     }
 

@@ -12,7 +12,8 @@
 //! Two halves. The *mechanism* does what a client asks by the protocol; the *driver* feeds the policy with facts and
 //! performs its actions by the same functions. Without a policy nothing restarts and the sandbox stays until told.
 //!
-//! Invariants: the loop never waits for a child, a peer or a lock: whatever takes time is an event or a deadline. A
+//! Invariants: the loop never waits for a child, a peer, a lock or a file system of the host's that is not podrun's own
+//! ([`host_paths`]): whatever takes time is an event or a deadline. A
 //! change is on disk before anybody is told. What the monitor made, it takes down itself ([`sandbox`]), in any
 //! half-built state; if it is killed, the kernel ends the pod with its pid namespace, and `recovery` does the rest.
 
@@ -22,6 +23,7 @@ mod deadlines;
 mod driver;
 mod end;
 mod exec;
+mod host_paths;
 mod log;
 mod publish;
 mod sandbox;
@@ -36,6 +38,7 @@ use deadlines::Deadlines;
 use driver::Driver;
 use end::Ending;
 use exec::ExecProcess;
+use host_paths::HostPaths;
 use sandbox::Sandbox;
 use serve::Connections;
 
@@ -67,6 +70,8 @@ enum Token {
     Connection(u32),
     /// The wire of a child on its way to execve, by the number of its launch.
     Wire(u32),
+    /// The child that opens host paths.
+    HostPaths,
     /// A stream of the container in this slot.
     Stream(u32, streams::Which),
     /// A stream of an attacher of the container in this slot.
@@ -82,6 +87,7 @@ impl Token {
             Self::Wire(launch) => (3, 0, 0, launch),
             Self::Stream(slot, which) => (4, which as u8, 0, slot),
             Self::Attacher(slot, attacher, which) => (5, which as u8, attacher, slot),
+            Self::HostPaths => (6, 0, 0, 0),
         };
         u64::from(kind) << 56 | u64::from(which) << 48 | u64::from(extra) << 32 | u64::from(number)
     }
@@ -97,6 +103,7 @@ impl Token {
             3 => Self::Wire(number),
             4 => Self::Stream(number, which),
             5 => Self::Attacher(number, u16::from_be_bytes(extra), which),
+            6 => Self::HostPaths,
             _ => return None,
         })
     }
@@ -124,6 +131,7 @@ struct Monitor {
     containers: Vec<Container>,
     execs: Vec<ExecProcess>,
     driver: Option<Driver>,
+    host_paths: HostPaths,
     /// Facts for the driver that it has not been told yet.
     facts: std::collections::VecDeque<super::policy::Event>,
     /// The sequence number of the last change.
@@ -200,6 +208,7 @@ impl Monitor {
             containers: Vec::new(),
             execs: Vec::new(),
             driver: None,
+            host_paths: HostPaths::default(),
             facts: std::collections::VecDeque::new(),
             sequence: 0,
             unwritten: publish::Unwritten::default(),
@@ -245,6 +254,7 @@ impl Monitor {
             Token::Signals => self.signalled(),
             Token::Connection(number) => self.serve(number, news),
             Token::Wire(launch) => self.wire_ready(launch),
+            Token::HostPaths => self.host_paths_ready(),
             Token::Stream(slot, which) => self.stream_ready(slot, which, news),
             Token::Attacher(slot, attacher, which) => self.attacher_ready(slot, attacher, which, news),
         }
@@ -269,6 +279,7 @@ impl Monitor {
             deadlines::Due::Handshake(launch) => self.handshake_overdue(launch),
             deadlines::Due::Kill(slot) => self.kill_container(slot),
             deadlines::Due::Drain(slot) => self.drain_overdue(slot),
+            deadlines::Due::HostPaths => self.host_paths_overdue(),
             deadlines::Due::HangUp(pid) => self.kill_exec(pid),
             // The policy is told the time in every round.
             deadlines::Due::Policy => self.facts.push_back(super::policy::Event::Tick),

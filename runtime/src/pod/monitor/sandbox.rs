@@ -100,6 +100,11 @@ impl Sandbox {
         Ok(self.held.copy(PROC, whole.as_fd(), Depth::One)?)
     }
 
+    /// The namespaces of the host that the monitor has left.
+    pub(super) fn home(&self) -> &[(Namespaces, OwnedFd)] {
+        &self.origin
+    }
+
     /// The link in /run/netns.
     pub(super) fn netns_link(&self) -> Option<&Path> {
         self.netns_link.as_deref()

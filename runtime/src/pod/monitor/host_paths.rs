@@ -1,0 +1,105 @@
+//! The wait for a container's host paths: between the policy's wish to start an attempt and the making of it.
+//!
+//! Invariants: nothing of the attempt is made while its host paths are not open, so that a try which fails leaves nothing.
+//! The policy has at most one start unanswered, so at most one child is out. One that was killed, and stands in a call of
+//! its file system that no signal ends, is left to the kernel: its container sends out no other until it has ended, and the
+//! monitor waits for it when nobody waits for the monitor any more.
+
+use super::deadlines::Due;
+use super::{Monitor, Token};
+use crate::error::{Error, Result};
+use crate::pod::volume::{HostPath, Opening, PATIENCE};
+use crate::sys::epoll::Interest;
+use crate::sys::errand::CalledOff;
+
+/// The child that is out, and those that were killed and may not have ended.
+#[derive(Debug, Default)]
+pub(super) struct HostPaths {
+    waiting: Option<Waiting>,
+    killed: Vec<Killed>,
+}
+
+/// An attempt that waits.
+#[derive(Debug)]
+struct Waiting {
+    container: String,
+    attempt: u32,
+    opening: Opening,
+}
+
+/// A child that was killed.
+#[derive(Debug)]
+struct Killed {
+    container: String,
+    child: CalledOff,
+    hung_on: String,
+}
+
+impl HostPaths {
+    /// Fails while a child of this container hangs.
+    fn check_free(&mut self, container: &str) -> Result<()> {
+        self.killed.retain(|killed| !killed.child.has_ended());
+        match self.killed.iter().find(|killed| killed.container == container) {
+            Some(killed) => Err(Error::failed(format!("{}, and has not since", killed.hung_on))),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for the last child, however long the kernel keeps it.
+    pub(super) fn await_ends(&mut self) {
+        self.killed.drain(..).for_each(|killed| killed.child.await_end());
+    }
+}
+
+impl Monitor {
+    /// Begins to open what the attempt mounts of the host. False: that is nothing, and there is nothing to wait for.
+    pub(super) fn open_host_paths(&mut self, name: &str, attempt: u32) -> Result<bool> {
+        let (Some(driver), Some(sandbox)) = (&self.driver, &self.sandbox) else { return Ok(false) };
+        let (pod, container) = driver.container(name)?;
+        let host_paths = HostPath::of_container(pod, container);
+        if host_paths.is_empty() {
+            return Ok(false);
+        }
+        self.host_paths.check_free(name)?;
+        let opening = Opening::begin(&host_paths, sandbox.home())?;
+        self.epoll.add(&opening, Token::HostPaths.pack(), Interest::Read)?;
+        self.deadlines.set_after(Due::HostPaths, PATIENCE);
+        self.host_paths.waiting = Some(Waiting { container: name.to_owned(), attempt, opening });
+        Ok(true)
+    }
+
+    /// The child has answered something.
+    pub(super) fn host_paths_ready(&mut self) {
+        let Some(waiting) = &mut self.host_paths.waiting else { return };
+        let opened = match waiting.opening.is_answered() {
+            Ok(false) => return,
+            Ok(true) => Ok(()),
+            Err(error) => Err(error),
+        };
+        let Some(Waiting { container, attempt, opening }) = self.end_wait() else { return };
+        match opened.and_then(|()| opening.outcome()) {
+            Ok(sources) => self.make_attempt(&container, attempt, sources),
+            Err(error) => self.fact_unmade(&container, attempt, &error),
+        }
+    }
+
+    /// The file systems did not answer in time.
+    pub(super) fn host_paths_overdue(&mut self) {
+        self.call_off_host_paths(None);
+    }
+
+    /// Gives up the wait, if there is one, because of `error`: else because there is no answer.
+    pub(super) fn call_off_host_paths(&mut self, error: Option<Error>) {
+        let Some(Waiting { container, attempt, opening }) = self.end_wait() else { return };
+        let (child, silence) = opening.call_off();
+        self.fact_unmade(&container, attempt, error.as_ref().unwrap_or(&silence));
+        self.host_paths.killed.push(Killed { container, child, hung_on: silence.message().to_owned() });
+    }
+
+    fn end_wait(&mut self) -> Option<Waiting> {
+        let waiting = self.host_paths.waiting.take()?;
+        self.epoll.remove(&waiting.opening);
+        self.deadlines.cancel(Due::HostPaths);
+        Some(waiting)
+    }
+}

@@ -1,0 +1,158 @@
+//! Host paths opened by a child: the host's file system may stand still, a dead NFS or a FUSE whose server hangs, and
+//! whoever looks something up there stands still with it.
+//!
+//! Invariants: what comes of it are descriptors of what was looked up and checked, and from then on no server of those file
+//! systems is asked. The child is out of the pod's reach: in the host's namespaces, with nothing of the pod's open.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Source, host_path, part, shown};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::pod::manifest::{Container, HostPathVolumeSource, Pod, Volume, VolumeMount, VolumeSource};
+use crate::pod::protocol::Failure;
+use crate::sys::errand::{Answers, CalledOff, Errand};
+use crate::sys::ns::Namespaces;
+
+/// How long the file systems of one container's host paths have to answer: as long as its child may take to its execve, in
+/// which it waits for the same ones. A kubelet gives a pod's volumes two minutes; here the pod's other containers wait for
+/// their start meanwhile, and a try that fails is made again.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Goes before what a child says of its failure; each that it has opened is one too.
+const OPENED: &[u8] = b"+";
+
+/// A child that opens host paths.
+#[derive(Debug)]
+pub struct Opening {
+    errand: Errand,
+    /// What it opens, in this order.
+    wanted: Vec<Wanted>,
+}
+
+#[derive(Debug)]
+struct Wanted {
+    volume: String,
+    /// Of the host's; whoever reads `config.json` sees it.
+    path: PathBuf,
+    destination: String,
+}
+
+/// A host path, and what a container has of it.
+#[derive(Debug, Clone, Copy)]
+pub struct HostPath<'a> {
+    volume: &'a Volume,
+    source: &'a HostPathVolumeSource,
+    mount: Option<&'a VolumeMount>,
+}
+
+impl<'a> HostPath<'a> {
+    /// All that `container` mounts.
+    pub fn of_container(pod: &'a Pod, container: &'a Container) -> Vec<Self> {
+        let volume = |mount: &VolumeMount| pod.spec.volumes.iter().find(|volume| volume.name == mount.name);
+        let mounts = container.volume_mounts.iter();
+        mounts.filter_map(|mount| Self::new(volume(mount)?, Some(mount))).collect()
+    }
+
+    /// All that the pod names, each as a whole.
+    pub fn of_pod(pod: &'a Pod) -> Vec<Self> {
+        pod.spec.volumes.iter().filter_map(|volume| Self::new(volume, None)).collect()
+    }
+
+    fn new(volume: &'a Volume, mount: Option<&'a VolumeMount>) -> Option<Self> {
+        match &volume.source {
+            VolumeSource::HostPath(source) => Some(Self { volume, source, mount }),
+            VolumeSource::EmptyDir(_) => None,
+        }
+    }
+
+    fn open(&self) -> Result<OwnedFd> {
+        let root = host_path::open(self.source).context(|| format!("volume {:?}", self.volume.name))?;
+        match self.mount {
+            Some(mount) => part(root, self.volume, mount),
+            None => Ok(root),
+        }
+    }
+
+    fn wanted(&self) -> Wanted {
+        let path = PathBuf::from(&self.source.path);
+        Wanted {
+            volume: self.volume.name.clone(),
+            destination: self.mount.map_or_else(String::new, |mount| mount.mount_path.clone()),
+            path: self.mount.map_or(path.clone(), |mount| shown(path, mount)),
+        }
+    }
+}
+
+impl Opening {
+    /// Sends a child out that opens `host_paths`. `home` are the host's namespaces, for a caller that is in others.
+    pub fn begin(host_paths: &[HostPath<'_>], home: &[(Namespaces, OwnedFd)]) -> Result<Self> {
+        let errand = Errand::send_out(home, |answers| open_all(host_paths, answers))?;
+        Ok(Self { errand, wanted: host_paths.iter().map(HostPath::wanted).collect() })
+    }
+
+    /// Whether all has been answered, after which [`Opening::outcome`] says what.
+    pub fn is_answered(&mut self) -> Result<bool> {
+        Ok(self.errand.take_in()?)
+    }
+
+    /// What came of it.
+    pub fn outcome(self) -> Result<Vec<Source>> {
+        let (said, descriptors) = self.errand.into_answers();
+        if descriptors.len() == self.wanted.len() {
+            let named = self.wanted.into_iter().zip(descriptors);
+            let source = |(wanted, tree): (Wanted, _)| Source {
+                destination: wanted.destination,
+                path: wanted.path,
+                tree,
+            };
+            return Ok(named.map(source).collect());
+        }
+        let failure = said.get(descriptors.len() * OPENED.len()..).unwrap_or_default();
+        Err(match serde_json::from_slice::<Failure>(failure) {
+            Ok(failure) => failure.into(),
+            Err(_) => Error::failed("hostPath: the child that opens it ended without a word"),
+        })
+    }
+
+    /// Waits for the end of a child that has answered, for a caller that does not reap whoever ends.
+    pub fn reap(&self) -> Result<()> {
+        Ok(self.errand.reap()?)
+    }
+
+    /// Gives up on it. The error names the path that it hangs on.
+    pub fn call_off(self) -> (CalledOff, Error) {
+        let hangs = self.wanted.get(self.errand.opened());
+        let message = hangs.map_or_else(String::new, |wanted| {
+            format!("volume {:?}: hostPath {}: does not answer", wanted.volume, wanted.path.display())
+        });
+        let error = Error::new(ErrorKind::Timeout, message)
+            .hint("its file system hangs: is the server of that NFS or FUSE up?");
+        (self.errand.call_off(), error)
+    }
+}
+
+impl AsFd for Opening {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.errand.as_fd()
+    }
+}
+
+/// The child's part: opens one after the other, up to the first that fails.
+fn open_all(host_paths: &[HostPath<'_>], answers: &Answers) {
+    for host_path in host_paths {
+        let given = match host_path.open() {
+            Ok(tree) => answers.give(OPENED, Some(tree.as_fd())),
+            Err(error) => {
+                let failure = serde_json::to_vec(&Failure::from(&error));
+                // Whoever does not listen any more does not want to know.
+                drop(answers.give(&failure.unwrap_or_default(), None));
+                return;
+            }
+        };
+        if given.is_err() {
+            return;
+        }
+    }
+}
