@@ -229,10 +229,12 @@ impl Parsed {
             self.check_rights()?;
         }
         let context = Context::load(self.cli.globals)?;
-        if self.cli.command.needs_recovery() {
-            for trouble in recovery::reap(&context.host) {
-                output::note(format_args!("warning: {trouble}"));
+        if self.cli.command.needs_root() {
+            let mut troubles: Vec<_> = context.host.mend().err().into_iter().collect();
+            if self.cli.command.needs_recovery() {
+                troubles.extend(recovery::reap(&context.host));
             }
+            troubles.iter().for_each(|trouble| output::note(format_args!("warning: {trouble}")));
         }
         match self.cli.command {
             Command::Create(args) => pod::create::run(&args, &context),

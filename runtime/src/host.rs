@@ -8,12 +8,12 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::sys::tty;
+use crate::sys::{own, tty};
 
 /// The places podrun may write to. Every path is absolute.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Host {
-    /// What outlives a reboot: images, layers, snapshots, pod records (`--root`), 0700.
+    /// What outlives a reboot: images, layers, snapshots, pod records (`--root`), 0711.
     pub root: PathBuf,
     /// What a reboot ends: sockets, locks, leases (`--state-dir`), on a tmpfs, 0711.
     pub state_dir: PathBuf,
@@ -71,6 +71,36 @@ const NEEDED: [caps::Capability; 5] = [
     caps::Capability::CAP_SETUID,
 ];
 
+/// What root alone looks into, right below the state dir and the data root: folders, and files.
+const STATE: [&str; 3] = ["pods", "net", "oci"];
+const STATE_FILES: [&str; 1] = ["boot_id"];
+const ROOT_FILES: [&str; 1] = ["layout.json"];
+const ROOT: [&str; 12] = [
+    "pods",
+    "content",
+    "filters",
+    "images",
+    "layers",
+    "leases",
+    "mountpoints",
+    "partial",
+    "seccomp",
+    "snapshots",
+    "tmp",
+    "trash",
+];
+
+fn make_top(path: &Path) -> Result<()> {
+    own::top(path, own::PASSAGE).context(|| format!("mkdir {}", path.display()))
+}
+
+fn mend(path: &Path, mode: u32) -> Result<()> {
+    match own::mend(path, mode) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        mended => mended.context(|| format!("chmod {mode:o} {}", path.display())),
+    }
+}
+
 impl Host {
     /// The first capability that pods need and this process does not have in effect.
     pub fn lacking_capability() -> Option<String> {
@@ -110,6 +140,40 @@ impl Host {
 
     /// The state dir whose pods are also listed in /run/netns, for `ip netns`.
     pub const DEFAULT_STATE_DIR: &'static str = "/run/podrun";
+
+    /// Makes the state dir, where it is missing. All may go through it, and none may look around.
+    pub(crate) fn make_state_dir(&self) -> Result<()> {
+        make_top(&self.state_dir)
+    }
+
+    /// Makes the data root, where it is missing: all may go through it to the pods' names.
+    pub(crate) fn make_root(&self) -> Result<()> {
+        make_top(&self.root)
+    }
+
+    /// Gives the two trees the modes that they are made with. An older podrun made some of their folders as the umask of
+    /// whoever typed the command said. What lies below these is behind them.
+    pub fn mend(&self) -> Result<()> {
+        let trees =
+            [(&self.state_dir, &STATE[..], &STATE_FILES[..]), (&self.root, &ROOT[..], &ROOT_FILES[..])];
+        for (top, folders, files) in trees {
+            if !top.is_dir() {
+                continue;
+            }
+            make_top(top)?;
+            folders.iter().try_for_each(|name| mend(&top.join(name), own::PRIVATE))?;
+            files.iter().try_for_each(|name| mend(&top.join(name), own::SECRET))?;
+        }
+        let names = self.names();
+        mend(&names, own::LISTED)?;
+        let namespaces = std::fs::read_dir(names).into_iter().flatten().flatten();
+        namespaces.into_iter().try_for_each(|entry| mend(&entry.path(), own::LISTED))
+    }
+
+    /// The folder of the pods' names: `<root>/names`, which all may read.
+    pub(crate) fn names(&self) -> PathBuf {
+        self.root.join("names")
+    }
 
     /// The runtime state of one pod: `<state-dir>/pods/<id>`.
     pub fn pod_state_dir(&self, id: &str) -> PathBuf {

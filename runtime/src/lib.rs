@@ -13,6 +13,7 @@ pub mod engine;
 pub mod error;
 pub mod host;
 pub mod image;
+mod lock;
 #[cfg(not(fuzzing))]
 pub mod net;
 #[cfg(not(fuzzing))]

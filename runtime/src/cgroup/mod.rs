@@ -23,7 +23,7 @@ use std::path::{Component, Path, PathBuf};
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
 
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys;
+use crate::sys::{self, own};
 pub use below::Below;
 pub use end::OomNotices;
 use layout::Controller;
@@ -376,7 +376,7 @@ fn make_directory(directory: &Path) -> Result<()> {
     const TRIES: u32 = 16;
     let mut tried = 0;
     loop {
-        let made = match std::fs::create_dir(directory) {
+        let made = match own::new_directory(directory, own::LISTED) {
             Err(error) if error.kind() == Io::NotFound => make_with_parent(directory),
             other => other,
         };
@@ -395,11 +395,11 @@ fn make_directory(directory: &Path) -> Result<()> {
 /// Most often it is the pod's cgroup alone that is missing above a container's.
 fn make_with_parent(directory: &Path) -> std::io::Result<()> {
     if let Some(parent) = directory.parent()
-        && std::fs::create_dir(parent).is_ok()
+        && own::new_directory(parent, own::LISTED).is_ok()
     {
-        return std::fs::create_dir(directory);
+        return own::new_directory(directory, own::LISTED);
     }
-    std::fs::create_dir_all(directory)
+    own::directories(directory, own::LISTED)
 }
 
 /// A new v1 cpuset has no CPU and no memory node, and takes no task until it has: it gets its parent's.

@@ -22,6 +22,9 @@ use crate::sys;
 /// How the files of holds begin in `tmp`; nothing else there does.
 const HOLD: &str = "hold-";
 
+/// More than a lease takes that names every layer of every container of a pod.
+const LEASE_MAX: u64 = 16 << 20;
+
 /// What an owner keeps from being collected.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Lease {
@@ -160,7 +163,7 @@ impl ImageStore {
         let pods = self.lease_owners()?.into_iter().map(|id| (self.leases_dir().join(&id), id));
         let mut all = Vec::new();
         for (path, owner) in pods.chain(self.live_holds()?) {
-            let text = match fs::read(&path) {
+            let text = match sys::own::read(&path, LEASE_MAX) {
                 Ok(text) => text,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(Error::from(error).context(path.display())),

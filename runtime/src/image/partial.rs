@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +16,7 @@ use super::record;
 use super::store::set_aside;
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
+use crate::sys::own;
 
 /// What nobody has gone on with for so long goes when something else is collected; until then a pull takes it up.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
@@ -79,8 +80,10 @@ pub(super) fn claim(host: &Host, digest: &Digest, size: u64) -> Result<Claim> {
             return Ok(Claim::Whole(Blob::of_file(digest.clone(), file)));
         }
         let path = path(host, digest);
-        let options = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).clone();
-        let file = options.open(&path).context(|| format!("open {}", path.display()))?;
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        let file =
+            own::open(&path, &mut options, own::SECRET).context(|| format!("open {}", path.display()))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(Claim::Taken),

@@ -18,7 +18,7 @@ use super::digest::{Algorithm, ChainId, Digest};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::spread;
 use crate::sys::dir::Links;
-use crate::sys::{self, Errno};
+use crate::sys::{self, Errno, own};
 
 const VERSION: u32 = 1;
 /// The bytes of a record that are read: more than any config and any number of layers come to.
@@ -347,7 +347,8 @@ pub(super) fn replace_file(path: &Path, text: &[u8]) -> Result<()> {
     let dir = path.parent().expect("a state file lies in a directory");
     let temp = dir.join(NEW);
     let write = || -> io::Result<()> {
-        let mut file = File::create(&temp)?;
+        let mut file =
+            own::open(&temp, File::options().write(true).create(true).truncate(true), own::SECRET)?;
         file.write_all(text)?;
         file.sync_all()?;
         fs::rename(&temp, path)

@@ -4,7 +4,6 @@
 //! shows it. Its directories are found by our own ids, never by a string that an image chose.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -12,8 +11,8 @@ use super::digest::ChainId;
 use super::layers::layer_dir;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
-use crate::sys;
 use crate::sys::dir::Kind;
+use crate::sys::{self, own};
 
 /// How deep a snapshot is looked into: one descriptor a level.
 const DEPTH_MAX: usize = 256;
@@ -24,7 +23,7 @@ const LAYERS_MAX: usize = 499;
 /// A layer of our own below every image's: the directories and files that something is mounted on in every container,
 /// all empty. What an image lacks of them is found there; made at the mount's moment it would be a copy of /etc and
 /// three files in the upper directory, 0.2 ms and as much again when it goes.
-const MOUNT_POINTS: &str = "mountpoints";
+const MOUNT_POINTS: &str = "mountpoints/layer";
 const DIRECTORIES: [&str; 4] = ["dev", "etc", "proc", "sys"];
 const FILES: [&str; 3] = ["etc/hosts", "etc/hostname", "etc/resolv.conf"];
 
@@ -44,19 +43,14 @@ fn snapshot_dir(host: &Host, cid: &str) -> PathBuf {
 
 /// Makes the layer of mount points. It can be done again, and what is missing of it only costs time.
 pub(super) fn make_mount_points(host: &Host) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
     let layer = mount_points(host);
     let make = || -> std::io::Result<()> {
+        layer.parent().map_or(Ok(()), |folder| own::directories(folder, own::PRIVATE))?;
+        // A container sees these modes where its image has no such directory or file.
         for directory in std::iter::once(layer.clone()).chain(DIRECTORIES.map(|name| layer.join(name))) {
-            fs::create_dir_all(&directory)?;
-            // A container sees the mode where its image has no such directory, whatever umask this process has.
-            fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
+            own::directory(&directory, 0o755)?;
         }
-        for file in FILES.map(|name| layer.join(name)) {
-            fs::write(&file, "")?;
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o644))?;
-        }
-        Ok(())
+        FILES.into_iter().try_for_each(|name| own::write(&layer.join(name), b"", 0o644))
     };
     make().context(|| format!("mount points in {}", layer.display()))
 }
@@ -98,17 +92,17 @@ pub fn prepared(host: &Host, cid: &str, layers: &[ChainId]) -> Result<Snapshot> 
 fn make_fresh(host: &Host, cid: &str) -> Result<()> {
     use std::io::ErrorKind::{AlreadyExists, NotFound};
     let dir = snapshot_dir(host, cid);
-    let made = match fs::create_dir(&dir) {
-        Err(error) if error.kind() == NotFound => fs::create_dir_all(&dir),
+    let made = match own::new_directory(&dir, own::PRIVATE) {
+        Err(error) if error.kind() == NotFound => own::directories(&dir, own::PRIVATE),
         Err(error) if error.kind() == AlreadyExists => {
             remove(host, cid)?;
-            fs::create_dir(&dir)
+            own::new_directory(&dir, own::PRIVATE)
         }
         result => result,
     };
     made?;
-    fs::create_dir(dir.join("upper"))?;
-    fs::create_dir(dir.join("work"))?;
+    own::new_directory(&dir.join("upper"), own::PRIVATE)?;
+    own::new_directory(&dir.join("work"), own::PRIVATE)?;
     Ok(())
 }
 
@@ -179,6 +173,8 @@ fn size_below(dir: &OwnedFd, seen: &mut BTreeSet<(u64, u64)>, depth: usize) -> s
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use std::os::unix::fs::MetadataExt;
     use std::path::Path;
 

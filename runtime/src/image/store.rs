@@ -8,7 +8,6 @@
 mod tests;
 
 use std::fs::{self, File};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,6 +17,8 @@ use super::reference::Reference;
 use super::version;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
+use crate::lock;
+use crate::sys::own;
 
 /// Fewer hex digits than this never name an image: words such as `beef` are names.
 const ID_PREFIX_MIN: usize = 4;
@@ -43,7 +44,7 @@ impl ImageStore {
     pub fn open(host: &Host) -> Result<Self> {
         let this = Self { host: host.clone() };
         version::ensure(&this)?;
-        hide(&host.root)?;
+        host.make_root()?;
         this.sweep()?;
         Ok(this)
     }
@@ -230,24 +231,19 @@ impl ImageStore {
     /// Runs `work` with the records' lock.
     pub(super) fn locked<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let lock = self.lock_file("lock")?;
-        lock.lock().context(|| "lock the image records")?;
+        lock::take(&lock, &self.images_dir().join(".lock"), lock::LONG)?;
         work()
     }
 
     pub(super) fn lock_file(&self, name: &str) -> Result<File> {
         let path = self.images_dir().join(format!(".{name}"));
-        File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .context(|| format!("open {}", path.display()))
+        own::lock_file(&path).context(|| format!("open {}", path.display()))
     }
 
     /// Says that content is being made, until the file is dropped.
     pub(super) fn begin_ingest(&self) -> Result<File> {
         let lock = self.lock_file("ingest")?;
-        lock.lock_shared().context(|| "lock the image store for new content")?;
+        lock::take_shared(&lock, &self.images_dir().join(".ingest"), lock::LONG)?;
         Ok(lock)
     }
 }
@@ -314,19 +310,5 @@ pub(super) fn set_aside(path: &Path, trash: &Path) -> Result<()> {
 
 /// Makes a directory that root alone looks into, with those above it.
 pub(super) fn make_private(path: &Path) -> Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .context(|| format!("mkdir {}", path.display()))
-}
-
-/// The data root holds setuid files of strangers: nobody but root looks into it.
-fn hide(root: &Path) -> Result<()> {
-    let mode = fs::metadata(root).context(|| root.display())?.permissions().mode();
-    if mode & 0o066 != 0 {
-        fs::set_permissions(root, fs::Permissions::from_mode(mode & 0o711))
-            .context(|| format!("chmod {}", root.display()))?;
-    }
-    Ok(())
+    own::directories(path, own::PRIVATE).context(|| format!("mkdir {}", path.display()))
 }

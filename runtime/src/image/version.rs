@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ImageStore, record};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::sys::own;
 
 /// The layout that this podrun reads and writes:
 ///
@@ -21,6 +22,8 @@ const VERSION: u32 = 2;
 /// The first version, which did not say so.
 const UNSAID: u32 = 1;
 const FILE: &str = "layout.json";
+/// More than that file has in any version.
+const MOST: u64 = 4096;
 
 /// What a store has, as of now.
 const DIRECTORIES: [&str; 9] = [
@@ -46,7 +49,7 @@ pub(super) fn ensure(store: &ImageStore) -> Result<()> {
     if read(root)? == Some(VERSION) {
         return Ok(());
     }
-    super::store::make_private(root)?;
+    store.host().make_root()?;
     super::store::make_private(&store.images_dir())?;
     store.locked(|| {
         // Another process may have been first.
@@ -69,7 +72,7 @@ pub(super) fn ensure(store: &ImageStore) -> Result<()> {
 /// The version of the store in `root`; nothing where none is said.
 fn read(root: &Path) -> Result<Option<u32>> {
     let path = root.join(FILE);
-    let text = match fs::read(&path) {
+    let text = match own::read(&path, MOST) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::from(error).context(path.display())),

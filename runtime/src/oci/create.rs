@@ -153,7 +153,7 @@ impl Create {
             let terminal = master.deliver()?;
             if let Some(file) = &self.pid_file {
                 // conmon reads it as it is: no newline.
-                store::replace(file, child.pid.to_string().as_bytes())?;
+                store::replace_callers(file, child.pid.to_string().as_bytes())?;
             }
             record.complete = true;
             store::write(container, &record).map(|()| terminal)

@@ -181,7 +181,7 @@ impl Exec {
         drop(held);
         plan.complete(&mut child, |_| Ok(()))?;
         let told = master.deliver().and_then(|terminal| match &self.pid_file {
-            Some(file) => store::replace(file, child.pid.to_string().as_bytes()).map(|()| terminal),
+            Some(file) => store::replace_callers(file, child.pid.to_string().as_bytes()).map(|()| terminal),
             None => Ok(terminal),
         });
         match told {

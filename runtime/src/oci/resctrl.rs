@@ -21,7 +21,8 @@ use serde_json::{Value, json};
 
 use super::ContainerId;
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::fs;
+use crate::lock;
+use crate::sys::{fs, own};
 
 /// What is resctrl's own in a group, and can be no group's name.
 const OWNED: [&str; 11] = [
@@ -222,7 +223,7 @@ impl Resctrl {
             (kind.next() == Some("resctrl") && root == "/").then(|| Self {
                 root: fs::unescape_mount_point(mount),
                 megabytes: kind.nth(1).is_some_and(|options| options.split(',').any(|one| one == "mba_MBps")),
-                mkdir: |path| std::fs::create_dir(path),
+                mkdir: |path| own::new_directory(path, own::LISTED),
                 rmdir: |path| std::fs::remove_dir(path),
             })
         })
@@ -245,7 +246,8 @@ impl Resctrl {
 
     fn lock(&self) -> Result<File> {
         let root = File::open(&self.root).context(|| format!("open({:?})", self.root))?;
-        root.lock().context(|| format!("flock({:?})", self.root))?;
+        // Everybody may open it, and hold its lock: that is how resctrl's users agree.
+        lock::take(&root, &self.root, lock::BRIEF)?;
         Ok(root)
     }
 

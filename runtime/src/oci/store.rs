@@ -5,13 +5,15 @@
 
 use std::fs::File;
 use std::io::ErrorKind as Io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use super::record::{Record, VERSION};
 use super::{Container, ContainerId};
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys;
+use crate::sys::own;
+
+/// More than a record takes.
+const RECORD_MAX: u64 = 16 << 20;
 
 /// The containers below one directory.
 #[derive(Debug, Clone)]
@@ -60,13 +62,9 @@ impl Store {
     /// Makes the directory of a new container and locks it.
     pub(super) fn reserve(&self, id: &ContainerId) -> Result<(Container, Lock)> {
         let root = self.root.display();
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o711)
-            .create(&self.root)
-            .context(|| root.to_string())?;
+        own::top(&self.root, own::PASSAGE).context(|| root.to_string())?;
         let directory = self.directory(id);
-        match std::fs::DirBuilder::new().mode(0o700).create(&directory) {
+        match own::new_directory(&directory, own::PRIVATE) {
             Ok(()) => {}
             Err(error) if error.kind() == Io::AlreadyExists => {
                 return Err(Error::new(ErrorKind::Exists, format!("container `{id}` exists already"))
@@ -83,8 +81,7 @@ impl Store {
 /// Takes a container's lock, or says that another command has it.
 pub(super) fn lock(container: &Container) -> Result<Lock> {
     let path = container.file("lock");
-    let open = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    let file = match open {
+    let file = match own::lock_file(&path) {
         Err(error) if error.kind() == Io::NotFound => return Err(gone(container)),
         other => other.context(|| path.display().to_string())?,
     };
@@ -121,15 +118,20 @@ pub(super) fn write(container: &Container, record: &Record) -> Result<()> {
     replace(&container.file("state.json"), text.as_bytes())
 }
 
-/// Puts a file in the place of what is at `path`.
+/// Puts a file that root alone reads in the place of what is at `path`.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    sys::fs::replace(path, bytes).context(|| format!("write({path:?})"))
+    own::replace(path, bytes, own::SECRET).context(|| format!("write({path:?})"))
+}
+
+/// Puts a file of the caller's in the place of what is at `path`: it is not among podrun's own, and all may read it.
+pub(super) fn replace_callers(path: &Path, bytes: &[u8]) -> Result<()> {
+    own::replace(path, bytes, 0o644).context(|| format!("write({path:?})"))
 }
 
 /// The container's record; `None` when creating it has not come so far.
 pub(super) fn read(container: &Container) -> Result<Option<Record>> {
     let path = container.file("state.json");
-    let text = match std::fs::read(&path) {
+    let text = match own::read(&path, RECORD_MAX) {
         Err(error) if error.kind() == Io::NotFound => return Ok(None),
         other => other.context(|| path.display().to_string())?,
     };

@@ -12,6 +12,7 @@ use super::client::Monitor;
 use super::{recovery, store};
 use crate::error::{Context, Result};
 use crate::host::Host;
+use crate::sys::own;
 use crate::sys::poll::{self, Interest};
 use crate::sys::watch::Watch;
 
@@ -31,7 +32,8 @@ impl Changes {
     /// Wakes when a pod is made or removed.
     pub fn new(host: &Host) -> Result<Self> {
         let pods = host.root.join("pods");
-        std::fs::create_dir_all(&pods).context(|| format!("pod records {}", pods.display()))?;
+        host.make_root()?;
+        own::directory(&pods, own::PRIVATE).context(|| format!("pod records {}", pods.display()))?;
         let watch = Watch::new()?;
         watch.directory(&pods)?;
         Ok(Self { host: host.clone(), watch, monitors: BTreeMap::new() })

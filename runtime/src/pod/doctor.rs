@@ -186,7 +186,7 @@ fn cgroups() -> Finding {
 
 /// Mounts an overlay of two folders on the file system of the snapshots, attached nowhere.
 fn overlay(host: &Host) -> Result<String> {
-    fs::create_dir_all(&host.root).context(|| host.root.display().to_string())?;
+    host.make_root()?;
     let scratch = host.root.join(format!("doctor-{}", std::process::id()));
     let tried = overlay_in(&scratch);
     let removed = fs::remove_dir_all(&scratch);
@@ -198,7 +198,7 @@ fn overlay(host: &Host) -> Result<String> {
 fn overlay_in(scratch: &std::path::Path) -> Result<()> {
     let folder = |name: &str| {
         let path = scratch.join(name);
-        fs::create_dir_all(&path)?;
+        sys::own::directories(&path, sys::own::PRIVATE)?;
         fs::File::open(path).map(std::os::fd::OwnedFd::from)
     };
     let (lower, upper, work) = (folder("lower")?, folder("upper")?, folder("work")?);
@@ -252,7 +252,7 @@ fn network(host: &Host) -> Result<String> {
 }
 
 fn network_in(host: &Host) -> Result<()> {
-    fs::create_dir_all(&host.state_dir).context(|| host.state_dir.display().to_string())?;
+    host.make_state_dir()?;
     let mut sockets = HostSockets::open(host)?;
     sys::ns::unshare(sys::ns::Namespaces::NET).map_err(|errno| errno.during("unshare(CLONE_NEWNET)"))?;
     let id = "d".repeat(64);

@@ -11,11 +11,12 @@
 //! own because a namespace and a name together (63 + 253) are longer than a file name may be.
 
 use std::io::ErrorKind as IoKind;
-use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
+use crate::sys::own;
 
 /// Reserves `name` in `namespace` for the pod `id`; [`ErrorKind::Exists`] when it is taken.
 pub fn reserve(host: &Host, namespace: &str, name: &str, id: &str) -> Result<()> {
@@ -58,8 +59,8 @@ pub fn lookup(host: &Host, namespace: &str, name: &str) -> Option<String> {
 /// Every reserved name: namespace, name and the pod's id, sorted.
 pub fn all(host: &Host) -> Vec<(String, String, String)> {
     let mut found = Vec::new();
-    for namespace in entries(&host.root.join("names")) {
-        let folder = host.root.join("names").join(&namespace);
+    for namespace in entries(&host.names()) {
+        let folder = host.names().join(&namespace);
         for name in entries(&folder) {
             if let Some(id) = holder(&folder.join(&name)) {
                 found.push((namespace.clone(), name, id));
@@ -73,7 +74,7 @@ pub fn all(host: &Host) -> Vec<(String, String, String)> {
 /// Where the link of a name lies; `None` for what can be no name at all.
 fn link(host: &Host, namespace: &str, name: &str) -> Option<PathBuf> {
     let sound = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains(['/', '\0']);
-    (sound(namespace) && sound(name)).then(|| host.root.join("names").join(namespace).join(name))
+    (sound(namespace) && sound(name)).then(|| host.names().join(namespace).join(name))
 }
 
 fn holder(path: &Path) -> Option<String> {
@@ -86,11 +87,7 @@ fn entries(folder: &Path) -> Vec<String> {
 }
 
 fn make_folder(folder: &Path) -> Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(folder)
-        .context(|| format!("mkdir {}", folder.display()))
+    own::directories(folder, own::LISTED).context(|| format!("mkdir {}", folder.display()))
 }
 
 #[cfg(test)]

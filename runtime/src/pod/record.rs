@@ -26,7 +26,7 @@ use serde_json::value::RawValue;
 use crate::error::{Context, Result};
 use crate::host::Host;
 use crate::pod::policy::PodState;
-use crate::sys;
+use crate::sys::own;
 pub use crate::sys::proc::ProcessId;
 
 /// The version that this podrun writes into every record.
@@ -317,7 +317,7 @@ pub fn write<T: Serialize>(path: &Path, record: &T) -> Result<()> {
 
 /// Replaces the file at `path` whole by `bytes`, readable by root only.
 pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
-    sys::fs::replace(path, bytes).context(|| format!("record {}", path.display()))
+    own::replace(path, bytes, own::SECRET).context(|| format!("record {}", path.display()))
 }
 
 /// Writes a record that is not there yet and that nobody reads before its folder is published: no
@@ -331,7 +331,7 @@ pub fn write_new<T: Serialize>(path: &Path, record: &T) -> Result<()> {
 
 /// The same for a record that is bytes already.
 pub fn write_new_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
-    std::fs::write(path, bytes).context(|| format!("record {}", path.display()))
+    own::write(path, bytes, own::SECRET).context(|| format!("record {}", path.display()))
 }
 
 /// Reads the record at `path`.

@@ -8,7 +8,6 @@
 
 use std::fs::File;
 use std::io::ErrorKind as IoKind;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use serde_json::value::RawValue;
@@ -23,7 +22,8 @@ use crate::cgroup::{Cgroup, Layout};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::image::snapshot;
-use crate::net;
+use crate::sys::own;
+use crate::{lock, net};
 
 /// Ends what died and finishes what was left; gives what it could not, which the next verb tries again. One pod's
 /// trouble, a full disk say, keeps nobody from looking at the others, or from deleting that one.
@@ -49,22 +49,21 @@ pub fn reap(host: &Host) -> Vec<Error> {
     troubles
 }
 
-/// The boot in which podrun was last used here.
+/// How long a boot's id is: a UUID.
+const BOOT_ID: u64 = 36;
+
+/// The boot in which podrun was last used here; none where what is there is not such an id.
 fn known_boot(host: &Host) -> Option<String> {
-    std::fs::read_to_string(host.state_dir.join("boot_id")).ok()
+    own::read_text(&host.state_dir.join("boot_id"), BOOT_ID).ok()
 }
 
 /// The first verb of a boot: no pod can have lived through it.
 fn after_boot(host: &Host, boot: &str) -> Result<()> {
+    host.make_state_dir()?;
     let folder = &host.state_dir;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o711)
-        .create(folder)
-        .context(|| format!("mkdir {}", folder.display()))?;
     // One at a time; the second finds the first's work done.
     let lock = File::open(folder).context(|| format!("open {}", folder.display()))?;
-    lock.lock().context(|| format!("flock {}", folder.display()))?;
+    lock::take(&lock, folder, lock::LONG)?;
     if known_boot(host).as_deref() == Some(boot) {
         return Ok(());
     }

@@ -3,15 +3,15 @@
 //! Invariant: everything here can be done by anyone at any time, twice and by two at once: what a pod still needs
 //! is in use, and stays.
 
-use std::fs::{DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::File;
 
 use crate::cgroup::{Cgroup, Join, Layout};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::image::ImageStore;
-use crate::net;
 use crate::pod::store;
+use crate::sys::own;
+use crate::{lock, net};
 
 /// The cgroup of all monitors, below the host's parent.
 const MONITORS: &str = "monitors";
@@ -37,12 +37,14 @@ impl AmongMonitors {
     /// Waits for the last one's end, if that is under way: some 20 ms.
     pub(super) fn join(host: &Host) -> Result<Self> {
         let pods = host.state_dir.join("pods");
-        let open = || {
-            DirBuilder::new().recursive(true).mode(0o711).create(&pods)?;
-            File::open(&pods)
+        let open = || -> Result<File> {
+            host.make_state_dir()?;
+            own::directory(&pods, own::PRIVATE)?;
+            Ok(File::open(&pods)?)
         };
-        let folder = File::open(&pods).or_else(|_| open()).context(|| format!("open {}", pods.display()))?;
-        folder.lock_shared().context(|| format!("flock {}", pods.display()))?;
+        let folder = File::open(&pods).map_err(Error::from).or_else(|_| open());
+        let folder = folder.context(|| format!("open {}", pods.display()))?;
+        lock::take_shared(&folder, &pods, lock::BRIEF)?;
         Ok(Self(folder))
     }
 }

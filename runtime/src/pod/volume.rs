@@ -6,17 +6,17 @@
 //! removed, and is opened by a child ([`Opening`]). Memory volumes are the monitor's: one tmpfs for the
 //! whole pod, held by descriptor.
 
-use std::fs::{DirBuilder, File, Metadata, Permissions};
+use std::fs::{File, Metadata};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::manifest::{Pod, StorageMedium, Volume, VolumeMount, VolumeSource};
 use crate::engine;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
-use crate::sys::inside;
 use crate::sys::mount::{self, Depth};
+use crate::sys::{inside, own};
 
 mod host_path;
 mod opening;
@@ -111,10 +111,9 @@ fn folder(host: &Host, id: &str, name: &str) -> PathBuf {
 }
 
 fn make_empty_dir(path: &Path) -> Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    // mkdir(2) applies the umask; every container's user may write here.
-    std::fs::set_permissions(path, Permissions::from_mode(0o777))?;
-    Ok(())
+    path.parent().map_or(Ok(()), |volumes| own::directories(volumes, own::PRIVATE))?;
+    // Every container's user may write here.
+    Ok(own::directory(path, 0o777)?)
 }
 
 fn metadata(handle: OwnedFd) -> Result<Metadata> {

@@ -106,16 +106,6 @@ pub fn free_bytes(path: &std::path::Path) -> super::Result<u64> {
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
-/// Writes a file beside `path` and renames it there: readers see the old one or the new one. Nothing else is left.
-pub fn replace(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = std::path::PathBuf::from(beside);
-    std::fs::write(&beside, bytes)
-        .and_then(|()| std::fs::rename(&beside, path))
-        .inspect_err(|_| drop(std::fs::remove_file(&beside)))
-}
-
 /// Opens a directory of the host's, O_PATH.
 pub fn open_host_directory(path: &CStr) -> Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)

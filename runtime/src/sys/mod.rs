@@ -41,11 +41,13 @@ pub mod copy;
 pub mod creds;
 pub mod errno;
 pub mod exec;
+pub mod flock;
 pub mod fs;
 pub mod held;
 pub mod hook;
 pub mod mount;
 pub mod ns;
+pub mod own;
 pub mod pidfd;
 
 use std::fmt;

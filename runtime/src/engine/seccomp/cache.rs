@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use oci_spec::runtime::LinuxSeccomp;
@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::Result;
 use crate::sys::seccomp::Instruction;
-use crate::sys::{dir, libseccomp};
+use crate::sys::{dir, libseccomp, own};
 
 /// What a file begins with. Its digit changes with the way in which programs are compiled or laid out.
 const MAGIC: &[u8; 8] = b"podrbpf1";
@@ -81,7 +81,7 @@ fn decode(bytes: &[u8], key: &[u8; 32]) -> Option<Vec<Instruction>> {
 
 /// Publishes a file at once or not at all: it has no name before it is whole.
 fn keep(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    own::directories(folder, own::PRIVATE)?;
     let at = dir::open(folder)?;
     let mut file = File::from(dir::create_unnamed(&at)?);
     file.write_all(bytes)?;

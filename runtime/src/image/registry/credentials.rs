@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use super::auth::{decode, encode};
 use super::helper;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::lock;
 
 /// The key under which Docker keeps the credentials of its own registry.
 pub(super) const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -271,7 +272,7 @@ fn change(path: &Path, edit: impl FnOnce(&mut Map<String, Value>) -> Result<bool
         .create(dir)
         .context(|| format!("mkdir {}", dir.display()))?;
     let lock = File::open(dir).context(|| dir.display())?;
-    lock.lock().context(|| format!("lock {}", dir.display()))?;
+    lock::take(&lock, dir, lock::BRIEF)?;
     let mut file = read(&path)?.unwrap_or_default();
     if !edit(&mut file).map_err(|error| error.context(path.display()))? {
         return Ok(());

@@ -1,5 +1,7 @@
 //! The store's records, names and leases, without any content.
 
+use std::os::unix::fs::PermissionsExt;
+
 use super::*;
 use crate::image::config::ImageConfig;
 

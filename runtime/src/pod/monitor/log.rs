@@ -19,7 +19,11 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::pod::logs::Line;
 use crate::pod::manifest::Time;
 use crate::pod::protocol::LogSpec;
-use crate::sys::{append, dir};
+use crate::sys::{append, dir, own};
+
+/// The mode of a log, as containerd makes it: its folders may be listed by all, as a kubelet makes them, and what
+/// containers say may be secret.
+const MODE: u32 = 0o640;
 
 /// The most of a log that a termination message takes, and the most lines.
 const TAIL_BYTES: usize = 2048;
@@ -67,19 +71,22 @@ impl Log {
             let why = format!("log path {:?}: not a plain path below the log dir", spec.path);
             return Err(Error::new(ErrorKind::Usage, why));
         }
-        std::fs::create_dir_all(log_dir).context(|| format!("mkdir({})", log_dir.display()))?;
+        own::top(log_dir, own::LISTED).context(|| format!("mkdir({})", log_dir.display()))?;
         let mut folder = dir::open(log_dir)?;
         for part in folders.split('/').filter(|part| !part.is_empty()) {
             folder = match dir::open_at(&folder, part.as_bytes()) {
                 Err(error) if error.is_not_found() => {
                     // Another container of the pod may make it first; what counts is that it can be opened.
-                    let _ = dir::make_dir(&folder, part.as_bytes(), 0o755);
+                    let _ = dir::make_dir(&folder, part.as_bytes(), own::LISTED);
                     dir::open_at(&folder, part.as_bytes())
                 }
                 other => other,
             }?;
+            if dir::stat(&folder)?.mode != own::LISTED {
+                dir::set_mode(&folder, own::LISTED)?;
+            }
         }
-        let file = File::from(append::open(&folder, name.as_bytes(), 0o640)?);
+        let file = File::from(append::open(&folder, name.as_bytes(), MODE)?);
         let size = file.metadata().context(|| format!("log {}", spec.path))?.len();
         Ok(Self {
             folder,
@@ -170,7 +177,7 @@ impl Log {
 
     /// Opens the file anew by its name; on an error the old one goes on and no new one is left.
     pub(super) fn reopen(&mut self) -> Result<()> {
-        let file = File::from(append::open(&self.folder, self.name.as_bytes(), 0o640)?);
+        let file = File::from(append::open(&self.folder, self.name.as_bytes(), MODE)?);
         self.size = file.metadata().context(|| format!("log {}", self.name))?.len();
         self.file = file;
         Ok(())

@@ -5,10 +5,10 @@
 //! somebody left. Removal first takes the id from the records by one rename: from then on the pod is gone,
 //! and every step after it can be done again.
 
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io::ErrorKind as IoKind;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::value::RawValue;
@@ -16,11 +16,12 @@ use serde_json::value::RawValue;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::image::{ImageStore, snapshot};
+use crate::lock;
 use crate::pod::attempt::{draw_id, draw_suffix, draw_uid};
 use crate::pod::manifest::Pod;
 use crate::pod::record::{self, Front, Sandbox, Version};
 use crate::pod::{names, sandbox};
-use crate::sys;
+use crate::sys::{self, own};
 
 /// How often another end of a generated name is tried.
 const GENERATE_TRIES: usize = 16;
@@ -33,7 +34,7 @@ pub struct Guard(#[expect(dead_code, reason = "held for its flock")] File);
 pub fn begin(host: &Host) -> Result<(String, Guard)> {
     loop {
         let id = draw_id()?;
-        make_folder(&host.pod_state_dir(&id), 0o711, host)?;
+        mark(host, &id)?;
         if let Some(guard) = hold(host, &id)? {
             return Ok((id, guard));
         }
@@ -43,7 +44,7 @@ pub fn begin(host: &Host) -> Result<(String, Guard)> {
 /// Makes the records of the pod `id`, which the caller holds, and reserves its name; `pod` gets its name (if that is
 /// generated), its uid and its creation time. What was made of one that failed is the caller's to [`remove`].
 pub fn fill(host: &Host, id: &str, pod: &mut Pod) -> Result<Sandbox> {
-    make_folder(&host.pod_root(id), 0o700, host)?;
+    make_folder(&host.pod_root(id), || host.make_root())?;
     let generated = pod.metadata.name.is_empty();
     let created_at = record::now();
     pod.metadata.uid = draw_uid()?;
@@ -120,7 +121,7 @@ pub fn hold_for_removal(host: &Host, id: &str) -> Result<Guard> {
             Err(error) if error.kind() == IoKind::NotFound => continue,
             opened => opened.context(|| format!("open {}", path.display()))?,
         };
-        folder.lock().context(|| format!("flock {}", path.display()))?;
+        lock::take(&folder, &path, lock::LONG)?;
         if folder.metadata().context(|| format!("stat {}", path.display()))?.nlink() > 0 {
             return Ok(Guard(folder));
         }
@@ -153,7 +154,7 @@ pub fn remove(host: &Host, id: &str) -> Result<()> {
 
 /// Makes the folder in the state dir: the sign that something of this pod is alive or under way.
 pub(in crate::pod) fn mark(host: &Host, id: &str) -> Result<()> {
-    make_folder(&host.pod_state_dir(id), 0o711, host)
+    make_folder(&host.pod_state_dir(id), || host.make_state_dir())
 }
 
 /// Removes that folder: nothing of this pod is alive or under way.
@@ -209,19 +210,14 @@ pub(in crate::pod) fn folder_names(folder: &Path) -> Vec<String> {
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-/// Makes a pod's folder, private to root, and what is missing above it: the tree's top with `mode`.
-fn make_folder(path: &Path, top_mode: u32, host: &Host) -> Result<()> {
-    let context = || format!("mkdir {}", path.display());
-    match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => return Ok(()),
-        Err(error) if error.kind() == IoKind::AlreadyExists => return Ok(()),
-        Err(error) if error.kind() == IoKind::NotFound => {}
-        Err(error) => return Err(Error::from(error).context(context())),
-    }
-    let pods: PathBuf = path.parent().map(Path::to_owned).unwrap_or_default();
-    let top = if path.starts_with(&host.state_dir) { &host.state_dir } else { &host.root };
-    for folder in [top, &pods] {
-        DirBuilder::new().recursive(true).mode(top_mode).create(folder).context(context)?;
-    }
-    DirBuilder::new().recursive(true).mode(0o700).create(path).context(context)
+/// Makes a pod's folder, private to root, and what is missing above it: its tree's top by `make_top`.
+fn make_folder(path: &Path, make_top: impl FnOnce() -> Result<()>) -> Result<()> {
+    let made = match own::directory(path, own::PRIVATE) {
+        Err(error) if error.kind() == IoKind::NotFound => {
+            make_top()?;
+            own::directories(path, own::PRIVATE)
+        }
+        made => made,
+    };
+    made.context(|| format!("mkdir {}", path.display()))
 }
