@@ -90,8 +90,8 @@ const ROOT: [&str; 12] = [
     "trash",
 ];
 
-fn make_top(path: &Path) -> Result<()> {
-    own::top(path, own::PASSAGE).context(|| format!("mkdir {}", path.display()))
+fn make_top(path: &Path, mode: u32) -> Result<()> {
+    own::top(path, mode).context(|| format!("mkdir {}", path.display()))
 }
 
 fn mend(path: &Path, mode: u32) -> Result<()> {
@@ -143,15 +143,15 @@ impl Host {
 
     /// Makes the state dir, where it is missing. All may go through it, and none may look around.
     pub(crate) fn make_state_dir(&self) -> Result<()> {
-        make_top(&self.state_dir)
+        make_top(&self.state_dir, own::PASSAGE)
     }
 
     /// Makes the data root, where it is missing: all may go through it to the pods' names.
     pub(crate) fn make_root(&self) -> Result<()> {
-        make_top(&self.root)
+        make_top(&self.root, own::PASSAGE)
     }
 
-    /// Gives the two trees the modes that they are made with. An older podrun made some of their folders as the umask of
+    /// Gives the trees the modes that they are made with. An older podrun made some of their folders as the umask of
     /// whoever typed the command said. What lies below these is behind them.
     pub fn mend(&self) -> Result<()> {
         let trees =
@@ -160,9 +160,12 @@ impl Host {
             if !top.is_dir() {
                 continue;
             }
-            make_top(top)?;
+            make_top(top, own::PASSAGE)?;
             folders.iter().try_for_each(|name| mend(&top.join(name), own::PRIVATE))?;
             files.iter().try_for_each(|name| mend(&top.join(name), own::SECRET))?;
+        }
+        if self.log_dir.is_dir() {
+            make_top(&self.log_dir, own::LISTED)?;
         }
         let names = self.names();
         mend(&names, own::LISTED)?;

@@ -80,8 +80,20 @@ fn id(number: u32) -> String {
     format!("{number:012x}").repeat(6)[..64].to_string()
 }
 
+/// Makes the pod's folder in the state dir: as long as that is there its lease is its own.
+fn make_folder(host: &Host, id: &str) {
+    std::fs::create_dir_all(host.pod_state_dir(id)).unwrap();
+}
+
+/// Removes it, with the folder of all for the last one.
+fn remove_folder(host: &Host, id: &str) {
+    let _ = std::fs::remove_dir(host.pod_state_dir(id));
+    let _ = std::fs::remove_dir(host.state_dir.join("pods"));
+}
+
 /// A pod's namespace: a thread that runs what it is told to.
 struct Pod {
+    id: String,
     attachment: NetworkAttachment,
     work: Option<mpsc::Sender<Order>>,
     thread: Option<thread::JoinHandle<()>>,
@@ -93,6 +105,8 @@ impl Pod {
         let (ready, attached) = mpsc::channel();
         let (work, orders) = mpsc::channel::<Order>();
         let (host, ports) = (test.host.clone(), ports.to_vec());
+        let own = id(number);
+        make_folder(&host, &own);
         let thread = thread::spawn(move || {
             let (id, name) = (id(number), format!("default/pod{number}"));
             let mut sockets = match HostSockets::open(&host) {
@@ -107,8 +121,8 @@ impl Pod {
                 order(&mut sockets);
             }
         });
-        let attachment = attached.recv().unwrap()?;
-        Ok(Self { attachment, work: Some(work), thread: Some(thread), host: test.host.clone() })
+        let attachment = attached.recv().unwrap().inspect_err(|_| remove_folder(&test.host, &own))?;
+        Ok(Self { id: own, attachment, work: Some(work), thread: Some(thread), host: test.host.clone() })
     }
 
     fn run<T: Send + 'static>(&self, work: impl FnOnce(&mut HostSockets) -> T + Send + 'static) -> T {
@@ -135,6 +149,7 @@ impl Pod {
     fn detach(&self) {
         let (host, attachment) = (self.host.clone(), self.attachment.clone());
         self.run(move |sockets| net::detach(sockets, &host, &attachment)).unwrap();
+        remove_folder(&self.host, &self.id);
     }
 }
 
@@ -142,6 +157,7 @@ impl Drop for Pod {
     fn drop(&mut self) {
         self.work.take();
         self.thread.take().unwrap().join().unwrap();
+        remove_folder(&self.host, &self.id);
     }
 }
 
@@ -376,6 +392,7 @@ fn killed_pod_leaves_what_detach_takes(test: &TestHost) -> Outcome {
     let refused = Pod::start(test, 2, &[tcp(8080, 80)]).err().unwrap();
     assert!(refused.message().contains("taken by pod `default/process`"), "{refused}");
     net::detach(&mut HostSockets::open(&test.host)?, &test.host, &attachment)?;
+    remove_folder(&test.host, &id(1));
     let pod = Pod::start(test, 3, &[tcp(8080, 80)])?;
     // One client and no more: a thread that went on would keep the pod's namespace.
     pod.run(|_| {
@@ -409,6 +426,7 @@ fn pod_process(state_dir: &str, id: &str, port: Option<u16>) {
     let host = Host { state_dir: state_dir.into(), ..Host::default() };
     let mut sockets = HostSockets::open(&host).unwrap();
     unshare(CloneFlags::CLONE_NEWNET).unwrap();
+    make_folder(&host, id);
     let ports: Vec<PortMap> = port.map(|port| tcp(port, 80)).into_iter().collect();
     let start = Instant::now();
     let attachment = net::attach(&mut sockets, &host, Owner { id, name: "default/process" }, &ports).unwrap();
@@ -417,6 +435,7 @@ fn pod_process(state_dir: &str, id: &str, port: Option<u16>) {
     io::stdin().read_to_end(&mut Vec::new()).unwrap();
     let start = Instant::now();
     net::detach(&mut sockets, &host, &attachment).unwrap();
+    remove_folder(&host, id);
     eprintln!("detach {:?}", start.elapsed());
 }
 

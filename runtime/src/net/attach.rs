@@ -69,7 +69,7 @@ fn attach_pod(
 }
 
 /// The host's end of a pod's pair: 48 of the id's bits, in the 15 bytes that a name may have.
-fn link_name(pod_id: &str) -> String {
+pub(super) fn link_name(pod_id: &str) -> String {
     let short: String = pod_id.chars().filter(char::is_ascii_alphanumeric).take(12).collect();
     format!("pr{short}")
 }
@@ -93,6 +93,7 @@ fn take_lease(
     let deadline = Instant::now() + LINK_GOES;
     loop {
         let mut locked = folder.lock()?;
+        locked.collect();
         if locked.leases.holds(link) {
             return Err(Error::failed(format!("pod `{}` is attached already", owner.name)));
         }
@@ -210,8 +211,11 @@ fn wait_until_running(socket: &mut Socket, attachment: &NetworkAttachment) -> Re
 pub fn detach(sockets: &mut HostSockets, host: &Host, attachment: &NetworkAttachment) -> Result<()> {
     let ports = portmap::release(sockets, attachment);
     let down = set_down(sockets, &attachment.interface);
-    let given_back = give_back(host, attachment);
-    ports.and(down).and(given_back).context(|| "network")
+    let folder = LeaseFolder::new(&host.state_dir, &attachment.network);
+    if folder.exists() {
+        folder.give_back(&attachment.interface);
+    }
+    ports.and(down).context(|| "network")
 }
 
 /// Takes a pod off the network of which nothing is known but its id, since its monitor is dead. The caller is in the
@@ -219,13 +223,11 @@ pub fn detach(sockets: &mut HostSockets, host: &Host, attachment: &NetworkAttach
 pub fn detach_lost(host: &Host, pod_id: &str) -> Result<()> {
     let interface = link_name(pod_id);
     for folder in LeaseFolder::all(&host.state_dir) {
-        let mut locked = folder.lock()?;
-        if locked.leases.holds(&interface) {
+        // Leases that cannot be read say nothing against it.
+        if folder.read().map_or(true, |leases| leases.holds(&interface)) {
             set_down(&mut HostSockets::open(host)?, &interface).context(|| "network")?;
         }
-        if locked.leases.give_back(&interface) {
-            locked.save()?;
-        }
+        folder.give_back(&interface);
     }
     Ok(())
 }
@@ -238,18 +240,6 @@ fn set_down(sockets: &mut HostSockets, interface: &str) -> Result<()> {
         Err(refused) if refused.errno() != ENODEV => Err(refused.into()),
         _ => Ok(()),
     }
-}
-
-fn give_back(host: &Host, attachment: &NetworkAttachment) -> Result<()> {
-    let folder = LeaseFolder::new(&host.state_dir, &attachment.network);
-    if !folder.exists() {
-        return Ok(());
-    }
-    let mut locked = folder.lock()?;
-    if locked.leases.give_back(&attachment.interface) {
-        locked.save()?;
-    }
-    Ok(())
 }
 
 /// The same for whoever finds that no monitor is left to do it: without a wait, and at once if `now` says so, however
@@ -277,7 +267,8 @@ fn remove_idle(sockets: &mut HostSockets, host: &Host, idle: Duration) -> Result
     if !folder.exists() {
         return Ok(Idle::Gone);
     }
-    let locked = folder.lock()?;
+    let mut locked = folder.lock()?;
+    locked.collect();
     if locked.leases.used(None) {
         return Ok(Idle::Used);
     }

@@ -8,6 +8,10 @@
 use std::net::IpAddr;
 use std::path::Path;
 
+use crate::sys::own;
+
+/// The longest file of the host's that is read: lists of hosts to block have some MiB.
+const FILE_MAX: u64 = 16 << 20;
 const MAX_NAMESERVERS: usize = 3;
 const MAX_SEARCHES: usize = 32;
 const MAX_SEARCH_CHARS: usize = 2048;
@@ -57,9 +61,9 @@ pub struct HostFiles {
 }
 
 impl HostFiles {
-    /// Reads them below `root` (`/`); a file that cannot be read counts as missing.
+    /// Reads them below `root` (`/`); a file that cannot be read, or has no end, counts as missing.
     pub fn read(root: &Path) -> Self {
-        let read = |path: &str| std::fs::read_to_string(root.join(path)).ok();
+        let read = |path: &str| own::read_text(&root.join(path), FILE_MAX).ok();
         Self {
             hostname: read("proc/sys/kernel/hostname").unwrap_or_default().trim_end().to_owned(),
             hosts: read("etc/hosts").unwrap_or_default(),

@@ -3,6 +3,11 @@
 //! The file `leases` is a text, one fact a line, replaced whole under the flock of `lock` beside it.
 //! A lock is held for one read and one write (and while a bridge is made, which all wait for).
 //!
+//! Whoever takes an address needs the lock and room for the file. Giving back needs neither: a lease lasts as long as its
+//! pod has a folder in the state dir, and whoever takes next, or asks whether a bridge is still used, first collects those
+//! without one. So a full disk keeps no address and no port, and neither does a process that was killed or that holds the
+//! lock.
+//!
 //! ```text
 //! bridge 0 ready                                            its bridge stands; `making`: somebody died over it
 //! next 0 58                                                 where the search for a free address begins
@@ -14,35 +19,48 @@
 //! Invariant: an address is given to a pod only if no line holds it and no link of an earlier holder
 //! is left, since a dead pod's link answers for some milliseconds.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::ErrorKind as IoErrorKind;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use super::attach::link_name;
 use super::subnet::{Network, PORTS, Slice};
 use super::{PortMap, Protocol};
 use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::lock;
+use crate::sys::own;
+
+/// More than a network of every size has: 65,536 addresses, each with a line.
+const LEASES_MAX: u64 = 64 << 20;
 
 /// The network's folder below the state dir.
 #[derive(Debug, Clone)]
-pub(super) struct LeaseFolder(PathBuf);
+pub(super) struct LeaseFolder {
+    path: PathBuf,
+    /// The folder of the pods' folders.
+    pods: PathBuf,
+}
 
 impl LeaseFolder {
     /// The folder of `network`; it need not exist.
     pub(super) fn new(state_dir: &Path, network: &str) -> Self {
-        Self(state_dir.join("net").join(network))
+        Self { path: state_dir.join("net").join(network), pods: state_dir.join("pods") }
     }
 
     /// The folder of every network that has leases, whatever the configuration calls its own.
     pub(super) fn all(state_dir: &Path) -> Vec<Self> {
         let folders = fs::read_dir(state_dir.join("net")).into_iter().flatten().flatten();
-        folders.map(|entry| Self(entry.path())).filter(Self::exists).collect()
+        let folders = folders.map(|entry| Self { path: entry.path(), pods: state_dir.join("pods") });
+        folders.filter(Self::exists).collect()
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path.join(name)
     }
 
     /// Whether any pod was ever attached.
@@ -52,7 +70,7 @@ impl LeaseFolder {
 
     /// Removes what a clearing that was cut off has left: the leases are the first to go.
     pub(super) fn finish_clearing(&self) -> Result<()> {
-        if !self.0.is_dir() {
+        if !self.path.is_dir() {
             return Ok(());
         }
         let locked = self.lock()?;
@@ -62,34 +80,52 @@ impl LeaseFolder {
 
     /// Locks the leases and reads them; the folder is made where it is missing.
     pub(super) fn lock(&self) -> Result<Locked> {
+        self.lock_by(|lock, path| lock::take(lock, path, lock::BRIEF))
+    }
+
+    /// Gives back what the pod with `link` has, if that takes no wait and no room that is not there. Else its lease is
+    /// collected once the pod has no folder.
+    pub(super) fn give_back(&self, link: &str) {
+        let at_once = |lock: &File, path: &Path| lock::take(lock, path, Duration::ZERO);
+        if let Ok(mut locked) = self.lock_by(at_once)
+            && locked.leases.give_back(link)
+        {
+            let _ = locked.save();
+        }
+    }
+
+    fn lock_by(&self, take: impl Fn(&File, &Path) -> Result<()>) -> Result<Locked> {
         let lock = loop {
-            let path = self.path("lock");
-            let open = || File::options().create(true).truncate(false).write(true).open(&path);
-            let lock = match open() {
+            match own::mend(&self.path, own::PRIVATE) {
                 Err(error) if error.kind() == IoErrorKind::NotFound => {
-                    fs::create_dir_all(&self.0).context(|| format!("mkdir {}", self.0.display()))?;
-                    open()
+                    own::directories(&self.path, own::PRIVATE)
                 }
-                opened => opened,
-            };
-            let lock = match lock {
+                mended => mended,
+            }
+            .context(|| format!("mkdir {}", self.path.display()))?;
+            let path = self.path("lock");
+            let lock = match own::lock_file(&path) {
                 // The folder went with its last pod, in between.
                 Err(error) if error.kind() == IoErrorKind::NotFound => continue,
                 opened => opened.context(|| format!("open {}", path.display()))?,
             };
-            lock.lock().context(|| format!("lock {}", path.display()))?;
+            take(&lock, &path)?;
             // A lock whose name has gone keeps nobody out.
             if lock.metadata().context(|| format!("stat {}", path.display()))?.nlink() > 0 {
                 break lock;
             }
         };
+        Ok(Locked { leases: self.read()?, folder: self.clone(), _lock: lock })
+    }
+
+    /// The leases, as they are at this moment.
+    pub(super) fn read(&self) -> Result<Leases> {
         let path = self.path("leases");
-        let text = match fs::read_to_string(&path) {
+        let text = match own::read_text(&path, LEASES_MAX) {
             Err(error) if error.kind() == IoErrorKind::NotFound => String::new(),
             read => read.context(|| format!("read {}", path.display()))?,
         };
-        let leases = Leases::parse(&text).context(|| path.display().to_string())?;
-        Ok(Locked { leases, folder: self.clone(), _lock: lock })
+        Leases::parse(&text).context(|| path.display().to_string())
     }
 }
 
@@ -104,9 +140,22 @@ pub(super) struct Locked {
 impl Locked {
     /// Writes the leases.
     pub(super) fn save(&self) -> Result<()> {
-        let (path, draft) = (self.folder.path("leases"), self.folder.path("leases.new"));
-        fs::write(&draft, self.leases.render()).context(|| format!("write {}", draft.display()))?;
-        fs::rename(&draft, &path).context(|| format!("rename {}", path.display()))
+        let path = self.folder.path("leases");
+        own::replace(&path, self.leases.render().as_bytes(), own::SECRET)
+            .context(|| format!("write {}", path.display()))
+    }
+
+    /// Gives back what pods have that have no folder any more. A pod's folder is there before its lease is, and what is
+    /// listed here was made before the lock was taken.
+    pub(super) fn collect(&mut self) {
+        let folders = fs::read_dir(&self.folder.pods).into_iter().flatten().flatten();
+        let ids = folders.filter_map(|entry| entry.file_name().into_string().ok());
+        let present: HashSet<String> = ids.map(|id| link_name(&id)).collect();
+        for link in self.leases.holders() {
+            if !present.contains(&link) {
+                self.leases.give_back(&link);
+            }
+        }
     }
 
     /// How long ago they were last written.
@@ -128,8 +177,8 @@ impl Locked {
             }
         }
         // Another network, or somebody who waits for this one, may have put something there.
-        let _ = fs::remove_dir(&self.folder.0);
-        let _ = self.folder.0.parent().map(fs::remove_dir);
+        let _ = fs::remove_dir(&self.folder.path);
+        let _ = self.folder.path.parent().map(fs::remove_dir);
         Ok(())
     }
 }
@@ -262,6 +311,12 @@ impl Leases {
         let (link, pod) = (link.to_string(), one_word(pod));
         self.ports.push(PortLease { protocol: map.protocol, port: map.host_port, host_ip, link, pod });
         Ok(())
+    }
+
+    /// The links of all who have something.
+    fn holders(&self) -> HashSet<String> {
+        let held = self.addresses.iter().filter(|lease| lease.hold == Hold::Held).map(|lease| &lease.link);
+        held.chain(self.ports.iter().map(|lease| &lease.link)).cloned().collect()
     }
 
     /// Gives back all that the pod with `link` has. True: it had something.

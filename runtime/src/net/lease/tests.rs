@@ -118,3 +118,42 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_a_pod_without_a_folder_has_is_collected_and_needs_no_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let network = network("10.0.0.0/24");
+    let folder = LeaseFolder::new(dir.path(), "podrun0");
+    let ids = ["a".repeat(64), "b".repeat(64)];
+    let mut locked = folder.lock().unwrap();
+    for id in &ids {
+        fs::create_dir_all(dir.path().join("pods").join(id)).unwrap();
+        locked.leases.take(&network, &link_name(id), "p", |_| true);
+    }
+    locked.leases.take_port(&port(None, 80, Protocol::Tcp), &link_name(&ids[0]), "p").unwrap();
+    locked.save().unwrap();
+    drop(locked);
+    fs::remove_dir(dir.path().join("pods").join(&ids[0])).unwrap();
+    let mut locked = folder.lock().unwrap();
+    assert!(locked.leases.holds(&link_name(&ids[0])), "nobody gave it back");
+    locked.collect();
+    assert!(!locked.leases.holds(&link_name(&ids[0])) && locked.leases.holds(&link_name(&ids[1])));
+    assert!(locked.leases.take_port(&port(None, 80, Protocol::Tcp), "x", "p").is_ok());
+    fs::remove_dir(dir.path().join("pods").join(&ids[1])).unwrap();
+    locked.collect();
+    assert!(!locked.leases.used(None));
+}
+
+#[test]
+fn giving_back_waits_for_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = LeaseFolder::new(dir.path(), "podrun0");
+    let mut locked = folder.lock().unwrap();
+    locked.leases.take(&network("10.0.0.0/24"), "pra", "p", |_| true);
+    locked.save().unwrap();
+    folder.give_back("pra");
+    assert!(folder.read().unwrap().holds("pra"), "somebody else is at them");
+    drop(locked);
+    folder.give_back("pra");
+    assert!(!folder.read().unwrap().holds("pra"));
+}
