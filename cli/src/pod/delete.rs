@@ -87,13 +87,15 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     }
     let deadline = args.timeout.filter(|timeout| !timeout.is_zero()).map(|timeout| Instant::now() + timeout);
     for entry in &going {
-        // kubectl says it before it waits.
-        let said = output::line(format_args!("pod \"{}\" {forced}deleted", entry.name));
         let alive = store::is_alive(&context.host, &entry.id);
         if args.wait || grace.force || !alive {
-            failures.hold(named(entry, launch::down(&context.host, entry, grace, deadline)));
+            // Said of what is gone alone: where something stays, the error tells what.
+            if let Err(error) = named(entry, launch::down(&context.host, entry, grace, deadline)) {
+                failures.add(error);
+                continue;
+            }
         }
-        failures.hold(said);
+        failures.hold(output::line(format_args!("pod \"{}\" {forced}deleted", entry.name)));
     }
     failures.result()
 }

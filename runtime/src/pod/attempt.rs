@@ -3,15 +3,14 @@
 //! Invariant: what an attempt has on disk is below its folder or found by the folder's name. Its spec names the volumes by
 //! their paths, for people; what is mounted are the descriptors beside it, which were checked.
 
-use std::fs::{DirBuilder, File, Permissions};
+use std::fs::File;
 use std::io::Read;
 use std::os::fd::BorrowedFd;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Mount, MountBuilder, Spec};
 
-use super::bundle::{self, Facts, SHM};
+use super::bundle::{self, FILES, Facts, SHM};
 use super::manifest::{Container, Pod, StorageMedium, TerminationMessagePolicy, VolumeSource};
 use super::protocol::{ContainerSpec, HeldMount, LogSpec, NamespaceMode, TerminationMessage};
 use super::record::{self, ContainerRecord, Role, Sandbox, Version};
@@ -20,7 +19,7 @@ use super::volume::{self, Source};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::image::{Image, snapshot};
-use crate::sys::inside;
+use crate::sys::{inside, own};
 
 /// Bytes of a log file before it is rotated: a kubelet's containerLogMaxSize.
 const LOG_MAX_SIZE: u64 = 10 << 20;
@@ -109,7 +108,7 @@ fn random(bytes: &mut [u8]) -> Result<()> {
 pub fn begin(host: &Host, pod: &str) -> Result<String> {
     let id = draw_id()?;
     let folder = record::container_dir(host, pod, &id);
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+    let made = own::directories(&folder, own::PRIVATE);
     made.context(|| format!("mkdir {}", folder.display()))?;
     snapshot::make(host, &id).inspect_err(|_| give_up(host, pod, &id))?;
     Ok(id)
@@ -133,8 +132,8 @@ pub fn prepare(
     let Inputs { host, sandbox, pod, container, image, .. } = inputs;
     let folder = record::container_dir(host, &sandbox.id, id);
     let user = bundle::resolve(pod, container, &image.config.user, rootfs)?;
-    let termination_log = termination_log(container, &folder)?;
-    let Volumes { paths, mut sources, held } = open_volumes(inputs, host_paths)?;
+    let Volumes { paths, mut sources, mut held } = open_volumes(inputs, host_paths)?;
+    held.extend(held_by_all(id, inputs)?);
     let seccomp_profile = bundle::localhost_profile(host, pod, container)?;
     let mut spec = bundle::spec(&bundle::Inputs {
         pod,
@@ -143,8 +142,6 @@ pub fn prepare(
         user: &user,
         hostname: sandbox::hostname(pod, &inputs.facts.hostname),
         cgroup: &format!("{}/{id}", sandbox.cgroup),
-        etc: &host.pod_state_dir(&sandbox.id).join("etc"),
-        termination_log: &termination_log,
         volume_sources: &paths.iter().map(PathBuf::as_path).collect::<Vec<_>>(),
         seccomp_profile: seccomp_profile.as_deref(),
         facts: inputs.facts,
@@ -163,7 +160,7 @@ pub fn prepare(
         stop_signal: bundle::stop_signal(image.config.stop_signal.as_deref()),
         pid: pid_mode(pod),
         termination_message: (!container.termination_message_path.is_empty()).then(|| TerminationMessage {
-            file: termination_log.display().to_string(),
+            file: id.to_owned(),
             fallback_to_logs: container.termination_message_policy
                 == TerminationMessagePolicy::FallbackToLogsOnError,
         }),
@@ -177,7 +174,7 @@ struct Volumes {
     paths: Vec<PathBuf>,
     /// Those on disk.
     sources: Vec<Source>,
-    /// Those in memory, and /dev/shm, whose trees are the monitor's.
+    /// Those in memory, whose trees are the monitor's.
     held: Vec<HeldMount>,
 }
 
@@ -207,11 +204,30 @@ fn open_volumes(inputs: &Inputs<'_>, host_paths: Vec<Source>) -> Result<Volumes>
             }),
         }
     }
-    let replaced = container.volume_mounts.iter().any(|mount| mount.mount_path.trim_end_matches('/') == SHM);
-    if !pod.spec.host_ipc && !replaced {
-        volumes.held.push(HeldMount { destination: SHM.into(), tree: HeldMount::SHM.into(), sub_path: None });
-    }
     Ok(volumes)
+}
+
+/// What the monitor holds for every container: /dev/shm, the pod's files of /etc and a file for the termination message,
+/// unless the manifest mounts something there.
+fn held_by_all(id: &str, inputs: &Inputs<'_>) -> Result<Vec<HeldMount>> {
+    let Inputs { pod, container, .. } = inputs;
+    let file = |destination: String, name: &str| HeldMount {
+        destination,
+        tree: HeldMount::FILES.into(),
+        sub_path: Some(name.into()),
+    };
+    let mut held: Vec<_> = FILES.iter().map(|name| file(format!("/etc/{name}"), name)).collect();
+    if !pod.spec.host_ipc {
+        held.push(HeldMount { destination: SHM.into(), tree: HeldMount::SHM.into(), sub_path: None });
+    }
+    if !container.termination_message_path.is_empty() {
+        held.push(file(container.termination_message_path.clone(), id));
+    }
+    for mount in &container.volume_mounts {
+        let replaced = bundle::mount_point(&mount.mount_path)?;
+        held.retain(|own| Path::new(&own.destination) != replaced);
+    }
+    Ok(held)
 }
 
 /// The directories that the image calls volumes: made where they are missing, and writable even
@@ -241,17 +257,6 @@ fn image_volumes(inputs: &Inputs<'_>, rootfs: BorrowedFd<'_>, spec: &mut Spec) -
 fn bind(place: &Path, options: Vec<String>) -> Mount {
     let mount = MountBuilder::default().destination(place).typ("bind").source(place).options(options);
     mount.build().expect("destination is given")
-}
-
-/// Makes the file that the container sees at its terminationMessagePath; every user may write to it.
-fn termination_log(container: &Container, folder: &Path) -> Result<PathBuf> {
-    let path = folder.join("termination-log");
-    if !container.termination_message_path.is_empty() {
-        let made = File::create_new(&path);
-        made.and_then(|file| file.set_permissions(Permissions::from_mode(0o666)))
-            .context(|| format!("create {}", path.display()))?;
-    }
-    Ok(path)
 }
 
 fn records(id: &str, inputs: &Inputs<'_>, folder: PathBuf, spec: &Spec) -> Result<Records> {

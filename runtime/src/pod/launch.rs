@@ -359,7 +359,8 @@ pub fn down(host: &Host, entry: &PodEntry, grace: Grace, deadline: Option<Instan
             Err(error) => return Err(error),
         }
         // Where its maker has brought it up in the meantime it has a monitor to ask.
-        if recovery::remove_dead(host, id)? {
+        let removed = recovery::remove_dead(host, id);
+        if removed.map_err(|error| error.hint("what is left is tried again by the next podrun command"))? {
             return shared::tidy(host, false);
         }
     }

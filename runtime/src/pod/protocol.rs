@@ -357,20 +357,22 @@ pub struct ContainerSpec {
     pub termination_message: Option<TerminationMessage>,
 }
 
-/// A mount of a container's spec whose tree the monitor holds: /dev/shm or a memory volume.
+/// A mount of a container's spec whose tree the monitor holds: /dev/shm, a memory volume, or a file of the pod's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldMount {
     /// The `destination` of the spec's mount.
     pub destination: String,
-    /// Which tree: a name of [`SandboxSpec::memory_volumes`], or [`HeldMount::SHM`].
+    /// Which tree: a name of [`SandboxSpec::memory_volumes`], [`HeldMount::SHM`] or [`HeldMount::FILES`].
     pub tree: String,
-    /// A folder in it, made when it is missing; absent: the whole.
+    /// A file in it, or a folder, which is made when it is missing; absent: the whole.
     pub sub_path: Option<String>,
 }
 
 impl HeldMount {
     /// The tree that all containers have at /dev/shm; no volume can be called so.
     pub const SHM: &'static str = "/dev/shm";
+    /// The tree of the pod's hosts, hostname and resolv.conf, and of a termination log for each attempt.
+    pub const FILES: &'static str = "/etc";
 }
 
 /// A container's log file.
@@ -388,7 +390,7 @@ pub struct LogSpec {
 /// Where a container's termination message comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TerminationMessage {
-    /// The host's file that the container sees at its terminationMessagePath.
+    /// Its name in [`HeldMount::FILES`]: made at the start, read and removed at the end.
     pub file: String,
     /// Whether the log's end serves when that is empty and the container failed.
     pub fallback_to_logs: bool,

@@ -122,7 +122,8 @@ fn metadata(handle: OwnedFd) -> Result<Metadata> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
 

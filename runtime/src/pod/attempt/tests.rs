@@ -108,13 +108,37 @@ fn volumes_are_descriptors_beside_a_spec_of_paths() {
         .container
         .held_mounts
         .iter()
-        .map(|held| (held.destination.as_str(), held.tree.as_str()))
+        .map(|held| {
+            (held.destination.as_str(), held.tree.as_str(), held.sub_path.as_deref().unwrap_or_default())
+        })
         .collect();
-    assert_eq!(held, [("/m", "m"), (SHM, HeldMount::SHM)]);
+    let (files, id) = (HeldMount::FILES, prepared.container.id.as_str());
+    let expected = [
+        ("/m", "m", "s"),
+        ("/etc/hosts", files, "hosts"),
+        ("/etc/hostname", files, "hostname"),
+        ("/etc/resolv.conf", files, "resolv.conf"),
+        (SHM, HeldMount::SHM, ""),
+        ("/dev/termination-log", files, id),
+    ];
+    assert_eq!(held, expected);
     assert_eq!(prepared.container.stop_signal, 3);
     assert!(case.rootfs.join("data").is_dir(), "the image's volume is made");
-    let mode = std::fs::metadata(folder.join("termination-log")).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o666);
+    assert_eq!(prepared.container.termination_message.unwrap().file, prepared.container.id);
+}
+
+#[test]
+fn what_the_manifest_mounts_takes_the_place_of_the_pods_own() {
+    let case = Case::new();
+    let spec = json!({
+        "volumes": [{"name": "v", "emptyDir": {}}],
+        "containers": [{"name": "c", "image": "i", "terminationMessagePath": "/said", "volumeMounts": [
+            {"name": "v", "mountPath": "/etc//hosts"}, {"name": "v", "mountPath": "/dev/shm/"},
+            {"name": "v", "mountPath": "/said"}]}],
+    });
+    let prepared = case.prepare(spec, image()).unwrap();
+    let held: Vec<_> = prepared.container.held_mounts.iter().map(|held| held.destination.as_str()).collect();
+    assert_eq!(held, ["/etc/hostname", "/etc/resolv.conf"]);
 }
 
 #[test]

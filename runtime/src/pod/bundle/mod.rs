@@ -34,6 +34,9 @@ pub use user::{User, resolve};
 /// Where the pod's shared memory is mounted; its tree is the monitor's, or the host's own.
 pub const SHM: &str = "/dev/shm";
 
+/// The pod's own files in /etc, which the monitor holds.
+pub const FILES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
+
 /// Open files of a container: what programs expect softly, and what those that know better may take.
 const OPEN_FILES: (u64, u64) = (1024, 524_288);
 
@@ -52,10 +55,6 @@ pub struct Inputs<'a> {
     pub hostname: &'a str,
     /// The container's cgroup: `<the pod's>/<container id>`.
     pub cgroup: &'a str,
-    /// The folder of the pod's hosts, hostname and resolv.conf.
-    pub etc: &'a Path,
-    /// The file that is the container's termination message.
-    pub termination_log: &'a Path,
     /// Where each of the container's volumeMounts comes from, in their order.
     pub volume_sources: &'a [&'a Path],
     /// The text of its [`localhost_profile`], if it has one.

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use oci_spec::runtime::{Mount, MountBuilder};
 
 use super::rights::is_privileged;
-use super::{Inputs, SHM};
+use super::{FILES, Inputs, SHM};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Every mount of the container.
@@ -45,13 +45,13 @@ fn system(inputs: &Inputs<'_>) -> Vec<Mount> {
         mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", sys]),
         bind(Path::new(SHM), Path::new(SHM), &["rbind", "rprivate", "nosuid", "noexec", "nodev", "rw"]),
     ];
-    for name in ["hosts", "hostname", "resolv.conf"] {
-        let options = ["rbind", "rprivate", "nosuid", "noexec", "nodev", etc_write];
-        mounts.push(bind(&Path::new("/etc").join(name), &inputs.etc.join(name), &options));
-    }
+    // The monitor holds them: nothing of these is a file of the host's, whatever a container does to it.
+    let held = |destination: &Path, write: &str| {
+        bind(destination, destination, &["rbind", "rprivate", "nosuid", "noexec", "nodev", write])
+    };
+    mounts.extend(FILES.map(|name| held(&Path::new("/etc").join(name), etc_write)));
     if !inputs.container.termination_message_path.is_empty() {
-        let destination = Path::new(&inputs.container.termination_message_path);
-        mounts.push(bind(destination, inputs.termination_log, &["rbind", "rprivate", "rw"]));
+        mounts.push(held(Path::new(&inputs.container.termination_message_path), "rw"));
     }
     mounts
 }

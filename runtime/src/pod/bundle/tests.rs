@@ -14,8 +14,6 @@ fn spec_of(pod: serde_json::Value, sources: &[&Path]) -> Spec {
         user: &User { uid: 33, gid: 34, groups: vec![34, 50], home: None },
         hostname: "web",
         cgroup: "/podrun/a/b",
-        etc: Path::new("/run/podrun/pods/a/etc"),
-        termination_log: Path::new("/var/lib/podrun/pods/a/containers/b/termination-log"),
         volume_sources: sources,
         seccomp_profile: None,
         facts: &Facts::default(),

@@ -8,7 +8,6 @@
 //! Invariant: an end is published once, when nothing of the attempt runs any more, all of its output is in the log,
 //! and its cgroup has been read and removed. A start that fails is an end too, with `StartError`.
 
-use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -227,6 +226,10 @@ impl Monitor {
             let layers = layers.map(|id| Ok(ChainId::of(None, &id.parse()?))).collect::<Result<Vec<_>>>()?;
             material.rootfs = Some(snapshot::prepare(&self.host, &container.spec.id, &layers)?.mount()?);
         }
+        if let Some(message) = &container.spec.termination_message {
+            // Every user may write to it.
+            sandbox.make_file(&message.file, "", 0o666)?;
+        }
         let held = container.spec.held_mounts.iter();
         let trees = held.map(|held| Ok((held.destination.as_str(), sandbox.held_tree(held)?, false)));
         let mut trees = trees.collect::<Result<Vec<_>>>()?;
@@ -368,6 +371,10 @@ impl Monitor {
                 let _ = signal::send(&process.child.pidfd, signal::KILL);
             }
         }
+        if let (Some(sandbox), Some(from)) = (&self.sandbox, &container.spec.termination_message) {
+            // It may not have come to be.
+            let _ = sandbox.take_file(&from.file, 0);
+        }
         let cgroup = container.cgroup.take();
         let now = record::now();
         container.status.failure = Some(Failure::from(error));
@@ -429,16 +436,19 @@ impl Monitor {
 
     /// Publishes the end of a container whose process is reaped and whose output is in the log.
     pub(super) fn end_if_drained(&mut self, slot: u32) {
-        let Some(container) = self.container(slot).filter(|container| container.streams.drained()) else {
-            return;
-        };
+        let sandbox = self.sandbox.as_ref();
+        let found = self.containers.iter_mut().find(|container| container.slot == slot);
+        let Some(container) = found.filter(|container| container.streams.drained()) else { return };
         let Some(ended) = container.process.as_ref().and_then(|process| process.ended) else { return };
         container.process = None;
         container.streams.close_stdin();
         let cgroup = container.cgroup.take();
         let oom_killed = cgroup.as_ref().is_some_and(|cgroup| cgroup.oom_kills() > 0);
         let message = container.spec.termination_message.as_ref();
-        let message = message.map(|from| termination_message(from, ended.code, container.log.as_ref()));
+        let message = message.map(|from| {
+            let said = sandbox.and_then(|sandbox| sandbox.take_file(&from.file, MESSAGE_MAX).ok());
+            termination_message(from, said.unwrap_or_default(), ended.code, container.log.as_ref())
+        });
         let record = &mut container.status.record;
         record.state = ContainerState::Exited;
         record.pid = None;
@@ -593,12 +603,7 @@ fn load(folder: &std::path::Path) -> Result<Material> {
 }
 
 /// What a container left to say of its end.
-fn termination_message(from: &TerminationMessage, code: i32, log: Option<&Log>) -> String {
-    let mut bytes = Vec::new();
-    // The container can have written anything into it, but it cannot have put another file in its place.
-    if let Ok(file) = std::fs::File::open(&from.file) {
-        let _ = file.take(MESSAGE_MAX).read_to_end(&mut bytes);
-    }
+fn termination_message(from: &TerminationMessage, bytes: Vec<u8>, code: i32, log: Option<&Log>) -> String {
     if bytes.is_empty() && from.fallback_to_logs && code != 0 {
         return log.and_then(|log| log.tail().ok()).unwrap_or_default();
     }

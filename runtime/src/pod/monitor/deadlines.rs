@@ -19,7 +19,7 @@ pub(super) enum Due {
     HangUp(i32),
     /// The policy wanted to be woken.
     Policy,
-    /// The records of a pod that is not committed yet have lagged behind long enough.
+    /// What is behind of the records is to be written: of a pod that is not committed yet, or after a failure.
     Records,
 }
 

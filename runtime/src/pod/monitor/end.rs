@@ -93,6 +93,10 @@ impl Monitor {
 
     /// Whether nothing is left to wait for.
     pub(super) fn may_finish(&mut self) -> bool {
+        // How the pod has ended is known here alone until it is on the disk.
+        if self.unwritten.is_refused() && !self.is_vanishing() {
+            return false;
+        }
         if let Some(driver) = &self.driver {
             // A pod that is over before its maker commits waits for the word whether it is to be seen at all.
             return driver.is_finished() && self.owner.is_none();
@@ -104,11 +108,20 @@ impl Monitor {
         !self.stop_pod_init()
     }
 
-    /// Leaves nothing, and says so to whoever waits for it.
+    /// Leaves nothing, and says so to whoever waits for it. Where something cannot be undone, or written down, nobody is
+    /// told that it was: the pod's lock and folder stay, and whoever finds them without a monitor goes on from there.
     pub(super) fn finish(mut self) -> Result<()> {
         self.take_down();
+        if self.left_over {
+            self.connections.clear();
+            return Ok(());
+        }
         self.status.state = SandboxState::Ended;
         self.publish_sandbox();
+        if self.unwritten.is_refused() && !self.is_vanishing() {
+            self.connections.clear();
+            return Ok(());
+        }
         // To every other verb the pod looks lost as soon as the lock's file is gone, unless somebody holds its
         // folder: the client that makes it, or this process.
         let guard = store::hold(&self.host, &self.id);
@@ -117,7 +130,12 @@ impl Monitor {
         } else {
             store::unmark(&self.host, &self.id)
         };
+        let left_over = removed.is_err();
         self.keep(guard.and(removed));
+        if left_over {
+            self.connections.clear();
+            return Ok(());
+        }
         // Without an idle time nothing is to be left when the answer comes.
         if self.host.network.idle_seconds == 0 {
             self.release_bridge();
@@ -138,8 +156,11 @@ impl Monitor {
     fn release_bridge(&mut self) {
         let Some(mut left) = self.left.take() else { return };
         left.leave_namespaces();
-        while let Ok(Idle::Wait(time)) = net::remove_idle_bridge(&mut left.sockets, &self.host) {
-            std::thread::sleep(time);
+        loop {
+            match net::remove_idle_bridge(&mut left.sockets, &self.host) {
+                Ok(Idle::Wait(time)) => std::thread::sleep(time),
+                removed => return self.keep(removed.map(drop)),
+            }
         }
     }
 }

@@ -13,7 +13,8 @@
 //! performs its actions by the same functions. Without a policy nothing restarts and the sandbox stays until told.
 //!
 //! Invariants: the loop never waits for a child, a peer, a lock or a file system of the host's that is not podrun's own
-//! ([`host_paths`]): whatever takes time is an event or a deadline. A
+//! ([`host_paths`]): whatever takes time is an event or a deadline. (Making the sandbox may wait some seconds for the lock of the
+//! leases: nothing is there yet that could want anything.) A
 //! change is on disk before anybody is told. What the monitor made, it takes down itself ([`sandbox`]), in any
 //! half-built state; if it is killed, the kernel ends the pod with its pid namespace, and `recovery` does the rest.
 
@@ -43,7 +44,7 @@ use sandbox::Sandbox;
 use serve::Connections;
 
 use super::protocol::Maker;
-use super::{record, shared};
+use super::{record, shared, store};
 use crate::cgroup::Layout;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
@@ -147,6 +148,8 @@ struct Monitor {
     ending: Option<Ending>,
     /// Who waits for the pod's end.
     enders: Vec<serve::Waiter>,
+    /// Whether something of the pod could not be undone.
+    left_over: bool,
     /// What a taken-down sandbox has left, for the bridge's end.
     left: Option<sandbox::Left>,
     /// Memory that every stream is read through.
@@ -179,7 +182,7 @@ impl Monitor {
     fn start(host: Host, layout: Layout, id: &str, client: OwnedFd, hello: &serve::Hello) -> Result<Self> {
         start::settle(&host, &layout)?;
         let state = host.pod_state_dir(id);
-        start::make_state_dir(&state)?;
+        store::mark(&host, id)?;
         let among = shared::AmongMonitors::join(&host)?;
         let epoll = Epoll::new()?;
         let signals = Signals::open()?;
@@ -217,6 +220,7 @@ impl Monitor {
             owner: None,
             ending: None,
             enders: Vec::new(),
+            left_over: false,
             left: None,
             buffer: vec![0; CHUNK].into_boxed_slice(),
         };
@@ -283,10 +287,7 @@ impl Monitor {
             deadlines::Due::HangUp(pid) => self.kill_exec(pid),
             // The policy is told the time in every round.
             deadlines::Due::Policy => self.facts.push_back(super::policy::Event::Tick),
-            deadlines::Due::Records => {
-                let written = self.write_records();
-                self.keep(written);
-            }
+            deadlines::Due::Records => self.record_now(),
         }
     }
 

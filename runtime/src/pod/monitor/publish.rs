@@ -1,9 +1,9 @@
 //! What changed goes to disk, then to whoever watches.
 //!
 //! Invariants: sequence numbers grow by one with each change, and an event is sent after its record is on disk, so
-//! that who misses the event finds the record. A pod that nobody has committed to is undone whole when its maker goes:
-//! its records may lag behind by [`LAG`], which saves most creates all but the last of them, and the commit waits for
-//! all of them.
+//! that who misses the event finds the record; a record that the disk does not take is tried again until it is there, and
+//! until then the monitor does not end. A pod that nobody has committed to is undone whole when its maker goes: its records
+//! may lag behind by [`LAG`], which saves most creates all but the last of them, and the commit waits for all of them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,6 +21,9 @@ use crate::pod::record;
 /// How long what happens to a pod that is not committed yet may stay unseen by others.
 const LAG: Duration = Duration::from_millis(100);
 
+/// How soon what the disk did not take is written again: nothing tells when there is room.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// Which of the pod's own records are behind; a container knows of its own.
 #[derive(Debug, Default)]
 pub(super) struct Unwritten {
@@ -28,6 +31,17 @@ pub(super) struct Unwritten {
     live: bool,
     /// `status.json`.
     status: bool,
+    /// Whether how the pod or a container fares could not be written.
+    refused: bool,
+    /// Whether it was noted that something could not be written.
+    noted: bool,
+}
+
+impl Unwritten {
+    /// Whether something that lasts could not be written: it is tried again, after [`RETRY`].
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused
+    }
 }
 
 impl Monitor {
@@ -65,10 +79,21 @@ impl Monitor {
     /// Writes what is behind: at once, or for a pod that is still its maker's, before others can wonder.
     fn record_soon(&mut self) {
         if self.owner.is_none() {
-            let written = self.write_records();
-            self.keep(written);
+            self.record_now();
         } else if self.deadlines.get(Due::Records).is_none() {
             self.deadlines.set_after(Due::Records, LAG);
+        }
+    }
+
+    /// Writes what is behind, or sees to it that it is tried again. Of many failures in a row the first is noted.
+    pub(super) fn record_now(&mut self) {
+        let written = self.write_records();
+        let noted = std::mem::replace(&mut self.unwritten.noted, written.is_err());
+        if let Err(error) = written {
+            self.deadlines.set_after(Due::Records, RETRY);
+            if !noted {
+                self.keep(Err(error));
+            }
         }
     }
 
@@ -100,6 +125,8 @@ impl Monitor {
             self.unwritten.status = written.is_err();
             outcome = outcome.and(written);
         }
+        let behind = self.containers.iter().any(|container| container.unwritten);
+        self.unwritten.refused = behind || self.unwritten.status;
         outcome
     }
 
@@ -149,8 +176,7 @@ impl Monitor {
         self.ending == Some(Ending::Remove)
     }
 
-    /// Notes that a record could not be written. The pod goes on: what it does matters more than what is known of
-    /// it, and the next change writes the whole record again.
+    /// Notes what could not be done. The pod goes on: what it does matters more than what is known of it.
     pub(super) fn keep(&mut self, written: Result<()>) {
         if let Err(error) = written {
             let log = self.host.pod_root(&self.id).join(super::LOG);

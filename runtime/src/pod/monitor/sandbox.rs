@@ -4,6 +4,8 @@
 //! is noted, in the opposite order; so a sandbox that failed half-way and one that lived for a year end alike.
 
 use std::ffi::CString;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -18,6 +20,7 @@ use crate::engine::{self, Child, Nodes};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::net::etc::{self, HostFiles, Names};
 use crate::net::{self, HostSockets, NetworkAttachment, Owner};
+use crate::pod::bundle::FILES;
 use crate::pod::protocol::{HeldMount, NamespaceMode, Network, SandboxSpec};
 use crate::pod::record::{self, ProcessId, SandboxState};
 use crate::pod::sandbox::NETNS_DIR;
@@ -25,7 +28,7 @@ use crate::pod::volume;
 use crate::sys::held::HeldMounts;
 use crate::sys::mount::{self, Attributes, Depth, Propagation};
 use crate::sys::ns::{self, Namespaces};
-use crate::sys::{daemon, pidfd, signal};
+use crate::sys::{daemon, dir, own, pidfd, signal};
 
 /// What there is of a sandbox.
 #[derive(Debug)]
@@ -35,7 +38,8 @@ pub(super) struct Sandbox {
     attachment: Option<NetworkAttachment>,
     /// The namespaces that the monitor came from, to go back to.
     origin: Vec<(Namespaces, OwnedFd)>,
-    /// The trees that containers mount, whole or in part: /dev/shm, the memory volumes, and a null device.
+    /// The trees that containers mount, whole or in part: /dev/shm, the memory volumes, the pod's files, a procfs and a null
+    /// device.
     held: HeldMounts,
     pub(super) cgroup: Option<Cgroup>,
     netns_link: Option<PathBuf>,
@@ -155,16 +159,23 @@ impl Sandbox {
         Ok(())
     }
 
-    /// A detached tmpfs that containers mount by clones of it.
-    fn hold(&mut self, name: &str, size: Option<u64>, mode: &str) -> Result<()> {
+    /// A detached tmpfs that containers mount by clones of it. Without a limit of its own on inodes it has the kernel's, by
+    /// the host's memory.
+    fn hold(&mut self, name: &str, limits: Limits, mode: &str) -> Result<()> {
         let failed = |call: &'static str| {
             move |errno: crate::sys::Errno| errno.during(format!("{call}(tmpfs for {name:?})"))
         };
         let context = mount::fsopen(c"tmpfs").map_err(failed("fsopen"))?;
         let mode = CString::new(mode).expect("a mode is digits");
-        let size = size.map(|size| CString::new(size.to_string()).expect("a number is digits"));
-        // The source is what `df` and `mount` show in the container.
-        let parameters = [(c"source", Some(c"tmpfs")), (c"mode", Some(&*mode)), (c"size", size.as_deref())];
+        let number = |number: u64| CString::new(number.to_string()).expect("a number is digits");
+        let (size, inodes) = (limits.size.map(number), limits.inodes.map(number));
+        let parameters = [
+            // What `df` and `mount` show in the container.
+            (c"source", Some(c"tmpfs")),
+            (c"mode", Some(&*mode)),
+            (c"size", size.as_deref()),
+            (c"nr_inodes", inodes.as_deref()),
+        ];
         for (key, value) in parameters.into_iter().filter(|(_, value)| value.is_some()) {
             mount::fsconfig(context.as_fd(), key, value).map_err(failed("fsconfig"))?;
         }
@@ -189,9 +200,9 @@ impl Sandbox {
         self.attachment.iter().flat_map(|attachment| attachment.gateways.iter().copied()).collect()
     }
 
-    /// The pod's hosts, hostname and resolv.conf, which its containers bind.
-    fn write_etc(&self, folder: &Path) -> Result<()> {
-        std::fs::create_dir(folder).context(|| format!("mkdir({})", folder.display()))?;
+    /// The pod's hosts, hostname and resolv.conf, in memory of its own: whatever its containers write there fills nothing of
+    /// the host's (CVE-2020-8557), and a file handle of theirs leads to no other file system.
+    fn hold_files(&mut self) -> Result<()> {
         let spec = &self.spec;
         let aliases: Vec<etc::HostAlias> = spec
             .host_aliases
@@ -208,9 +219,36 @@ impl Sandbox {
             };
             etc::hosts(&names, &self.addresses(), &aliases)
         };
-        start::write_file(&folder.join("hosts"), &hosts, 0o644)?;
-        start::write_file(&folder.join("hostname"), &etc::hostname(&spec.hostname), 0o644)?;
-        start::write_file(&folder.join("resolv.conf"), &spec.resolv_conf, 0o644)
+        let texts = [hosts, etc::hostname(&spec.hostname), spec.resolv_conf.clone()];
+        // A host's own /etc/hosts may be of any length.
+        let own: u64 = texts.iter().map(|text| text.len() as u64).sum();
+        let limits = Limits { size: Some(own + FILES_SIZE), inodes: Some(FILES_INODES) };
+        self.hold(HeldMount::FILES, limits, "0700")?;
+        FILES.iter().zip(texts).try_for_each(|(name, text)| self.make_file(name, &text, 0o644))
+    }
+
+    /// Makes one of the files that containers mount by themselves.
+    pub(super) fn make_file(&self, name: &str, text: &str, mode: u32) -> Result<()> {
+        let context = || format!("the pod's file {name:?}");
+        let made = self.files().and_then(|files| Ok(dir::create_file(files, name.as_bytes(), mode)?));
+        let mut file = File::from(made.context(context)?);
+        dir::set_mode(&file, mode)?;
+        file.write_all(text.as_bytes()).context(context)
+    }
+
+    /// Takes a file away that no container mounts any more, with the first `most` bytes of what is in it.
+    pub(super) fn take_file(&self, name: &str, most: u64) -> Result<Vec<u8>> {
+        let files = self.files()?;
+        let file = File::from(dir::resolve_file(files, name.as_bytes(), dir::Links::Refused)?);
+        let mut bytes = Vec::new();
+        let read = file.take(most).read_to_end(&mut bytes);
+        dir::remove_file(files, name.as_bytes())?;
+        read.context(|| format!("read the pod's file {name:?}"))?;
+        Ok(bytes)
+    }
+
+    fn files(&self) -> Result<BorrowedFd<'_>> {
+        self.held.get(HeldMount::FILES).ok_or_else(|| Error::failed("the sandbox holds no files"))
     }
 
     /// Names the pod's network for `ip netns`. Our own code never follows the link: once the monitor is gone its
@@ -219,7 +257,7 @@ impl Sandbox {
         let Some(name) = &self.spec.netns_link else { return Ok(()) };
         let link = Path::new(NETNS_DIR).join(name);
         let target = format!("/proc/{monitor}/ns/net");
-        std::fs::create_dir_all(NETNS_DIR).context(|| format!("mkdir({NETNS_DIR})"))?;
+        own::directories(Path::new(NETNS_DIR), own::LISTED).context(|| format!("mkdir({NETNS_DIR})"))?;
         let _ = std::fs::remove_file(&link);
         std::os::unix::fs::symlink(&target, &link)
             .context(|| format!("symlink({target:?}, {})", link.display()))?;
@@ -230,6 +268,18 @@ impl Sandbox {
 
 /// What the held procfs of a shared pid namespace is called.
 const PROC: &str = "proc";
+
+/// What containers may write to the pod's files together, beside what is in them at first.
+const FILES_SIZE: u64 = 1 << 20;
+/// How many files there may be: three, and a termination log for each container that runs.
+const FILES_INODES: u64 = 16 << 10;
+
+/// What a tmpfs may hold; `None`: the kernel's own limit.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    size: Option<u64>,
+    inodes: Option<u64>,
+}
 
 /// How long the init of a shared pid namespace may take to give up its rights.
 const INIT_READY: Duration = Duration::from_secs(10);
@@ -281,14 +331,15 @@ impl Monitor {
             write_sysctl(&sandbox.spec, name, value)?;
         }
         if sandbox.owns(sandbox.spec.ipc) {
-            sandbox.hold(HeldMount::SHM, Some(sandbox.spec.shm_size), "1777")?;
+            let size = Some(sandbox.spec.shm_size);
+            sandbox.hold(HeldMount::SHM, Limits { size, inodes: None }, "1777")?;
         }
         for (name, size) in sandbox.spec.memory_volumes.clone() {
-            sandbox.hold(&name, size, "0777")?;
+            sandbox.hold(&name, Limits { size, inodes: None }, "0777")?;
         }
         let cgroup = Cgroup::create(&self.layout, &sandbox.spec.cgroup, sandbox.spec.resources.as_ref())?;
         sandbox.cgroup = Some(cgroup);
-        sandbox.write_etc(&self.host.pod_state_dir(&self.id).join("etc"))?;
+        sandbox.hold_files()?;
         if self.host.links_netns() {
             sandbox.link_netns(self.me.pid)?;
         }
@@ -348,7 +399,11 @@ impl Monitor {
         let mut failures = Vec::new();
         let mut note = |result: Result<()>| failures.extend(result.err());
         if let Some(link) = sandbox.netns_link.take() {
-            note(std::fs::remove_file(&link).context(|| format!("unlink({})", link.display())));
+            let removed = match std::fs::remove_file(&link) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                removed => removed,
+            };
+            note(removed.context(|| format!("unlink({})", link.display())));
         }
         if let Some(init) = sandbox.init.take() {
             note(init.cgroup.remove());
@@ -362,6 +417,7 @@ impl Monitor {
         }
         sandbox.held.clear();
         self.left = sandbox.network.take().map(|sockets| Left { sockets, origin: sandbox.origin });
+        self.left_over |= !failures.is_empty();
         for error in failures {
             self.keep(Err(error));
         }

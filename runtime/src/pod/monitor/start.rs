@@ -3,9 +3,7 @@
 //! Invariant: after [`settle`] nothing that happens to the client, its session, its unit or its cgroup reaches the
 //! monitor, and nothing of the pod's limits does.
 
-use std::io::ErrorKind as IoKind;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use crate::cgroup::{Join, Layout};
@@ -13,7 +11,7 @@ use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::pod::record::ProcessId;
 use crate::pod::shared::{self, AmongMonitors};
-use crate::sys::{daemon, pidfd, proc, socket};
+use crate::sys::{daemon, own, pidfd, proc, socket};
 
 /// How much the monitor is spared when memory runs out: it is small, and its pod dies with it.
 const OOM_SCORE_ADJUST: i32 = -998;
@@ -52,22 +50,6 @@ pub(super) fn settle(host: &Host, layout: &Layout) -> Result<()> {
     Ok(())
 }
 
-/// The pod's folder in the state dir, and the dirs above.
-pub(super) fn make_state_dir(path: &Path) -> Result<()> {
-    let make = |path: &Path, mode: u32| match std::fs::DirBuilder::new().mode(mode).create(path) {
-        Err(error) if error.kind() == IoKind::AlreadyExists => Ok(()),
-        other => other.context(|| format!("mkdir({})", path.display())),
-    };
-    if let Err(error) = make(path, 0o700) {
-        let pods = path.parent().ok_or(error)?;
-        let state = pods.parent().expect("a pod's folder lies two below the state dir");
-        std::fs::create_dir_all(state).context(|| format!("mkdir({})", state.display()))?;
-        make(pods, 0o711)?;
-        make(path, 0o700)?;
-    }
-    Ok(())
-}
-
 /// This process as the host sees it: its pid there, since its own namespace gives another, and its start.
 pub(super) fn own_process() -> Result<ProcessId> {
     let shown = std::fs::read_link("/proc/self").context(|| "readlink(/proc/self)")?;
@@ -93,24 +75,7 @@ pub(super) fn host_pid(pidfd: &OwnedFd) -> Result<i32> {
     pidfd::pid_in_proc(pidfd.as_fd()).ok_or_else(|| Error::failed("the process is gone"))
 }
 
-/// Writes a small file of the pod's own, in place.
-pub(super) fn write_file(path: &Path, text: &str, mode: u32) -> Result<()> {
-    use std::io::Write;
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(mode);
-    options
-        .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
-        .context(|| format!("write({})", path.display()))
-}
-
 /// Adds to a small file of the pod's own.
 pub(super) fn append(path: &Path, text: &str) -> Result<()> {
-    use std::io::Write;
-    let mut options = std::fs::OpenOptions::new();
-    options.append(true).create(true).mode(0o600);
-    options
-        .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
-        .context(|| format!("write({})", path.display()))
+    own::append(path, text.as_bytes()).context(|| format!("write({})", path.display()))
 }

@@ -17,8 +17,6 @@ fn filter(pod: Value, container: Value, file: Option<&str>) -> Result<Option<Lin
         user: &User { uid: 0, gid: 0, groups: Vec::new(), home: None },
         hostname: "web",
         cgroup: "/c",
-        etc: Path::new("/etc"),
-        termination_log: Path::new("/log"),
         volume_sources: &[],
         seccomp_profile: file,
         facts: &Facts { capabilities: all.into(), kernel: (6, 15), ..Facts::default() },
