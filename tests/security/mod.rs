@@ -10,6 +10,8 @@ mod identity;
 mod inodes;
 mod paths;
 mod tracing;
+mod space;
+mod strangers;
 
 use std::path::PathBuf;
 
@@ -73,6 +75,19 @@ pub(crate) fn add(suite: &mut Suite) {
         ("security devices that an OCI caller gives as streams stay as they are", inodes::given),
     ] {
         suite.on_host(name, &["busybox"], test);
+    let cases: [(&str, fn(&Host) -> Result<()>); 9] = [
+        ("a stranger on the host opens nothing of podrun's, whatever the umask", strangers::looks_around),
+        ("a stranger who holds a lock keeps no command waiting for ever", strangers::holds_the_lock),
+        ("a boot_id that is none is read to its bound and replaced", strangers::false_boot),
+        ("CVE-2020-8557 what a container writes to its hosts file is not on the host", space::filled_etc),
+        ("a pod is deleted from a state dir without room, and its port is free", space::full_state_dir),
+        ("a lease without its pod is collected by the next verb", space::stale_lease),
+        ("a delete that leaves something does not say deleted", space::delete_that_fails),
+        ("how a pod ended waits for room on the disk", space::status_waits_for_room),
+        ("a container has no file system of the host's to open handles on", space::handles),
+    ];
+    for (name, case) in cases {
+        suite.on_host(name, &["busybox"], case);
     }
     suite.on_host_with_controller(
         "CVE-2022-0492 a container's cgroups cannot be written to",
