@@ -3,11 +3,13 @@
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, sendto, socket};
 
 /// Answers each HTTP request with `text`, on every address of both families.
 pub(crate) fn serve(port: &str, text: &str) -> Result<()> {
@@ -62,6 +64,19 @@ pub(crate) fn udp_echo(port: &str) -> Result<()> {
 /// Opens a connection and says how that went.
 pub(crate) fn connect(host: &str, port: &str) -> Result<()> {
     outcome(TcpStream::connect((host, port.parse()?)).map(drop))
+}
+
+/// Sends each of `frames`, written in hexadecimal, from `link` as it is.
+pub(crate) fn send(link: &str, frames: &[&str]) -> Result<()> {
+    let mut links = nix::ifaddrs::getifaddrs()?.filter(|found| found.interface_name == link);
+    let link = links.find_map(|found| found.address?.as_link_addr().copied()).context("no such link")?;
+    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
+    for frame in frames {
+        let digits = |at: usize| frame.get(at..at + 2).context("an odd number of digits");
+        let bytes = (0..frame.len()).step_by(2).map(|at| Ok(u8::from_str_radix(digits(at)?, 16)?));
+        sendto(socket.as_raw_fd(), &bytes.collect::<Result<Vec<u8>>>()?, &link, MsgFlags::empty())?;
+    }
+    say("sent")
 }
 
 /// Sleeps until SIGTERM or the time is over. As pid 1 a signal without a handler would be ignored.
