@@ -119,6 +119,22 @@ pub fn ip_address(text: &str) -> Verdict {
     rule(text.parse::<IpAddr>().is_ok(), text, "an IPv4 or IPv6 address")
 }
 
+/// An address of the host's that a port of it can be mapped on.
+pub fn host_ip(text: &str) -> Verdict {
+    let Ok(ip) = text.parse::<IpAddr>() else { return ip_address(text) };
+    let why = match ip {
+        IpAddr::V4(ip) if ip.is_multicast() || ip.is_broadcast() => "an address of many hosts",
+        IpAddr::V6(ip) if ip.is_multicast() => "an address of many hosts",
+        IpAddr::V6(ip) if ip.is_loopback() => {
+            "IPv6's loopback, which the kernel does not redirect to a pod: 127.0.0.1 it does"
+        }
+        IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => "an IPv4 address in disguise: write it as one",
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => "an address that each link may have",
+        _ => return Ok(()),
+    };
+    Err(format!("must be one address of the host's, got {text:?}, {why}"))
+}
+
 /// A domain to search in: a DNS name in which `_` is allowed too, or the root.
 pub fn search_domain(text: &str) -> Verdict {
     let name = text.strip_suffix('.').unwrap_or(text);
@@ -177,6 +193,20 @@ mod tests {
         held(env_name, &["A", "a.b-c", "1", "a b"], &["", "A=B", "ä", "a\n"]);
         held(port_name, &["http", "a", "h2c-1"], &["", "80", "-a", "a-", "a--b", "HTTP", "abcdefghijklmnop"]);
         held(ip_address, &["10.0.0.1", "fd00::1"], &["", "10.0.0", "010.0.0.1", "::1%eth0", "host"]);
+        held(
+            host_ip,
+            &["0.0.0.0", "::", "127.0.0.1", "192.0.2.1", "2001:db8::1"],
+            &[
+                "",
+                "::1",
+                "::ffff:127.0.0.1",
+                "::FFFF:10.0.0.1",
+                "224.0.0.1",
+                "255.255.255.255",
+                "ff02::1",
+                "fe80::1",
+            ],
+        );
         held(search_domain, &["a.b", "a.b.", ".", "_tcp.a"], &["", "a..b", "A.b", "a b"]);
         held(sysctl_name, &["net.ipv4.ip_forward", "net/ipv4", "a"], &["", "a.", "Net.a", "a b", ".a"]);
     }

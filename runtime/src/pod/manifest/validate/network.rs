@@ -3,6 +3,7 @@
 //! Invariant: as in [`super`]. Two ports of one pod never claim the same port of the host.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use super::super::path::Path;
 use super::super::types::{ContainerPort, DnsPolicy, PodDnsConfig, PodSpec};
@@ -50,17 +51,25 @@ fn port(port: &ContainerPort, path: &Path, host_network: bool, findings: &mut Fi
         findings.add(path.field("containerPort"), "required; a port from 1 to 65535");
     }
     findings.hold_unless_empty(path.field("name"), &port.name, names::port_name);
-    findings.hold_unless_empty(path.field("hostIP"), &port.host_ip, names::ip_address);
+    // On the host's network, and where no port of the host's is meant, it says nothing.
+    let is_mapped = port.host_port != 0 && !host_network;
+    let check = if is_mapped { names::host_ip } else { names::ip_address };
+    findings.hold_unless_empty(path.field("hostIP"), &port.host_ip, check);
     if host_network && port.host_port != port.container_port {
         let message = format!("must be the containerPort, {}, with hostNetwork", port.container_port);
         findings.add(path.field("hostPort"), message);
     }
 }
 
-/// Whether two claims on the host's addresses meet: the same one, or one is all of them.
+/// Whether two claims on the host's addresses meet: the same one, however it is written, or one is all of them.
 fn meet(one: &str, other: &str) -> bool {
-    let is_all = |ip: &str| matches!(ip, "" | "0.0.0.0" | "::");
-    one == other || is_all(one) || is_all(other)
+    let all = IpAddr::from([0; 4]);
+    let address = |text: &str| match text.parse::<IpAddr>() {
+        Ok(ip) if !ip.is_unspecified() => ip,
+        _ => all,
+    };
+    let (one, other) = (address(one), address(other));
+    one == other || one == all || other == all
 }
 
 fn claim<'a>(
