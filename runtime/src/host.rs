@@ -35,6 +35,8 @@ pub struct NetworkConfig {
     pub subnet: String,
     /// The pods' IPv6 subnet in CIDR notation; empty: no IPv6.
     pub subnet6: String,
+    /// Whether a pod may send from its own addresses alone, unless its annotation opens it.
+    pub port_filter: bool,
     /// Seconds the bridge stays after its last pod, so that the next one finds it.
     pub idle_seconds: u64,
 }
@@ -45,6 +47,7 @@ impl Default for NetworkConfig {
             bridge: "podrun0".into(),
             subnet: "10.87.0.0/16".into(),
             subnet6: "fd10:87::/64".into(),
+            port_filter: true,
             idle_seconds: 3,
         }
     }

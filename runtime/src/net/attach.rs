@@ -11,7 +11,9 @@ use super::lease::{BridgeState, LeaseFolder, Taken};
 use super::link::{self, Pair};
 use super::subnet::{self, Network, Slice};
 use super::wire::{Batch, ENODEV};
-use super::{Address, HostSockets, Idle, NetworkAttachment, Owner, PortMap, bridge, portmap, sysctl};
+use super::{
+    Address, HostSockets, Idle, NetworkAttachment, Owner, PortFilter, PortMap, bridge, portmap, sysctl,
+};
 use crate::error::{Context as _, Error, Result};
 use crate::host::Host;
 use crate::sys::netlink::{Family, Socket};
@@ -34,8 +36,9 @@ pub fn attach(
     host: &Host,
     owner: Owner<'_>,
     ports: &[PortMap],
+    filter: PortFilter,
 ) -> Result<NetworkAttachment> {
-    attach_pod(sockets, host, owner, ports).context(|| "network")
+    attach_pod(sockets, host, owner, ports, filter).context(|| "network")
 }
 
 fn attach_pod(
@@ -43,9 +46,11 @@ fn attach_pod(
     host: &Host,
     owner: Owner<'_>,
     ports: &[PortMap],
+    filter: PortFilter,
 ) -> Result<NetworkAttachment> {
     let network = Network::new(&host.network)?;
     let network = if sysctl::has_ipv6() { network } else { network.without_v6() };
+    portmap::check(ports, &network)?;
     let folder = LeaseFolder::new(&host.state_dir, &network.name);
     let interface = link_name(owner.id);
     let lease = take_lease(sockets, &folder, &network, &interface, owner, ports)?;
@@ -60,7 +65,8 @@ fn attach_pod(
         gateways: network.gateways(lease.slice).iter().map(|gateway| gateway.ip).collect(),
         ports: ports.to_vec(),
     };
-    let connected = connect(sockets, &folder, &network, &lease, &attachment, mac);
+    let filter = if host.network.port_filter { filter } else { PortFilter::Off };
+    let connected = connect(sockets, &folder, &network, &lease, &attachment, filter);
     if connected.is_err() {
         // The first error is the one to report; a link that was made goes with the pod's namespace.
         let _ = detach(sockets, host, &attachment);
@@ -124,7 +130,7 @@ fn connect(
     network: &Network,
     lease: &Lease,
     attachment: &NetworkAttachment,
-    mac: link::Mac,
+    filter: PortFilter,
 ) -> Result<()> {
     sockets.ports = portmap::hold(sockets, &attachment.ports)?;
     let ready = match lease.bridge {
@@ -135,7 +141,13 @@ fn connect(
         Some(index) => index,
         None => bridge::ensure(sockets, folder, network, lease.slice)?,
     };
-    add_pair(sockets, attachment, bridge, mac)?;
+    bridge::ensure_rules(sockets, folder, network, lease.slice, filter)?;
+    let group = match filter {
+        PortFilter::On => network.group(lease.slice, lease.offset),
+        PortFilter::Off => network.open_group(),
+    };
+    sysctl::learn_nothing()?;
+    add_pair(sockets, attachment, bridge, group)?;
     configure_pod(attachment, network.link_local(lease.offset))?;
     wait_until_running(&mut sockets.route, attachment)?;
     portmap::redirect(sockets, attachment)
@@ -146,12 +158,12 @@ fn add_pair(
     sockets: &mut HostSockets,
     attachment: &NetworkAttachment,
     bridge: u32,
-    mac: link::Mac,
+    group: u32,
 ) -> Result<()> {
     let namespace = netns::current()?;
-    let host = &attachment.interface;
+    let (host, mac) = (&attachment.interface, subnet::mac(attachment.addresses[0].ip));
     let mut batch = Batch::default();
-    batch.add_pair(&Pair { host, bridge, pod: POD_LINK, mac, namespace: namespace.as_fd() });
+    batch.add_pair(&Pair { host, bridge, group, pod: POD_LINK, mac, namespace: namespace.as_fd() });
     if sysctl::has_ipv6() {
         batch.set_no_autoconf(host);
     }

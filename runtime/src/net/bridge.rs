@@ -8,12 +8,15 @@ use std::os::fd::AsFd as _;
 
 use super::lease::{BridgeState, LeaseFolder, Leases, Locked};
 use super::link;
-use super::nft::{self, Keeper, Ruleset, Side};
+use super::nft::{self, Keeper, Ruleset, Side, Table};
 use super::subnet::{self, Network, Slice};
 use super::wire::{Batch, ENODEV};
-use super::{HostSockets, sysctl};
+use super::{HostSockets, PortFilter, port_filter, sysctl};
 use crate::error::{Error, Result};
 use crate::sys::netns;
+
+/// The chain that drops what passes no bridge and yet comes to the host.
+const GUARD: &str = "guard";
 
 /// Makes the bridge of `slice` where it does not stand, and gives back its index.
 pub(super) fn ensure(
@@ -93,33 +96,75 @@ fn make(sockets: &mut HostSockets, folder: &LeaseFolder, network: &Network, slic
     if sysctl::has_ipv6() {
         batch.set_no_autoconf(&name);
     }
-    batch.set_up(&name);
     batch.ask_for_answer();
     batch.send(&mut sockets.route)?;
     let bridge = link::find(&mut sockets.route, &name)?
         .ok_or_else(|| Error::failed(format!("bridge `{name}` was removed as soon as it was made")))?;
+    // It comes up as all that it is to be.
     netns::visit(sockets.netns.as_fd(), || sysctl::set_for_bridge(&name, ipv6))??;
+    make_rules(sockets, network, slice)?;
+    if port_filter::stands(sockets, network)? {
+        port_filter::allow(sockets, network, slice)?;
+    }
 
     let mut batch = Batch::default();
+    batch.set_up(&name);
     for gateway in gateways.into_iter().chain(network.link_local(subnet::GATEWAY)) {
         batch.add_address(bridge.index, gateway);
     }
     batch.ask_for_answer();
     batch.send(&mut sockets.route)?;
-    let table = network.table(slice);
-    rules(network, slice, &table).commit(sockets.nft()?)?;
     Ok(bridge.index)
+}
+
+/// Makes the rules of `slice`'s bridge and, if the pod to come is held to its addresses, the port filter where they do not
+/// stand: the filter comes with the first pod that it is for, and anybody may flush the host's rules.
+pub(super) fn ensure_rules(
+    sockets: &mut HostSockets,
+    folder: &LeaseFolder,
+    network: &Network,
+    slice: Slice,
+    filter: PortFilter,
+) -> Result<()> {
+    let table = network.table(slice);
+    let lacks = |sockets: &mut HostSockets| -> Result<(bool, bool)> {
+        let guarded = Table::inet(&table).has_chain(sockets.nft()?, GUARD)?;
+        Ok((!guarded, filter == PortFilter::On && !port_filter::stands(sockets, network)?))
+    };
+    if lacks(sockets)? == (false, false) {
+        return Ok(());
+    }
+    let locked = folder.lock()?;
+    let (lacks_rules, lacks_filter) = lacks(sockets)?;
+    if lacks_rules {
+        make_rules(sockets, network, slice)?;
+    }
+    if lacks_filter {
+        port_filter::make(sockets, network, &locked.leases.slices())?;
+    }
+    Ok(())
+}
+
+fn make_rules(sockets: &mut HostSockets, network: &Network, slice: Slice) -> Result<()> {
+    let name = network.table(slice);
+    Table::inet(&name).delete(sockets.nft()?)?;
+    Ok(rules(network, slice, &name).commit(sockets.nft()?)?)
 }
 
 /// The rules of a bridge; those of a pod's host ports are in a table of its own.
 fn rules<'a>(network: &Network, slice: Slice, table: &'a str) -> Ruleset<'a> {
     let bridge = network.bridge(slice);
     let localhost = IpAddr::from(Ipv4Addr::new(127, 0, 0, 0));
-    let mut rules = Ruleset::create(table, Keeper::Nobody);
+    let mut rules = Table::inet(table).create(Keeper::Nobody);
+    rules.chain(GUARD, Some(nft::FILTER_PREROUTING));
+    // A frame to 01:80:c2:00:00:0e, which no bridge passes on, comes to the host by the port itself, past the port filter.
+    rules.rule(GUARD, |rule| {
+        rule.group_in(network.open_group(), network.group_mask());
+        rule.drop();
+    });
     // route_localnet lets packets to and from 127.0.0.0/8 pass the bridge; none of a pod's own may.
-    rules.chain("guard", Some(nft::FILTER_PREROUTING));
     for side in [Side::Source, Side::Destination] {
-        rules.rule("guard", |rule| {
+        rules.rule(GUARD, |rule| {
             rule.link_in(&bridge);
             rule.family_of(localhost);
             rule.within(side, localhost, 8);
@@ -167,6 +212,7 @@ pub(super) fn remove_all(
     for slice in locked.leases.slices() {
         remove_parts(sockets, network, slice)?;
     }
+    port_filter::remove(sockets, network)?;
     restore_sysctls(sockets, folder)?;
     locked.clear()
 }
@@ -178,7 +224,8 @@ fn restore_sysctls(sockets: &HostSockets, folder: &LeaseFolder) -> Result<()> {
 
 /// Removes what there is of a bridge; a part that is not there is fine.
 fn remove_parts(sockets: &mut HostSockets, network: &Network, slice: Slice) -> Result<()> {
-    nft::delete_table(sockets.nft()?, &network.table(slice))?;
+    let name = network.table(slice);
+    Table::inet(&name).delete(sockets.nft()?)?;
     let mut batch = Batch::default();
     batch.delete_link(&network.bridge(slice));
     batch.ask_for_answer();

@@ -22,6 +22,7 @@ pub(super) const IFLA_IFNAME: u16 = 3;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_AF_SPEC: u16 = 26;
+const IFLA_GROUP: u16 = 27;
 pub(super) const IFLA_NET_NS_FD: u16 = 28;
 pub(super) const IFLA_EXT_MASK: u16 = 29;
 const IFLA_NUM_TX_QUEUES: u16 = 31;
@@ -31,6 +32,9 @@ const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_BR_MCAST_SNOOPING: u16 = 23;
+const IFLA_BR_MULTI_BOOLOPT: u16 = 46;
+const BR_BOOLOPT_NO_LL_LEARN: u32 = 1;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const VETH_INFO_PEER: u16 = 1;
 pub(super) const RTEXT_FILTER_SKIP_STATS: u32 = 8;
@@ -50,6 +54,7 @@ const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 pub(super) const IFF_UP: u32 = 0x1;
 const IFF_RUNNING: u32 = 0x40;
+const IFF_NOARP: u32 = 0x80;
 
 /// A hardware address.
 pub(super) type Mac = [u8; 6];
@@ -138,6 +143,8 @@ pub(super) struct Pair<'a> {
     pub(super) host: &'a str,
     /// The bridge that it joins.
     pub(super) bridge: u32,
+    /// The group that it is in.
+    pub(super) group: u32,
     /// The other end.
     pub(super) pod: &'a str,
     /// Its hardware address.
@@ -154,12 +161,15 @@ fn one_queue(message: &mut Attributes<'_>) {
 }
 
 impl Batch {
-    /// Makes a veth pair: the host's end on its bridge and up, the pod's end in its namespace.
+    /// Makes a veth pair: the host's end on its bridge and up, the pod's end in its namespace. The host's end is the
+    /// bridge's port and nothing else: it asks for nobody and answers nobody.
     pub(super) fn add_pair(&mut self, pair: &Pair<'_>) {
         let act = format!("add link `{}`", pair.host);
-        self.message(act, RTM_NEWLINK, CREATE | EXCL, &ifinfo(IFF_UP, IFF_UP), |message| {
+        let flags = IFF_UP | IFF_NOARP;
+        self.message(act, RTM_NEWLINK, CREATE | EXCL, &ifinfo(flags, flags), |message| {
             message.string(IFLA_IFNAME, pair.host);
             message.number(IFLA_MASTER, pair.bridge);
+            message.number(IFLA_GROUP, pair.group);
             one_queue(message);
             message.nest(IFLA_LINKINFO, |info| {
                 info.string(IFLA_INFO_KIND, "veth");
@@ -187,13 +197,23 @@ impl Batch {
         });
     }
 
-    /// Makes a bridge, whose hardware address no longer follows its ports'.
+    /// Makes a bridge, whose hardware address no longer follows its ports', and which learns nothing of what no filter
+    /// sees: of frames to a bridge's own group addresses (01:80:c2:00:00:0e passes every hook; Linux 5.0), and of queries
+    /// for multicast groups, by which a port would be sent what others are not.
     pub(super) fn add_bridge(&mut self, name: &str, mac: Mac) {
         let act = format!("add bridge `{name}`");
         self.message(act, RTM_NEWLINK, CREATE | EXCL, &ifinfo(0, 0), |message| {
             message.string(IFLA_IFNAME, name);
             message.put(IFLA_ADDRESS, &mac);
-            message.nest(IFLA_LINKINFO, |info| info.string(IFLA_INFO_KIND, "bridge"));
+            message.nest(IFLA_LINKINFO, |info| {
+                info.string(IFLA_INFO_KIND, "bridge");
+                info.nest(IFLA_INFO_DATA, |data| {
+                    data.put(IFLA_BR_MCAST_SNOOPING, &[0]);
+                    // `struct br_boolopt_multi`: values, then which of them are meant.
+                    let option = BR_BOOLOPT_NO_LL_LEARN.to_ne_bytes();
+                    data.put(IFLA_BR_MULTI_BOOLOPT, &[option, option].concat());
+                });
+            });
         });
     }
 
@@ -299,11 +319,12 @@ mod tests {
         batch.ask_for_answer();
         #[rustfmt::skip]
         let golden = [
-            68, 0, 0, 0, 16, 0, 0x05, 0x06, 0, 0, 0, 0, 0, 0, 0, 0,
+            92, 0, 0, 0, 16, 0, 0x05, 0x06, 0, 0, 0, 0, 0, 0, 0, 0,
             0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
             8, 0, 3, 0, b'b', b'r', b'0', 0,
             10, 0, 1, 0, 2, 0, 0, 0, 0, 1, 0, 0,
-            16, 0, 18, 0x80, 11, 0, 1, 0, b'b', b'r', b'i', b'd', b'g', b'e', 0, 0,
+            40, 0, 18, 0x80, 11, 0, 1, 0, b'b', b'r', b'i', b'd', b'g', b'e', 0, 0,
+            24, 0, 2, 0x80, 5, 0, 23, 0, 0, 0, 0, 0, 12, 0, 46, 0, 1, 0, 0, 0, 1, 0, 0, 0,
         ];
         assert_eq!(batch.bytes(), golden);
     }

@@ -17,6 +17,7 @@ pub mod etc;
 mod lease;
 mod link;
 mod nft;
+mod port_filter;
 mod portmap;
 mod subnet;
 mod sysctl;
@@ -78,6 +79,17 @@ pub struct PortMap {
     pub container_port: u16,
     /// The transport.
     pub protocol: Protocol,
+}
+
+/// What a pod may send onto its bridge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PortFilter {
+    /// What comes from its own addresses, and says the truth of them.
+    #[default]
+    On,
+    /// Whatever it likes, as to a switch: for labs.
+    Off,
 }
 
 /// Who a lease belongs to.

@@ -14,15 +14,20 @@ const SUBSYSTEM: u8 = 10;
 const NEWTABLE: u16 = 0;
 const DELTABLE: u16 = 2;
 const NEWCHAIN: u16 = 3;
+const GETCHAIN: u16 = 4;
 const NEWRULE: u16 = 6;
+const NEWSET: u16 = 9;
+const NEWSETELEM: u16 = 12;
 const FAMILY_UNSPEC: u8 = 0;
-const FAMILY_INET: u8 = 1;
 const TABLE_OWNER: u32 = 2;
 const JUMP: i32 = -3;
 const DROP: i32 = 0;
+const ACCEPT: i32 = 1;
 const REGISTER_VERDICT: u32 = 0;
 const REGISTER_1: u32 = 1;
 const REGISTER_2: u32 = 2;
+/// The first of the sixteen registers of four bytes, which lie where the others do.
+const REGISTER_32: u32 = 8;
 
 /// Where a base chain hooks in, as hook number, priority and chain type.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +37,7 @@ pub(super) struct Hook {
     kind: &'static str,
 }
 
-/// `type filter hook prerouting priority raw`.
+/// `type filter hook prerouting priority raw`, which is the first of all in the family bridge too.
 pub(super) const FILTER_PREROUTING: Hook = Hook { number: 0, priority: -300, kind: "filter" };
 /// `type nat hook prerouting priority dstnat`.
 pub(super) const NAT_PREROUTING: Hook = Hook { number: 0, priority: -100, kind: "nat" };
@@ -50,34 +55,128 @@ pub(super) enum Keeper {
     Socket,
 }
 
-/// Changes to one table of family inet.
-#[derive(Debug)]
-pub(super) struct Ruleset<'a> {
-    table: &'a str,
-    batch: Batch,
+/// What a table's chains see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Inet = 1,
+    Bridge = 7,
 }
 
-impl<'a> Ruleset<'a> {
+/// A table, which need not be there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Table<'a> {
+    family: Family,
+    name: &'a str,
+}
+
+impl<'a> Table<'a> {
+    /// Of the host's own IPv4 and IPv6 packets.
+    pub(super) fn inet(name: &'a str) -> Self {
+        Self { family: Family::Inet, name }
+    }
+
+    /// Of the frames of its bridges.
+    pub(super) fn bridge(name: &'a str) -> Self {
+        Self { family: Family::Bridge, name }
+    }
+
     /// Begins with making the table.
-    pub(super) fn create(table: &'a str, keeper: Keeper) -> Self {
-        let mut rules = Self { table, batch: Batch::default() };
-        rules.batch.message("begin", BATCH_BEGIN, 0, &generic(FAMILY_UNSPEC, SUBSYSTEM), |_| {});
+    pub(super) fn create(self, keeper: Keeper) -> Ruleset<'a> {
+        let mut rules = self.change();
         rules.message("add table", NEWTABLE, CREATE | EXCL, |message| {
-            message.string(1, table);
+            message.string(1, self.name);
             message.big_endian(2, if keeper == Keeper::Socket { TABLE_OWNER } else { 0 });
         });
         rules
     }
 
+    /// Begins with a table that is there.
+    pub(super) fn change(self) -> Ruleset<'a> {
+        let mut rules = Ruleset { table: self, batch: Batch::default() };
+        rules.batch.message("begin", BATCH_BEGIN, 0, &generic(FAMILY_UNSPEC, SUBSYSTEM), |_| {});
+        rules
+    }
+
+    /// Deletes the table with all that is in it; none is fine. The rules stop at once, their memory is
+    /// waited for when the socket closes.
+    pub(super) fn delete(self, socket: &mut Socket) -> Result<(), Refused> {
+        let mut rules = self.change();
+        rules.message("delete table", DELTABLE, 0, |message| message.string(1, self.name));
+        match rules.commit(socket) {
+            Err(refused) if refused.errno() != ENOENT => Err(refused),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the table is there and has the chain `name`.
+    pub(super) fn has_chain(self, socket: &mut Socket, name: &str) -> Result<bool, Refused> {
+        // What only asks is no transaction, and takes no lock.
+        let mut question = Ruleset { table: self, batch: Batch::default() };
+        question.message(&format!("get chain `{name}` of"), GETCHAIN, 0, |message| {
+            message.string(1, self.name);
+            message.string(3, name);
+        });
+        match question.batch.send(socket) {
+            Ok(_) => Ok(true),
+            Err(refused) if refused.errno() == ENOENT => Ok(false),
+            Err(refused) => Err(refused),
+        }
+    }
+}
+
+/// Changes to one table.
+#[derive(Debug)]
+pub(super) struct Ruleset<'a> {
+    table: Table<'a>,
+    batch: Batch,
+}
+
+/// A set's key: nft(8)'s types, of which one after the other makes a concatenation, and its length in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KeyType {
+    pub(super) types: [u32; 3],
+    pub(super) length: u32,
+}
+
+impl Ruleset<'_> {
     fn message(&mut self, act: &str, kind: u16, flags: u16, attributes: impl FnOnce(&mut Attributes<'_>)) {
-        let act = format!("nftables: {act} `{}`", self.table);
+        let act = format!("nftables: {act} `{}`", self.table.name);
         let kind = u16::from(SUBSYSTEM) << 8 | kind;
-        self.batch.message(act, kind, flags, &generic(FAMILY_INET, 0), attributes);
+        self.batch.message(act, kind, flags, &generic(self.table.family as u8, 0), attributes);
+    }
+
+    /// Adds an empty set. nft(8) needs its `key`'s types to show it; to the kernel it is bytes.
+    pub(super) fn set(&mut self, name: &str, key: KeyType) {
+        const TYPE_BITS: u32 = 6;
+        let (table, number) = (self.table.name, key.length);
+        self.message(&format!("add set `{name}` of"), NEWSET, CREATE, |message| {
+            message.string(1, table);
+            message.string(2, name);
+            message.big_endian(3, 0);
+            message.big_endian(4, key.types.into_iter().fold(0, |types, one| types << TYPE_BITS | one));
+            message.big_endian(5, key.length);
+            // What the rest of the transaction could call it by; names do.
+            message.big_endian(10, number);
+        });
+    }
+
+    /// Adds keys to a set, some of which may be there: as many as 64 KiB hold.
+    pub(super) fn elements(&mut self, set: &str, keys: impl Iterator<Item = Vec<u8>>) {
+        let table = self.table.name;
+        self.message(&format!("add elements to set `{set}` of"), NEWSETELEM, CREATE, |message| {
+            message.string(1, table);
+            message.string(2, set);
+            message.nest(3, |list| {
+                for key in keys {
+                    list.nest(1, |element| element.nest(1, |data| data.put(1, &key)));
+                }
+            });
+        });
     }
 
     /// Adds a chain; a hook makes it a base chain.
     pub(super) fn chain(&mut self, name: &str, hook: Option<Hook>) {
-        let table = self.table;
+        let table = self.table.name;
         self.message(&format!("add chain `{name}` of"), NEWCHAIN, CREATE, |message| {
             message.string(1, table);
             message.string(3, name);
@@ -93,7 +192,7 @@ impl<'a> Ruleset<'a> {
 
     /// Appends a rule to a chain.
     pub(super) fn rule(&mut self, chain: &str, expressions: impl FnOnce(&mut Expressions<'_, '_>)) {
-        let table = self.table;
+        let table = self.table.name;
         self.message(&format!("add rule to chain `{chain}` of"), NEWRULE, CREATE | APPEND, |message| {
             message.string(1, table);
             message.string(2, chain);
@@ -113,18 +212,6 @@ impl<'a> Ruleset<'a> {
     }
 }
 
-/// Deletes a table with all that is in it; none is fine. The rules stop at once, their memory is
-/// waited for when the socket closes.
-pub(super) fn delete_table(socket: &mut Socket, table: &str) -> Result<(), Refused> {
-    let mut rules = Ruleset { table, batch: Batch::default() };
-    rules.batch.message("begin", BATCH_BEGIN, 0, &generic(FAMILY_UNSPEC, SUBSYSTEM), |_| {});
-    rules.message("delete table", DELTABLE, 0, |message| message.string(1, table));
-    match rules.commit(socket) {
-        Err(refused) if refused.errno() != ENOENT => Err(refused),
-        _ => Ok(()),
-    }
-}
-
 /// `struct nfgenmsg`.
 fn generic(family: u8, resource: u8) -> [u8; 4] {
     [family, 0, 0, resource]
@@ -134,6 +221,32 @@ fn generic(family: u8, resource: u8) -> [u8; 4] {
 #[derive(Debug)]
 pub(super) struct Expressions<'a, 'b> {
     list: &'a mut Attributes<'b>,
+}
+
+/// Bytes of a packet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Field {
+    header: u32,
+    offset: u32,
+    length: usize,
+}
+
+impl Field {
+    /// Of the Ethernet header. A VLAN tag that the kernel has taken off counts as being there.
+    pub(super) const fn link(offset: u32, length: usize) -> Self {
+        Self { header: 0, offset, length }
+    }
+
+    /// Of the header of IPv4, IPv6 or ARP.
+    pub(super) const fn network(offset: u32, length: usize) -> Self {
+        Self { header: 1, offset, length }
+    }
+
+    /// Of what IP carries, behind IPv6's extension headers; no rule with it holds for what ends before it. Of a fragment
+    /// other than the first it may be anything: Linux 6.18 reads IPv6's own header there.
+    pub(super) const fn transport(offset: u32, length: usize) -> Self {
+        Self { header: 2, offset, length }
+    }
 }
 
 /// A source or a destination.
@@ -161,20 +274,19 @@ impl Expressions<'_, '_> {
         });
     }
 
-    fn meta(&mut self, key: u32, value: &[u8]) {
+    fn meta(&mut self, key: u32) {
         self.expression("meta", |data| {
             data.big_endian(1, REGISTER_1);
             data.big_endian(2, key);
         });
-        self.compare(EQUAL, value);
     }
 
-    fn payload(&mut self, base: u32, offset: u32, length: usize) {
+    fn payload(&mut self, register: u32, field: Field) {
         self.expression("payload", |data| {
-            data.big_endian(1, REGISTER_1);
-            data.big_endian(2, base);
-            data.big_endian(3, offset);
-            data.big_endian(4, u32::try_from(length).unwrap_or(16));
+            data.big_endian(1, register);
+            data.big_endian(2, field.header);
+            data.big_endian(3, field.offset);
+            data.big_endian(4, u32::try_from(field.length).unwrap_or(16));
         });
     }
 
@@ -212,25 +324,97 @@ impl Expressions<'_, '_> {
     /// `meta nfproto ipv4` or `ipv6`.
     pub(super) fn family_of(&mut self, ip: IpAddr) {
         const META_NFPROTO: u32 = 15;
-        self.meta(META_NFPROTO, &[family(ip)]);
+        self.meta(META_NFPROTO);
+        self.compare(EQUAL, &[family(ip)]);
     }
 
     /// `meta l4proto NUMBER`.
     pub(super) fn transport(&mut self, number: u8) {
-        const META_L4PROTO: u32 = 16;
-        self.meta(META_L4PROTO, &[number]);
+        self.meta(META_L4PROTO);
+        self.compare(EQUAL, &[number]);
+    }
+
+    /// `meta l4proto != NUMBER`; does not hold where there is nobody to know it, as behind a header that is cut off.
+    pub(super) fn transport_other_than(&mut self, number: u8) {
+        self.meta(META_L4PROTO);
+        self.compare(NOT_EQUAL, &[number]);
+    }
+
+    /// `meta length NUMBER`: from the network header on.
+    pub(super) fn length(&mut self, number: u32) {
+        const META_LEN: u32 = 0;
+        self.meta(META_LEN);
+        self.compare(EQUAL, &number.to_ne_bytes());
     }
 
     /// `iifname NAME`.
     pub(super) fn link_in(&mut self, name: &str) {
         const META_IIFNAME: u32 = 6;
-        self.meta(META_IIFNAME, &interface(name));
+        self.meta(META_IIFNAME);
+        self.compare(EQUAL, &interface(name));
     }
 
     /// `oifname NAME`.
     pub(super) fn link_out(&mut self, name: &str) {
         const META_OIFNAME: u32 = 7;
-        self.meta(META_OIFNAME, &interface(name));
+        self.meta(META_OIFNAME);
+        self.compare(EQUAL, &interface(name));
+    }
+
+    /// `iifgroup & MASK == GROUP`.
+    pub(super) fn group_in(&mut self, group: u32, mask: u32) {
+        self.group(EQUAL, group, mask);
+    }
+
+    /// `iifgroup & MASK != GROUP`.
+    pub(super) fn group_outside(&mut self, group: u32, mask: u32) {
+        self.group(NOT_EQUAL, group, mask);
+    }
+
+    fn group(&mut self, operation: u32, group: u32, mask: u32) {
+        self.meta(META_IIFGROUP);
+        self.mask(&mask.to_ne_bytes());
+        self.compare(operation, &group.to_ne_bytes());
+    }
+
+    /// `iifgroup . FIELD . FIELD @SET`.
+    pub(super) fn group_with(&mut self, fields: [Field; 2], set: &str) {
+        self.meta(META_IIFGROUP);
+        let mut register = REGISTER_32 + 1;
+        for field in fields {
+            self.payload(register, field);
+            register += u32::try_from(field.length.div_ceil(4)).unwrap_or(4);
+        }
+        self.expression("lookup", |data| {
+            data.string(1, set);
+            data.big_endian(2, REGISTER_1);
+        });
+    }
+
+    /// `exthdr frag exists`, of IPv6.
+    pub(super) fn fragment(&mut self) {
+        const FRAGMENT: u8 = 44;
+        const PRESENT: u32 = 1;
+        self.expression("exthdr", |data| {
+            data.big_endian(1, REGISTER_1);
+            data.put(2, &[FRAGMENT]);
+            data.big_endian(3, 0);
+            data.big_endian(4, 1);
+            data.big_endian(5, PRESENT);
+        });
+        self.compare(EQUAL, &[1]);
+    }
+
+    /// The field is `value`.
+    pub(super) fn field(&mut self, field: Field, value: &[u8]) {
+        self.payload(REGISTER_1, field);
+        self.compare(EQUAL, value);
+    }
+
+    /// The field, a number, is less than `value`.
+    pub(super) fn field_below(&mut self, field: Field, value: &[u8]) {
+        self.payload(REGISTER_1, field);
+        self.compare(LESS, value);
     }
 
     /// `ip saddr NETWORK/PREFIX` and its kin; `inside` false turns it round.
@@ -244,7 +428,6 @@ impl Expressions<'_, '_> {
     }
 
     fn address(&mut self, side: Side, network: IpAddr, prefix: u8, operation: u32) {
-        const NETWORK_HEADER: u32 = 1;
         let bytes = octets(network);
         let offset = match (network, side) {
             (IpAddr::V4(_), Side::Source) => 12,
@@ -252,7 +435,7 @@ impl Expressions<'_, '_> {
             (IpAddr::V6(_), Side::Source) => 8,
             (IpAddr::V6(_), Side::Destination) => 24,
         };
-        self.payload(NETWORK_HEADER, offset, bytes.len());
+        self.payload(REGISTER_1, Field::network(offset, bytes.len()));
         let mask = prefix_mask(prefix);
         if usize::from(prefix) < bytes.len() * 8 {
             self.mask(&mask[..bytes.len()]);
@@ -262,9 +445,7 @@ impl Expressions<'_, '_> {
 
     /// `th dport PORT`.
     pub(super) fn destination_port(&mut self, port: u16) {
-        const TRANSPORT_HEADER: u32 = 2;
-        self.payload(TRANSPORT_HEADER, 2, 2);
-        self.compare(EQUAL, &port.to_be_bytes());
+        self.field(Field::transport(2, 2), &port.to_be_bytes());
     }
 
     /// `fib daddr type local`.
@@ -297,6 +478,11 @@ impl Expressions<'_, '_> {
         self.verdict(DROP, None);
     }
 
+    /// `accept`.
+    pub(super) fn accept(&mut self) {
+        self.verdict(ACCEPT, None);
+    }
+
     /// `jump CHAIN`.
     pub(super) fn jump(&mut self, chain: &str) {
         self.verdict(JUMP, Some(chain));
@@ -323,12 +509,15 @@ impl Expressions<'_, '_> {
 
 const EQUAL: u32 = 0;
 const NOT_EQUAL: u32 = 1;
+const LESS: u32 = 2;
+const META_L4PROTO: u32 = 16;
+const META_IIFGROUP: u32 = 21;
 
 fn family(ip: IpAddr) -> u8 {
     if ip.is_ipv4() { 2 } else { 10 }
 }
 
-fn octets(ip: IpAddr) -> Vec<u8> {
+pub(super) fn octets(ip: IpAddr) -> Vec<u8> {
     match ip {
         IpAddr::V4(ip) => ip.octets().to_vec(),
         IpAddr::V6(ip) => ip.octets().to_vec(),
@@ -353,7 +542,7 @@ mod tests {
 
     #[test]
     fn ruleset_is_framed_as_one_transaction() {
-        let mut rules = Ruleset::create("t", Keeper::Socket);
+        let mut rules = Table::inet("t").create(Keeper::Socket);
         rules.rule("c", |rule| rule.drop());
         let batch = rules.end();
         #[rustfmt::skip]

@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use super::lease::Leases;
-use super::nft::{self, Keeper, Ruleset, Side};
+use super::nft::{self, Keeper, Ruleset, Side, Table};
+use super::subnet::Network;
 use super::{HostSockets, NetworkAttachment, PortMap, Protocol};
 use crate::error::{Error, Result};
 use crate::sys::port::{self, Transport};
@@ -46,6 +47,16 @@ impl Protocol {
             Self::Udp => Transport::Udp,
             Self::Sctp => Transport::Sctp,
         }
+    }
+}
+
+/// Refuses a port of an address that has no counterpart in a network without IPv6.
+pub(super) fn check(ports: &[PortMap], network: &Network) -> Result<()> {
+    let has_v6 = network.subnets().len() > 1;
+    match ports.iter().find(|map| map.host_ip.is_some_and(|ip| ip.is_ipv6()) && !has_v6) {
+        None => Ok(()),
+        Some(map) => Err(Error::failed(format!("{}: the pod has no IPv6 address", map.describe()))
+            .hint("give the pods some in the config file: network.subnet6")),
     }
 }
 
@@ -104,14 +115,12 @@ pub(super) fn redirect(sockets: &mut HostSockets, attachment: &NetworkAttachment
     if attachment.ports.is_empty() {
         return Ok(());
     }
-    let table = table(attachment);
-    rules(&table, attachment).commit(sockets.nft()?)?;
-    Ok(())
+    Ok(rules(&table(attachment), attachment).commit(sockets.nft()?)?)
 }
 
 fn rules<'a>(table: &'a str, attachment: &NetworkAttachment) -> Ruleset<'a> {
     const PORTS: &str = "ports";
-    let mut rules = Ruleset::create(table, Keeper::Socket);
+    let mut rules = Table::inet(table).create(Keeper::Socket);
     rules.chain(PORTS, None);
     for map in &attachment.ports {
         for host_ip in map.host_addresses() {
@@ -137,11 +146,25 @@ fn rules<'a>(table: &'a str, attachment: &NetworkAttachment) -> Ruleset<'a> {
     }
     for (chain, hook) in [("prerouting", nft::NAT_PREROUTING), ("output", nft::NAT_OUTPUT)] {
         rules.chain(chain, Some(hook));
-        rules.rule(chain, |rule| {
-            rule.local_destination();
-            rule.jump(PORTS);
-        });
     }
+    rules.rule("output", |rule| {
+        rule.local_destination();
+        rule.jump(PORTS);
+    });
+    // What comes from elsewhere to 127.0.0.0/8 the kernel drops as a martian, unless it is redirected before: a neighbour
+    // that routes it here would be served what is the host's alone (CVE-2020-8558).
+    let localhost = IpAddr::from(Ipv4Addr::new(127, 0, 0, 0));
+    rules.rule("prerouting", |rule| {
+        rule.family_of(localhost);
+        rule.outside(Side::Destination, localhost, 8);
+        rule.local_destination();
+        rule.jump(PORTS);
+    });
+    rules.rule("prerouting", |rule| {
+        rule.family_of(Ipv6Addr::UNSPECIFIED.into());
+        rule.local_destination();
+        rule.jump(PORTS);
+    });
     rules
 }
 
@@ -149,7 +172,7 @@ fn rules<'a>(table: &'a str, attachment: &NetworkAttachment) -> Ruleset<'a> {
 pub(super) fn release(sockets: &mut HostSockets, attachment: &NetworkAttachment) -> Result<()> {
     sockets.ports.clear();
     match &mut sockets.nft {
-        Some(nft) if !attachment.ports.is_empty() => Ok(nft::delete_table(nft, &table(attachment))?),
+        Some(nft) if !attachment.ports.is_empty() => Ok(Table::inet(&table(attachment)).delete(nft)?),
         _ => Ok(()),
     }
 }

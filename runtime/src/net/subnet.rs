@@ -112,10 +112,30 @@ impl Network {
         format!("podrun-{}", self.bridge(slice))
     }
 
+    /// The name of the nft table of the port filter, one for all slices.
+    pub(super) fn filter_table(&self) -> String {
+        format!("podrun-{}", self.name)
+    }
+
+    /// The group of the host's link of a pod: its IPv4 address. It stands for the lease in the port filter, and no
+    /// two networks of a host have one in common, since their subnets never meet.
+    pub(super) fn group(&self, slice: Slice, offset: u32) -> u32 {
+        u32::from(self.v4) + slice * (1 << (32 - u32::from(self.slice_prefix()))) + offset
+    }
+
+    /// The group of a link whose pod is not held to its addresses: the subnet's own address, which no pod has.
+    pub(super) fn open_group(&self) -> u32 {
+        u32::from(self.v4)
+    }
+
+    /// What all groups of the network have in common: [`Self::open_group`] under this mask.
+    pub(super) fn group_mask(&self) -> u32 {
+        u32::MAX << (32 - u32::from(self.prefix))
+    }
+
     /// The addresses at an offset of a slice, IPv4 first.
     pub(super) fn addresses(&self, slice: Slice, offset: u32) -> Vec<Address> {
-        let size = 1 << (32 - u32::from(self.slice_prefix()));
-        let v4 = Ipv4Addr::from(u32::from(self.v4) + slice * size + offset);
+        let v4 = Ipv4Addr::from(self.group(slice, offset));
         let mut addresses = vec![Address { ip: v4.into(), prefix: self.slice_prefix() }];
         if let Some((base, _)) = self.v6 {
             let v6 = Ipv6Addr::from(u128::from(base) | u128::from(slice) << 16 | u128::from(offset));
@@ -231,6 +251,7 @@ mod tests {
             subnet: subnet.into(),
             subnet6: subnet6.into(),
             idle_seconds: 0,
+            ..NetworkConfig::default()
         })
     }
 

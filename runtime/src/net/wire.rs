@@ -37,7 +37,7 @@ impl Batch {
         self.bytes.extend_from_slice(fixed);
         pad(&mut self.bytes);
         attributes(&mut Attributes { bytes: &mut self.bytes });
-        let length = u32::try_from(self.bytes.len() - start).expect("a message is a few hundred bytes");
+        let length = u32::try_from(self.bytes.len() - start).expect("a message is shorter than 4 GiB");
         self.bytes[start..start + 4].copy_from_slice(&length.to_ne_bytes());
         self.acts.push(act.into());
         self.last = start;
@@ -156,7 +156,7 @@ impl Attributes<'_> {
     }
 
     fn close(&mut self, start: usize) {
-        let length = u16::try_from(self.bytes.len() - start).expect("an attribute is a few hundred bytes");
+        let length = u16::try_from(self.bytes.len() - start).expect("an attribute is shorter than 64 KiB");
         self.bytes[start..start + 2].copy_from_slice(&length.to_ne_bytes());
         pad(self.bytes);
     }

@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use crate::cgroup::Layout;
 use crate::error::{Context, Result};
 use crate::host::Host;
-use crate::net::{self, HostSockets, Owner};
+use crate::net::{self, HostSockets, Owner, PortFilter};
 use crate::sys;
 
 /// How the host does in one respect.
@@ -256,7 +256,7 @@ fn network_in(host: &Host) -> Result<()> {
     let mut sockets = HostSockets::open(host)?;
     sys::ns::unshare(sys::ns::Namespaces::NET).map_err(|errno| errno.during("unshare(CLONE_NEWNET)"))?;
     let id = "d".repeat(64);
-    net::attach(&mut sockets, host, Owner { id: &id, name: "doctor" }, &[])?;
+    net::attach(&mut sockets, host, Owner { id: &id, name: "doctor" }, &[], PortFilter::On)?;
     Ok(())
 }
 

@@ -24,7 +24,7 @@ use crate::cgroup::Layout;
 use crate::error::{Error, ErrorKind};
 use crate::host::Host;
 use crate::image::Image;
-use crate::net::PortMap;
+use crate::net::{PortFilter, PortMap};
 
 /// The version this build speaks. A monitor outlives the binary that started it, so both sides say theirs.
 pub const VERSION: u32 = 1;
@@ -281,6 +281,8 @@ pub enum Network {
     Bridge {
         /// Ports of the host that lead to the pod.
         ports: Vec<PortMap>,
+        /// Whether the pod is held to its own addresses.
+        filter: PortFilter,
     },
 }
 

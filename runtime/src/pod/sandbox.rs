@@ -4,13 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use super::manifest::{DnsPolicy, Pod, PodSpec, Protocol, StorageMedium, VolumeSource};
+use super::manifest::{self, DnsPolicy, Pod, PodSpec, Protocol, StorageMedium, VolumeSource};
 use super::protocol::{HostAlias, NamespaceMode, Network, SandboxSpec};
 use super::record::{Sandbox, Sharing};
 use super::resources::{self, Missing};
 use crate::error::{Error, ErrorKind, Result};
-use crate::net;
 use crate::net::etc::{self, HostFiles};
+use crate::net::{self, PortFilter};
 
 /// Bytes of /dev/shm, as every engine gives it.
 const SHM_SIZE: u64 = 64 << 20;
@@ -40,7 +40,7 @@ pub fn spec(
     let grace = u64::try_from(spec.termination_grace_period_seconds).unwrap_or_default();
     let sandbox_spec = SandboxSpec {
         hostname: hostname(pod, &files.hostname).to_owned(),
-        network: network(spec)?,
+        network: network(pod)?,
         ipc: mode(spec.host_ipc),
         pid,
         sysctls: sysctls(spec),
@@ -95,7 +95,8 @@ pub(super) fn netns_link(namespace: &str, name: &str) -> Option<String> {
     (link.len() <= FILE_NAME_MAX).then_some(link)
 }
 
-fn network(spec: &PodSpec) -> Result<Network> {
+fn network(pod: &Pod) -> Result<Network> {
+    let spec = &pod.spec;
     if spec.host_network {
         return Ok(Network::Host);
     }
@@ -118,7 +119,9 @@ fn network(spec: &PodSpec) -> Result<Network> {
         let (host_port, container_port) = (port.host_port, port.container_port);
         ports.push(net::PortMap { host_ip, host_port, container_port, protocol });
     }
-    Ok(Network::Bridge { ports })
+    let is_filtered = manifest::has_port_filter(&pod.metadata.annotations);
+    let filter = if is_filtered { PortFilter::On } else { PortFilter::Off };
+    Ok(Network::Bridge { ports, filter })
 }
 
 /// In a network of its own a pod may ping and listen on any port without a capability, as under containerd.

@@ -3,6 +3,7 @@
 //! Invariant: a [`Pod`] that left this module by [`parse`] is one that Kubernetes would accept and
 //! that podrun can run as it says: no field of it was ignored in silence.
 
+mod annotation;
 mod check;
 mod defaults;
 pub mod expand;
@@ -20,6 +21,7 @@ mod validate;
 mod yaml;
 
 pub use crate::time::{NotATime, Time};
+pub use annotation::has_port_filter;
 pub use defaults::{DEFAULT_NAMESPACE, default, place};
 pub use expand::{Expanded, expand, expand_container};
 pub use path::{Path, Problem};

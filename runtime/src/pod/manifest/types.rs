@@ -76,7 +76,7 @@ pub enum Kind {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ObjectMeta {
-    /// Notes that mean nothing to podrun.
+    /// Notes that mean nothing to podrun, but for those below `podrun.io/`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: StringMap,
     /// When the pod was made; set by podrun.

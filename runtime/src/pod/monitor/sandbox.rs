@@ -313,10 +313,12 @@ impl Monitor {
             sandbox.network = Some(HostSockets::open(&self.host).context(|| "network")?);
         }
         sandbox.unshare()?;
-        if let (Some(sockets), Network::Bridge { ports }) = (&mut sandbox.network, &sandbox.spec.network) {
+        if let (Some(sockets), Network::Bridge { ports, filter }) =
+            (&mut sandbox.network, &sandbox.spec.network)
+        {
             let name = sandbox.spec.netns_link.as_deref().unwrap_or(&sandbox.spec.hostname);
             let owner = Owner { id: &self.id, name };
-            let attachment = net::attach(sockets, &self.host, owner, ports)?;
+            let attachment = net::attach(sockets, &self.host, owner, ports, *filter)?;
             self.status.network =
                 serde_json::to_string(&attachment).ok().and_then(|text| RawValue::from_string(text).ok());
             sandbox.attachment = Some(attachment);

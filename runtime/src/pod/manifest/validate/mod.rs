@@ -12,6 +12,7 @@ mod volume;
 
 pub use lint::lint;
 
+use super::annotation;
 use super::path::{Path, Problem};
 use super::types::{ObjectMeta, Pod, StringMap};
 
@@ -71,8 +72,9 @@ fn metadata(metadata: &ObjectMeta, findings: &mut Findings) {
 }
 
 fn annotations(annotations: &StringMap, path: &Path, findings: &mut Findings) {
-    for key in annotations.keys() {
+    for (key, value) in annotations {
         findings.hold(path.key(key), names::qualified_name(&key.to_lowercase()));
+        findings.hold(path.key(key), annotation::check(key, value));
     }
     let size: usize = annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
     if size > MAX_ANNOTATIONS {

@@ -182,6 +182,14 @@ fn each_rule_of_a_container_is_held() {
         (json!({"ports": [{"containerPort": 1, "name": "80"}]}), "ports[0].name: must be a port's name"),
         (json!({"ports": [{"containerPort": 1, "hostIP": "x"}]}), "ports[0].hostIP: must be an IPv4"),
         (
+            json!({"ports": [{"containerPort": 1, "hostPort": 5, "hostIP": "::1"}]}),
+            "ports[0].hostIP: must be one address of the host's, got \"::1\", IPv6's loopback",
+        ),
+        (
+            json!({"ports": [{"containerPort": 1, "hostPort": 5, "hostIP": "fd00::1"}, {"containerPort": 2, "hostPort": 5, "hostIP": "fd00:0::1"}]}),
+            "ports[1].hostPort: ",
+        ),
+        (
             json!({"ports": [{"containerPort": 1, "name": "a"}, {"containerPort": 2, "name": "a"}]}),
             "ports[1].name: another port",
         ),
@@ -259,6 +267,10 @@ fn metadata_is_held_to_its_rules() {
             "metadata.labels[a]: must be empty or a label's value",
         ),
         (json!({"name": "a", "labels": {"a/b/c": ""}}), "metadata.labels[a/b/c]: must be a key"),
+        (
+            json!({"name": "a", "annotations": {"podrun.io/port-filter": "no"}}),
+            "metadata.annotations[podrun.io/port-filter]: must be on or off",
+        ),
         (json!({"name": "a", "annotations": {"-": ""}}), "metadata.annotations[-]: must be a key"),
         (
             json!({"name": "a", "annotations": {"x": "y".repeat(MAX_ANNOTATIONS)}}),
