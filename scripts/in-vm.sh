@@ -8,7 +8,7 @@ exec >/dev/ttyS1 2>&1 </dev/null
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
 # A processor that is interpreted takes ten to twenty times as long.
 export PODRUN_TESTS_PATIENCE=10
-[ $# -gt 0 ] || set -- engine oci+pods+lifecycle+seccomp demo
+[ $# -gt 0 ] || set -- engine oci+pods+lifecycle+seccomp+spoofing demo
 failed=''
 part() { # NAME COMMAND…
     local name=$1 start=$SECONDS

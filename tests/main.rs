@@ -73,6 +73,7 @@ const MODULES: [(&str, Add); 40] = [
     ("fields", fields::add),
     ("seccomp", seccomp::add),
     ("security", security::add),
+    ("spoofing", security::network::add),
     ("examples", examples::add),
     ("edges", edges::add),
     ("habits", habits::add),

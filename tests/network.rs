@@ -22,7 +22,7 @@ fn server(name: &str, text: &str) -> Value {
     pod(name, &json!({ "containers": [probe("main", &["serve", "80", text])] }))
 }
 
-fn addresses_of(host: &Host, name: &str) -> Result<Vec<String>> {
+pub(crate) fn addresses_of(host: &Host, name: &str) -> Result<Vec<String>> {
     let shown = host.pod(name)?;
     let all = shown["status"]["podIPs"].as_array().context("podIPs")?.clone();
     Ok(all.iter().filter_map(|one| one["ip"].as_str().map(str::to_owned)).collect())
@@ -53,7 +53,7 @@ fn pods_reach_each_other(host: &Host) -> Result<()> {
     Ok(())
 }
 
-fn ask_host(host: &Host, address: &str, port: u16) -> Result<String> {
+pub(crate) fn ask_host(host: &Host, address: &str, port: u16) -> Result<String> {
     wait_for(&format!("{address}:{port} answers"), || {
         let script =
             format!("exec 3<>/dev/tcp/{address}/{port}; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3");

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::sched::{CloneFlags, unshare};
 use runtime::host::{Host, NetworkConfig};
-use runtime::net::{self, HostSockets, Idle, NetworkAttachment, Owner, PortMap, Protocol};
+use runtime::net::{self, HostSockets, Idle, NetworkAttachment, Owner, PortFilter, PortMap, Protocol};
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -29,7 +29,7 @@ fn main() {
         return pod_process(state_dir, id, rest.first().map(|port| port.parse().unwrap()));
     }
     let root = nix::unistd::geteuid().is_root();
-    let tests: [(&str, Test); 13] = [
+    let tests: [(&str, Test); 14] = [
         ("pods_reach_each_other_and_the_host", pods_reach_each_other_and_the_host),
         ("first_packets_are_not_lost", first_packets_are_not_lost),
         ("beyond_sees_the_host", beyond_sees_the_host),
@@ -38,6 +38,7 @@ fn main() {
         ("taken_port_is_refused_with_its_holder", taken_port_is_refused_with_its_holder),
         ("pod_does_not_reach_the_hosts_loopback", pod_does_not_reach_the_hosts_loopback),
         ("host_is_as_before", host_is_as_before),
+        ("settings_of_the_host_are_given_back", settings_of_the_host_are_given_back),
         ("killed_pod_leaves_what_detach_takes", killed_pod_leaves_what_detach_takes),
         ("two_hundred_times", two_hundred_times),
         ("sixteen_processes_at_once", sixteen_processes_at_once),
@@ -114,7 +115,8 @@ impl Pod {
                 Err(error) => return ready.send(Err(error)).unwrap(),
             };
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
-            let attached = net::attach(&mut sockets, &host, Owner { id: &id, name: &name }, &ports);
+            let attached =
+                net::attach(&mut sockets, &host, Owner { id: &id, name: &name }, &ports, PortFilter::On);
             let alive = attached.is_ok();
             ready.send(attached).unwrap();
             while let Some(order) = alive.then(|| orders.recv().ok()).flatten() {
@@ -382,6 +384,50 @@ fn host_is_as_before(test: &TestHost) -> Outcome {
     Ok(())
 }
 
+/// What an owner has set of an interface stays, and one that comes while pods live ends as it would have begun.
+fn settings_of_the_host_are_given_back(test: &TestHost) -> Outcome {
+    let path = |name: &str| format!("/proc/sys/net/{name}");
+    let read = |name: &str| std::fs::read_to_string(path(name)).unwrap_or_default().trim().to_owned();
+    std::fs::write(path("ipv4/ip_forward"), "0")?;
+    ip("link add early0 type bridge");
+    ip("link add early1 type bridge");
+    let set = [
+        ("ipv4/conf/all/accept_redirects", "0"),
+        ("ipv4/conf/early0/forwarding", "1"),
+        ("ipv6/conf/early0/force_forwarding", "1"),
+        ("ipv6/conf/early0/accept_ra", "0"),
+    ];
+    for (name, value) in set.iter().filter(|(name, _)| Path::new(&path(name)).exists()) {
+        std::fs::write(path(name), value)?;
+    }
+    let folders = ["ipv4/conf", "ipv6/conf"];
+    let keys = ["forwarding", "force_forwarding", "accept_ra", "accept_redirects"];
+    let all = |interfaces: &[&str]| -> Vec<String> {
+        let names = interfaces.iter().flat_map(|one| keys.map(|key| format!("{one}/{key}")));
+        let names = names.flat_map(|name| folders.map(|folder| format!("{folder}/{name}")));
+        names.map(|name| format!("{name} {}", read(&name))).collect()
+    };
+    let of = ["all", "default", "early0", "early1"];
+    let before = all(&of);
+    let late = |values: Vec<String>| {
+        values.into_iter().map(|line| line.replace("late0", "early1")).collect::<Vec<_>>()
+    };
+    let pod = Pod::start(test, 1, &[])?;
+    ip("link add late0 type bridge");
+    assert_eq!(read("ipv4/conf/late0/forwarding"), "1", "it may be the way on which an answer comes");
+    // The bridge is lost and made anew: what came before that has its values of us all the same.
+    ip("link del podrun0");
+    let other = Pod::start(test, 2, &[])?;
+    for pod in [pod, other] {
+        pod.detach();
+    }
+    wait_for_links_to_go();
+    assert_eq!(remove_bridge(test), Idle::Gone);
+    assert_eq!(all(&of), before);
+    assert_eq!(late(all(&["late0"])), all(&["early1"]), "what came meanwhile");
+    Ok(())
+}
+
 fn killed_pod_leaves_what_detach_takes(test: &TestHost) -> Outcome {
     let before = picture(test);
     let (mut child, attachment) = spawn_pod(test, 1, Some(8080));
@@ -429,7 +475,9 @@ fn pod_process(state_dir: &str, id: &str, port: Option<u16>) {
     make_folder(&host, id);
     let ports: Vec<PortMap> = port.map(|port| tcp(port, 80)).into_iter().collect();
     let start = Instant::now();
-    let attachment = net::attach(&mut sockets, &host, Owner { id, name: "default/process" }, &ports).unwrap();
+    let attachment =
+        net::attach(&mut sockets, &host, Owner { id, name: "default/process" }, &ports, PortFilter::On)
+            .unwrap();
     eprintln!("attach {:?}", start.elapsed());
     println!("{}", serde_json::to_string(&attachment).unwrap());
     io::stdin().read_to_end(&mut Vec::new()).unwrap();
@@ -484,14 +532,17 @@ fn sixteen_processes_at_once(test: &TestHost) -> Outcome {
 
 fn pool_is_used_up_and_comes_back(test: &TestHost) -> Outcome {
     let mut host = test.host.clone();
-    host.network.subnet = "10.9.9.0/29".into();
+    // Its addresses are more than a signed number of 32 bits holds, which a link's group is to the kernel.
+    host.network.subnet = "192.168.9.8/29".into();
     let test = TestHost { _folder: tempfile::tempdir()?, host };
     let mut pods = Vec::new();
     for number in 0..5 {
         pods.push(Pod::start(&test, number, &[])?);
     }
+    pods[0].serve(80);
+    assert_eq!(pods[4].dial(pods[0].ip(true), 80)?, pods[4].ip(true));
     let error = Pod::start(&test, 5, &[]).err().unwrap();
-    assert_eq!(error.message(), "network: no address is free in the pods' subnet 10.9.9.0/29");
+    assert_eq!(error.message(), "network: no address is free in the pods' subnet 192.168.9.8/29");
     let gone = pods.remove(1);
     let ip = gone.ip(true);
     gone.detach();

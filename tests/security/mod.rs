@@ -6,8 +6,10 @@
 mod cgroups;
 mod descriptors;
 mod devices;
+mod frames;
 mod identity;
 mod inodes;
+pub(crate) mod network;
 mod paths;
 mod tracing;
 mod space;

@@ -110,12 +110,25 @@ pub(super) fn sysctls(bench: &Bench<'_>) -> Result<()> {
     ] {
         bench.refused(&["true"], &[("/linux/sysctl", json!({name: "|/bin/x"}))], "linux.sysctl")?;
     }
-    let host = json!([{"type": "mount"}, {"type": "pid"}]);
-    bench.refused(
-        &["true"],
-        &[("/linux/namespaces", host), ("/hostname", json!(null)), sysctl],
-        "net namespace",
-    )
+    // The host's network, by whatever way it comes to be the container's.
+    for joined in [None, Some("/proc/self/ns/net"), Some("/proc/1/ns/net")] {
+        let mut host = vec![json!({"type": "mount"}), json!({"type": "pid"})];
+        host.extend(joined.map(|path| json!({"type": "network", "path": path})));
+        for name in
+            ["net.ipv4.ip_forward", "net.ipv4.conf.default.forwarding", "net/ipv6/conf/default/accept_ra"]
+        {
+            bench.refused(
+                &["true"],
+                &[
+                    ("/linux/namespaces", json!(host)),
+                    ("/hostname", json!(null)),
+                    ("/linux/sysctl", json!({name: "1"})),
+                ],
+                "net namespace",
+            )?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn cgroups(bench: &Bench<'_>) -> Result<()> {
