@@ -8,6 +8,10 @@ use std::fmt;
 
 use crate::sys;
 
+mod text;
+
+pub use text::{Foreign, SHOWN_MAX, harmless, harmless_lines, quoted, shown, steers};
+
 /// `Result` with podrun's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

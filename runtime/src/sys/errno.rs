@@ -16,6 +16,8 @@ pub struct Errno(pub i32);
 impl Errno {
     /// No such file or directory.
     pub const ENOENT: Self = Self(libc::ENOENT);
+    /// More arguments and variables than the kernel takes.
+    pub const E2BIG: Self = Self(libc::E2BIG);
     /// Something of this name is there.
     pub const EEXIST: Self = Self(libc::EEXIST);
     /// Permission denied.

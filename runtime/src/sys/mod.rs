@@ -5,6 +5,7 @@
 //! its error carries the call as strace would print it.
 #![allow(unsafe_code)]
 
+pub mod arguments;
 pub mod attached;
 pub mod daemon;
 pub mod detached;
