@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use runtime::{Error, ErrorKind, Result};
 
-use crate::{output, table};
+use crate::output;
 
 /// The exit code of a podrun that fails where a child's own code is passed on (`exec`, `run -it`).
 pub(crate) const PODRUN_FAILED: u8 = 125;
@@ -72,12 +72,11 @@ pub(crate) fn report(error: &Error) -> ExitCode {
     ExitCode::from(code(error.kind()))
 }
 
-/// Prints `error` as every verb does: `podrun: message`, and `hint: …` when there is one. What would
-/// steer a terminal is shown as an escape: a message may quote a manifest, an image or a registry.
+/// Prints `error` as every verb does: `podrun: message`, and `hint: …` when there is one.
 pub(crate) fn print(error: &Error) {
-    output::note(format_args!("podrun: {}", harmless(error.message())));
+    output::note(format_args!("podrun: {}", error.message()));
     if let Some(hint) = error.hint_text() {
-        output::note(format_args!("hint: {}", harmless(hint)));
+        output::note(format_args!("hint: {hint}"));
     }
 }
 
@@ -103,11 +102,6 @@ impl Failures {
     }
 }
 
-/// `text` line by line without control characters.
-fn harmless(text: &str) -> String {
-    text.split('\n').map(table::printable).collect::<Vec<_>>().join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,11 +114,6 @@ mod tests {
             let row = format!("\n| {code} | {} |\n", meaning.replace('|', "\\|"));
             assert!(page.contains(&row), "{row}");
         }
-    }
-
-    #[test]
-    fn a_message_keeps_its_lines_and_steers_no_terminal() {
-        assert_eq!(harmless("a\nb\u{1b}[31m\r"), "a\nb\\u{1b}[31m\\r");
     }
 
     #[test]

@@ -2,12 +2,13 @@
 //!
 //! Invariant: a reader that goes away (`podrun get pods | head -1`) never makes podrun panic or
 //! complain. The first write that finds stdout closed is remembered, and `exit::report` is silent
-//! about it.
+//! about it. What is said line by line steers no terminal, whoever is quoted; [`text`] alone prints what it is given.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use runtime::error::{harmless_lines, steers};
 use runtime::{Error, Result};
 
 static CLOSED: AtomicBool = AtomicBool::new(false);
@@ -18,15 +19,41 @@ pub(crate) fn text(text: impl fmt::Display) -> Result<()> {
     write!(out, "{text}").and_then(|()| out.flush()).map_err(failed)
 }
 
-/// Writes one line to stdout.
+/// Writes a line to stdout, or several.
 pub(crate) fn line(line: impl fmt::Display) -> Result<()> {
-    text(format_args!("{line}\n"))
+    text(format_args!("{}\n", harmless_lines(&line.to_string())))
 }
 
-/// Writes one line to stderr: progress, warnings, errors. A closed stderr is nobody's concern.
+/// Writes JSON, and ends its line. What would steer a terminal is written as JSON's own escapes: it reads the same.
+pub(crate) fn json(text: &str) -> Result<()> {
+    self::text(format_args!("{}\n", escaped(text)))
+}
+
+fn escaped(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        // Outside of strings JSON has no other control character than the white space that was put there.
+        if c == '\n' || !steers(c) {
+            escaped.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            write!(escaped, "\\u{unit:04x}").expect("a string takes all");
+        }
+    }
+    escaped
+}
+
+/// Writes a line to stderr, or several: progress, warnings, errors. A closed stderr is nobody's concern.
 pub(crate) fn note(line: impl fmt::Display) {
-    let text = format!("{line}\n");
+    let text = format!("{}\n", harmless_lines(&line.to_string()));
     let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// The same on a line of its own, where a program's terminal has left the cursor anywhere.
+pub(crate) fn note_below(line: impl fmt::Display) {
+    prompt("\r\n");
+    note(line);
 }
 
 /// Writes the beginning of a line that a person is to end.
@@ -60,4 +87,19 @@ pub(crate) fn stderr_is_terminal() -> bool {
 /// Whether a person may be asked something.
 pub(crate) fn stdin_is_terminal() -> bool {
     io::stdin().is_terminal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_steers_no_terminal_and_reads_the_same() {
+        let value = serde_json::json!({ "a\u{9b}": ["\u{1b}[31m\u{7f}", "\u{202e}grün"] });
+        for text in [value.to_string(), format!("{value:#}")] {
+            let written = escaped(&text);
+            assert!(!written.contains(|c| c != '\n' && steers(c)), "{written:?}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&written).unwrap(), value);
+        }
+    }
 }

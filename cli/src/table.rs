@@ -1,9 +1,11 @@
 //! Tables as kubectl prints them: columns parted by at least three spaces, no borders, no wrapping.
 //!
-//! Invariant: a row is one line whatever its cells hold (control characters are shown escaped), and
+//! Invariant: a row is one line whatever its cells hold (what would steer a terminal is shown escaped), and
 //! no cell is cut.
 
-use std::fmt::Display;
+use std::borrow::Cow;
+
+use runtime::error::harmless;
 
 /// Spaces after the widest cell of a column.
 const PADDING: usize = 3;
@@ -23,9 +25,12 @@ impl Table {
         Self { header: header.into_iter().map(Into::into).collect(), rows: Vec::new() }
     }
 
-    /// Adds a row; control characters in cells are escaped, so that a hostile name stays in its row.
+    /// Adds a row; a hostile name stays in it.
     pub(crate) fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
-        let shown = |cell: String| if is_plain(&cell) { cell } else { printable(cell) };
+        let shown = |cell: String| match harmless(&cell) {
+            Cow::Borrowed(_) => cell,
+            Cow::Owned(escaped) => escaped,
+        };
         self.rows.push(cells.into_iter().map(|cell| shown(cell.into())).collect());
     }
 
@@ -63,26 +68,6 @@ impl Table {
         }
         out
     }
-}
-
-fn is_plain(text: &str) -> bool {
-    text.bytes().all(|byte| matches!(byte, b' '..=b'~')) || !text.chars().any(char::is_control)
-}
-
-/// `text` without what would move a terminal's cursor: control characters are shown as escapes.
-pub(crate) fn printable(text: impl Display) -> String {
-    let text = text.to_string();
-    if is_plain(&text) {
-        return text;
-    }
-    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
-        if c.is_control() {
-            shown.extend(c.escape_debug())
-        } else {
-            shown.push(c)
-        }
-        shown
-    })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind as ClapKind};
+use runtime::error::{quoted, shown};
 use runtime::{Error, ErrorKind, Result};
 
 use crate::args::Cli;
@@ -19,8 +20,8 @@ const QUOTED_MIN: usize = 100;
 /// Prints what clap has to say about `line` in podrun's form, and gives the exit code.
 pub(crate) fn answer(error: &clap::Error, line: &[OsString]) -> ExitCode {
     match error.kind() {
-        ClapKind::DisplayVersion => return shown(output::text(error.render())),
-        ClapKind::DisplayHelp => return shown(output::text(help_for(line))),
+        ClapKind::DisplayVersion => return printed(output::text(error.render())),
+        ClapKind::DisplayHelp => return printed(output::text(help_for(line))),
         // kubectl shows the same page, and fails as podrun does.
         ClapKind::DisplayHelpOnMissingArgumentOrSubcommand | ClapKind::MissingSubcommand => {
             let verb = verb_of(line);
@@ -41,7 +42,7 @@ pub(crate) fn answer(error: &clap::Error, line: &[OsString]) -> ExitCode {
     exit::report(&complaint)
 }
 
-fn shown(result: Result<()>) -> ExitCode {
+fn printed(result: Result<()>) -> ExitCode {
     result.map_or_else(|error| exit::report(&error), |()| ExitCode::SUCCESS)
 }
 
@@ -97,7 +98,7 @@ fn complaint(error: &clap::Error, verb: Option<&str>) -> Error {
 /// A word that is no verb: of podrun, or of the `group` that stands before it.
 fn no_such_verb(group: Option<&str>, word: &str, similar: &[String]) -> Error {
     let before = group.map(|group| format!("{group} ")).unwrap_or_default();
-    let message = format!("there is no command \"{before}{word}\"");
+    let message = format!("there is no command \"{before}{}\"", shown(word));
     let usage = |message: String| Error::new(ErrorKind::Usage, message);
     let instead = missing::verb(word);
     // Within a group a verb of podrun's own is meant first; outside, a word of another tool's is.
@@ -129,10 +130,10 @@ fn unknown(error: &clap::Error, verb: Option<&str>) -> Error {
         let similar = texts(error, ContextKind::SuggestedArg).into_iter().next();
         let similar = similar.map(|flag| format!("did you mean {flag}?"));
         let hint = missing::flag(verb.unwrap_or_default(), &word).map(str::to_owned).or(similar);
-        let error = Error::new(ErrorKind::Usage, format!("there is no flag {word}"));
+        let error = Error::new(ErrorKind::Usage, format!("there is no flag {}", shown(&word)));
         return hint.into_iter().fold(error, Error::hint);
     }
-    let error = Error::new(ErrorKind::Usage, format!("{word:?} is one argument too many"));
+    let error = Error::new(ErrorKind::Usage, format!("{} is one argument too many", quoted(&word)));
     match verb {
         Some("exec") => error.hint("a program and its arguments follow --: podrun exec POD -- PROGRAM"),
         Some("run") => error.hint("arguments follow --: podrun run NAME --image=IMAGE -- ARGUMENT"),
@@ -153,7 +154,7 @@ fn invalid(error: &clap::Error) -> Error {
         return usage(format!("{name}: a value is wanted"));
     }
     let valid = texts(error, ContextKind::ValidValue);
-    let (why, quoted) = match std::error::Error::source(error) {
+    let (why, has_value) = match std::error::Error::source(error) {
         Some(source) if source.is::<std::num::ParseIntError>() => {
             ("a whole number is wanted".to_owned(), false)
         }
@@ -164,7 +165,11 @@ fn invalid(error: &clap::Error) -> Error {
         }
         None => (format!("one of {} is wanted", valid.join(", ")), false),
     };
-    if quoted { usage(format!("{name}: {why}")) } else { usage(format!("{name} {value:?}: {why}")) }
+    if has_value {
+        usage(format!("{name}: {why}"))
+    } else {
+        usage(format!("{name} {}: {why}", quoted(&value)))
+    }
 }
 
 fn texts(error: &clap::Error, kind: ContextKind) -> Vec<String> {

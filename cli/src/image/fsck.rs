@@ -7,7 +7,7 @@ use runtime::{Error, ErrorKind, Result};
 
 use super::shown;
 use crate::args::Context;
-use crate::{output, table};
+use crate::output;
 
 /// Check every blob's digest, every layer and every image's record
 ///
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         found += 1;
         left += usize::from(!matches!(finding.outcome, Outcome::Dropped | Outcome::Lacking));
         if printed.is_ok() {
-            printed = output::line(table::printable(told(finding)));
+            printed = output::line(told(finding));
         }
     })?;
     printed?;

@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use runtime::error::harmless;
 use runtime::image::{Digest, Event, Phase, Progress};
 
-use crate::{output, table};
+use crate::output;
 
 /// A watcher that shows what it hears.
 #[derive(Debug)]
@@ -62,7 +63,7 @@ impl Shown {
 
     /// A warning is never left out, and stands above the bars.
     fn warn(&self, what: &str) {
-        let line = format!("warning: {}", table::printable(what));
+        let line = format!("warning: {}", harmless(what));
         match &self.bars {
             // What cannot be drawn cannot be helped.
             Some(bars) => drop(bars.println(line)),

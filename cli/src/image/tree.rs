@@ -8,7 +8,7 @@ use runtime::image::{Image, ImageStore, Layer};
 
 use super::shown;
 use crate::args::Context;
-use crate::{completion, output, table};
+use crate::{completion, output};
 
 /// Show an image's layers, the lowest first, and which images share them
 ///
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         .map(|(layer, _)| layer.size.unwrap_or(0))
         .sum();
     let names = if details.names.is_empty() { shown::NONE.to_owned() } else { details.names.join(", ") };
-    output::line(format_args!("{} ({id})", table::printable(names)))?;
+    output::line(format_args!("{names} ({id})"))?;
     output::line(format_args!(
         "{}, {} of it shared with no other image",
         shown::size(details.size),
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         let id = if args.no_trunc { layer.chain_id.directory() } else { layer.chain_id.short() };
         let size = layer.size.map_or_else(|| "missing".to_owned(), shown::size);
         let line = format!("{branch} {id}  {size:>7}  {}", shared(others));
-        output::line(table::printable(line.trim_end()))?;
+        output::line(line.trim_end())?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -40,7 +40,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         output::text(states.iter().map(|state| format!("{}\n", state.id)).collect::<String>())?;
     } else if args.format == Format::Json {
         let text = serde_json::to_string(&states).map_err(|error| Error::failed(error.to_string()))?;
-        output::line(text)?;
+        output::json(&text)?;
     } else {
         output::text(table(&states))?;
     }

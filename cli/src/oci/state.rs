@@ -17,6 +17,6 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let state = args.named.get(context)?.state()?;
     let text = serde_json::to_string_pretty(&state).map_err(|error| Error::failed(error.to_string()))?;
-    output::line(text)?;
+    output::json(&text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         Options { stdin, tty, detach: true, container: container.tty.then_some(id), ..Options::default() };
     match session::run(&mut monitor, ends, options)? {
         Ended::Detached => {
-            output::note(format_args!("\r\ndetached from pod/{}; it goes on", entry.pod.metadata.name))
+            output::note_below(format_args!("detached from pod/{}; it goes on", entry.pod.metadata.name))
         }
         Ended::Closed | Ended::Exited(_) => {}
     }

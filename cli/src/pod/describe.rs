@@ -4,6 +4,7 @@ use std::fmt::{self, Display, Write as _};
 use std::process::ExitCode;
 
 use clap_complete::engine::ArgValueCompleter;
+use runtime::error::harmless;
 use runtime::host::Host;
 use runtime::pod::manifest::{
     Container, ContainerPort, ContainerState, ContainerStatus, Pod, QosClass, ResourceRequirements,
@@ -18,7 +19,6 @@ use super::target;
 use crate::args::Context;
 use crate::elastic::align;
 use crate::query::selector::Selector;
-use crate::table::printable;
 use crate::{completion, exit, output};
 
 /// Show all of a pod, with what happened to it
@@ -70,6 +70,11 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         output::text(describe(entry))?;
     }
     failures.result()
+}
+
+/// A cell or a line, whatever it quotes.
+fn printable(text: impl Display) -> String {
+    harmless(&text.to_string()).into_owned()
 }
 
 /// Text that grows by indented lines of tab-ended cells.

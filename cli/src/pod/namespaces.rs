@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         pods.push((entry, rows));
     }
     match args.output {
-        Some(_) => output::line(format_args!("{:#}", as_json(&host, &pods)))?,
+        Some(_) => output::json(&format!("{:#}", as_json(&host, &pods)))?,
         None => output::text(as_table(&host, &pods))?,
     }
     Ok(ExitCode::SUCCESS)

@@ -4,6 +4,7 @@
 
 use std::str::FromStr;
 
+use runtime::error::steers;
 use runtime::pod::manifest::Pod;
 use runtime::{Error, Result};
 use serde::Serialize as _;
@@ -115,10 +116,14 @@ pub(crate) fn plain(data: &impl serde::Serialize) -> Value {
 /// Prints what is no pod; a name of it is the caller's to print.
 pub(crate) fn value(format: &ObjectFormat, value: &Value) -> Result<()> {
     match format {
-        ObjectFormat::Json => output::line(indented(value)?),
+        ObjectFormat::Json => output::json(&indented(value)?),
         ObjectFormat::Yaml => {
             let text = serde_saphyr::to_string(value).map_err(|error| Error::failed(error.to_string()))?;
-            output::text(text)
+            // JSON is YAML too, and has escapes for all that would steer a terminal.
+            match text.contains(|c| c != '\n' && steers(c)) {
+                true => output::json(&indented(value)?),
+                false => output::text(text),
+            }
         }
         ObjectFormat::JsonPath(template) => output::text(template.render(value)),
         ObjectFormat::Name => Ok(()),

@@ -42,7 +42,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
             Ok(pods) => output::line(format_args!("{name}: ok, {}", pods.join(", ")))?,
             Err(error) => {
                 output::note(error.message());
-                error.hint_text().into_iter().for_each(|hint| output::note(format_args!("hint: {hint}")));
+                if let Some(hint) = error.hint_text() {
+                    output::note(format_args!("hint: {hint}"));
+                }
                 worst = worst.filter(|worst| worst.kind() == ErrorKind::Manifest).or(Some(error));
             }
         }
