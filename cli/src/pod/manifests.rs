@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -107,16 +108,16 @@ fn is_stdin(path: &Path) -> bool {
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>> {
-    if is_stdin(path) {
+    // A byte more than it may have tells that it has too many, however many come.
+    let whole = |source: &mut dyn Read| {
         let mut bytes = Vec::new();
-        std::io::stdin()
-            .lock()
-            .read_to_end(&mut bytes)
-            .map_err(|error| Error::from(error).context("<stdin>"))?;
-        return Ok(bytes);
+        source.take(manifest::FILE_MAX as u64 + 1).read_to_end(&mut bytes).map(|_| bytes)
+    };
+    if is_stdin(path) {
+        return whole(&mut std::io::stdin().lock()).map_err(|error| Error::from(error).context("<stdin>"));
     }
     let is_url = path.to_string_lossy().contains("://");
-    std::fs::read(path).map_err(|error| match error.kind() {
+    File::open(path).and_then(|mut file| whole(&mut file)).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound if is_url => {
             Error::failed(format!("{}: podrun reads files only", path.display()))
                 .hint("fetch it: curl -sSL URL | podrun create -")

@@ -158,7 +158,7 @@ fn follow(args: &Args, context: &Context, up: &mut Up, tty: bool) -> Result<Opti
                 ..session::Options::default()
             };
             if session::run(&mut up.monitor, ends, options)? == Ended::Detached {
-                output::note(format_args!("\r\ndetached from pod/{}; it goes on", sandbox.name));
+                output::note_below(format_args!("detached from pod/{}; it goes on", sandbox.name));
                 return Ok(None);
             }
             until_exit(&mut up.monitor, &status).map(Some)
@@ -251,7 +251,7 @@ fn pod(args: &Args, context: &Context) -> Result<Pod> {
     pod.spec.containers.push(container);
     manifest::place(&mut pod, context.given_namespace.as_deref())?;
     manifest::default(&mut pod);
-    let problems: Vec<String> = manifest::validate(&pod).iter().map(ToString::to_string).collect();
+    let problems: Vec<String> = manifest::validate(&pod).first.iter().map(ToString::to_string).collect();
     if problems.is_empty() { Ok(pod) } else { Err(Error::new(ErrorKind::Manifest, problems.join("\n"))) }
 }
 

@@ -10,7 +10,7 @@ use oci_spec::runtime::{Capability, LinuxDevice, LinuxDeviceBuilder, LinuxDevice
 use crate::cgroup::Layout;
 use crate::host::Host;
 use crate::pod::resources::Missing;
-use crate::sys::host;
+use crate::sys::{arguments, host};
 
 /// Folders of /dev that a container has of its own.
 const OWN_FOLDERS: [&str; 5] = ["pts", "shm", "mqueue", "fd", ".udev"];
@@ -26,6 +26,8 @@ pub struct Facts {
     pub capabilities: HashSet<Capability>,
     /// The kernel's version: the first two numbers.
     pub kernel: (u32, u32),
+    /// The soft limit of the stack that a container's program begins with: this process's own.
+    pub stack: u64,
     /// Whether memory is limited by cgroup v2.
     pub unified_memory: bool,
     /// The cgroup controllers that it has not.
@@ -45,6 +47,7 @@ impl Facts {
             missing: Missing::of(layout),
             memory: host::memory(),
             kernel: kernel(),
+            stack: arguments::stack_limit(),
             capabilities: capabilities(),
             throttles: throttles(),
             devices: if privileged { devices(Path::new("/dev")) } else { Vec::new() },

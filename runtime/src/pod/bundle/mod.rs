@@ -108,11 +108,13 @@ fn process(inputs: &Inputs<'_>) -> Result<Process> {
         .hard(OPEN_FILES.1)
         .build()
         .map_err(unbuilt)?;
+    let process::Program { args, env } =
+        process::program(container, image, inputs.hostname, user.home.as_deref(), inputs.facts.stack)?;
     ProcessBuilder::default()
         .terminal(container.tty)
         .user(oci_user)
-        .args(process::args(container, image)?)
-        .env(process::env(container, image, inputs.hostname, user.home.as_deref()))
+        .args(args)
+        .env(env)
         .cwd(process::cwd(container, image))
         .capabilities(rights::capabilities(container, inputs.facts)?)
         .no_new_privileges(rights::no_new_privileges(container))

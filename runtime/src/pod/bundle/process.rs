@@ -1,18 +1,42 @@
 //! What a container runs: its arguments, its environment and where it starts.
 //!
 //! Invariant: Kubernetes' rules, by the letter. The image's variables are not seen by `$(NAME)`, a
-//! later variable replaces an earlier one in its place, and no shell is involved anywhere.
+//! later variable replaces an earlier one in its place, and no shell is involved anywhere. What the
+//! kernel would not take of it is refused here, by name.
 
-use crate::error::{Error, Result};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::image::ImageConfig;
-use crate::pod::manifest::{Container, expand_container};
+use crate::pod::manifest::{Container, TooMuch, expand_container};
+use crate::sys::arguments::{Excess, Room, total_max};
 
 /// PATH where neither image nor manifest has one.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The program and its arguments.
-pub(super) fn args(container: &Container, image: &ImageConfig) -> Result<Vec<String>> {
-    let expanded = expand_container(container);
+/// What execve(2) is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Program {
+    /// The program and its arguments.
+    pub(super) args: Vec<String>,
+    /// The environment as `NAME=value`.
+    pub(super) env: Vec<String>,
+}
+
+/// What `container` runs. `home` is its user's; `stack` the limit that its program begins with.
+pub(super) fn program(
+    container: &Container,
+    image: &ImageConfig,
+    hostname: &str,
+    home: Option<&str>,
+    stack: u64,
+) -> Result<Program> {
+    let expanded = expand_container(container).map_err(|TooMuch { list, index, why }| {
+        let named = container.env.get(index).filter(|_| list == "env");
+        let named = named.map(|variable| format!(" ({})", quoted(&variable.name))).unwrap_or_default();
+        refused(format!("{list}[{index}]{named}: {why}"))
+    })?;
     let mut args = match (container.command.is_empty(), container.args.is_empty()) {
         (true, true) => [&image.entrypoint[..], &image.cmd].concat(),
         (true, false) => image.entrypoint.clone(),
@@ -22,34 +46,85 @@ pub(super) fn args(container: &Container, image: &ImageConfig) -> Result<Vec<Str
     if args.is_empty() {
         return Err(Error::failed("no command specified: neither the manifest nor the image names one"));
     }
-    Ok(args)
+    let program = Program { args, env: env(container, image, expanded.env, hostname, home) };
+    fits(&program, total_max(stack))?;
+    Ok(program)
 }
 
-/// The environment as `NAME=value`.
-pub(super) fn env(
+fn env(
     container: &Container,
     image: &ImageConfig,
+    own: Vec<(String, String)>,
     hostname: &str,
     home: Option<&str>,
 ) -> Vec<String> {
-    let mut env = Vec::with_capacity(image.env.len() + container.env.len() + 4);
-    set(&mut env, DEFAULT_PATH.to_owned());
-    set(&mut env, format!("HOSTNAME={hostname}"));
+    let mut env = Environment::default();
+    env.set(DEFAULT_PATH.to_owned());
+    env.set(format!("HOSTNAME={hostname}"));
     if container.tty {
-        set(&mut env, "TERM=xterm".to_owned());
+        env.set("TERM=xterm".to_owned());
     }
     for variable in &image.env {
         if variable.contains('=') && !variable.contains('\0') {
-            set(&mut env, variable.clone());
+            env.set(variable.clone());
         }
     }
-    for (name, value) in expand_container(container).env {
-        set(&mut env, format!("{name}={value}"));
+    for (name, value) in own {
+        env.set(format!("{name}={value}"));
     }
-    if !env.iter().any(|variable| variable.starts_with("HOME=")) {
-        env.push(format!("HOME={}", home.unwrap_or("/")));
+    if !env.places.contains_key("HOME") {
+        env.set(format!("HOME={}", home.unwrap_or("/")));
     }
-    env
+    env.variables
+}
+
+/// Variables in the order in which each was set first.
+#[derive(Debug, Default)]
+struct Environment {
+    variables: Vec<String>,
+    places: HashMap<String, usize>,
+}
+
+impl Environment {
+    /// Sets `variable`, which is `NAME=value`.
+    fn set(&mut self, variable: String) {
+        match self.places.entry(name(&variable).to_owned()) {
+            Entry::Occupied(place) => self.variables[*place.get()] = variable,
+            Entry::Vacant(free) => {
+                free.insert(self.variables.len());
+                self.variables.push(variable);
+            }
+        }
+    }
+}
+
+/// The name of a `NAME=value`.
+fn name(variable: &str) -> &str {
+    variable.split('=').next().unwrap_or_default()
+}
+
+/// Refuses what execve(2) would not take.
+fn fits(program: &Program, most: usize) -> Result<()> {
+    let mut room = Room::new(most);
+    let mut take = |what: &dyn Fn() -> String, text: &str| {
+        room.take(text.len()).map_err(|why| match why {
+            Excess::String => refused(format!("{}: {why}", what())),
+            Excess::Total(_) => refused(format!("{}: {why}", what())).hint(
+                "it is a quarter of the stack's limit, and at most 6 MiB: `ulimit -s` of whoever creates the pod",
+            ),
+        })
+    };
+    for (index, text) in program.args.iter().enumerate() {
+        take(&|| format!("argument {index} of the program"), text)?;
+    }
+    for text in &program.env {
+        take(&|| format!("variable {}", quoted(name(text))), text)?;
+    }
+    Ok(())
+}
+
+fn refused(message: String) -> Error {
+    Error::new(ErrorKind::Manifest, message)
 }
 
 /// Where the program starts.
@@ -58,20 +133,18 @@ pub(super) fn cwd<'a>(container: &'a Container, image: &'a ImageConfig) -> &'a s
     if cwd.is_empty() { "/" } else { cwd }
 }
 
-fn set(env: &mut Vec<String>, variable: String) {
-    let name = variable.split_inclusive('=').next().unwrap_or_default();
-    match env.iter_mut().find(|earlier| earlier.starts_with(name)) {
-        Some(earlier) => *earlier = variable,
-        None => env.push(variable),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn container(value: serde_json::Value) -> Container {
         serde_json::from_value(value).unwrap()
+    }
+
+    const STACK: u64 = 8 << 20;
+
+    fn of(container: &Container, image: &ImageConfig, home: Option<&str>) -> Result<Program> {
+        program(container, image, "web", home, STACK)
     }
 
     fn image() -> ImageConfig {
@@ -87,12 +160,12 @@ mod tests {
     #[test]
     fn command_and_args_replace_entrypoint_and_cmd() {
         use serde_json::json;
-        let of = |value| args(&container(value), &image()).unwrap();
+        let of = |value| of(&container(value), &image(), None).unwrap().args;
         assert_eq!(of(json!({})), ["/entry", "default"]);
         assert_eq!(of(json!({"args": ["x"]})), ["/entry", "x"]);
         assert_eq!(of(json!({"command": ["c"]})), ["c"]);
         assert_eq!(of(json!({"command": ["c"], "args": ["x"]})), ["c", "x"]);
-        assert!(args(&container(json!({})), &ImageConfig::default()).is_err());
+        assert!(super::program(&container(json!({})), &ImageConfig::default(), "web", None, STACK).is_err());
     }
 
     #[test]
@@ -101,10 +174,10 @@ mod tests {
         let env_ = json!([{"name": "B", "value": "$(A)$(LATE)"}, {"name": "A", "value": "1"}, {"name": "C", "value": "$(A)2"},
                           {"name": "LATE", "value": "l"}]);
         let container = container(json!({"env": env_, "command": ["$(C)", "$$(C)", "$(PATH)", "a$(A)"]}));
-        assert_eq!(args(&container, &image()).unwrap(), ["12", "$(C)", "$(PATH)", "a1"]);
-        let env = env(&container, &image(), "web", Some("/root"));
+        let program = of(&container, &image(), Some("/root")).unwrap();
+        assert_eq!(program.args, ["12", "$(C)", "$(PATH)", "a1"]);
         assert_eq!(
-            env,
+            program.env,
             ["PATH=/image", "HOSTNAME=web", "A=1", "B=$(A)$(LATE)", "C=12", "LATE=l", "HOME=/root"]
         );
     }
@@ -113,9 +186,51 @@ mod tests {
     fn a_terminal_has_a_type_and_the_working_directory_is_the_images_unless_given() {
         use serde_json::json;
         let tty = container(json!({"tty": true, "workingDir": "/w"}));
-        assert!(env(&tty, &ImageConfig::default(), "h", None).contains(&"TERM=xterm".to_owned()));
+        assert!(of(&tty, &image(), None).unwrap().env.contains(&"TERM=xterm".to_owned()));
         assert_eq!(cwd(&tty, &image()), "/w");
         assert_eq!(cwd(&container(json!({})), &image()), "/srv");
         assert_eq!(cwd(&container(json!({})), &ImageConfig::default()), "/");
+    }
+
+    #[test]
+    fn what_the_kernel_would_not_take_is_refused_by_name() {
+        use serde_json::json;
+        let said = |own: serde_json::Value, image: &ImageConfig| {
+            let error = of(&container(own), image, None).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Manifest);
+            error.message().to_owned()
+        };
+        // The manifest's part alone is too long, at its tenth level.
+        let nested: Vec<_> = (0..7)
+            .map(|level| match level {
+                0 => json!({"name": "E0", "value": "x".repeat(36)}),
+                _ => json!({"name": format!("E{level}"), "value": format!("$(E{})", level - 1).repeat(10)}),
+            })
+            .collect();
+        let long = said(json!({ "env": nested }), &image());
+        assert!(long.starts_with("env[4] (\"E4\"): longer than the 131071 bytes"), "{long}");
+        let long = said(json!({"args": ["x".repeat(131_072)]}), &image());
+        assert!(long.starts_with("args[0]: longer than the 131071 bytes"), "{long}");
+        // Neither of both is too much, both are: 2 MiB is a quarter of a stack of 8.
+        let half =
+            |letter: &'static str| (0..10).map(move |at| format!("{letter}{at}={}", "x".repeat(120_000)));
+        let image = ImageConfig { env: half("I").collect(), ..image() };
+        let own: Vec<_> = half("M")
+            .map(|text| json!({"name": name(&text), "value": text.split_once('=').unwrap().1}))
+            .collect();
+        of(&container(json!({})), &image, None).unwrap();
+        of(&container(json!({ "env": own.clone() })), &self::image(), None).unwrap();
+        let long = said(json!({ "env": own }), &image);
+        assert!(long.starts_with("variable \"M7\"") && long.contains("2097152"), "{long}");
+    }
+
+    #[test]
+    fn of_many_variables_each_is_found() {
+        let env = (0..100_000).map(|number| format!("V{}={number}", number % 50_000)).collect();
+        let image = ImageConfig { env, ..image() };
+        let program =
+            super::program(&container(serde_json::json!({})), &image, "web", None, u64::MAX).unwrap();
+        assert_eq!(program.env.len(), 50_003);
+        assert_eq!(program.env[2], "V0=50000");
     }
 }

@@ -2,20 +2,27 @@
 //! name it, under what the manifest says.
 //!
 //! Invariants: a number is a number and is never looked up as a name; one that does not fit is an
-//! error and never root. The files are an image's, so only regular files are read, up to a bound, and
-//! what comes out of them is ids and one checked path.
+//! error and never root. The files are an image's, so only regular files are read, up to a bound, line by line and once,
+//! no further than what is looked for; and what comes out of them is ids and one checked path.
 
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Take};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, Result, quoted, shown};
 use crate::pod::manifest::{Container, Pod};
 use crate::sys::inside;
 
 /// As much of a passwd or group file as is read: containerd's bound.
 const FILE_MAX: u64 = 10 << 20;
+
+/// As many groups as a process can have: NGROUPS_MAX.
+const GROUPS_MAX: usize = 65_536;
+
+/// The bytes of a path, with its NUL.
+const PATH_MAX: usize = 4096;
 
 /// The largest id: beyond it a signed 32-bit id of the kernel's interfaces would be negative.
 const ID_MAX: u32 = i32::MAX.unsigned_abs();
@@ -45,7 +52,7 @@ impl Name {
         if text.is_empty() {
             return Ok(None);
         }
-        let wrong = |why: &str| Err(Error::failed(format!("user {text:?}: {why}")));
+        let wrong = |why: &str| Err(Error::failed(format!("user {}: {why}", quoted(text))));
         let numeric = text.trim_start_matches(['+', '-']);
         if !numeric.is_empty() && numeric.bytes().all(|byte| byte.is_ascii_digit()) {
             return match text.parse::<u32>() {
@@ -71,36 +78,45 @@ pub fn resolve(pod: &Pod, container: &Container, image_user: &str, rootfs: Borro
     };
     check_non_root(pod, container, user.as_ref(), given_user)?;
 
-    let passwd = read(rootfs, "etc/passwd")?;
-    let entry = passwd_entry(&passwd, user.as_ref().unwrap_or(&Name::Id(0)));
+    let entry = passwd_entry(rootfs, user.as_ref().unwrap_or(&Name::Id(0)))?;
     let uid = match (&user, &entry) {
         (None, _) => 0,
         (Some(Name::Id(uid)), _) => *uid,
         (Some(Name::Name(_)), Some(entry)) => entry.uid,
         (Some(Name::Name(name)), None) => {
-            return Err(Error::failed(format!("the image's user {name:?} is not in its /etc/passwd")));
+            return Err(Error::failed(format!(
+                "the image's user {} is not in its /etc/passwd",
+                quoted(name)
+            )));
         }
     };
-    let group = read(rootfs, "etc/group")?;
     // A user of the manifest's comes with no group of the image's.
     let asked_group = if given_user.is_some() { None } else { Name::parse(asked_group)? };
     let gid = match (given_group, asked_group) {
         (Some(gid), _) => id(gid, "runAsGroup")?,
         (None, Some(Name::Id(gid))) => gid,
-        (None, Some(Name::Name(name))) => group_entry(&group, &name)
-            .ok_or_else(|| Error::failed(format!("the image's group {name:?} is not in its /etc/group")))?,
+        (None, Some(Name::Name(name))) => group_entry(rootfs, &name)?.ok_or_else(|| {
+            Error::failed(format!("the image's group {} is not in its /etc/group", quoted(&name)))
+        })?,
         (None, None) => entry.as_ref().map_or(0, |entry| entry.gid),
     };
-    let mut groups = vec![gid];
-    if let Some(entry) = &entry {
-        groups.extend(memberships(&group, &entry.name));
-    }
+    let mut groups = BTreeSet::from([gid]);
     for given in &pod.spec.security_context.supplemental_groups {
-        groups.push(id(*given, "supplementalGroups")?);
+        add(&mut groups, id(*given, "supplementalGroups")?)?;
     }
-    groups.sort_unstable();
-    groups.dedup();
+    if let Some(entry) = &entry {
+        add_memberships(rootfs, &entry.name, &mut groups)?;
+    }
+    let groups = groups.into_iter().collect();
     Ok(User { uid, gid, groups, home: entry.and_then(|entry| entry.home) })
+}
+
+fn add(groups: &mut BTreeSet<u32>, group: u32) -> Result<()> {
+    groups.insert(group);
+    match groups.len() > GROUPS_MAX {
+        true => Err(Error::failed(format!("more than the {GROUPS_MAX} groups that a process can have"))),
+        false => Ok(()),
+    }
 }
 
 /// `given`: the manifest's runAsUser, which is then the `user`.
@@ -119,7 +135,8 @@ fn check_non_root(pod: &Pod, container: &Container, user: Option<&Name>, given: 
         Some(Name::Id(0)) | None => refused("container has runAsNonRoot and image will run as root".into()),
         Some(Name::Id(_)) => Ok(()),
         Some(Name::Name(name)) => refused(format!(
-            "container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user is non-root"
+            "container has runAsNonRoot and image has non-numeric user ({}), cannot verify user is non-root",
+            shown(name)
         )),
     }
 }
@@ -130,21 +147,44 @@ fn id(given: i64, field: &str) -> Result<u32> {
     })
 }
 
-/// The text of a file of the image; empty when there is none.
-fn read(rootfs: BorrowedFd<'_>, path: &str) -> Result<String> {
-    let context = || format!("the image's /{path}");
-    let file = match inside::open_regular(rootfs.as_fd(), Path::new(path)) {
-        Ok(Some(file)) => File::from(file),
-        Ok(None) => return Err(Error::failed("not a regular file").context(context())),
-        Err(error) if error.is_not_found() => return Ok(String::new()),
-        Err(error) => return Err(Error::from(error).context(context())),
-    };
-    if file.metadata().context(context)?.len() > FILE_MAX {
-        return Err(Error::failed(format!("larger than {FILE_MAX} bytes")).context(context()));
+/// A file of the image, line by line.
+struct Lines {
+    path: &'static str,
+    file: BufReader<Take<File>>,
+    line: Vec<u8>,
+}
+
+impl Lines {
+    /// Opens the file at `path`, if there is one.
+    fn open(rootfs: BorrowedFd<'_>, path: &'static str) -> Result<Option<Self>> {
+        let context = || format!("the image's /{path}");
+        let file = match inside::open_regular(rootfs.as_fd(), Path::new(path)) {
+            Ok(Some(file)) => File::from(file),
+            Ok(None) => return Err(Error::failed("not a regular file").context(context())),
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(Error::from(error).context(context())),
+        };
+        if file.metadata().context(context)?.len() > FILE_MAX {
+            return Err(Error::failed(format!("larger than {FILE_MAX} bytes")).context(context()));
+        }
+        Ok(Some(Self { path, file: BufReader::new(file.take(FILE_MAX)), line: Vec::new() }))
     }
-    let mut bytes = Vec::new();
-    file.take(FILE_MAX).read_to_end(&mut bytes).context(context)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+
+    /// What `wanted` makes of the first line of which it makes something. The rest is not read.
+    fn find<T>(&mut self, mut wanted: impl FnMut(&str) -> Result<Option<T>>) -> Result<Option<T>> {
+        let context = |path: &str| format!("the image's /{path}");
+        loop {
+            self.line.clear();
+            if self.file.read_until(b'\n', &mut self.line).context(|| context(self.path))? == 0 {
+                return Ok(None);
+            }
+            let line = String::from_utf8_lossy(&self.line);
+            let found = wanted(line.trim_end_matches(['\n', '\r'])).context(|| context(self.path))?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+    }
 }
 
 struct Entry {
@@ -154,36 +194,51 @@ struct Entry {
     home: Option<String>,
 }
 
-fn passwd_entry(passwd: &str, wanted: &Name) -> Option<Entry> {
-    passwd.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
-        let [name, _, uid, gid, _, home, ..] = fields[..] else { return None };
-        let (uid, gid) = (number(uid)?, number(gid)?);
+fn passwd_entry(rootfs: BorrowedFd<'_>, wanted: &Name) -> Result<Option<Entry>> {
+    let Some(mut passwd) = Lines::open(rootfs, "etc/passwd")? else { return Ok(None) };
+    passwd.find(|line| {
+        let mut fields = line.split(':');
+        let mut next = || fields.next();
+        let (Some(name), _, Some(uid), Some(gid), _, Some(home)) =
+            (next(), next(), next(), next(), next(), next())
+        else {
+            return Ok(None);
+        };
+        let (Some(uid), Some(gid)) = (number(uid), number(gid)) else { return Ok(None) };
         let found = match wanted {
             Name::Id(id) => *id == uid,
             Name::Name(wanted) => wanted == name,
         };
-        let home = home.starts_with('/') && !home.chars().any(char::is_control);
-        found.then(|| Entry { name: name.to_owned(), uid, gid, home: home.then(|| fields[5].to_owned()) })
+        let is_path = home.len() < PATH_MAX && home.starts_with('/') && !home.chars().any(char::is_control);
+        let home = is_path.then(|| home.to_owned());
+        Ok(found.then(|| Entry { name: name.to_owned(), uid, gid, home }))
     })
 }
 
-fn group_entry(group: &str, wanted: &str) -> Option<u32> {
-    group.lines().find_map(|line| {
+fn group_entry(rootfs: BorrowedFd<'_>, wanted: &str) -> Result<Option<u32>> {
+    let Some(mut group) = Lines::open(rootfs, "etc/group")? else { return Ok(None) };
+    group.find(|line| {
         let mut fields = line.split(':');
-        if fields.next() != Some(wanted) {
-            return None;
-        }
-        number(fields.nth(1)?)
+        let named = fields.next() == Some(wanted);
+        Ok(fields.nth(1).filter(|_| named).and_then(number))
     })
 }
 
-fn memberships<'a>(group: &'a str, user: &'a str) -> impl Iterator<Item = u32> + 'a {
-    group.lines().filter_map(move |line| {
-        let fields: Vec<&str> = line.split(':').collect();
-        let [_, _, gid, members, ..] = fields[..] else { return None };
-        members.split(',').any(|member| member.trim() == user).then(|| number(gid))?
-    })
+/// Adds the groups that name `user` as a member.
+fn add_memberships(rootfs: BorrowedFd<'_>, user: &str, groups: &mut BTreeSet<u32>) -> Result<()> {
+    let Some(mut group) = Lines::open(rootfs, "etc/group")? else { return Ok(()) };
+    let none: Option<()> = group.find(|line| {
+        let mut fields = line.split(':').skip(2);
+        let (Some(gid), Some(members)) = (fields.next(), fields.next()) else { return Ok(None) };
+        if members.split(',').any(|member| member.trim() == user)
+            && let Some(gid) = number(gid)
+        {
+            add(groups, gid)?;
+        }
+        Ok(None)
+    })?;
+    debug_assert_eq!(none, None, "every line is looked at");
+    Ok(())
 }
 
 fn number(text: &str) -> Option<u32> {
@@ -320,5 +375,39 @@ mod tests {
         std::fs::remove_file(&passwd).unwrap();
         std::fs::File::create(&passwd).unwrap().set_len(1 << 30).unwrap();
         assert!(outcome().unwrap_err().message().contains("larger than"));
+    }
+
+    #[test]
+    fn large_files_are_read_once_and_groups_are_as_many_as_a_process_can_have() {
+        let dir = image();
+        let pod: Pod = serde_json::from_str(r#"{"spec": {"containers": [{"name": "c"}]}}"#).unwrap();
+        let rootfs = inside::open_host(dir.path()).unwrap();
+        let outcome = || resolve(&pod, &pod.spec.containers[0], "www", rootfs.as_fd());
+        let write = |name: &str, text: String| {
+            assert!(text.len() as u64 <= FILE_MAX, "{}", text.len());
+            std::fs::write(dir.path().join("etc").join(name), text).unwrap();
+        };
+        // One line of nothing but fields, and one of nothing but members.
+        write("passwd", ":".repeat(5 << 20) + "\n" + PASSWD);
+        write("group", format!("a:x:7:{}www\n", ",".repeat(10_000_000)));
+        assert_eq!(outcome().unwrap().groups, [7, 34]);
+        let lines = |count: u32| (1..=count).map(|gid| format!("g:x:{gid}:www\n")).collect::<String>();
+        write("group", lines(65_535) + &"g:x:9:www\n".repeat(100_000));
+        assert_eq!(outcome().unwrap().groups.len(), 65_535);
+        write("group", lines(65_537));
+        let error = outcome().unwrap_err();
+        assert_eq!(
+            error.message(),
+            "the image's /etc/group: more than the 65536 groups that a process can have"
+        );
+    }
+
+    #[test]
+    fn a_long_user_is_not_said_whole() {
+        let user = "u".repeat(3 << 20);
+        for user in [user.clone(), format!("0:{user}"), user.clone() + "\n", "1".repeat(3 << 20)] {
+            let error = ids(&user).unwrap_err();
+            assert!(error.message().len() < 400, "{}", error.message().len());
+        }
     }
 }

@@ -2,23 +2,31 @@
 //!
 //! Invariant: what is left of the tree ([`Checked::json`]) has only fields that are done, each with
 //! a value of its shape, so that it always decodes into [`super::types::Pod`]. Everything that was
-//! taken out is either a problem or named in the warning.
+//! taken out is either a problem or named in the warning. What is wrong is put into words for the first problems alone: a
+//! suggestion costs a thousand times what reading a key does.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
 
 use serde_json::Map;
 
 use super::fields::{Field, Object, Shape, State, TABLE, choices};
 use super::path::{Path, Problem};
+use super::report::SHOWN;
 use super::suggest;
 use super::tree::{Entry, Node, Position, Value};
 use super::{Quantity, Time};
+use crate::error::quoted;
 
 /// What became of a tree.
 #[derive(Debug, Default)]
 pub(crate) struct Checked {
     /// What is well and podrun's.
     pub(crate) json: serde_json::Value,
-    /// What is not, and where it stands.
+    /// What is not, and where it stands: the first problems.
     pub(crate) problems: Vec<(Position, Problem)>,
+    /// How many more there are.
+    pub(crate) more: usize,
     /// Fields about which nothing more can be said, since what was meant for them is a problem.
     pub(crate) unknowable: Vec<Path>,
     /// The fields that are not ours.
@@ -34,22 +42,30 @@ pub(crate) fn check(tree: &Node) -> Checked {
 }
 
 impl Checked {
-    fn problem(&mut self, at: Position, path: &Path, message: impl Into<String>) {
+    /// Adds a problem, whose message is made if there is room for it.
+    fn problem(&mut self, at: Position, path: &Path, message: impl FnOnce(&mut Self) -> String) {
+        if self.problems.len() == SHOWN {
+            self.more += 1;
+            return;
+        }
+        let message = message(self);
         self.unknowable.push(path.clone());
-        self.problems.push((at, Problem { path: path.clone(), message: message.into() }));
+        self.problems.push((at, Problem { path: path.clone(), message }));
     }
 
     /// A value without the shape that its field has.
     fn wrong<T>(&mut self, node: &Node, path: &Path, expected: &str) -> Option<T> {
-        let mut message = format!("expected {expected}, got {}", node.value);
-        if expected == "a string" {
-            match &node.value {
-                Value::Number(value) => message.push_str(&format!("; quote it: \"{value}\"")),
-                Value::Bool(_) => message.push_str("; put it in quotes"),
-                _ => {}
+        self.problem(node.at, path, |_| {
+            let mut message = format!("expected {expected}, got {}", node.value);
+            if expected == "a string" {
+                match &node.value {
+                    Value::Number(value) => message.push_str(&format!("; quote it: \"{value}\"")),
+                    Value::Bool(_) => message.push_str("; put it in quotes"),
+                    _ => {}
+                }
             }
-        }
-        self.problem(node.at, path, message);
+            message
+        });
         None
     }
 
@@ -120,7 +136,7 @@ impl Checked {
                     other => other.is_empty(),
                 };
                 if !harmless {
-                    self.problem(entry.at, path, format!("not supported yet; {why}"));
+                    self.problem(entry.at, path, |_| format!("not supported yet; {why}"));
                 }
                 None
             }
@@ -138,20 +154,28 @@ impl Checked {
     }
 
     fn unknown(&mut self, object: &Object, entry: &Entry, path: &Path) {
-        let names = object.fields.iter().map(|field| field.name);
-        let mut message = String::from("unknown field");
-        if let Some(meant) = suggest::nearest(&entry.key, names) {
-            message.push_str(&format!("; did you mean {meant}?"));
-            self.unknowable.push(path.parent().field(meant));
-        }
-        self.problem(entry.at, path, message);
+        self.problem(entry.at, path, |this| {
+            let names = object.fields.iter().map(|field| field.name);
+            match suggest::nearest(&entry.key, names) {
+                Some(meant) => {
+                    this.unknowable.push(path.parent().field(meant));
+                    format!("unknown field; did you mean {meant}?")
+                }
+                None => "unknown field".into(),
+            }
+        });
     }
 
     fn repeated(&mut self, entries: &[Entry], path: impl Fn(&str) -> Path) {
-        for (position, entry) in entries.iter().enumerate() {
-            if let Some(first) = entries[..position].iter().find(|earlier| earlier.key == entry.key) {
-                let message = format!("the key is repeated; line {} has it too", first.at.line);
-                self.problem(entry.at, &path(&entry.key), message);
+        let mut seen = HashMap::with_capacity(entries.len());
+        for entry in entries {
+            match seen.entry(entry.key.as_str()) {
+                Slot::Vacant(free) => drop(free.insert(entry.at.line)),
+                Slot::Occupied(first) => {
+                    let message =
+                        |_: &mut Self| format!("the key is repeated; line {} has it too", first.get());
+                    self.problem(entry.at, &path(&entry.key), message);
+                }
             }
         }
     }
@@ -168,7 +192,7 @@ impl Checked {
                 // An item keeps its place, so that paths found in the decoded pod fit the tree.
                 None => {
                     if item.value == Value::Null {
-                        self.problem(item.at, &path, "a list's item cannot be null");
+                        self.problem(item.at, &path, |_| "a list's item cannot be null".into());
                     }
                     json.push(placeholder(inner));
                 }
@@ -201,12 +225,14 @@ impl Checked {
         if values.contains(&text.as_str()) {
             return Some(text.as_str().into());
         }
-        let mut message = format!("must be {}, got {text:?}", choices(values));
-        if let Some(meant) = suggest::nearest(text, values.iter().copied().filter(|value| !value.is_empty()))
-        {
-            message.push_str(&format!("; did you mean {meant}?"));
-        }
-        self.problem(node.at, path, message);
+        self.problem(node.at, path, |_| {
+            let mut message = format!("must be {}, got {}", choices(values), quoted(text));
+            let named = values.iter().copied().filter(|value| !value.is_empty());
+            if let Some(meant) = suggest::nearest(text, named) {
+                message.push_str(&format!("; did you mean {meant}?"));
+            }
+            message
+        });
         None
     }
 
@@ -228,7 +254,7 @@ impl Checked {
     fn port(&mut self, node: &Node, path: &Path) -> Option<serde_json::Value> {
         let port = self.integer(node, path, i64::from(i32::MIN)..=i64::from(i32::MAX))?;
         if port.as_i64().is_some_and(|port| !(0..=65535).contains(&port)) {
-            self.problem(node.at, path, format!("must be a port from 1 to 65535, got {port}"));
+            self.problem(node.at, path, |_| format!("must be a port from 1 to 65535, got {port}"));
             return None;
         }
         Some(port)
@@ -241,7 +267,7 @@ impl Checked {
             _ => return self.wrong(node, path, "a quantity like 500m or 1Gi"),
         };
         if let Err(error) = text.parse::<Quantity>() {
-            self.problem(node.at, path, format!("{error}, got {text:?}"));
+            self.problem(node.at, path, |_| format!("{error}, got {}", quoted(&text)));
             return None;
         }
         Some(text.into())
@@ -252,7 +278,7 @@ impl Checked {
             return self.wrong(node, path, "a time as a string");
         };
         if let Err(error) = text.parse::<Time>() {
-            self.problem(node.at, path, format!("{error}, got {text:?}"));
+            self.problem(node.at, path, |_| format!("{error}, got {}", quoted(text)));
             return None;
         }
         Some(text.as_str().into())

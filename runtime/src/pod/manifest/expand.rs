@@ -2,8 +2,13 @@
 //!
 //! Invariant: as Kubernetes: `$(NAME)` becomes the variable's value and `$$` a dollar; a reference to
 //! nothing, an unclosed one and every other `$` stay as they are. A variable sees only those before it.
+//! Ten references of ten bytes can mean a hundred times as much, and each level of them ten times that: no string is made
+//! longer, and not more of them in all, than execve(2) takes.
+
+use std::collections::HashMap;
 
 use super::types::Container;
+use crate::sys::arguments::{Excess, Room, TOTAL_MAX};
 
 /// A container's variables, program and arguments with every reference replaced.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,50 +21,98 @@ pub struct Expanded {
     pub args: Vec<String>,
 }
 
-/// Replaces every reference in a container's env, command and args.
-pub fn expand_container(container: &Container) -> Expanded {
+/// The text of a container that no program can be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooMuch {
+    /// Its list: `env`, `command` or `args`.
+    pub list: &'static str,
+    /// Its place there.
+    pub index: usize,
+    /// What it is too long for.
+    pub why: Excess,
+}
+
+/// Replaces every reference in a container's env, command and args. What a later variable replaces counts as well: made
+/// it was.
+pub fn expand_container(container: &Container) -> Result<Expanded, TooMuch> {
+    let mut room = Room::new(TOTAL_MAX);
     let mut env: Vec<(String, String)> = Vec::new();
-    for variable in &container.env {
-        let value = expand(&variable.value, |name| lookup(&env, name));
-        match env.iter_mut().find(|(name, _)| *name == variable.name) {
-            Some(known) => known.1 = value,
-            None => env.push((variable.name.clone(), value)),
-        }
-    }
-    let all = |texts: &[String]| texts.iter().map(|text| expand(text, |name| lookup(&env, name))).collect();
-    Expanded { command: all(&container.command), args: all(&container.args), env }
-}
-
-fn lookup<'a>(env: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-}
-
-/// Replaces every reference in `text` by what `lookup` says.
-pub fn expand<'a>(text: &str, lookup: impl Fn(&str) -> Option<&'a str>) -> String {
-    let mut expanded = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(dollar) = rest.find('$') {
-        expanded.push_str(&rest[..dollar]);
-        rest = &rest[dollar + 1..];
-        if let Some(after) = rest.strip_prefix('$') {
-            expanded.push('$');
-            rest = after;
-        } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
-            match lookup(name) {
-                Some(value) => expanded.push_str(value),
-                None => {
-                    expanded.push_str("$(");
-                    expanded.push_str(name);
-                    expanded.push(')');
-                }
+    let mut places = HashMap::new();
+    for (index, variable) in container.env.iter().enumerate() {
+        // The kernel is given `NAME=value`.
+        let beside = variable.name.len() + 1;
+        let value = expand(&variable.value, beside, &mut room, |name| value_of(&env, &places, name))
+            .map_err(|why| TooMuch { list: "env", index, why })?;
+        match places.get(variable.name.as_str()) {
+            Some(place) => env[*place].1 = value,
+            None => {
+                places.insert(variable.name.as_str(), env.len());
+                env.push((variable.name.clone(), value));
             }
-            rest = after;
-        } else {
-            expanded.push('$');
         }
     }
-    expanded.push_str(rest);
-    expanded
+    let mut all = |list, texts: &[String]| {
+        let expanded = texts.iter().enumerate().map(|(index, text)| {
+            expand(text, 0, &mut room, |name| value_of(&env, &places, name)).map_err(|why| TooMuch {
+                list,
+                index,
+                why,
+            })
+        });
+        expanded.collect::<Result<_, _>>()
+    };
+    let (command, args) = (all("command", &container.command)?, all("args", &container.args)?);
+    Ok(Expanded { command, args, env })
+}
+
+fn value_of<'a>(env: &'a [(String, String)], places: &HashMap<&str, usize>, name: &str) -> Option<&'a str> {
+    places.get(name).map(|place| env[*place].1.as_str())
+}
+
+/// Replaces every reference in `text` by what `lookup` says; the string that it is for has room, and `beside` other bytes.
+fn expand<'a>(
+    text: &str,
+    beside: usize,
+    room: &mut Room,
+    lookup: impl Fn(&str) -> Option<&'a str>,
+) -> Result<String, Excess> {
+    let (most, excess) = room.next();
+    let mut expanded = String::new();
+    let mut push = |piece: &str| match beside + expanded.len() + piece.len() <= most {
+        true => {
+            expanded.push_str(piece);
+            Ok(())
+        }
+        false => Err(excess),
+    };
+    // Behind the last one no reference can close: looking for it again and again would take the square of the length.
+    let last = text.rfind(')').unwrap_or(0);
+    let mut at = 0;
+    while let Some(before) = text[at..].find('$') {
+        push(&text[at..at + before])?;
+        at += before;
+        let rest = &text[at + 1..];
+        let closed =
+            if at < last { rest.strip_prefix('(').and_then(|inner| inner.split_once(')')) } else { None };
+        at += match (rest.starts_with('$'), closed) {
+            (true, _) => {
+                push("$")?;
+                "$$".len()
+            }
+            (false, Some((name, _))) => {
+                let whole = "$()".len() + name.len();
+                push(lookup(name).unwrap_or(&text[at..at + whole]))?;
+                whole
+            }
+            (false, None) => {
+                push("$")?;
+                "$".len()
+            }
+        };
+    }
+    push(&text[at..])?;
+    room.take(beside + expanded.len())?;
+    Ok(expanded)
 }
 
 #[cfg(test)]
@@ -68,6 +121,15 @@ mod tests {
 
     use super::super::types::EnvVar;
     use super::*;
+    use crate::sys::arguments::STRING_MAX;
+
+    fn expand<'a>(text: &str, lookup: impl Fn(&str) -> Option<&'a str>) -> String {
+        super::expand(text, 0, &mut Room::new(TOTAL_MAX), lookup).unwrap()
+    }
+
+    fn variable(name: &str, value: impl Into<String>) -> EnvVar {
+        EnvVar { name: name.into(), value: value.into() }
+    }
 
     #[test]
     fn follows_kubernetes_own_cases() {
@@ -112,7 +174,6 @@ mod tests {
 
     #[test]
     fn variables_see_earlier_ones_only() {
-        let variable = |name: &str, value: &str| EnvVar { name: name.into(), value: value.into() };
         let container = Container {
             env: vec![
                 variable("A", "1"),
@@ -124,11 +185,54 @@ mod tests {
             args: vec!["$(A)".into(), "$$(A)".into()],
             ..Container::default()
         };
-        let expanded = expand_container(&container);
+        let expanded = expand_container(&container).unwrap();
         let env = [("A", "1+"), ("B", "1$(C)"), ("C", "3")];
         assert_eq!(expanded.env, env.map(|(name, value)| (name.to_string(), value.to_string())));
         assert_eq!(expanded.command, ["echo", "1$(C)"]);
         assert_eq!(expanded.args, ["1+", "$(A)"]);
+    }
+
+    fn excess(env: Vec<EnvVar>, args: Vec<String>) -> TooMuch {
+        expand_container(&Container { env, args, ..Container::default() }).unwrap_err()
+    }
+
+    #[test]
+    fn no_string_is_made_that_the_kernel_would_not_take() {
+        // Ten times ten times ten: 762 bytes of it once were 360 MB.
+        let mut env = vec![variable("E0", "x".repeat(36))];
+        env.extend(
+            (1..8).map(|level| variable(&format!("E{level}"), format!("$(E{})", level - 1).repeat(10))),
+        );
+        assert_eq!(excess(env, Vec::new()), TooMuch { list: "env", index: 4, why: Excess::String });
+        let full = "x".repeat(STRING_MAX - "A=".len());
+        let env = vec![variable("A", full.clone())];
+        let container = Container { env: env.clone(), args: vec!["$(A)xx".into()], ..Container::default() };
+        assert_eq!(expand_container(&container).unwrap().args[0].len(), STRING_MAX);
+        assert_eq!(
+            excess(env, vec!["$(A)xxx".into()]),
+            TooMuch { list: "args", index: 0, why: Excess::String }
+        );
+        let why = Excess::String;
+        assert_eq!(
+            excess(vec![variable("A", full + "x")], Vec::new()),
+            TooMuch { list: "env", index: 0, why }
+        );
+        let name = "N".repeat(STRING_MAX);
+        assert_eq!(excess(vec![variable(&name, "")], Vec::new()), TooMuch { list: "env", index: 0, why });
+    }
+
+    #[test]
+    fn not_more_is_made_in_all_than_the_kernel_would_take() {
+        let big = || variable("A", "x".repeat(100_000));
+        let total = Excess::Total(TOTAL_MAX);
+        let more = excess(vec![big()], vec!["$(A)".into(); 100]);
+        assert_eq!(more, TooMuch { list: "args", index: 61, why: total });
+        // What is replaced was made.
+        let replaced =
+            std::iter::once(big()).chain(std::iter::repeat_n(variable("B", "$(A)"), 100)).collect();
+        assert_eq!(excess(replaced, Vec::new()), TooMuch { list: "env", index: 62, why: total });
+        // Nothing has a pointer, too.
+        assert_eq!(excess(Vec::new(), vec![String::new(); 700_000]).why, total);
     }
 
     proptest! {

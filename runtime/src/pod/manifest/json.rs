@@ -1,16 +1,14 @@
 //! Reads JSON into a [`Node`] tree, with the line and column of every key and value.
 //!
 //! Invariant: accepts exactly RFC 8259, and several values one after the other as several
-//! documents, as kubectl does. Nesting is bounded, so that no input can exhaust the stack.
+//! documents, as kubectl does. Nesting and values are bounded, so that no input can exhaust stack or memory.
 
-use super::tree::{Entry, Node, Position, SyntaxError, Value};
-
-/// Deeper than any pod.
-const MAX_DEPTH: u32 = 128;
+use super::tree::{DEPTH_MAX, Entry, Node, Position, SyntaxError, VALUES_MAX, Value};
+use crate::error::shown;
 
 /// Every document in `text`.
 pub(crate) fn read(text: &str) -> Result<Vec<Node>, SyntaxError> {
-    let mut reader = Reader { text, offset: 0, at: Position { line: 1, column: 1 }, depth: 0 };
+    let mut reader = Reader { text, offset: 0, at: Position { line: 1, column: 1 }, depth: 0, values: 0 };
     let mut documents = Vec::new();
     reader.skip_space();
     while reader.peek().is_some() {
@@ -24,7 +22,8 @@ struct Reader<'a> {
     text: &'a str,
     offset: usize,
     at: Position,
-    depth: u32,
+    depth: usize,
+    values: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -67,8 +66,19 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Counts a value or a key.
+    fn count(&mut self) -> Result<(), SyntaxError> {
+        self.values += 1;
+        if self.values > VALUES_MAX {
+            self.error(format!("more than {VALUES_MAX} values and keys"))
+        } else {
+            Ok(())
+        }
+    }
+
     fn value(&mut self) -> Result<Node, SyntaxError> {
         let at = self.at;
+        self.count()?;
         let value = match self.peek() {
             Some('{') => self.nested(Self::map)?,
             Some('[') => self.nested(Self::list)?,
@@ -81,8 +91,8 @@ impl<'a> Reader<'a> {
     }
 
     fn nested(&mut self, read: fn(&mut Self) -> Result<Value, SyntaxError>) -> Result<Value, SyntaxError> {
-        if self.depth == MAX_DEPTH {
-            return self.error(format!("nested deeper than {MAX_DEPTH} levels"));
+        if self.depth == DEPTH_MAX {
+            return self.error(format!("nested deeper than {DEPTH_MAX} levels"));
         }
         self.depth += 1;
         self.take();
@@ -103,6 +113,7 @@ impl<'a> Reader<'a> {
             if self.peek() != Some('"') {
                 return self.expected("a key in double quotes");
             }
+            self.count()?;
             let key = self.string()?;
             self.skip_space();
             if self.peek() != Some(':') {
@@ -162,7 +173,8 @@ impl<'a> Reader<'a> {
             "false" => Value::Bool(false),
             "null" => Value::Null,
             other => {
-                return self.error(format!("expected a value, got `{other}`; strings need double quotes"));
+                return self
+                    .error(format!("expected a value, got `{}`; strings need double quotes", shown(other)));
             }
         };
         for _ in 0..end {
@@ -176,7 +188,7 @@ impl<'a> Reader<'a> {
         let end =
             rest.find(|c: char| !matches!(c, '0'..='9' | '+' | '-' | '.' | 'e' | 'E')).unwrap_or(rest.len());
         let Ok(number) = serde_json::from_str::<serde_json::Number>(&rest[..end]) else {
-            return self.error(format!("`{}` is not a number as JSON writes them", &rest[..end]));
+            return self.error(format!("`{}` is not a number as JSON writes them", shown(&rest[..end])));
         };
         for _ in 0..end {
             self.take();

@@ -4,6 +4,7 @@
 
 use super::suggest;
 use super::tree::{Node, Position, Value};
+use crate::error::shown;
 
 /// What a user of Kubernetes may hand in, with what to do instead.
 const OTHERS: &[(&[&str], &str)] = &[
@@ -65,5 +66,5 @@ pub(crate) fn identify(document: &Node) -> Result<(), (Position, String)> {
         (None, Some(pod)) => format!("not supported; did you mean {pod}?"),
         (None, None) => "not supported; podrun runs `kind: Pod`".into(),
     };
-    Err((entry.node.at, format!("kind: {kind}: {hint}")))
+    Err((entry.node.at, format!("kind: {}: {hint}", shown(kind))))
 }

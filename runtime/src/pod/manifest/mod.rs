@@ -23,17 +23,24 @@ mod yaml;
 pub use crate::time::{NotATime, Time};
 pub use annotation::has_port_filter;
 pub use defaults::{DEFAULT_NAMESPACE, default, place};
-pub use expand::{Expanded, expand, expand_container};
+pub use expand::{Expanded, TooMuch, expand_container};
 pub use path::{Path, Problem};
 pub use qos::qos_class;
 pub use quantity::{NotAQuantity, Quantity};
 pub use types::*;
-pub use validate::{lint, names, validate};
+pub use validate::{Findings, lint, names, validate};
 
-use report::Report;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use report::{Report, SHOWN};
 use tree::{Node, SyntaxError, Value};
 
+use crate::error::{harmless, quoted, shown};
 use crate::{Error, ErrorKind, Result};
+
+/// The most bytes of a file: what an API server takes in one request. A pod of that size is twice what etcd keeps.
+pub const FILE_MAX: usize = 3 << 20;
 
 /// One pod out of a manifest.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,13 +53,18 @@ pub struct Document {
 }
 
 /// Reads every pod of a manifest, JSON or YAML, one document or several. All that is wrong is in the
-/// error, each problem with `source_name`, line, column, the line itself and a caret.
+/// error: the first problems with `source_name`, line, column, the line itself and a caret, and the number of the others.
 pub fn parse(source_name: &str, bytes: &[u8]) -> Result<Vec<Document>> {
+    let called = harmless(source_name);
+    if bytes.len() > FILE_MAX {
+        let message = format!("{called}: larger than {FILE_MAX} bytes, which are the most of a manifest");
+        return Err(refused(message).hint("several pods can be in several files"));
+    }
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
         Err(error) => {
             let line = bytes[..error.valid_up_to()].split(|byte| *byte == b'\n').count();
-            return Err(refused(format!("{source_name}:{line}: not UTF-8 text")));
+            return Err(refused(format!("{called}:{line}: not UTF-8 text")));
         }
     };
     let mut report = Report::new(source_name, text);
@@ -61,18 +73,18 @@ pub fn parse(source_name: &str, bytes: &[u8]) -> Result<Vec<Document>> {
         Vec::new()
     });
     if trees.is_empty() && report.is_empty() {
-        return Err(refused(format!("{source_name}: no manifest in it")));
+        return Err(refused(format!("{called}: no manifest in it")));
     }
-    let mut documents: Vec<(&Node, Document)> = Vec::new();
-    for tree in &trees {
-        let Some(document) = decode(source_name, tree, &mut report) else { continue };
-        refuse_repeated(&documents, tree, &document.pod, &mut report);
-        documents.push((tree, document));
+    let (mut documents, mut lines) = (Vec::new(), HashMap::new());
+    for tree in trees {
+        let Some(document) = decode(&called, &tree, &mut report) else { continue };
+        refuse_repeated(&mut lines, &tree, &document.pod, &mut report);
+        documents.push(document);
     }
     if !report.is_empty() {
         return Err(refused(report.render()));
     }
-    Ok(documents.into_iter().map(|(_, document)| document).collect())
+    Ok(documents)
 }
 
 fn refused(message: String) -> Error {
@@ -94,29 +106,45 @@ fn decode(source_name: &str, tree: &Node, report: &mut Report<'_>) -> Option<Doc
     if tree.entry("apiVersion").is_none() {
         report.add(tree.at, "apiVersion: required; a pod's is `apiVersion: v1`");
     }
-    let check::Checked { json, problems, unknowable, ignored } = check::check(tree);
+    let check::Checked { json, problems, more, unknowable, ignored } = check::check(tree);
     for (at, problem) in problems {
         report.add(at, problem.to_string());
+    }
+    if more > 0 {
+        // What follows could only add to what is not shown.
+        report.add_more(more);
+        return None;
     }
     let mut pod: Pod = match serde_json::from_value(json) {
         Ok(pod) => pod,
         Err(error) => {
-            report.add(tree.at, error.to_string());
+            report.add(tree.at, shown(&error.to_string()).to_string());
             return None;
         }
     };
     let mut warnings = lint(&pod);
     if !ignored.is_empty() {
-        let paths: Vec<_> = ignored.iter().map(ToString::to_string).collect();
+        let mut paths: Vec<_> = ignored.iter().take(SHOWN).map(ToString::to_string).collect();
+        paths.extend(others(ignored.len()));
         warnings.insert(0, format!("not for podrun, and left out: {}", paths.join(", ")));
     }
+    let left_out = others(warnings.len());
+    warnings.truncate(SHOWN);
+    warnings.extend(left_out);
     default(&mut pod);
     let known = |problem: &Problem| unknowable.iter().any(|path| problem.path.starts_with(path));
-    for problem in validate(&pod).into_iter().chain(several_sources(tree)).filter(|problem| !known(problem)) {
+    let Findings { first, more } = validate(&pod);
+    for problem in first.into_iter().chain(several_sources(tree)).filter(|problem| !known(problem)) {
         report.add(tree.locate(&problem.path), problem.to_string());
     }
+    report.add_more(more);
     let warnings = warnings.into_iter().map(|warning| format!("{source_name}: {warning}")).collect();
     Some(Document { pod, warnings })
+}
+
+/// What is said of those of `count` that are not shown.
+fn others(count: usize) -> Option<String> {
+    (count > SHOWN).then(|| format!("… and {} more", count - SHOWN))
 }
 
 /// Volumes with more than one source, which the types cannot even say.
@@ -134,17 +162,25 @@ fn several_sources(tree: &Node) -> Vec<Problem> {
         .collect()
 }
 
-/// Two documents cannot make a pod of the same name.
-fn refuse_repeated(earlier: &[(&Node, Document)], tree: &Node, pod: &Pod, report: &mut Report<'_>) {
-    let (name, namespace) = (&pod.metadata.name, &pod.metadata.namespace);
-    let same = |other: &ObjectMeta| other.name == *name && other.namespace == *namespace;
+/// Two documents cannot make a pod of the same name. `lines` has where each pod so far is named.
+fn refuse_repeated(
+    lines: &mut HashMap<(String, String), u32>,
+    tree: &Node,
+    pod: &Pod,
+    report: &mut Report<'_>,
+) {
+    let ObjectMeta { name, namespace, .. } = &pod.metadata;
     if name.is_empty() {
         return;
     }
-    if let Some((first, _)) = earlier.iter().find(|(_, document)| same(&document.pod.metadata)) {
-        let path = Path::of("metadata.name");
-        let line = first.locate(&path).line;
-        report.add(tree.locate(&path), format!("{path}: the pod on line {line} is called {name:?} too"));
+    let path = Path::of("metadata.name");
+    let at = tree.locate(&path);
+    match lines.entry((namespace.clone(), name.clone())) {
+        Entry::Vacant(free) => drop(free.insert(at.line)),
+        Entry::Occupied(first) => {
+            let line = first.get();
+            report.add(at, format!("{path}: the pod on line {line} is called {} too", quoted(name)));
+        }
     }
 }
 

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::error::shown;
+
 /// The way from a pod to one of its fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Path(Vec<Segment>);
@@ -76,10 +78,10 @@ impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, segment) in self.0.iter().enumerate() {
             match segment {
-                Segment::Field(name) if position == 0 => f.write_str(name)?,
-                Segment::Field(name) => write!(f, ".{name}")?,
+                Segment::Field(name) if position == 0 => write!(f, "{}", shown(name))?,
+                Segment::Field(name) => write!(f, ".{}", shown(name))?,
                 Segment::Index(index) => write!(f, "[{index}]")?,
-                Segment::Key(key) => write!(f, "[{key}]")?,
+                Segment::Key(key) => write!(f, "[{}]", shown(key))?,
             }
         }
         Ok(())

@@ -1,42 +1,61 @@
 //! Problems as a compiler shows them: file, line, column, what is wrong, the line and a caret.
 //!
-//! Invariant: every problem is shown, in the order of the file; a line is cut around its column
-//! rather than folded, so that the caret always stands below what it means.
+//! Invariant: the first problems are shown in the order of the file, and of the others their number; a line is cut around
+//! its column rather than folded, so that the caret always stands below what it means. Whatever a file is full of, what is
+//! said of it fits on a few screens, and nothing of it steers a terminal.
 
 use std::fmt::Write as _;
 
 use super::tree::Position;
+use crate::error::{harmless, steers};
 
 /// How much of a long line is shown on either side of the column.
 const REACH: usize = 60;
+
+/// As many problems are shown, of a file and of each look at a document.
+pub(super) const SHOWN: usize = 20;
+
+/// As many are kept to choose those from: looks come one after the other, and what a later one finds may stand first.
+const KEPT: usize = 1000;
 
 /// Everything that is wrong with one file.
 pub(crate) struct Report<'a> {
     source_name: &'a str,
     text: &'a str,
     findings: Vec<(Position, String)>,
+    /// How many more there are.
+    more: usize,
 }
 
 impl<'a> Report<'a> {
     pub(crate) fn new(source_name: &'a str, text: &'a str) -> Self {
-        Self { source_name, text, findings: Vec::new() }
+        Self { source_name, text, findings: Vec::new(), more: 0 }
     }
 
     pub(crate) fn add(&mut self, at: Position, message: impl Into<String>) {
-        self.findings.push((at, message.into()));
+        match self.findings.len() < KEPT {
+            true => self.findings.push((at, message.into())),
+            false => self.more += 1,
+        }
+    }
+
+    /// Counts problems that nobody put into words.
+    pub(crate) fn add_more(&mut self, more: usize) {
+        self.more += more;
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.findings.is_empty()
     }
 
-    /// All findings, each with its line and caret.
+    /// The first findings, each with its line and caret.
     pub(crate) fn render(mut self) -> String {
         self.findings.sort_by_key(|(at, _)| *at);
         self.findings.dedup();
         let mut rendered = String::new();
-        for (at, message) in &self.findings {
-            let _ = write!(rendered, "{}:{}:{}: {message}", self.source_name, at.line, at.column);
+        let source_name = harmless(self.source_name);
+        for (at, message) in self.findings.iter().take(SHOWN) {
+            let _ = write!(rendered, "{source_name}:{}:{}: {message}", at.line, at.column);
             let line = self.text.lines().nth(at.line as usize - 1).unwrap_or_default();
             rendered.push('\n');
             // At the end of the file there is no line to show.
@@ -44,6 +63,10 @@ impl<'a> Report<'a> {
                 let (shown, caret) = excerpt(line, at.column as usize - 1);
                 let _ = write!(rendered, "{shown}\n{caret}\n");
             }
+        }
+        let more = self.more + self.findings.len().saturating_sub(SHOWN);
+        if more > 0 {
+            let _ = write!(rendered, "{source_name}: … and {more} more");
         }
         rendered.truncate(rendered.trim_end().len());
         rendered
@@ -54,11 +77,13 @@ impl<'a> Report<'a> {
 fn excerpt(line: &str, column: usize) -> (String, String) {
     let start = column.saturating_sub(REACH);
     let end = column + REACH;
-    let clean = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
+    let clean = |c: char| match c {
+        '\t' => ' ',
+        c if steers(c) => '\u{fffd}',
+        c => c,
+    };
     let mut shown: String = line.chars().skip(start).take(end - start).map(clean).collect();
-    // Tabs are repeated below themselves, whatever their width.
-    let mut caret: String =
-        line.chars().skip(start).take(column - start).map(|c| if c == '\t' { c } else { ' ' }).collect();
+    let mut caret = " ".repeat(line.chars().skip(start).take(column - start).count());
     if start > 0 {
         shown.insert_str(0, "...");
         caret.insert_str(0, "   ");

@@ -3,6 +3,8 @@ use serde_json::json;
 
 use super::*;
 
+mod bounds;
+
 /// The message of the error that `text` is refused with.
 fn errors(name: &str, text: &str) -> String {
     let error = parse(name, text.as_bytes()).expect_err(text);
@@ -102,7 +104,7 @@ fn json_that_is_none_is_shown_where_it_breaks() {
         assert_eq!(errors("p", text).lines().next(), Some(expected), "{text}");
     }
     let deep = format!("{{\"a\": {}", "[".repeat(100_000));
-    assert!(errors("p", &deep).contains("nested deeper than 128 levels"));
+    assert!(errors("p", &deep).contains("nested deeper than 32 levels"));
 }
 
 #[test]

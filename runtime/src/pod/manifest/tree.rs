@@ -7,6 +7,7 @@
 use std::fmt;
 
 use super::path::{Path, Segment};
+use crate::error::{quoted, shown};
 
 /// A place in a file; both count from 1, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +22,13 @@ pub(crate) struct Node {
     pub(crate) at: Position,
     pub(crate) value: Value,
 }
+
+/// As many values and keys as a file may have: a hundred pods of the largest, and 50 MiB of memory at the most.
+pub(super) const VALUES_MAX: usize = 250_000;
+
+/// As many lists and mappings may lie in each other: three times as many as in any field of a pod, few enough for the
+/// readers' stack, which each takes some kilobytes of.
+pub(super) const DEPTH_MAX: usize = 32;
 
 /// What JSON and YAML can say.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,8 +75,8 @@ impl fmt::Display for Value {
         match self {
             Value::Null => f.write_str("null"),
             Value::Bool(value) => write!(f, "the boolean {value}"),
-            Value::Number(value) => write!(f, "the number {value}"),
-            Value::String(value) => write!(f, "the string {value:?}"),
+            Value::Number(value) => write!(f, "the number {}", shown(&value.to_string())),
+            Value::String(value) => write!(f, "the string {}", quoted(value)),
             Value::List(_) => f.write_str("a list"),
             Value::Map(_) => f.write_str("a mapping"),
         }

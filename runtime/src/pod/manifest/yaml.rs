@@ -1,14 +1,24 @@
 //! Reads YAML into a [`Node`] tree, with the line and column of every key and value.
 //!
 //! Invariant: scalars mean what they mean to kubectl (YAML 1.1: `yes` is a boolean, `0644` is
-//! octal), and anchors cannot multiply without end. The only file that knows the YAML library.
+//! octal), and anchors cannot multiply without end: what they stand for counts as if it were written out. The only file
+//! that knows the YAML library.
 
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::{DuplicateKeyPolicy, Location, Spanned};
 
-use super::tree::{Entry, Node, Position, SyntaxError, Value};
+use super::FILE_MAX;
+use super::tree::{DEPTH_MAX, Entry, Node, Position, SyntaxError, VALUES_MAX, Value};
+use crate::error::shown;
+
+/// As many documents as a file may have.
+const DOCUMENTS_MAX: usize = 1024;
+
+/// The bytes of all keys and values: twice what a file may have, so that aliases may stand for as much again.
+const TEXT_MAX: usize = 2 * FILE_MAX;
 
 /// Every document in `text` that is not empty.
 pub(crate) fn read(text: &str) -> Result<Vec<Node>, SyntaxError> {
@@ -16,6 +26,14 @@ pub(crate) fn read(text: &str) -> Result<Vec<Node>, SyntaxError> {
         legacy_octal_numbers: true,
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         with_snippet: false,
+        budget: serde_saphyr::budget! {
+            max_documents: DOCUMENTS_MAX,
+            max_depth: DEPTH_MAX,
+            flow_nesting_limit: DEPTH_MAX,
+            max_nodes: VALUES_MAX,
+            max_total_scalar_bytes: TEXT_MAX,
+            max_recorded_anchor_bytes: TEXT_MAX,
+        },
     };
     serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
         let at = error.location().map_or(Position { line: 1, column: 1 }, position);
@@ -28,12 +46,28 @@ fn position(location: Location) -> Position {
     Position { line: narrow(location.line()), column: narrow(location.column()) }
 }
 
-/// The library's message without its location, which is said in our own way.
+/// The library's message without its location, which is said in our own way, as what is exceeded is.
 fn bare(error: &serde_saphyr::Error) -> String {
-    let message = error.without_snippet().to_string();
+    let mut cause = error.without_snippet();
+    // Each alias on the way is an error around the one behind it.
+    while let serde_saphyr::Error::AliasError { error, .. } = cause {
+        cause = error;
+    }
+    if let serde_saphyr::Error::Budget { breach, .. } = cause {
+        return match breach {
+            BudgetBreach::Documents { .. } => format!("more than {DOCUMENTS_MAX} documents"),
+            BudgetBreach::Depth { .. } => format!("nested deeper than {DEPTH_MAX} levels"),
+            BudgetBreach::Nodes { .. } | BudgetBreach::Events { .. } => {
+                format!("more than {VALUES_MAX} values and keys, aliases written out")
+            }
+            BudgetBreach::ScalarBytes { .. } => format!("more than {TEXT_MAX} bytes, aliases written out"),
+            _ => "more anchors and aliases than any manifest has".into(),
+        };
+    }
+    let message = cause.to_string();
     let first = message.lines().next().unwrap_or_default();
     let cut = first.find(" at line ").unwrap_or(first.len());
-    first[..cut].trim_end_matches([',', ' ']).to_string()
+    shown(first[..cut].trim_end_matches([',', ' '])).to_string()
 }
 
 impl<'de> Deserialize<'de> for Node {

@@ -2,10 +2,12 @@
 //!
 //! Invariant: pure; a warning never stops a pod. Works on a pod before its defaults are filled in.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use super::super::path::Path;
 use super::super::types::{Container, Pod, SeccompProfile, SeccompProfileType};
 use super::container::each;
+use crate::error::{quoted, shown};
 
 /// A sentence for each likely mistake.
 pub fn lint(pod: &Pod) -> Vec<String> {
@@ -13,17 +15,17 @@ pub fn lint(pod: &Pod) -> Vec<String> {
     if pod.spec.termination_grace_period_seconds < 0 {
         warnings.push("spec.terminationGracePeriodSeconds: negative, which means 1".into());
     }
-    let mut listening = HashMap::new();
+    let (mut listening, init) = (HashMap::new(), Path::of("spec.initContainers"));
     for (path, container) in each(&pod.spec) {
-        let runs_on =
-            container.restarts_always() || pod.spec.containers.iter().any(|c| std::ptr::eq(c, container));
+        let runs_on = container.restarts_always() || !path.starts_with(&init);
         for (index, port) in container.ports.iter().enumerate().filter(|_| runs_on) {
             let first = listening.entry((port.container_port, port.protocol)).or_insert(&container.name);
             if *first != &container.name {
                 warnings.push(format!(
-                    "{path}.ports[{index}].containerPort: {} is declared by container {first:?} too; the containers of \
+                    "{path}.ports[{index}].containerPort: {} is declared by container {} too; the containers of \
                      a pod share one network, where only one of them can listen on it",
-                    port.container_port
+                    port.container_port,
+                    quoted(first)
                 ));
             }
         }
@@ -52,17 +54,21 @@ pub fn lint(pod: &Pod) -> Vec<String> {
 }
 
 fn repeated_variables(container: &Container, path: &str, warnings: &mut Vec<String>) {
+    let mut seen = HashSet::new();
     for (index, variable) in container.env.iter().enumerate() {
-        if container.env[..index].iter().any(|earlier| earlier.name == variable.name) {
+        if !seen.insert(&variable.name) {
             warnings.push(format!(
                 "{path}.env[{index}].name: {} is set twice; the last value wins",
-                variable.name
+                shown(&variable.name)
             ));
         }
     }
     for (name, quantity) in container.resources.limits.iter().filter(|(name, _)| *name == "memory") {
         if quantity.nanos() % 1_000_000_000 != 0 {
-            warnings.push(format!("{path}.resources.limits[{name}]: {quantity} is less than a whole byte"));
+            warnings.push(format!(
+                "{path}.resources.limits[{name}]: {} is less than a whole byte",
+                shown(&quantity.to_string())
+            ));
         }
     }
 }

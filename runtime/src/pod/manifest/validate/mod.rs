@@ -1,7 +1,8 @@
 //! What Kubernetes' own validation asks of a Pod, and what no pod could run without.
 //!
-//! Invariant: pure, and complete: every problem is listed, each with its path; a pod without one is
-//! accepted by Kubernetes too. `lint` names what is allowed and yet likely a mistake.
+//! Invariant: pure, and complete: every problem counts, and the first ones are listed, each with its path; a pod without
+//! one is accepted by Kubernetes too. The work is linear in the pod's size. `lint` names what is allowed and yet likely a
+//! mistake.
 
 mod container;
 mod lint;
@@ -14,13 +15,14 @@ pub use lint::lint;
 
 use super::annotation;
 use super::path::{Path, Problem};
+use super::report::SHOWN;
 use super::types::{ObjectMeta, Pod, StringMap};
 
 /// The longest all annotations together may be.
 const MAX_ANNOTATIONS: usize = 256 * 1024;
 
 /// Everything that is wrong with a pod whose defaults are filled in.
-pub fn validate(pod: &Pod) -> Vec<Problem> {
+pub fn validate(pod: &Pod) -> Findings {
     let mut findings = Findings::default();
     metadata(&pod.metadata, &mut findings);
     pod_spec(pod, &mut findings);
@@ -28,16 +30,29 @@ pub fn validate(pod: &Pod) -> Vec<Problem> {
     container::containers(&pod.spec, &mut findings);
     network::network(&pod.spec, &mut findings);
     security::security(&pod.spec, &mut findings);
-    findings.0
+    findings
 }
 
-/// The problems found so far.
-#[derive(Default)]
-struct Findings(Vec<Problem>);
+/// What is wrong with a pod.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// The first problems.
+    pub first: Vec<Problem>,
+    /// How many more there are.
+    pub more: usize,
+}
 
 impl Findings {
     fn add(&mut self, path: Path, message: impl Into<String>) {
-        self.0.push(Problem { path, message: message.into() });
+        self.add_with(path, || message.into());
+    }
+
+    /// As [`Self::add`], of a message that is dear to make.
+    fn add_with(&mut self, path: Path, message: impl FnOnce() -> String) {
+        match self.first.len() < SHOWN {
+            true => self.first.push(Problem { path, message: message() }),
+            false => self.more += 1,
+        }
     }
 
     /// Adds what a check of [`names`] says, if anything.

@@ -5,11 +5,13 @@
 
 use std::net::IpAddr;
 
+use crate::error::quoted;
+
 /// The outcome of a check: what the rule is, and what it was given.
 pub type Verdict = Result<(), String>;
 
 fn rule(holds: bool, text: &str, rule: &str) -> Verdict {
-    if holds { Ok(()) } else { Err(format!("must be {rule}, got {text:?}")) }
+    if holds { Ok(()) } else { Err(format!("must be {rule}, got {}", quoted(text))) }
 }
 
 fn is_lower_alphanumeric(byte: u8) -> bool {

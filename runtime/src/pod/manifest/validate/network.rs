@@ -2,13 +2,14 @@
 //!
 //! Invariant: as in [`super`]. Two ports of one pod never claim the same port of the host.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::super::path::Path;
-use super::super::types::{ContainerPort, DnsPolicy, PodDnsConfig, PodSpec};
+use super::super::types::{ContainerPort, DnsPolicy, PodDnsConfig, PodSpec, Protocol};
 use super::container::each;
 use super::{Findings, names};
+use crate::error::quoted;
 
 /// What the C library's resolver can take.
 const MAX_NAMESERVERS: usize = 3;
@@ -28,17 +29,17 @@ pub(super) fn network(spec: &PodSpec, findings: &mut Findings) {
         }
     }
     dns(spec, findings);
-    let mut claimed_by_all = Vec::new();
+    let mut claimed_by_all = HashMap::new();
     for (path, container) in each(spec) {
         // An init container is gone when the next begins: as to Kubernetes, only its own ports can meet.
         let is_init = !container.restarts_always() && path.starts_with(&Path::of("spec.initContainers"));
-        let claimed = if is_init { &mut Vec::new() } else { &mut claimed_by_all };
+        let claimed = if is_init { &mut HashMap::new() } else { &mut claimed_by_all };
         let mut named = HashSet::new();
         for (index, port) in container.ports.iter().enumerate() {
             let path = path.field("ports").index(index);
             self::port(port, &path, spec.host_network, findings);
             if !port.name.is_empty() && !named.insert(&port.name) {
-                let message = format!("another port of the container is called {:?} too", port.name);
+                let message = format!("another port of the container is called {} too", quoted(&port.name));
                 findings.add(path.field("name"), message);
             }
             claim(port, path, claimed, findings);
@@ -61,34 +62,38 @@ fn port(port: &ContainerPort, path: &Path, host_network: bool, findings: &mut Fi
     }
 }
 
-/// Whether two claims on the host's addresses meet: the same one, however it is written, or one is all of them.
-fn meet(one: &str, other: &str) -> bool {
-    let all = IpAddr::from([0; 4]);
-    let address = |text: &str| match text.parse::<IpAddr>() {
-        Ok(ip) if !ip.is_unspecified() => ip,
-        _ => all,
-    };
-    let (one, other) = (address(one), address(other));
-    one == other || one == all || other == all
+/// Who claims a port of the host's: on one address each, and who was first.
+#[derive(Default)]
+struct Claims {
+    first: Option<Path>,
+    /// On all of the host's addresses.
+    everywhere: Option<Path>,
+    on: HashMap<IpAddr, Path>,
 }
 
-fn claim<'a>(
-    port: &'a ContainerPort,
-    path: Path,
-    claimed: &mut Vec<(&'a ContainerPort, Path)>,
-    findings: &mut Findings,
-) {
+/// The claims of a pod's containers that run beside each other.
+type Claimed = HashMap<(u16, Protocol), Claims>;
+
+fn claim(port: &ContainerPort, path: Path, claimed: &mut Claimed, findings: &mut Findings) {
     if port.host_port == 0 {
         return;
     }
-    let same = |other: &ContainerPort| {
-        (other.host_port, other.protocol) == (port.host_port, port.protocol)
-            && meet(&other.host_ip, &port.host_ip)
+    let claims = claimed.entry((port.host_port, port.protocol)).or_default();
+    // However it is written; none, and one that is none, are all.
+    let address = port.host_ip.parse::<IpAddr>().ok().filter(|ip| !ip.is_unspecified());
+    // Two meet on the same address, and where one is on all.
+    let met = match &address {
+        None => claims.first.as_ref(),
+        Some(ip) => claims.everywhere.as_ref().or_else(|| claims.on.get(ip)),
     };
-    if let Some((_, first)) = claimed.iter().find(|(other, _)| same(other)) {
+    if let Some(first) = met {
         findings.add(path.field("hostPort"), format!("{first} claims port {} too", port.host_port));
-    } else {
-        claimed.push((port, path));
+        return;
+    }
+    claims.first.get_or_insert_with(|| path.clone());
+    match address {
+        None => claims.everywhere = Some(path),
+        Some(ip) => drop(claims.on.insert(ip, path)),
     }
 }
 

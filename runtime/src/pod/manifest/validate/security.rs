@@ -10,6 +10,7 @@ use super::super::suggest;
 use super::super::types::{PodSpec, SeccompProfile, SeccompProfileType, SecurityContext, Sysctl};
 use super::container::each;
 use super::{Findings, names};
+use crate::error::quoted;
 
 /// The kernel's capabilities, in the order of their numbers.
 const CAPABILITIES: [&str; 41] = [
@@ -124,12 +125,14 @@ fn capability(name: &str, path: Path, findings: &mut Findings) {
     if name == "ALL" || CAPABILITIES.contains(&name) {
         return;
     }
-    let bare = name.strip_prefix("CAP_").unwrap_or(name);
-    let mut message = format!("no capability is called {name:?}");
-    if let Some(meant) = suggest::nearest(bare, CAPABILITIES.into_iter()) {
-        message.push_str(&format!("; did you mean {meant}?"));
-    }
-    findings.add(path, message);
+    findings.add_with(path, || {
+        let bare = name.strip_prefix("CAP_").unwrap_or(name);
+        let message = format!("no capability is called {}", quoted(name));
+        match suggest::nearest(bare, CAPABILITIES.into_iter()) {
+            Some(meant) => format!("{message}; did you mean {meant}?"),
+            None => message,
+        }
+    });
 }
 
 /// What a kernel setting belongs to.
@@ -174,7 +177,8 @@ fn sysctls(sysctls: &[Sysctl], path: &Path, spec: &PodSpec, findings: &mut Findi
             }
             _ if sysctl.value.contains(char::is_control) => {
                 let at = path.index(index).field("value");
-                findings.add(at, format!("must not contain control characters, got {:?}", sysctl.value));
+                findings
+                    .add(at, format!("must not contain control characters, got {}", quoted(&sysctl.value)));
             }
             _ if seen.contains(&name) => findings.add(at, format!("{name} is set twice")),
             _ => {}

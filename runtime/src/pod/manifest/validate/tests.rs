@@ -12,7 +12,7 @@ fn problems(spec: Value) -> Vec<String> {
     let value = json!({"metadata": {"name": "p"}, "spec": spec});
     let mut pod: Pod = serde_json::from_value(value).unwrap();
     default(&mut pod);
-    validate(&pod).iter().map(ToString::to_string).collect()
+    validate(&pod).first.iter().map(ToString::to_string).collect()
 }
 
 /// The same of a pod whose only container has these fields too.
@@ -279,7 +279,7 @@ fn metadata_is_held_to_its_rules() {
     ] {
         let value = json!({"metadata": metadata, "spec": {"containers": [{"name": "a", "image": "b"}]}});
         let pod: Pod = serde_json::from_value(value).unwrap();
-        let found: Vec<_> = validate(&pod).iter().map(ToString::to_string).collect();
+        let found: Vec<_> = validate(&pod).first.iter().map(ToString::to_string).collect();
         assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?}, not {expected}");
     }
 }

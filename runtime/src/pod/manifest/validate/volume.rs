@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use super::super::path::Path;
 use super::super::types::{PodSpec, StorageMedium, VolumeSource};
 use super::{Findings, names};
+use crate::error::{quoted, shown};
 
 pub(super) fn volumes(spec: &PodSpec, findings: &mut Findings) {
     let mut seen = HashSet::new();
@@ -16,7 +17,7 @@ pub(super) fn volumes(spec: &PodSpec, findings: &mut Findings) {
         if volume.name.is_empty() {
             findings.add(at, "required");
         } else if !seen.insert(&volume.name) {
-            findings.add(at, format!("another volume is called {:?} too", volume.name));
+            findings.add(at, format!("another volume is called {} too", quoted(&volume.name)));
         } else {
             findings.hold(at, names::dns_label(&volume.name));
         }
@@ -25,7 +26,7 @@ pub(super) fn volumes(spec: &PodSpec, findings: &mut Findings) {
                 let Some(limit) = &source.size_limit else { continue };
                 let path = path.field("emptyDir").field("sizeLimit");
                 if limit.nanos() < 0 {
-                    findings.add(path, format!("must not be negative, got {limit}"));
+                    findings.add(path, format!("must not be negative, got {}", shown(&limit.to_string())));
                 } else if limit.nanos() > 0 && source.medium == StorageMedium::Disk {
                     findings.add(
                         path,
@@ -44,8 +45,8 @@ fn host_path(host_path: &str, path: Path, findings: &mut Findings) {
     if host_path.is_empty() {
         findings.add(path, "required");
     } else if host_path.split('/').any(|part| part == "..") {
-        findings.add(path, format!("must not contain `..`, got {host_path:?}"));
+        findings.add(path, format!("must not contain `..`, got {}", quoted(host_path)));
     } else if !host_path.starts_with('/') {
-        findings.add(path, format!("must be an absolute path, got {host_path:?}"));
+        findings.add(path, format!("must be an absolute path, got {}", quoted(host_path)));
     }
 }
