@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use tar_core::EntryType;
 use tar_core::parse::{Limits, ParseEvent, ParsedEntry, Parser};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, quoted};
 
 /// Small under a fuzzer, whose inputs would never come to its end.
 const BUFFER: usize = if cfg!(fuzzing) { 1024 } else { 256 * 1024 };
@@ -276,12 +276,7 @@ fn wrong(what: impl AsRef<str>) -> Error {
 
 /// How a name from an archive is shown: never with what would steer a terminal.
 pub(super) fn shown(name: &[u8]) -> String {
-    let text = String::from_utf8_lossy(name);
-    let mut short: String = text.chars().take(200).collect();
-    if short.len() < text.len() {
-        short.push('…');
-    }
-    format!("\"{}\"", short.escape_debug())
+    quoted(&String::from_utf8_lossy(name)).to_string()
 }
 
 /// A global header would change every entry after it, and readers disagree on whether it does:

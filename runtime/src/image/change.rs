@@ -3,9 +3,12 @@
 //! Invariant: an instruction that changes files, or that podrun does not know, is refused by name; a list is JSON or
 //! words, and never half of both.
 
+use std::collections::HashSet;
 use std::str::FromStr;
 
 use oci_spec::image::Config;
+
+use crate::error::{quoted, shown};
 
 /// One instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +42,10 @@ impl FromStr for Change {
         let end = text.find(|c: char| c.is_whitespace() || c == '=').unwrap_or(text.len());
         let (word, rest) = (text[..end].to_uppercase(), text.get(end + 1..).unwrap_or_default().trim());
         if rest.is_empty() {
-            return Err(format!("{text:?}: write it as INSTRUCTION VALUE, such as CMD [\"/bin/sh\"]"));
+            return Err(format!(
+                "{}: write it as INSTRUCTION VALUE, such as CMD [\"/bin/sh\"]",
+                quoted(text)
+            ));
         }
         let one = || Ok(rest.to_owned());
         match word.as_str() {
@@ -54,9 +60,10 @@ impl FromStr for Change {
             "USER" => one().map(Self::User),
             "VOLUME" => list(rest).unwrap_or_else(|| words(rest)).map(Self::Volume),
             "WORKDIR" if rest.starts_with('/') => one().map(Self::Workdir),
-            "WORKDIR" => Err(format!("WORKDIR {rest:?}: an absolute path is wanted")),
+            "WORKDIR" => Err(format!("WORKDIR {}: an absolute path is wanted", quoted(rest))),
             _ => Err(format!(
-                "{word} is not among them: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR"
+                "{} is not among them: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR",
+                shown(&word)
             )),
         }
     }
@@ -69,11 +76,14 @@ impl Change {
             Self::Cmd(words) => config.set_cmd(Some(words)),
             Self::Entrypoint(words) => config.set_entrypoint(Some(words)),
             Self::Env(pairs) => {
-                let mut env = config.env().clone().unwrap_or_default();
-                for (name, value) in pairs {
-                    env.retain(|old| old.split_once('=').is_none_or(|(old, _)| old != name));
-                    env.push(format!("{name}={value}"));
-                }
+                let mut all = config.env().clone().unwrap_or_default();
+                all.extend(pairs.into_iter().map(|(name, value)| format!("{name}={value}")));
+                let mut seen = HashSet::new();
+                // From behind: the last value counts, and stands where it was given.
+                let kept =
+                    all.iter().rev().filter(|one| seen.insert(one.split('=').next().unwrap_or_default()));
+                let mut env: Vec<String> = kept.cloned().collect();
+                env.reverse();
                 config.set_env(Some(env))
             }
             Self::Expose(ports) => config.set_exposed_ports(merged(config.exposed_ports(), ports)),
@@ -91,20 +101,17 @@ impl Change {
 }
 
 fn merged(old: &Option<Vec<String>>, new: Vec<String>) -> Option<Vec<String>> {
-    let mut all = old.clone().unwrap_or_default();
-    for one in new {
-        if !all.contains(&one) {
-            all.push(one);
-        }
-    }
-    Some(all)
+    let mut seen = HashSet::new();
+    let all = old.iter().flatten().cloned().chain(new);
+    Some(all.filter(|one| seen.insert(one.clone())).collect())
 }
 
 /// A list in JSON, if it looks like one.
 fn list(text: &str) -> Option<Result<Vec<String>, String>> {
     text.starts_with('[').then(|| {
-        serde_json::from_str(text)
-            .map_err(|error| format!("{text}: a list of strings in JSON is wanted: {error}"))
+        serde_json::from_str(text).map_err(|error| {
+            format!("{}: a list of strings in JSON is wanted: {}", shown(text), shown(&error.to_string()))
+        })
     })
 }
 
@@ -118,15 +125,16 @@ fn program(text: &str) -> Result<Vec<String>, String> {
 fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
     let first = text.split_whitespace().next().unwrap_or_default();
     if !first.contains('=') {
-        let (name, value) =
-            text.split_once(char::is_whitespace).ok_or_else(|| format!("{text:?}: a value is wanted"))?;
+        let (name, value) = text
+            .split_once(char::is_whitespace)
+            .ok_or_else(|| format!("{}: a value is wanted", quoted(text)))?;
         return Ok(vec![(name.to_owned(), value.trim().to_owned())]);
     }
     words(text)?
         .into_iter()
         .map(|word| match word.split_once('=') {
             Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-            _ => Err(format!("{word:?}: write it as NAME=value")),
+            _ => Err(format!("{}: write it as NAME=value", quoted(&word))),
         })
         .collect()
 }
@@ -148,7 +156,7 @@ fn words(text: &str) -> Result<Vec<String>, String> {
         }
     }
     if quote.is_some() {
-        return Err(format!("{text:?}: a quote is open"));
+        return Err(format!("{}: a quote is open", quoted(text)));
     }
     all.extend(word);
     Ok(all)
@@ -160,7 +168,7 @@ fn port(text: &str) -> Result<String, String> {
     let known = ["tcp", "udp", "sctp"].contains(&protocol);
     match number.parse::<u16>() {
         Ok(number) if number > 0 && known => Ok(format!("{number}/{protocol}")),
-        _ => Err(format!("EXPOSE {text:?}: a port such as 80 or 53/udp is wanted")),
+        _ => Err(format!("EXPOSE {}: a port such as 80 or 53/udp is wanted", quoted(text))),
     }
 }
 

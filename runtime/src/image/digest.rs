@@ -10,7 +10,7 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256, Sha512};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, quoted};
 
 /// The algorithm of a [`Digest`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,7 +89,7 @@ impl FromStr for Digest {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let wrong = |why: &str| Error::new(ErrorKind::Image, format!("digest {text:?}: {why}"));
+        let wrong = |why: &str| Error::new(ErrorKind::Image, format!("digest {}: {why}", quoted(text)));
         let (algorithm, hex) = text.split_once(':').ok_or_else(|| wrong("no algorithm before a colon"))?;
         let algorithm = match algorithm {
             "sha256" => Algorithm::Sha256,

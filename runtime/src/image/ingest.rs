@@ -22,7 +22,7 @@ use super::progress::{Event, Progress};
 use super::record::{Loaded, Record};
 use super::store::unique_name;
 use super::{Image, ImageStore, manifest, record};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, shown};
 use crate::sys;
 
 /// Where in a staged layer's directory that lies which later entries replace.
@@ -63,9 +63,13 @@ impl Candidate {
         if os != platform.os || architecture != platform.architecture {
             return Err(Error::new(
                 ErrorKind::Image,
-                format!("the image is for {os}/{architecture}, not for {platform}"),
+                format!("the image is for {}/{}, not for {platform}", shown(&os), shown(&architecture)),
             )
-            .hint(format!("--platform {os}/{architecture} takes it nevertheless")));
+            .hint(format!(
+                "--platform {}/{} takes it nevertheless",
+                shown(&os),
+                shown(&architecture)
+            )));
         }
         Ok(Self {
             id,

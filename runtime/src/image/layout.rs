@@ -13,7 +13,7 @@ use std::path::Path;
 use super::archive::{EntryKind, TarStream};
 use super::decompress::{self, Compression};
 use super::space::Space;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{self, Context, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::sys::dir::{self, Kind, Links};
 
@@ -108,7 +108,10 @@ impl Layout {
                 Ok(fd) => {
                     let stat = dir::stat(&fd)?;
                     if stat.kind != Kind::File {
-                        return Err(Error::new(ErrorKind::Image, format!("{name} is not a file")));
+                        return Err(Error::new(
+                            ErrorKind::Image,
+                            format!("{} is not a file", error::shown(name)),
+                        ));
                     }
                     Ok(Some((Box::new(File::from(fd)), stat.size)))
                 }
@@ -132,10 +135,13 @@ impl Layout {
     pub(super) fn read(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>> {
         let Some((reader, size)) = self.file(name)? else { return Ok(None) };
         if size > max {
-            return Err(Error::new(ErrorKind::Image, format!("{name} is larger than {max} bytes")));
+            return Err(Error::new(
+                ErrorKind::Image,
+                format!("{} is larger than {max} bytes", error::shown(name)),
+            ));
         }
         let mut bytes = Vec::new();
-        reader.take(max).read_to_end(&mut bytes).context(|| format!("read {name}"))?;
+        reader.take(max).read_to_end(&mut bytes).context(|| format!("read {}", error::shown(name)))?;
         Ok(Some(bytes))
     }
 }

@@ -17,7 +17,7 @@ use super::platform::Platform;
 use super::progress::Progress;
 use super::reference::Reference;
 use super::{Image, ImageStore};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, Result, shown};
 
 /// How deep an index may lie in an index.
 const INDEX_DEPTH: usize = 2;
@@ -117,7 +117,7 @@ impl Loader<'_> {
             let chosen = if group.len() == 1 { &group[0] } else { manifest::choose(&group, self.platform)? };
             let image = self.load_descriptor(chosen, names);
             images.push(image.map_err(|error| match name {
-                Some(name) => error.context(name),
+                Some(name) => error.context(shown(&name)),
                 None => error,
             })?);
         }
@@ -153,8 +153,10 @@ impl Loader<'_> {
 
     fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
         let name = blob_name(&descriptor.digest);
-        let bytes =
-            self.layout.read(&name, DOCUMENT_MAX)?.ok_or_else(|| wrong(format!("{name} is missing")))?;
+        let bytes = self
+            .layout
+            .read(&name, DOCUMENT_MAX)?
+            .ok_or_else(|| wrong(format!("{} is missing", shown(&name))))?;
         if bytes.len() as u64 != descriptor.size {
             return Err(wrong(format!("{name} has {} bytes, not {}", bytes.len(), descriptor.size)));
         }
@@ -176,7 +178,7 @@ impl Loader<'_> {
         list.iter()
             .map(|image| {
                 self.load_docker_image(image).map_err(|error| match named(image) {
-                    Some(name) => error.context(name),
+                    Some(name) => error.context(shown(&name)),
                     None => error,
                 })
             })
@@ -212,12 +214,12 @@ impl Loader<'_> {
     /// Docker's archives give no digests of the layers as they lie there: they are taken now.
     fn describe(&self, name: &str) -> Result<Descriptor> {
         let (mut reader, size) =
-            self.layout.file(name)?.ok_or_else(|| wrong(format!("{name} is missing")))?;
+            self.layout.file(name)?.ok_or_else(|| wrong(format!("{} is missing", shown(name))))?;
         let mut hasher = Hasher::new(Algorithm::Sha256);
         let mut buffer = vec![0; 256 * 1024];
         let mut media_type = None;
         loop {
-            match std::io::Read::read(&mut reader, &mut buffer).context(|| format!("read {name}"))? {
+            match std::io::Read::read(&mut reader, &mut buffer).context(|| format!("read {}", shown(name)))? {
                 0 => break,
                 len => {
                     media_type.get_or_insert_with(|| manifest::layer_type(&buffer[..len]));
@@ -248,10 +250,10 @@ impl<P: Fn(&Descriptor) -> String + Sync> Layers for Files<'_, P> {
         let layer = &self.layers[number];
         let name = (self.place)(layer);
         let Some((mut reader, size)) = self.loader.layout.file(&name)? else {
-            return Err(wrong(format!("{name} is missing")));
+            return Err(wrong(format!("{} is missing", shown(&name))));
         };
         if size != layer.size {
-            return Err(wrong(format!("{name} is truncated: {size} of {} bytes", layer.size)));
+            return Err(wrong(format!("{} is truncated: {size} of {} bytes", shown(&name), layer.size)));
         }
         let blob = Blob::copy(self.loader.store.host(), &layer.digest, layer.size, &mut reader)?;
         let content = Incoming::Whole(blob.reader()?);

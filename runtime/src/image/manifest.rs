@@ -10,11 +10,12 @@ use oci_spec::image::{self as oci, ImageConfiguration, ImageIndex, ImageManifest
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
+use super::config::ImageConfig;
 use super::decompress::Compression;
 use super::digest::Digest;
 use super::platform::Platform;
 use super::record::Packed;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, quoted, shown};
 
 /// The largest manifest, index or config that is read.
 pub(super) const DOCUMENT_MAX: u64 = 4 * 1024 * 1024;
@@ -79,15 +80,20 @@ fn wrong(what: impl fmt::Display) -> Error {
     Error::new(ErrorKind::Image, format!("manifest: {what}"))
 }
 
+/// A parser's words, which may repeat what it was given.
+fn unread(error: serde_json::Error) -> Error {
+    wrong(shown(&error.to_string()))
+}
+
 /// Reads a manifest or an index that was fetched as `media_type` (from a registry's header or a
 /// descriptor; nothing where nobody said).
 pub(super) fn parse(bytes: &[u8], media_type: Option<&str>) -> Result<Document> {
-    let value = unique_keys(bytes).map_err(wrong)?;
+    let value = unique_keys(bytes).map_err(unread)?;
     let own = value.get("mediaType").and_then(Value::as_str);
     if let (Some(own), Some(fetched)) = (own, media_type)
         && own != fetched
     {
-        return Err(wrong(format!("it calls itself {own}, and was fetched as {fetched}")));
+        return Err(wrong(format!("it calls itself {}, and was fetched as {}", shown(own), shown(fetched))));
     }
     if value.get("schemaVersion").and_then(Value::as_u64) == Some(1) {
         return Err(
@@ -101,7 +107,9 @@ pub(super) fn parse(bytes: &[u8], media_type: Option<&str>) -> Result<Document> 
         (false, false) => Err(wrong("it is neither an index nor an image's manifest")),
         (true, false) if matches!(kind, None | Some(OCI_INDEX | DOCKER_LIST)) => parse_index(value),
         (false, true) if matches!(kind, None | Some(OCI_MANIFEST | DOCKER_MANIFEST)) => parse_manifest(value),
-        _ => Err(wrong(format!("its media type {} does not fit its content", kind.unwrap_or_default()))),
+        _ => {
+            Err(wrong(format!("its media type {} does not fit its content", shown(kind.unwrap_or_default()))))
+        }
     }
 }
 
@@ -126,20 +134,23 @@ pub(super) fn manifest_of(config: &Digest, config_size: usize, layers: &[Value])
 }
 
 fn parse_index(value: Value) -> Result<Document> {
-    let index: ImageIndex = serde_json::from_value(value).map_err(wrong)?;
+    let index: ImageIndex = serde_json::from_value(value).map_err(unread)?;
     index.manifests().iter().map(descriptor).collect::<Result<_>>().map(Document::Index)
 }
 
 fn parse_manifest(value: Value) -> Result<Document> {
-    let manifest: ImageManifest = serde_json::from_value(value).map_err(wrong)?;
+    let manifest: ImageManifest = serde_json::from_value(value).map_err(unread)?;
     if let Some(artifact) = manifest.artifact_type() {
-        return Err(wrong(format!("it is an artifact of type {artifact}, not an image")));
+        return Err(wrong(format!(
+            "it is an artifact of type {}, not an image",
+            shown(artifact.as_ref())
+        )));
     }
     let config = descriptor(manifest.config())?;
     if !CONFIG_TYPES.contains(&config.media_type.as_str()) {
         return Err(wrong(format!(
             "it is an artifact (its config is a {}), not an image",
-            config.media_type
+            shown(&config.media_type)
         )));
     }
     let layers: Vec<Descriptor> = manifest.layers().iter().map(descriptor).collect::<Result<_>>()?;
@@ -153,7 +164,8 @@ fn parse_manifest(value: Value) -> Result<Document> {
         if !LAYER_TYPES.contains(&layer.media_type.as_str()) {
             return Err(wrong(format!(
                 "its layer {} has the unknown type {}",
-                layer.digest, layer.media_type
+                layer.digest,
+                shown(&layer.media_type)
             )));
         }
     }
@@ -199,16 +211,23 @@ pub(super) fn choose<'a>(manifests: &'a [Descriptor], platform: &Platform) -> Re
             .filter(|platform| platform.os != "unknown")
             .map(ToString::to_string)
             .collect();
-        Error::new(ErrorKind::Image, format!("no image for {platform}; there is {}", there.join(", ")))
+        let there = there.join(", ");
+        Error::new(ErrorKind::Image, format!("no image for {platform}; there is {}", shown(&there)))
             .hint("choose one of them with --platform")
     })
 }
 
-/// Reads a config, and the digests of the layers' plain tars.
+/// Reads a config, which has no more than podrun takes of anything, and the digests of the layers' plain tars.
 pub(super) fn parse_config(bytes: &[u8]) -> Result<(ImageConfiguration, Vec<Digest>)> {
     let bad = |why: String| Error::new(ErrorKind::Image, format!("image config: {why}"));
-    let value = unique_keys(bytes).map_err(|error| bad(error.to_string()))?;
-    let config: ImageConfiguration = serde_json::from_value(value).map_err(|error| bad(error.to_string()))?;
+    let unread = |error: serde_json::Error| bad(shown(&error.to_string()).to_string());
+    let value = unique_keys(bytes).map_err(unread)?;
+    let config: ImageConfiguration = serde_json::from_value(value).map_err(unread)?;
+    ImageConfig::checked(&config).map_err(bad)?;
+    let count = config.rootfs().diff_ids().len();
+    if count > LAYERS_MAX {
+        return Err(bad(format!("it has {count} layers, at most {LAYERS_MAX} are taken")));
+    }
     let diff_ids = config.rootfs().diff_ids().iter().map(|id| id.parse()).collect::<Result<_>>()?;
     Ok((config, diff_ids))
 }
@@ -272,7 +291,10 @@ impl<'de> Visitor<'de> for UniqueVisitor {
         let (mut map, mut seen) = (serde_json::Map::new(), HashSet::new());
         while let Some(key) = access.next_key::<String>()? {
             if !seen.insert(key.clone()) {
-                return Err(de::Error::custom(format!("the key {key:?} stands twice in one object")));
+                return Err(de::Error::custom(format!(
+                    "the key {} stands twice in one object",
+                    quoted(&key)
+                )));
             }
             let Unique(value) = access.next_value()?;
             map.insert(key, value);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, quoted};
 
 /// `os/architecture[/variant]`, as Go names them: `linux/arm64/v8`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl FromStr for Platform {
             }
             _ => Err(Error::new(
                 ErrorKind::Usage,
-                format!("platform {text:?} is not os/architecture[/variant]"),
+                format!("platform {} is not os/architecture[/variant]", quoted(text)),
             )),
         }
     }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::ImageConfig;
 use super::digest::{Algorithm, ChainId, Digest};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, Result, shown};
 use crate::spread;
 use crate::sys::dir::Links;
 use crate::sys::{self, Errno, own};
@@ -279,9 +279,13 @@ where
         Ok(Ok(record)) if record.version > VERSION => {
             damaged(format!("{NEWER} (version {})", record.version))
         }
-        Ok(Ok(record)) if record.id.hex() == hex => Some(Loaded::Whole(Box::new(record))),
+        Ok(Ok(record)) if record.id.hex() == hex => match record.config.check() {
+            Ok(()) => Some(Loaded::Whole(Box::new(record))),
+            // It came before there were such limits.
+            Err(why) => damaged(format!("image config: {why}")),
+        },
         Ok(Ok(record)) => damaged(format!("it is the record of {}", record.id)),
-        Ok(Err(error)) => damaged(error.to_string()),
+        Ok(Err(error)) => damaged(shown(&error.to_string()).to_string()),
         Err(error) => damaged(Error::from(error).message().to_owned()),
     }
 }

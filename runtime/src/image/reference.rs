@@ -14,7 +14,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::digest::{Digest, is_lower_hex};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, quoted, shown};
 
 const DEFAULT_DOMAIN: &str = "docker.io";
 const DEFAULT_NAMESPACE: &str = "library";
@@ -100,11 +100,8 @@ impl FromStr for Reference {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        parse(text).map_err(|why| {
-            let more = text.char_indices().nth(NAME_MAX).map(|(at, _)| at);
-            let shown = more.map_or_else(|| format!("{text:?}"), |at| format!("{:?}…", &text[..at]));
-            Error::new(ErrorKind::Image, format!("image reference {shown}: {why}"))
-        })
+        parse(text)
+            .map_err(|why| Error::new(ErrorKind::Image, format!("image reference {}: {why}", quoted(text))))
     }
 }
 
@@ -117,7 +114,7 @@ fn parse(text: &str) -> Result<Reference, String> {
     }
     // As curl, skopeo and Kubernetes' `imageID` write them.
     if let Some((scheme, _)) = text.split_once("://") {
-        return Err(format!("a name has no scheme: leave \"{scheme}://\" out"));
+        return Err(format!("a name has no scheme: leave \"{}://\" out", shown(scheme)));
     }
     let (rest, digest) = match text.split_once('@') {
         None => (text, None),
@@ -173,18 +170,19 @@ fn check_tag(tag: &str) -> Result<(), String> {
     let bytes = tag.as_bytes();
     match bytes.first() {
         None => Err("the tag is empty".into()),
-        Some(first) if !word(*first) => Err(format!("the tag {tag:?} begins with a separator")),
+        Some(first) if !word(*first) => Err(format!("the tag {} begins with a separator", quoted(tag))),
         _ if bytes.len() > TAG_MAX => Err(format!("the tag is longer than {TAG_MAX} characters")),
-        _ if !bytes.iter().all(|&b| word(b) || b == b'.' || b == b'-') => {
-            Err(format!("the tag {tag:?} has characters other than letters, digits, '_', '.' and '-'"))
-        }
+        _ if !bytes.iter().all(|&b| word(b) || b == b'.' || b == b'-') => Err(format!(
+            "the tag {} has characters other than letters, digits, '_', '.' and '-'",
+            quoted(tag)
+        )),
         _ => Ok(()),
     }
 }
 
 /// Whether `domain` is a host with an optional port.
 pub(super) fn check_domain(domain: &str) -> Result<(), String> {
-    let wrong = || Err(format!("the registry {domain:?} is not a host with an optional port"));
+    let wrong = || Err(format!("the registry {} is not a host with an optional port", quoted(domain)));
     let port = if let Some(rest) = domain.strip_prefix('[') {
         let Some((address, port)) = rest.split_once(']') else { return wrong() };
         if address.parse::<std::net::Ipv6Addr>().is_err() {
@@ -225,11 +223,12 @@ fn check_path(path: &str) -> Result<(), String> {
             return Err("a part of the name is empty".into());
         }
         if component.bytes().any(|b| b.is_ascii_uppercase()) {
-            return Err(format!("the repository must be lower case: {component:?}"));
+            return Err(format!("the repository must be lower case: {}", quoted(component)));
         }
         if !is_path_component(component.as_bytes()) {
             return Err(format!(
-                "the part {component:?} is not letters and digits, separated by '.', '_', '__' or dashes"
+                "the part {} is not letters and digits, separated by '.', '_', '__' or dashes",
+                quoted(component)
             ));
         }
     }

@@ -21,7 +21,7 @@ use super::retry;
 use super::settings::{authority_of, is_loopback};
 use super::transport::{Body, Transport, Trouble, reason, sensitive, within};
 use super::upload::Upload;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, shown};
 
 const REDIRECTS_MAX: usize = 10;
 const TOKEN_MAX: u64 = 1024 * 1024;
@@ -458,7 +458,7 @@ impl<'a> Endpoint<'a> {
         let said = self.read_small(response, ERROR_BODY_MAX).await.ok().and_then(|body| {
             let body: serde_json::Value = serde_json::from_slice(&body).ok()?;
             let message = body.get("errors")?.get(0)?.get("message")?.as_str()?;
-            Some(message.chars().take(200).collect::<String>().escape_debug().to_string())
+            Some(shown(message).to_string())
         });
         match status {
             StatusCode::NOT_FOUND => {

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, Result, shown};
 
 /// What helpers print where they have nothing (docker-credential-helpers, `credentials.errCredentialsNotFound`).
 const NOT_FOUND: &str = "credentials not found in native keychain";
@@ -87,12 +87,12 @@ fn run(name: &str, verb: &str, input: &[u8]) -> Result<Option<Vec<u8>>> {
     if output.status.success() {
         return Ok(Some(output.stdout));
     }
-    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().chars().take(200).collect::<String>();
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     let (out, err) = (said(&output.stdout), said(&output.stderr));
     if out == NOT_FOUND || err == NOT_FOUND {
         return Ok(None);
     }
     let why =
         [out, err].into_iter().find(|text| !text.is_empty()).unwrap_or_else(|| output.status.to_string());
-    Err(Error::new(ErrorKind::Image, format!("{program} {verb}: {}", why.escape_debug())))
+    Err(Error::new(ErrorKind::Image, format!("{program} {verb}: {}", shown(&why))))
 }

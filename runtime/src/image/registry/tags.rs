@@ -11,7 +11,7 @@ use super::endpoint::{Ask, Failure};
 use super::settings::Access;
 use super::transport::Transport;
 use super::{Registry, Source};
-use crate::error::{Context, ErrorKind, Result};
+use crate::error::{Context, ErrorKind, Result, shown};
 use crate::image::manifest::DOCUMENT_MAX;
 use crate::image::progress::Progress;
 use crate::image::reference::Reference;
@@ -58,8 +58,9 @@ impl Source<'_> {
             let link = answer.headers().get(LINK).and_then(|link| link.to_str().ok()).and_then(next_page);
             let link = link.map(|link| endpoint.absolute(&uri, link)).transpose()?;
             let bytes = endpoint.read_small(answer, DOCUMENT_MAX).await?;
-            let page: Page = serde_json::from_slice(&bytes)
-                .map_err(|error| endpoint.said(&format!("its list of tags cannot be read: {error}")))?;
+            let page: Page = serde_json::from_slice(&bytes).map_err(|error| {
+                endpoint.said(&format!("its list of tags cannot be read: {}", shown(&error.to_string())))
+            })?;
             tags.extend(page.tags.unwrap_or_default());
             match link {
                 None => return Ok(tags),
