@@ -4,7 +4,7 @@
 //! A child that waits for its parent writes as many bytes: another magic, what for (u32), a descriptor (u32), 0.
 //! Invariant: writing one allocates nothing; reading one trusts nothing.
 
-use super::plan::{INTERPRETER, Moment, NO_INTERPRETER};
+use super::plan::{INTERPRETER, Moment, NO_INTERPRETER, TOO_BIG};
 use crate::error::{Error, ErrorKind};
 use crate::sys::{Errno, errno_name};
 
@@ -66,6 +66,7 @@ impl Failure {
             Call::Execve => {
                 let error = Error::new(self.program_kind(), format!("execve({program:?}): {cause}"));
                 match self.index & INTERPRETER {
+                    0 if Errno(self.errno) == Errno::E2BIG => error.hint(TOO_BIG),
                     0 => error,
                     _ => error.hint(NO_INTERPRETER),
                 }

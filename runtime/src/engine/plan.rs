@@ -451,6 +451,9 @@ pub(super) const NAMESPACE_LIMIT: &str =
 /// What a reader is told where a group of resctrl does not take a process.
 pub(super) const JOIN_RESCTRL: &str = "resctrl says why in info/last_cmd_status";
 
+/// What a reader is told where the kernel does not take a program's arguments and variables.
+pub(super) const TOO_BIG: &str = "an argument or a variable has more than 131071 bytes, or all have more than 6 MiB or a quarter of the stack's limit";
+
 /// What a reader is told then.
 pub(super) const NO_INTERPRETER: &str = "the file is there; what is missing is its interpreter: the one its `#!` line names, or the dynamic loader it was linked for";
 
@@ -466,6 +469,7 @@ fn hint(step: &Step, failure: Failure) -> Option<String> {
                 _ => "none of the directories in the container's PATH holds it".to_owned(),
             }
         }
+        (Step::Execve { .. }, _, Errno::E2BIG) => TOO_BIG.to_owned(),
         (Step::Execve { .. }, _, Errno::ENOEXEC) => {
             "it is neither a binary for this machine nor a script with a `#!` line".to_owned()
         }
