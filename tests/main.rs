@@ -49,7 +49,7 @@ use support::suite::Suite;
 type Add = fn(&mut Suite);
 
 /// The modules by their names: `PODRUN_TESTS_OF` names those to run; empty, all.
-const MODULES: [(&str, Add); 40] = [
+const MODULES: [(&str, Add); 41] = [
     ("harness", harness::add),
     ("image", image::add),
     ("images", images::add),

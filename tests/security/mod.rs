@@ -9,11 +9,12 @@ mod devices;
 mod frames;
 mod identity;
 mod inodes;
+mod input;
 pub(crate) mod network;
 mod paths;
-mod tracing;
 mod space;
 mod strangers;
+mod tracing;
 
 use std::path::PathBuf;
 
@@ -27,9 +28,10 @@ pub(crate) use self::inodes::StandIn;
 use crate::oci::Oci;
 
 type Attack = fn(&Bench<'_>) -> Result<()>;
+type AttackOfPods = fn(&Host) -> Result<()>;
 
 pub(crate) fn add(suite: &mut Suite) {
-    let attacks: [(&str, Attack); 17] = [
+    let attacks: [(&str, Attack); 18] = [
         ("CVE-2024-21626 no directory or program by a descriptor is outside", descriptors::ways_out),
         ("CVE-2016-9962 a container that may trace learns nothing from exec", descriptors::traced),
         ("CVE-2019-5736 podrun's binary cannot be written to by what it starts", descriptors::binary),
@@ -50,34 +52,22 @@ pub(crate) fn add(suite: &mut Suite) {
         ("CVE-2025-31133 masks are of the null device whatever /dev holds", devices::masks),
         ("CVE-2025-52565 the console is the terminal whatever /dev/pts holds", devices::console),
         ("CVE-2026-41579 a /dev that leads elsewhere is left alone", devices::dev),
+        (
+            "CVE-2016-9962 a container that may trace seizes no right of one that joins its pids",
+            tracing::joined,
+        ),
     ];
     for (name, attack) in attacks {
         suite.on_host(name, &["busybox"], replayed(attack));
     }
-    suite.on_host(
-        "CVE-2016-9962 a container that may trace seizes only what exec leaves it",
-        &["busybox"],
-        tracing::exec,
-    );
-    suite.on_host(
-        "CVE-2016-9962 a container that may trace seizes no right of a sibling",
-        &["busybox"],
-        tracing::siblings,
-    );
-    suite.on_host(
-        "CVE-2016-9962 a container that may trace seizes no right of one that joins its pids",
-        &["busybox"],
-        replayed(tracing::joined),
-    );
-    suite.on_host("a shared pid namespace ends by nobody in it", &["busybox"], tracing::forged);
-    for (name, test) in [
-        ("security no device or terminal of the host's is in a pod", inodes::pods as fn(&Host) -> Result<()>),
+    let attacks_of_pods: [(&str, AttackOfPods); 16] = [
+        ("CVE-2016-9962 a container that may trace seizes only what exec leaves it", tracing::exec),
+        ("CVE-2016-9962 a container that may trace seizes no right of a sibling", tracing::siblings),
+        ("a shared pid namespace ends by nobody in it", tracing::forged),
+        ("security no device or terminal of the host's is in a pod", inodes::pods),
         ("security no device or terminal of the host's is in an OCI container", inodes::containers),
         ("security what a pod does to its streams and masks changes nothing of the host's", inodes::changed),
         ("security devices that an OCI caller gives as streams stay as they are", inodes::given),
-    ] {
-        suite.on_host(name, &["busybox"], test);
-    let cases: [(&str, fn(&Host) -> Result<()>); 9] = [
         ("a stranger on the host opens nothing of podrun's, whatever the umask", strangers::looks_around),
         ("a stranger who holds a lock keeps no command waiting for ever", strangers::holds_the_lock),
         ("a boot_id that is none is read to its bound and replaced", strangers::false_boot),
@@ -88,9 +78,22 @@ pub(crate) fn add(suite: &mut Suite) {
         ("how a pod ended waits for room on the disk", space::status_waits_for_room),
         ("a container has no file system of the host's to open handles on", space::handles),
     ];
-    for (name, case) in cases {
-        suite.on_host(name, &["busybox"], case);
+    for (name, attack) in attacks_of_pods {
+        suite.on_host(name, &["busybox"], attack);
     }
+    let inputs: [(&str, AttackOfPods); 6] = [
+        ("references that nest are refused before they are written out", input::expansions),
+        ("variables of manifest and image are no more than the kernel takes", input::with_the_image),
+        ("a manifest full of anything is read with little memory and few words", input::full_manifests),
+        ("an image's config that is full of anything is refused by name", input::full_images),
+        ("a user of more groups than the kernel takes is refused by name", input::full_groups),
+        ("nothing that is named quoted or printed steers a terminal", input::terminals),
+    ];
+    for (name, test) in inputs {
+        suite.on_host(name, &[], test);
+    }
+    let exec = "an exec whose arguments are too many beside the variables says so";
+    suite.on_host(exec, &["busybox"], input::with_an_exec);
     suite.on_host_with_controller(
         "CVE-2022-0492 a container's cgroups cannot be written to",
         "memory",

@@ -141,10 +141,7 @@ fn parse_index(value: Value) -> Result<Document> {
 fn parse_manifest(value: Value) -> Result<Document> {
     let manifest: ImageManifest = serde_json::from_value(value).map_err(unread)?;
     if let Some(artifact) = manifest.artifact_type() {
-        return Err(wrong(format!(
-            "it is an artifact of type {}, not an image",
-            shown(artifact.as_ref())
-        )));
+        return Err(wrong(format!("it is an artifact of type {}, not an image", shown(artifact.as_ref()))));
     }
     let config = descriptor(manifest.config())?;
     if !CONFIG_TYPES.contains(&config.media_type.as_str()) {
