@@ -64,9 +64,8 @@ impl Timer {
         event.sigev_notify_thread_id = rustix::thread::gettid().as_raw_nonzero().get();
         let mut id: libc::timer_t = std::ptr::null_mut();
         // SAFETY: both places outlive the call, and the thread that is named is this one.
-        Errno::result(
-            unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut id) }.into(),
-        )?;
+        let made = unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut id) };
+        Errno::result(made.into())?;
         // SAFETY: a signal set of zeroes is a valid value of the type; sigemptyset and sigaddset make it what is wanted.
         let (mut mask, mut former_mask): (libc::sigset_t, libc::sigset_t) = unsafe { std::mem::zeroed() };
         // SAFETY: the sets outlive the calls, which change the calling thread's mask alone.
@@ -78,9 +77,8 @@ impl Timer {
         let timer = Self { id, former_mask };
         let when = libc::itimerspec { it_value: timespec(first), it_interval: timespec(AGAIN) };
         // SAFETY: the timer was just made, and `when` outlives the call.
-        Errno::result(
-            unsafe { libc::timer_settime(timer.id, 0, &raw const when, std::ptr::null_mut()) }.into(),
-        )?;
+        let set = unsafe { libc::timer_settime(timer.id, 0, &raw const when, std::ptr::null_mut()) };
+        Errno::result(set.into())?;
         Ok(timer)
     }
 }
@@ -104,10 +102,8 @@ fn catch_alarm() -> Result<()> {
         let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
         action.sa_sigaction = wake as extern "C" fn(libc::c_int) as libc::sighandler_t;
         // SAFETY: the handler does nothing at all, and `action` outlives the call.
-        Errno::result(
-            unsafe { libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()) }.into(),
-        )
-        .map(drop)
+        let set = unsafe { libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()) };
+        Errno::result(set.into()).map(drop)
     })
 }
 
