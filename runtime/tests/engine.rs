@@ -715,6 +715,7 @@ fn a_shared_pid_namespace(bench: &Bench) {
         "CapPrm:\t0000000000000000",
         "CapBnd:\t0000000000000000",
         "NoNewPrivs:\t1",
+        "Seccomp:\t2",
     ] {
         assert!(status.contains(line), "{line} in {status}");
     }
@@ -865,6 +866,8 @@ fn the_order_of_going_inside(bench: &Bench) {
         "private proc",
         "oom score \"500\"",
         "join container",
+        // Of the process outside, so that nothing of the caller's is in sight inside.
+        "session",
         "stdio",
         "working directory \".\"",
         "umask 0022",

@@ -25,13 +25,15 @@ fn spy(host: &Host) -> Result<(Value, Value)> {
     Ok((spy, json!([{ "name": "spies", "hostPath": { "path": folder } }])))
 }
 
-/// What was seized had the rights of `own` at most, a filter, no root of the host's, and no more descriptors than `most`: the
+/// What was seized had the rights of `own` at most, no memory that podrun reads, a filter, no root of the host's, and no more descriptors than `most`: the
 /// wire, which ends with its execve, and where it waits for its start.
 fn judge(said: &str, own: u64, most: u32) -> Result<usize> {
     let seized: Vec<&str> = said.lines().filter(|line| *line != "ready").collect();
     for line in &seized {
         let words: Vec<&str> = line.split(' ').collect();
-        let [_, rights, mode, descriptors, root] = words.as_slice() else { anyhow::bail!("said {line:?}") };
+        let [_, rights, mode, descriptors, shared, root] = words.as_slice() else {
+            anyhow::bail!("said {line:?}")
+        };
         let rights = u64::from_str_radix(rights, 16)?;
         ensure!(
             rights & !own == 0,
@@ -39,6 +41,7 @@ fn judge(said: &str, own: u64, most: u32) -> Result<usize> {
         );
         ensure!(*mode == "2", "a process without a filter: {line}");
         ensure!(descriptors.parse::<u32>()? <= most, "a process with descriptors: {line}");
+        ensure!(*shared == "0", "a process that shares memory with its parent: {line}");
         ensure!(*root == "own", "a process with the host's root: {line}");
     }
     Ok(seized.len())

@@ -50,9 +50,7 @@ pub fn compile(inputs: Inputs<'_>) -> Result<Plan> {
     if keyring {
         steps.push(Step::NewKeyring);
     }
-    if inside.is_none() {
-        steps.push(Step::NewSession);
-    }
+    steps.push(Step::NewSession);
     let shared = !own.contains(Namespaces::MOUNT);
     if shared && user {
         return Err(usage("linux.namespaces: a user namespace without a mount namespace".into())
@@ -125,9 +123,7 @@ pub fn compile_exec(inputs: ExecInputs<'_>) -> Result<Plan> {
     }
     // In the caller's own pid namespace inside and outside are the same.
     let inside = listed.contains(Namespaces::PID).then(draw_pass).transpose()?;
-    if inside.is_none() {
-        steps.push(Step::NewSession);
-    }
+    steps.push(Step::NewSession);
     steps.extend(last);
     steps.extend(placement::of_container(linux)?);
     let (filter, listener) = filter(linux, programs, state, &mut warnings)?;
@@ -160,7 +156,8 @@ fn root_in_shared_mounts(init: BorrowedFd<'_>, namespaces: &[LinuxNamespace]) ->
 }
 
 /// The init of a pid namespace that a pod's containers share: it does not exec, and without root, rights
-/// and descriptors there is nothing to enter the host by. It makes the procfs that all of them get clones of
+/// and descriptors there is nothing to enter the host by, nor has it more than a handful of calls.
+/// It makes the procfs that all of them get clones of
 /// ([`Plan::take_proc`]), since only a process in there can. Its child's wire reports EOF when it is ready;
 /// containers join by `pid_namespace`, with its pidfd.
 pub fn compile_pod_init(cgroup: &Cgroup) -> Result<Plan> {
@@ -180,6 +177,7 @@ pub fn compile_pod_init(cgroup: &Cgroup) -> Result<Plan> {
         Step::Capabilities { sets: creds::CapabilitySets::default(), ambient: Some(0) },
         Step::NoNewPrivs,
         Step::DieWithParent,
+        Step::Seccomp(Filter::of_reaper()),
         Step::Reap,
     ]);
     let namespaces = Namespaces::PID.with(Namespaces::MOUNT);

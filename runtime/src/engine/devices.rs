@@ -49,6 +49,9 @@ fn usage(message: String) -> Error {
     Error::new(ErrorKind::Usage, message)
 }
 
+/// The device that is whatever terminal its opener's session has.
+pub(super) const TTY: (u32, u32) = (5, 0);
+
 /// The node of one of the default devices; `None`: it is none.
 pub(super) fn default_node(major: u32, minor: u32) -> Option<Content> {
     let found = NODES.iter().find(|(_, one, other)| (*one, *other) == (major, minor));

@@ -88,6 +88,9 @@ pub(super) fn run<'a>(plan: &'a Plan, outfit: Outfit<'a>) -> i32 {
         empty: None,
         listener: None,
     };
+    if inside.is_some_and(|pid| pid.keep_from_copies().is_err()) {
+        return 1; // which no kernel refuses; the parent sees an end without a word
+    }
     exec::umask(0); // modes are what the plan says; the process's own mask is a step
     for (number, step) in plan.steps.iter().enumerate() {
         let walked = match step {

@@ -41,7 +41,9 @@ impl<'a> Nodes<'a> {
     /// container has, whose node is the host's; then what our own node of that device leads to, opened for as much.
     pub fn stream(&mut self, given: OwnedFd) -> Result<OwnedFd> {
         let device = fs::character_device(given.as_fd()).map_err(|errno| errno.during("fstat(stdio)"))?;
-        match device.and_then(|(major, minor)| devices::default_node(major, minor)) {
+        // Once open, /dev/tty is the caller's terminal, which is theirs.
+        let node = device.filter(|device| *device != devices::TTY);
+        match node.and_then(|(major, minor)| devices::default_node(major, minor)) {
             None => Ok(given),
             Some(node) => self.open(&node, |own| fs::open_like(own, given.as_fd())),
         }

@@ -76,13 +76,7 @@ pub(super) fn steps(
 ) -> Result<Vec<Step>> {
     let user = process.user();
     let (uid, gid) = (id("process.user.uid", user.uid())?, id("process.user.gid", user.gid())?);
-    let mut groups = vec![gid]; // the primary one too: else a mode like 0707 excludes it (CVE-2022-2989)
-    for group in user.additional_gids().iter().flatten() {
-        let group = id("process.user.additionalGids", *group)?;
-        if !groups.contains(&group) {
-            groups.push(group);
-        }
-    }
+    let groups = groups(gid, user.additional_gids().as_deref().unwrap_or_default())?;
     let End { tie, preserve, mut filter, groups: may_have_groups, inside } = end;
     let terminal = process.terminal() == Some(true);
     let mut steps = vec![install(stdio, uid, terminal)?];
@@ -135,6 +129,24 @@ pub(super) fn steps(
     Ok(steps)
 }
 
+/// The supplementary groups, each once; the primary one too: else a mode like 0707 excludes it (CVE-2022-2989).
+fn groups(gid: u32, additional: &[u32]) -> Result<Vec<u32>> {
+    /// The kernel's NGROUPS_MAX.
+    const MOST: usize = 65_536;
+    let (mut groups, mut seen) = (vec![gid], HashSet::from([gid]));
+    for group in additional {
+        let group = id("process.user.additionalGids", *group)?;
+        if seen.insert(group) {
+            groups.push(group);
+        }
+    }
+    if groups.len() > MOST {
+        let count = groups.len();
+        return Err(usage(format!("process.user.additionalGids: {count} groups; the kernel takes {MOST}")));
+    }
+    Ok(groups)
+}
+
 /// Keeps nothing but what the program gets, and what the steps that are left need.
 fn close_descriptors(tie: Tie<'_>, preserve: &[BorrowedFd<'_>]) -> Result<Step> {
     // Above the numbers that they, the wire and the listener get.
@@ -150,7 +162,8 @@ fn close_descriptors(tie: Tie<'_>, preserve: &[BorrowedFd<'_>]) -> Result<Step> 
 }
 
 /// The way into a pid namespace in which others are, which may trace whatever they see there (CVE-2016-9962): nothing is left
-/// to do inside but what only a process in there can do for itself, and that has all rights dropped and the filter on it. It
+/// to do inside but what only a process in there can do for itself, and that has all rights dropped and the filter on it. Until
+/// it has its own session it is in that of the process outside, which nobody else is in and which has no terminal. It
 /// does not ask to die with the parent: that namespace is in the parent's, or the process is to outlive it.
 fn go_inside(pass: Pass, terminal: bool, filter: Option<&mut Filter>) -> Result<Vec<Step>> {
     let mut calls = vec![LastCall::Clone, LastCall::Setsid];
@@ -233,9 +246,10 @@ fn install(stdio: Stdio, uid: u32, terminal: bool) -> Result<Step> {
         if fd.as_raw_fd() < 3 {
             *fd = fs::dup_above(fd.as_fd(), 3).map_err(|errno| errno.during("fcntl(F_DUPFD_CLOEXEC)"))?;
         }
-        // So that a plain user can open /dev/stdout. A device that the caller gives, their terminal too, stays theirs.
-        let device = || fs::character_device(fd.as_fd()).map_err(|errno| errno.during("fstat(stdio)"));
-        *give = uid != 0 && (terminal || device()?.is_none());
+        // So that a plain user can open /dev/stdout. What the caller has of the host's stays theirs: a device, their terminal
+        // too, a directory, and a file that they have opened to be read.
+        let giveable = || fs::is_stream(fd.as_fd()).map_err(|errno| errno.during("fstat(stdio)"));
+        *give = uid != 0 && (terminal || giveable()?);
     }
     Ok(Step::Stdio { fds, give, uid })
 }

@@ -32,6 +32,22 @@ pub(super) struct Filter {
 }
 
 impl Filter {
+    /// The filter of a process that only reaps: whoever can trace it gets no call out of it that they have not.
+    pub(super) fn of_reaper() -> Self {
+        let refuse = Instruction::answer(Action::EPERM);
+        let mut program = vec![
+            Instruction::load_architecture(),
+            Instruction::equal(libseccomp::native(), 1, 0),
+            refuse,
+            Instruction::load_number(),
+        ];
+        for call in seccomp::REAPERS {
+            program.extend([Instruction::equal(call, 0, 1), Instruction::answer(Action::ALLOW)]);
+        }
+        program.push(refuse);
+        Self { program, flags: Flags::default() }
+    }
+
     /// Whether some calls wait for what an agent says.
     pub(super) fn asks(&self) -> bool {
         self.flags.contains(Flags::NEW_LISTENER)

@@ -51,6 +51,11 @@ impl Child {
         self.pid == pid
     }
 
+    /// Whether there is a process that goes on inside.
+    fn is_inside(&self) -> bool {
+        self.inside.as_ref().is_some_and(|inside| inside.get().is_some())
+    }
+
     /// Whether it stands for a process that is to go on inside.
     pub fn is_outside(&self) -> bool {
         self.inside.is_some()
@@ -187,6 +192,10 @@ impl Plan {
         match word {
             None => return Ok(false),
             Some(Word::Failed(failure)) => return Err(self.render(failure)),
+            // Who waits for the parent does so outside; inside, whoever may trace it has its wire.
+            Some(_) if child.is_inside() => {
+                return Err(Error::failed("a child asks for more than it may inside"));
+            }
             Some(Word::Reached(Moment::Born)) => self.give_identity(child)?,
             Some(Word::Reached(Moment::Mounted)) => paused(child)?,
             Some(Word::Filtered(number)) => {

@@ -35,8 +35,8 @@ pub struct Cloned {
     pub pidfd: OwnedFd,
 }
 
-/// Proof that the calling process has one thread. It stays true: nothing in podrun that clones ever
-/// starts a thread.
+/// Proof that the calling process has one thread, and reaps its children itself. It stays true: nothing in podrun that
+/// clones ever starts a thread.
 #[derive(Debug)]
 pub struct SingleThreaded(());
 
@@ -46,9 +46,13 @@ impl SingleThreaded {
         // /proc/self/task has a link per thread beside `.` and `..`.
         const LINKS_OF_ONE: u64 = 3;
         match rustix::fs::stat(c"/proc/self/task")?.st_nlink {
-            LINKS_OF_ONE => Ok(Self(())),
-            _ => Err(Errno::EBUSY),
+            LINKS_OF_ONE => {}
+            _ => return Err(Errno::EBUSY),
         }
+        // Where a caller's caller has it ignored, as supervisors do, the kernel reaps, and tells nobody how a child ended.
+        // SAFETY: the default action installs no code; podrun has no handler for it.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+        Ok(Self(()))
     }
 }
 
@@ -83,7 +87,9 @@ pub fn clone_child(
     }
 }
 
-/// A word of memory that a process shares with its children: the kernel writes the pid of [`clone_beside`]'s child there.
+/// A word of memory that a process shares with its child, and with nobody whom that clones: the kernel writes the pid of
+/// [`clone_beside`]'s copy there. The copy has no mapping of it: whoever can write to the copy's memory would otherwise choose
+/// which process the parent takes for its child.
 #[derive(Debug)]
 pub struct SharedPid(NonNull<AtomicI32>);
 
@@ -98,6 +104,14 @@ impl SharedPid {
             return Err(Errno::last());
         }
         NonNull::new(page.cast()).map(Self).ok_or(Errno::ENOMEM)
+    }
+
+    /// Keeps it from all whom the caller clones from now on. For the child, as its first act.
+    pub fn keep_from_copies(&self) -> Result<()> {
+        let page = self.0.as_ptr().cast();
+        // SAFETY: `new` mapped this page, which stays as it is for the caller.
+        Errno::result(unsafe { libc::madvise(page, size_of::<AtomicI32>(), libc::MADV_DONTFORK) }.into())
+            .map(drop)
     }
 
     /// The pid, once there is one.
@@ -115,6 +129,9 @@ impl Drop for SharedPid {
     }
 }
 
+/// What [`clone_beside`] asks for.
+pub(super) const BESIDE: libc::c_int = libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID;
+
 /// The process in which [`clone_beside`] returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -130,13 +147,12 @@ pub enum Side {
 ///
 /// By clone, since a filter cannot look at what clone3 is asked for, and profiles therefore refuse that.
 pub fn clone_beside(pid: &SharedPid, pass: Pass) -> Result<Side> {
-    const FLAGS: libc::c_int = libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID;
-    // The flags come first on every architecture that podrun is built for. Without a signal of its own: with CLONE_PARENT
+    // The flags come first on every architecture that podrun is built for; the kernel writes the pid by the caller's mapping. Without a signal of its own: with CLONE_PARENT
     // the copy's is the caller's (clone(2)).
     // SAFETY: without CLONE_VM the copy has its own memory and goes on on its own stack, which a null stack asks for. The
     // caller is a copy of a process with one thread, so no lock is held. The kernel writes one word, to the shared page.
     let cloned = unsafe {
-        libc::syscall(libc::SYS_clone, FLAGS, 0_usize, pid.0.as_ptr(), 0_usize, 0_usize, pass.number())
+        libc::syscall(libc::SYS_clone, BESIDE, 0_usize, pid.0.as_ptr(), 0_usize, 0_usize, pass.number())
     };
     Ok(if Errno::result(cloned)? == 0 { Side::Copy } else { Side::Caller })
 }

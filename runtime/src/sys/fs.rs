@@ -229,6 +229,18 @@ pub fn character_device(file: BorrowedFd<'_>) -> Result<Option<(u32, u32)>> {
     Ok(Some((rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev))))
 }
 
+/// Whether an open file is a pipe, a socket, or a regular file that can be written to by this descriptor.
+pub fn is_stream(file: BorrowedFd<'_>) -> Result<bool> {
+    Ok(match FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode) {
+        FileType::Fifo | FileType::Socket => true,
+        FileType::RegularFile => {
+            let flags = rustix::fs::fcntl_getfl(file)?;
+            !flags.contains(OFlags::PATH) && flags.intersects(OFlags::WRONLY | OFlags::RDWR)
+        }
+        _ => false,
+    })
+}
+
 /// Whether an open file is on a procfs.
 pub fn is_on_procfs(file: BorrowedFd<'_>) -> Result<bool> {
     Ok(rustix::fs::fstatfs(file)?.f_type == rustix::fs::PROC_SUPER_MAGIC)

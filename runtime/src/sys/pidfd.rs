@@ -31,13 +31,16 @@ pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
     Ok(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?)
 }
 
-/// A pidfd for a child of the caller's, which ends with the call when there can be none.
+/// A pidfd for a child of the caller's, which ends with the call when there can be none. ECHILD for what is no child of the
+/// caller's, or is reaped: that is left alone.
 pub fn pidfd_of_child(pid: i32) -> Result<OwnedFd> {
+    use rustix::process::{Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, waitid, waitpid};
     let child = rustix::process::Pid::from_raw(pid).ok_or(Errno::ESRCH)?;
+    // As long as it is not reaped its number is its own.
+    waitid(WaitId::Pid(child), WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT)?;
     pidfd_open(pid).inspect_err(|_| {
-        // Nobody has waited for it, so its number is still its own.
-        let _ = rustix::process::kill_process(child, rustix::process::Signal::KILL);
-        let _ = rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty());
+        let _ = kill_process(child, Signal::KILL);
+        let _ = waitpid(Some(child), WaitOptions::empty());
     })
 }
 

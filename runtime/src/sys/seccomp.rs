@@ -38,6 +38,8 @@ impl Action {
     pub const ENOSYS: Self = Self(libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned());
     /// The call is made.
     pub const ALLOW: Self = Self(libc::SECCOMP_RET_ALLOW);
+    /// The call fails with EPERM.
+    pub const EPERM: Self = Self(libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned());
 }
 
 /// One instruction of the kernel's classic BPF: `struct sock_filter`.
@@ -146,22 +148,45 @@ pub enum LastCall {
 }
 
 impl LastCall {
+    /// Its arguments that are always the same, by their places.
+    pub const fn arguments(self) -> &'static [(u32, u64)] {
+        const BESIDE: u64 = super::clone::BESIDE.cast_unsigned() as u64;
+        match self {
+            Self::Close | Self::Setsid => &[],
+            Self::Clone => &[(0, BESIDE), (1, 0)],
+            Self::Ioctl => &[(0, 0), (1, libc::TIOCSCTTY)],
+        }
+    }
+
     /// Its number on this architecture.
     pub const fn number(self) -> u32 {
-        let number = match self {
+        number(match self {
             Self::Close => libc::SYS_close,
             Self::Clone => libc::SYS_clone,
             Self::Setsid => libc::SYS_setsid,
             Self::Ioctl => libc::SYS_ioctl,
-        };
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a syscall's number is small"
-        )]
-        let number = number as u32;
-        number
+        })
     }
+}
+
+/// The calls that [`super::exec::reap_until_sigterm`] and what leads to it make, by their numbers on this architecture.
+pub const REAPERS: [u32; 6] = [
+    number(libc::SYS_rt_sigprocmask),
+    number(libc::SYS_close_range),
+    number(libc::SYS_write),
+    number(libc::SYS_rt_sigtimedwait),
+    number(libc::SYS_wait4),
+    number(libc::SYS_exit_group),
+];
+
+const fn number(number: libc::c_long) -> u32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a syscall's number is small"
+    )]
+    let number = number as u32;
+    number
 }
 
 /// A half of a syscall's argument, of which a program loads one at a time.

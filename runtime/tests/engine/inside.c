@@ -114,7 +114,8 @@ static int placed(void) {
 }
 
 // Seizes each process that comes after this one, as early as it can, and says what it had then: its name, effective
-// capabilities, filters' mode, descriptors above the standard ones, and whether its root holds argv[1].
+// capabilities, filters' mode, descriptors above the standard ones, memory that it shares with others and can write to, and
+// whether its root holds argv[1].
 static void seized(pid_t pid, const char *canary) {
   char path[4352], line[256], name[64] = "", caps[64] = "", mode[16] = "";
   snprintf(path, sizeof path, "/proc/%d/status", pid);
@@ -125,13 +126,18 @@ static void seized(pid_t pid, const char *canary) {
     sscanf(line, "Seccomp: %15s", mode);
   }
   if (status) fclose(status);
+  int shared = 0;
+  snprintf(path, sizeof path, "/proc/%d/maps", pid);
+  FILE *maps = fopen(path, "re");
+  while (maps && fgets(line, sizeof line, maps)) shared += strstr(line, " rw-s ") != 0;
+  if (maps) fclose(maps);
   int fds = 0;
   snprintf(path, sizeof path, "/proc/%d/fd", pid);
   DIR *dir = opendir(path);
   for (struct dirent *e; dir && (e = readdir(dir));) fds += e->d_name[0] != '.' && atoi(e->d_name) > 2;
   if (dir) closedir(dir);
   snprintf(path, sizeof path, "/proc/%d/root%s", pid, canary);
-  printf("%s %s %s %d %s\n", name, caps, mode, fds, access(path, F_OK) ? "own" : "host");
+  printf("%s %s %s %d %d %s\n", name, caps, mode, fds, shared, access(path, F_OK) ? "own" : "host");
 }
 
 static int spy(const char *canary) {

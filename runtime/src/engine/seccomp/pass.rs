@@ -1,8 +1,8 @@
-//! What a process still has to do after its filter, to go into a pid namespace: a filter lets that by for a number that
+//! What a process still has to do after its filter, to go into a pid namespace: a filter lets just that by for a number that
 //! nobody else knows, whatever its author thinks of these calls in general.
 //!
-//! Invariant: a call without the pass gets the author's answer, and the answers to all other calls are as constant as they
-//! were, so that the kernel goes on to remember them instead of running the program.
+//! Invariant: a call without the pass, or for anything else than what podrun makes it for, gets the author's answer. The answers
+//! to all other calls are as constant as they were, so that the kernel goes on to remember them instead of running the program.
 
 use super::{Filter, usage};
 use crate::error::Result;
@@ -29,31 +29,33 @@ impl Filter {
     }
 }
 
+/// Written from behind, since each jump is as long as what stands after it.
 fn before(pass: Pass, calls: &[LastCall]) -> Vec<Instruction> {
-    let halves = [(Half::Lower, pass.number() & u64::from(u32::MAX)), (Half::Upper, pass.number() >> 32)];
-    let check = halves.map(|(half, value)| (half, u32::try_from(value).unwrap_or(u32::MAX)));
-    // From behind, since each jump is as long as what stands between: loads and comparisons, then the answer.
-    let mut program = vec![Instruction::answer(Action::ALLOW)];
-    for (half, value) in check.into_iter().rev() {
-        let past_end = length(&program);
-        program
-            .splice(0..0, [Instruction::load_argument(SIXTH, half), Instruction::equal(value, 0, past_end)]);
-    }
-    let past_check = length(&program);
-    program.insert(0, Instruction::skip(past_check.into()));
-    for (at, call) in (1..).zip(calls) {
-        // Past the comparisons that are there already, and the skip.
-        program.insert(0, Instruction::equal(call.number(), at, 0));
+    let mut program = Vec::new();
+    for call in calls.iter().rev() {
+        let past_call = length(&program);
+        let mut part = vec![Instruction::answer(Action::ALLOW)];
+        let checks = call.arguments().iter().copied().chain([(SIXTH, pass.number())]);
+        for (argument, value) in checks {
+            for (half, value) in [(Half::Lower, value & u64::from(u32::MAX)), (Half::Upper, value >> 32)] {
+                let past_all = past_call + length(&part);
+                let value = u32::try_from(value).expect("half of 64 bits are 32");
+                let check =
+                    [Instruction::load_argument(argument, half), Instruction::equal(value, 0, past_all)];
+                part.splice(0..0, check);
+            }
+        }
+        let other = length(&part);
+        part.insert(0, Instruction::equal(call.number(), 0, other));
+        program.splice(0..0, part);
     }
     program.insert(0, Instruction::load_number());
     let past_all = length(&program);
-    program.splice(
-        0..0,
-        [Instruction::load_architecture(), Instruction::equal(libseccomp::native(), 0, past_all)],
-    );
+    let native = Instruction::equal(libseccomp::native(), 0, past_all);
+    program.splice(0..0, [Instruction::load_architecture(), native]);
     program
 }
 
 fn length(program: &[Instruction]) -> u8 {
-    u8::try_from(program.len()).expect("there are four calls and a handful of instructions")
+    u8::try_from(program.len()).expect("there are four calls, of a dozen instructions each")
 }

@@ -304,7 +304,14 @@ fn a_pass_lets_its_calls_by_and_nothing_else() {
     use crate::sys::seccomp::{LastCall, Pass};
     let all = [LastCall::Close, LastCall::Clone, LastCall::Setsid, LastCall::Ioctl];
     let pass = Pass::draw().unwrap();
-    let with = |value: u64| [0, 0, 0, 0, 0, value];
+    // The arguments that the call is made for, with `value` as the pass.
+    let of = |call: LastCall, value: u64| {
+        let mut args = [9, 9, 9, 9, 9, value];
+        for (at, fixed) in call.arguments() {
+            args[*at as usize] = *fixed;
+        }
+        args
+    };
     for calls in [&all[1..3], &all[..]] {
         let program = vec![Instruction::answer(Action(KILL))];
         let mut filter = Filter { program, flags: Flags::default() };
@@ -312,13 +319,23 @@ fn a_pass_lets_its_calls_by_and_nothing_else() {
         for call in all {
             let says = |args| run(&filter.program, libseccomp::native(), call.number(), args);
             let expected = if calls.contains(&call) { ALLOW } else { KILL };
-            assert_eq!(says(with(pass.number())), expected, "{call:?} of {calls:?}");
+            assert_eq!(says(of(call, pass.number())), expected, "{call:?} of {calls:?}");
             for wrong in [0, pass.number() ^ 1, pass.number() ^ (1 << 63)] {
-                assert_eq!(says(with(wrong)), KILL, "{call:?} with {wrong:x}");
+                assert_eq!(says(of(call, wrong)), KILL, "{call:?} with {wrong:x}");
             }
-            assert_eq!(run(&filter.program, X86, call.number(), with(pass.number())), KILL, "of 32 bits");
+            // A new user namespace, say, which takes another flag; another request.
+            for (at, fixed) in call.arguments() {
+                for bit in [0, 28, 32] {
+                    let mut args = of(call, pass.number());
+                    args[*at as usize] = fixed ^ 1 << bit;
+                    assert_eq!(says(args), KILL, "{call:?} with {args:x?}");
+                }
+            }
+            let args = of(call, pass.number());
+            assert_eq!(run(&filter.program, X86, call.number(), args), KILL, "of 32 bits");
         }
-        assert_eq!(run(&filter.program, libseccomp::native(), 0, with(pass.number())), KILL, "another call");
+        let args = of(LastCall::Setsid, pass.number());
+        assert_eq!(run(&filter.program, libseccomp::native(), 0, args), KILL, "another call");
     }
 }
 
