@@ -117,7 +117,8 @@ fn no_status(host: &Host) -> Result<()> {
     kill_monitors(host)?;
     // As if it had died between its lease and its first word.
     std::fs::remove_file(folder.join("status.json"))?;
-    host.podrun(&["get", "pod", "web"])?.fails_with(4)?;
+    // A process that is ending has no command line any more, and its files for a moment longer.
+    wait_for("the pod is gone", || host.podrun(&["get", "pod", "web"])?.fails_with(4))?;
     wait_until_nothing_runs(host)
 }
 

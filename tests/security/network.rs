@@ -15,7 +15,7 @@ use super::frames::{self, ALL_NODES, ARP, BROADCAST, IPV4, IPV6, LLDP, Mac, fram
 use crate::network::{addresses_of, ask_host};
 
 pub(crate) fn add(suite: &mut Suite) {
-    let attacks: [(&str, fn(&Host) -> Result<()>); 6] = [
+    let attacks: [(&str, super::AttackOfPods); 6] = [
         ("what a pod sends is its own or is dropped", ports),
         ("CVE-2020-10749 CVE-2020-13401 a pod's advertisements make it nobody's router", advertisements),
         ("a pod's redirect leads nobody elsewhere", redirects),

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use runtime::error::harmless;
 use runtime::oci::State;
 use runtime::{Error, Result};
 
@@ -59,6 +60,8 @@ fn table(states: &[State]) -> String {
             state.created.to_string(),
             state.owner.clone(),
         ]
+        // Folders and owners may be called anything.
+        .map(|cell| harmless(&cell).into_owned())
     };
     let rows: Vec<[String; 6]> = std::iter::once(header).chain(states.iter().map(row)).collect();
     let width = |column: usize| {

@@ -31,6 +31,8 @@ mod update;
 
 use log::{Format, Log};
 
+use crate::output;
+
 /// Run OCI containers, as runc does: for podman, containerd and other callers
 #[derive(Debug, Parser)]
 #[command(name = "podrun-oci", version, long_version = VERSION, arg_required_else_help = true, max_term_width = 100)]
@@ -123,9 +125,13 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version to stdout, complaints to stderr. A closed stream is nobody's concern.
+            // Help and version to stdout, complaints to stderr, which quote what was typed. A closed stream is nobody's concern.
+            if error.use_stderr() {
+                output::note(error.render().to_string().trim_end());
+                return ExitCode::FAILURE;
+            }
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+            return ExitCode::SUCCESS;
         }
     };
     let Globals { root, log, log_format, debug, .. } = &cli.globals;

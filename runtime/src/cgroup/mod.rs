@@ -239,6 +239,23 @@ impl Cgroup {
             }
             write_file(&file, &missing.join(" "))?;
         }
+        self.await_files(unified)
+    }
+
+    /// What somebody else gives at this moment is listed before its files are there; a write of the same waits for the end of
+    /// the other one, under the kernel's lock of all cgroups.
+    fn await_files(&self, unified: &Path) -> Result<()> {
+        const FILES: [(Controller, &str); 3] = [
+            (Controller::Cpu, "cpu.weight"),
+            (Controller::Memory, "memory.max"),
+            (Controller::Pids, "pids.max"),
+        ];
+        let Some(above) = unified.parent() else { return Ok(()) };
+        for (controller, file) in FILES {
+            if self.unified_controllers.contains(&controller) && !unified.join(file).exists() {
+                write_file(&above.join("cgroup.subtree_control"), &format!("+{}", controller.name()))?;
+            }
+        }
         Ok(())
     }
 

@@ -99,7 +99,7 @@ fn take_lease(
     let deadline = Instant::now() + LINK_GOES;
     loop {
         let mut locked = folder.lock()?;
-        locked.collect();
+        locked.collect()?;
         if locked.leases.holds(link) {
             return Err(Error::failed(format!("pod `{}` is attached already", owner.name)));
         }
@@ -280,7 +280,7 @@ fn remove_idle(sockets: &mut HostSockets, host: &Host, idle: Duration) -> Result
         return Ok(Idle::Gone);
     }
     let mut locked = folder.lock()?;
-    locked.collect();
+    locked.collect()?;
     if locked.leases.used(None) {
         return Ok(Idle::Used);
     }

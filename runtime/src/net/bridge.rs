@@ -43,9 +43,10 @@ pub(super) fn ensure(
     match &made {
         Ok(_) => locked.leases.set_bridge(slice, BridgeState::Ready),
         Err(_) => {
-            // The first error is the one to report.
-            let _ = remove_parts(sockets, network, slice);
-            locked.leases.set_bridge(slice, BridgeState::Absent);
+            // The first error is the one to report. What is left of it is still ours, and the next one's to remove.
+            if remove_parts(sockets, network, slice).is_ok() {
+                locked.leases.set_bridge(slice, BridgeState::Absent);
+            }
             if locked.leases.slices().is_empty() {
                 let _ = restore_sysctls(sockets, folder);
             }

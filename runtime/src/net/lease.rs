@@ -22,7 +22,7 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::ErrorKind as IoErrorKind;
+use std::io::{self, ErrorKind as IoErrorKind};
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -96,13 +96,17 @@ impl LeaseFolder {
 
     fn lock_by(&self, take: impl Fn(&File, &Path) -> Result<()>) -> Result<Locked> {
         let lock = loop {
-            match own::mend(&self.path, own::PRIVATE) {
+            let made = match own::mend(&self.path, own::PRIVATE) {
                 Err(error) if error.kind() == IoErrorKind::NotFound => {
                     own::directories(&self.path, own::PRIVATE)
                 }
                 mended => mended,
+            };
+            match made {
+                // The one above it went with its last network, in between.
+                Err(error) if error.kind() == IoErrorKind::NotFound && self.pods.exists() => continue,
+                made => made.context(|| format!("mkdir {}", self.path.display()))?,
             }
-            .context(|| format!("mkdir {}", self.path.display()))?;
             let path = self.path("lock");
             let lock = match own::lock_file(&path) {
                 // The folder went with its last pod, in between.
@@ -146,16 +150,22 @@ impl Locked {
     }
 
     /// Gives back what pods have that have no folder any more. A pod's folder is there before its lease is, and what is
-    /// listed here was made before the lock was taken.
-    pub(super) fn collect(&mut self) {
-        let folders = fs::read_dir(&self.folder.pods).into_iter().flatten().flatten();
-        let ids = folders.filter_map(|entry| entry.file_name().into_string().ok());
+    /// listed here was made before the lock was taken. Where the folders cannot all be listed, nobody's is taken.
+    pub(super) fn collect(&mut self) -> Result<()> {
+        let path = &self.folder.pods;
+        let listed = match fs::read_dir(path) {
+            Err(error) if error.kind() == IoErrorKind::NotFound => Ok(Vec::new()),
+            entries => entries.and_then(Iterator::collect::<io::Result<Vec<_>>>),
+        };
+        let entries = listed.context(|| format!("read {}", path.display()))?;
+        let ids = entries.iter().filter_map(|entry| entry.file_name().into_string().ok());
         let present: HashSet<String> = ids.map(|id| link_name(&id)).collect();
         for link in self.leases.holders() {
             if !present.contains(&link) {
                 self.leases.give_back(&link);
             }
         }
+        Ok(())
     }
 
     /// How long ago they were last written.

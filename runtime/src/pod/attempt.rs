@@ -108,7 +108,9 @@ fn random(bytes: &mut [u8]) -> Result<()> {
 pub fn begin(host: &Host, pod: &str) -> Result<String> {
     let id = draw_id()?;
     let folder = record::container_dir(host, pod, &id);
-    let made = own::directories(&folder, own::PRIVATE);
+    // Below the pod's folder alone: where that is gone, somebody has deleted the pod meanwhile.
+    let containers = folder.parent().map_or(Ok(()), |containers| own::directory(containers, own::PRIVATE));
+    let made = containers.and_then(|()| own::directory(&folder, own::PRIVATE));
     made.context(|| format!("mkdir {}", folder.display()))?;
     snapshot::make(host, &id).inspect_err(|_| give_up(host, pod, &id))?;
     Ok(id)

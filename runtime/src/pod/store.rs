@@ -6,7 +6,7 @@
 mod edit;
 
 pub use edit::{Guard, begin, boot_id, fill, hold, hold_for_removal, remove};
-pub(in crate::pod) use edit::{folder_names, mark, unmark};
+pub(in crate::pod) use edit::{folder_names, mark, unlock, unmark};
 
 use std::fs::{File, TryLockError};
 use std::num::NonZeroUsize;

@@ -39,12 +39,27 @@ pub fn directory(path: &Path, mode: u32) -> io::Result<()> {
 /// Gives the directory or file at `path` its mode. A link is left as it is: the host's owner put the tree elsewhere.
 pub fn mend(path: &Path, mode: u32) -> io::Result<()> {
     let found = fs::symlink_metadata(path)?;
+    if found.is_dir() {
+        check_owner(&found)?;
+    }
     if found.mode() & PERMISSIONS == mode || found.is_symlink() {
         return Ok(());
     }
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let open = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     open.set_permissions(Permissions::from_mode(mode))
+}
+
+/// Whoever owns a directory may rename and replace what is in it. Root's are taken by everybody.
+fn check_owner(found: &Metadata) -> io::Result<()> {
+    let (owner, own) = (found.uid(), rustix::process::geteuid().as_raw());
+    if owner == own || owner == 0 {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        ErrorKind::PermissionDenied,
+        format!("it belongs to user {owner}, who may replace what is in it"),
+    ))
 }
 
 /// The same for a directory whose parents may be missing too: `mode` is for all that is made.
@@ -74,6 +89,8 @@ pub fn top(path: &Path, mode: u32) -> io::Result<()> {
         }
         found => found?,
     };
+    check_owner(&found)?;
+    check_owner(&fs::symlink_metadata(path)?)?;
     if found.mode() & STICKY == 0 && found.mode() & 0o777 & !mode != 0 {
         fs::set_permissions(path, Permissions::from_mode(found.mode() & PERMISSIONS & !(0o777 & !mode)))?;
     }

@@ -136,11 +136,11 @@ fn what_a_pod_without_a_folder_has_is_collected_and_needs_no_room() {
     fs::remove_dir(dir.path().join("pods").join(&ids[0])).unwrap();
     let mut locked = folder.lock().unwrap();
     assert!(locked.leases.holds(&link_name(&ids[0])), "nobody gave it back");
-    locked.collect();
+    locked.collect().unwrap();
     assert!(!locked.leases.holds(&link_name(&ids[0])) && locked.leases.holds(&link_name(&ids[1])));
     assert!(locked.leases.take_port(&port(None, 80, Protocol::Tcp), "x", "p").is_ok());
     fs::remove_dir(dir.path().join("pods").join(&ids[1])).unwrap();
-    locked.collect();
+    locked.collect().unwrap();
     assert!(!locked.leases.used(None));
 }
 

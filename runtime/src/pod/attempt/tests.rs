@@ -68,6 +68,7 @@ impl Case {
             facts: &facts,
         };
         let rootfs = inside::open_host(&self.rootfs).unwrap();
+        std::fs::create_dir_all(self.host.pod_root(&sandbox.id)).unwrap();
         let id = begin(&self.host, &sandbox.id).unwrap();
         prepare(&id, &inputs, rootfs.as_fd(), Vec::new())
             .inspect_err(|_| give_up(&self.host, &sandbox.id, &id))

@@ -4,6 +4,7 @@
 
 use super::StringMap;
 use super::suggest;
+use crate::error::quoted;
 
 const PREFIX: &str = "podrun.io/";
 
@@ -30,7 +31,7 @@ pub(super) fn check(key: &str, value: &str) -> Result<(), String> {
     if values.contains(&value) {
         return Ok(());
     }
-    Err(format!("must be {}, got {value:?}", values.join(" or ")))
+    Err(format!("must be {}, got {}", values.join(" or "), quoted(value)))
 }
 
 #[cfg(test)]

@@ -8,11 +8,13 @@
 //! Invariant: an end is published once, when nothing of the attempt runs any more, all of its output is in the log,
 //! and its cgroup has been read and removed. A start that fails is an end too, with `StartError`.
 
+mod requests;
+
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use oci_spec::runtime::{ContainerState as OciState, LinuxResources, Spec, State};
+use oci_spec::runtime::{ContainerState as OciState, Spec, State};
 
 use super::attach::Attachers;
 use super::deadlines::Due;
@@ -474,107 +476,6 @@ impl Monitor {
         self.fact_exited(slot);
         self.answer_all(stoppers, &Ok(()));
         self.forget_if_wanted(slot);
-    }
-}
-
-/// The requests that act on a container's process.
-impl Monitor {
-    /// Answers `stop` when the container has ended.
-    pub(super) fn stop_for(&mut self, id: &str, grace: u64, waiter: Waiter) {
-        let slot = match self.slot_of(id) {
-            Ok(slot) => slot,
-            Err(error) => return self.answer(waiter, Err(error)),
-        };
-        let Some(container) = self.container(slot) else { return };
-        if !container.is_alive() {
-            return self.answer_all(vec![waiter], &Ok(()));
-        }
-        container.stoppers.push(waiter);
-        self.stop_container(slot, Some(Duration::from_millis(grace)));
-    }
-
-    /// Sends the stop signal, and has SIGKILL follow after `grace`. A second stop only ever shortens the grace.
-    pub(super) fn stop_container(&mut self, slot: u32, grace: Option<Duration>) {
-        let Some(container) = self.container(slot) else { return };
-        let asked = container.spec.stop_signal;
-        if let Some(process) = &container.process {
-            let _ = signal::send(&process.child.pidfd, if asked == 0 { signal::TERM } else { asked });
-        }
-        let Some(grace) = grace else { return };
-        if grace.is_zero() {
-            return self.kill_container(slot);
-        }
-        let before = self.deadlines.get(Due::Kill(slot));
-        let at = std::time::Instant::now().checked_add(grace);
-        if let Some(at) = at.filter(|at| before.is_none_or(|before| *at < before)) {
-            self.deadlines.set(Due::Kill(slot), at);
-        }
-    }
-
-    /// SIGKILL to all of a container, at whatever point it is.
-    pub(super) fn kill_container(&mut self, slot: u32) {
-        self.deadlines.cancel(Due::Kill(slot));
-        let Some(container) = self.container(slot) else { return };
-        if let Some(cgroup) = &container.cgroup {
-            let _ = cgroup.kill();
-        }
-        if let Some(process) = &container.process {
-            let _ = signal::send(&process.child.pidfd, signal::KILL);
-        }
-    }
-
-    /// Answers `kill`.
-    pub(super) fn signal_container(&mut self, id: &str, number: i32, all: bool) -> Result<()> {
-        let slot = self.slot_of(id)?;
-        let Some(container) = self.container(slot) else { return Ok(()) };
-        let Some(process) = &container.process else { return Err(container.not_running()) };
-        match (all, number) {
-            (false, _) => Ok(signal::send(&process.child.pidfd, number)?),
-            (true, signal::KILL) => {
-                self.kill_container(slot);
-                Ok(())
-            }
-            (true, _) => Err(Error::new(ErrorKind::Usage, "only SIGKILL can be sent to all of a container")),
-        }
-    }
-
-    /// Answers `remove` when the container has ended, by SIGKILL if it runs, and is forgotten.
-    pub(super) fn remove_for(&mut self, id: &str, waiter: Waiter) {
-        let slot = match self.slot_of(id) {
-            Ok(slot) => slot,
-            Err(error) => return self.answer(waiter, Err(error)),
-        };
-        let Some(container) = self.container(slot) else { return };
-        container.removers.push(waiter);
-        if container.is_alive() {
-            self.kill_container(slot);
-        } else {
-            self.forget_container(slot);
-        }
-    }
-
-    fn forget_if_wanted(&mut self, slot: u32) {
-        if self.container(slot).is_some_and(|container| !container.removers.is_empty()) {
-            self.forget_container(slot);
-        }
-    }
-
-    /// Forgets an ended container.
-    pub(super) fn forget_container(&mut self, slot: u32) {
-        let Some(index) = self.containers.iter().position(|container| container.slot == slot) else { return };
-        let container = self.containers.remove(index);
-        self.publish_removal(&container.spec.id);
-        self.answer_all(container.removers, &Ok(()));
-    }
-
-    /// Answers `update`.
-    pub(super) fn update_container(&mut self, id: &str, resources: &LinuxResources) -> Result<()> {
-        let slot = self.slot_of(id)?;
-        let Some(container) = self.container(slot) else { return Ok(()) };
-        match &container.cgroup {
-            Some(cgroup) => cgroup.update(resources),
-            None => Err(container.not_running()),
-        }
     }
 }
 

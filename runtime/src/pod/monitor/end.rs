@@ -93,8 +93,8 @@ impl Monitor {
 
     /// Whether nothing is left to wait for.
     pub(super) fn may_finish(&mut self) -> bool {
-        // How the pod has ended is known here alone until it is on the disk.
-        if self.unwritten.is_refused() && !self.is_vanishing() {
+        // How the pod has ended is known here alone until it is on the disk; who deletes it wants no record of that.
+        if self.unwritten.is_refused() && !self.is_vanishing() && self.enders.is_empty() {
             return false;
         }
         if let Some(driver) = &self.driver {
@@ -125,10 +125,11 @@ impl Monitor {
         // To every other verb the pod looks lost as soon as the lock's file is gone, unless somebody holds its
         // folder: the client that makes it, or this process.
         let guard = store::hold(&self.host, &self.id);
-        let removed = if self.is_vanishing() {
-            store::remove(&self.host, &self.id)
-        } else {
-            store::unmark(&self.host, &self.id)
+        let removed = match &guard {
+            // Who makes it still makes folders for it, and removes them all now that it comes to nothing.
+            Ok(None) if self.is_vanishing() => store::unlock(&self.host, &self.id),
+            _ if self.is_vanishing() => store::remove(&self.host, &self.id),
+            _ => store::unmark(&self.host, &self.id),
         };
         let left_over = removed.is_err();
         self.keep(guard.and(removed));

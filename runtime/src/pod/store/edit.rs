@@ -157,10 +157,21 @@ pub(in crate::pod) fn mark(host: &Host, id: &str) -> Result<()> {
     make_folder(&host.pod_state_dir(id), || host.make_state_dir())
 }
 
+/// Takes the pod's lock away: it has no monitor any more, and left nothing of itself.
+pub(in crate::pod) fn unlock(host: &Host, id: &str) -> Result<()> {
+    let path = record::lock_path(host, id);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != IoKind::NotFound => {
+            Err(Error::from(error).context(format_args!("unlink {}", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Removes that folder: nothing of this pod is alive or under way.
 pub(in crate::pod) fn unmark(host: &Host, id: &str) -> Result<()> {
     // The lock before the socket beside it: where there is no lock nobody looks for a monitor.
-    let _ = std::fs::remove_file(record::lock_path(host, id));
+    let _ = unlock(host, id);
     remove_tree(&host.state_dir.join("pods"), id.as_bytes())
 }
 
