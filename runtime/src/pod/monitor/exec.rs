@@ -5,10 +5,10 @@
 //! waits for its code. One whose client is gone is hung up, and killed if that does not end it.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{Mount, Process, Spec};
 
 use super::container::{failure_on, oci_state};
 use super::deadlines::Due;
@@ -86,7 +86,7 @@ impl Monitor {
         let spec =
             Spec::load(&config).map_err(|error| Error::failed(format!("{}: {error}", config.display())))?;
         let process = process(&spec, exec)?;
-        let terminal = exec.tty.then(|| terminal_of(init)).transpose()?;
+        let terminal = exec.tty.then(|| terminal_of(init, &spec)).transpose()?;
         let sandbox = self.sandbox.as_mut().ok_or_else(|| Error::failed("the pod has no sandbox"))?;
         let (stdio, [stdin, stdout, stderr]) = streams::make(terminal, exec.stdin, &mut sandbox.nodes())?;
         if let (true, Some(master), Some((rows, columns))) = (exec.tty, &stdout, exec.size) {
@@ -210,8 +210,16 @@ impl Monitor {
     }
 }
 
-/// A terminal of the container's own devpts, if it has one.
-fn terminal_of(init: &OwnedFd) -> Result<(OwnedFd, OwnedFd)> {
+/// A terminal of the container's own devpts, if it has one. What a volume has put in its place is not looked at: its file
+/// system may not answer.
+fn terminal_of(init: &OwnedFd, spec: &Spec) -> Result<(OwnedFd, OwnedFd)> {
+    let pts = Path::new("/dev/pts");
+    let covers =
+        |mount: &&Mount| pts.starts_with(mount.destination()) || mount.destination().starts_with(pts);
+    let last = spec.mounts().iter().flatten().rfind(covers);
+    if last.is_none_or(|mount| mount.typ().as_deref() != Some("devpts")) {
+        return Ok(pty::open()?);
+    }
     let root = PathBuf::from(format!("/proc/{}/root", start::host_pid(init)?));
     Ok(pty::open_for(&root)?)
 }
