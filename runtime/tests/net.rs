@@ -501,7 +501,7 @@ fn spawn_pod_process(test: &TestHost, number: u32, port: Option<u16>) -> Child {
         .args(port.map(|port| port.to_string()))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::inherit())
         .spawn()
         .unwrap()
 }

@@ -134,7 +134,7 @@ fn apply(record: &Path, changes: &[Change]) -> Result<()> {
             .context(|| format!("write {}", record.display()))?;
     }
     let mut to_write = changes.iter().filter(|change| change.ours && change.old != change.new);
-    to_write.try_for_each(|change| write(&change.name, &change.new))
+    to_write.try_for_each(|change| write_to_interface(&change.name, &change.new))
 }
 
 fn recorded(record: &Path) -> Vec<Change> {
@@ -201,9 +201,13 @@ fn give_back(name: &str, change: &Change) -> Result<()> {
     if read(name).as_ref() != Some(&change.new) {
         return Ok(());
     }
-    let given = write(name, &change.old);
-    // An interface may go at any time, and its value with it: a pod's link, for one.
-    if path(name).exists() { given } else { Ok(()) }
+    write_to_interface(name, &change.old)
+}
+
+/// An interface may go at any time, and its values with it: a pod's link, for one.
+fn write_to_interface(name: &str, value: &str) -> Result<()> {
+    let written = write(name, value);
+    if path(name).exists() { written } else { Ok(()) }
 }
 
 fn path(name: &str) -> PathBuf {
