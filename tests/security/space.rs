@@ -10,6 +10,9 @@ use support::pods::{pod, shell};
 
 /// The state dir on a file system of its own, which goes with the host.
 const SMALL: &str = "/run/small";
+/// Leaves it, once the last monitor has taken the bridge away and closed the network's lock.
+const LEAVE: &str =
+    "for _ in $(seq 1000); do umount /run/small 2>/dev/null && break; sleep 0.01; done; rmdir /run/small";
 
 fn with_small_state(host: &Host, options: &str, script: &str) -> Result<String> {
     let mounted = format!(
@@ -44,7 +47,7 @@ pub(super) fn filled_etc(host: &Host) -> Result<()> {
          echo $before $(room)
          $podrun create next.json >/dev/null
          $podrun delete pod web next --force >/dev/null 2>&1
-         umount {SMALL}; rmdir {SMALL}",
+         {LEAVE}",
         fill.replace('\'', "'\\''")
     );
     let said = with_small_state(host, "size=16m", &script)?;
@@ -75,7 +78,7 @@ pub(super) fn full_state_dir(host: &Host) -> Result<()> {
              $podrun delete pod next --force 2>/dev/null
              ip -o link | grep podrun || :
              nft list tables
-             umount {SMALL}; rmdir {SMALL}"
+             {LEAVE}"
         );
         let said = with_small_state(host, options, &script)?;
         let lines: Vec<&str> = said.lines().collect();

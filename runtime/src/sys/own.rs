@@ -24,7 +24,7 @@ const STICKY: u32 = 0o1000;
 /// Makes the directory at `path` with `mode`; it is an error when something is there.
 pub fn new_directory(path: &Path, mode: u32) -> io::Result<()> {
     DirBuilder::new().mode(mode).create(path)?;
-    mend(path, mode)
+    mend_made(path, mode)
 }
 
 /// Makes the directory at `path` with `mode`, or gives that to the one that is there.
@@ -33,7 +33,15 @@ pub fn directory(path: &Path, mode: u32) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => {}
         made => made?,
     }
-    mend(path, mode)
+    mend_made(path, mode)
+}
+
+/// As [`mend`], of a directory that was there a moment ago: gone by now, it has been removed by somebody who may.
+fn mend_made(path: &Path, mode: u32) -> io::Result<()> {
+    match mend(path, mode) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        mended => mended,
+    }
 }
 
 /// Gives the directory or file at `path` its mode. A link is left as it is: the host's owner put the tree elsewhere.
