@@ -101,7 +101,7 @@ fn typed(host: &Host) -> Result<()> {
     let line = ["login", REGISTRY, "--authfile", &auth.to_string_lossy()].map(str::to_owned);
     let start = || Terminal::start(&host.podrun_command(&line.each_ref().map(String::as_str))?);
     let mut terminal = start()?;
-    let before = terminal.settings()?;
+    let before = terminal.settings_before().to_owned();
     terminal.wait_until_shown("Username: ")?;
     terminal.types(&format!("{USER}\n"))?;
     terminal.wait_until_shown("Password: ")?;

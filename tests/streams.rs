@@ -103,7 +103,7 @@ fn exec_in_a_terminal(host: &Host) -> Result<()> {
     host.create(&sleeping("web"))?;
     let command = host.podrun_command(&["exec", "-it", "web", "--", "sh"])?;
     let mut terminal = Terminal::start(&command)?;
-    let before = terminal.settings()?;
+    let before = terminal.settings_before().to_owned();
     terminal.wait_until_shown("# ")?;
     ensure!(terminal.settings()? != before, "the terminal is raw meanwhile");
     terminal.types("tty; trap 'stty size' WINCH\r")?;
@@ -131,7 +131,7 @@ fn terminal_given_back(host: &Host) -> Result<()> {
     host.create(&sleeping("web"))?;
     for signal in ["TERM", "HUP", "INT", "QUIT"] {
         let terminal = Terminal::start(&host.podrun_command(&["exec", "-it", "web", "--", "cat"])?)?;
-        let before = terminal.settings()?;
+        let before = terminal.settings_before().to_owned();
         wait_for("the terminal is raw", || {
             ensure!(terminal.settings()? != before, "not yet");
             Ok(())
@@ -198,7 +198,7 @@ fn attach_by_pipes(host: &Host) -> Result<()> {
 fn detach(host: &Host) -> Result<()> {
     host.create(&answering("shell", true))?;
     let mut terminal = Terminal::start(&host.podrun_command(&["attach", "-it", "shell"])?)?;
-    let before = terminal.settings()?;
+    let before = terminal.settings_before().to_owned();
     terminal.wait_until_shown("try pressing enter")?;
     terminal.types("hello\r")?;
     terminal.wait_until_shown("got hello")?;

@@ -15,6 +15,7 @@ pub struct Terminal {
     master: File,
     peer: File,
     child: Child,
+    before: String,
     shown: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -30,6 +31,7 @@ impl Terminal {
             leader.current_dir(folder);
         }
         leader.stdin(peer.try_clone()?).stdout(peer.try_clone()?).stderr(Stdio::from(peer.try_clone()?));
+        let before = settings(&peer)?;
         let child = leader.spawn().context("setsid")?;
         let shown = Arc::new(Mutex::new(Vec::new()));
         let (mut reader, all) = (master.try_clone()?, Arc::clone(&shown));
@@ -39,7 +41,7 @@ impl Terminal {
                 all.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&buffer[..length]);
             }
         });
-        Ok(Self { master, peer, child, shown })
+        Ok(Self { master, peer, child, before, shown })
     }
 
     /// Types `text`.
@@ -58,8 +60,12 @@ impl Terminal {
 
     /// The settings of the terminal, in stty's words.
     pub fn settings(&self) -> Result<String> {
-        let output = Command::new("stty").arg("-g").stdin(self.peer.try_clone()?).output()?;
-        Ok(String::from_utf8(output.stdout)?)
+        settings(&self.peer)
+    }
+
+    /// What they were before the program started.
+    pub fn settings_before(&self) -> &str {
+        &self.before
     }
 
     /// All that the terminal has shown.
@@ -89,4 +95,9 @@ impl Terminal {
         }
         waited
     }
+}
+
+fn settings(terminal: &File) -> Result<String> {
+    let output = Command::new("stty").arg("-g").stdin(terminal.try_clone()?).output()?;
+    Ok(String::from_utf8(output.stdout)?)
 }
