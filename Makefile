@@ -57,16 +57,21 @@ fixtures: rust ## the images of tests and demo, below target/fixtures (IMAGES="b
 	@make_images() { target/$(HOST)/debug/rootfs-fixtures target/fixtures $(IMAGES); }; \
 	make_images || { echo "once more, with fresh package lists"; $(SUDO) apt-get -qq update; make_images; }
 
-# Programs of Debian that tests run are unpacked here, not installed: docker-registry would start a service. libgpgme11 is
-# skopeo's.
+# Programs of Debian that tests run are unpacked here, not installed: docker-registry would start a service. Libraries are
+# skopeo's, but for the one of slirp4netns.
 target/fixtures/tools/%:
 	@scripts/unpack.sh $* $@
 
 .PHONY: test
-test: fixtures $(addprefix target/fixtures/tools/,docker-registry umoci skopeo libgpgme11 uidmap) ## every test; those that make pods run as root (by sudo)
+test: fixtures $(addprefix target/fixtures/tools/,docker-registry umoci skopeo libgpgme11 libassuan0 libdevmapper1.02.1 uidmap) ## every test; those that make pods run as root (by sudo)
 	@$(NEED) $(FOR_RUNNING) openssl:makes\ certificates
 	cargo build --quiet --locked --workspace
 	$(AS_ROOT) cargo test --locked --workspace --no-fail-fast $(ARGS)
+
+.PHONY: test-fresh
+test-fresh: rust $(addprefix target/fixtures/tools/,slirp4netns libslirp0) ## `make demo` and `make test` as a plain user on a fresh Debian 12, in a root of its own
+	@$(NEED) debootstrap:makes\ the\ root
+	@$(SUDO) env PATH="$$PATH:/usr/sbin:/sbin" scripts/test-fresh.sh target/fresh "$$(rustc --print sysroot)" "$${CARGO_HOME:-$$HOME/.cargo}"
 
 .PHONY: test-clients
 test-clients: peers $(addprefix target/fixtures/tools/,docker-registry umoci) ## podman and containerd with podrun as their runtime, in a root of their own
@@ -142,7 +147,7 @@ bench-oci: build ## the part of it that is about the OCI runtime: run, exec, and
 	@$(SUDO) scripts/bench-oci.sh target/$(HOST)/debug/podrun-bench-oci
 
 .PHONY: bench-images
-bench-images: build $(addprefix target/fixtures/tools/,docker-registry skopeo libgpgme11) ## the part of it that is about images: pull, unpack, load, list (PART=small: no more)
+bench-images: build $(addprefix target/fixtures/tools/,docker-registry skopeo libgpgme11 libassuan0 libdevmapper1.02.1) ## the part of it that is about images: pull, unpack, load, list (PART=small: no more)
 	@$(NEED) curl:asks\ a\ registry e2fsprogs:makes\ file\ systems
 	@$(MAKE) fixtures IMAGES="busybox system"
 	cargo build --release --quiet --locked --package podrun-tests --bin podrun-bench-images
@@ -175,6 +180,13 @@ install: target/podrun target/NOTICES ## what `make build` made: binary, podrun-
 	complete zsh '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_podrun'; \
 	complete fish '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/podrun.fish'
 	install -D -m 644 --target-directory '$(DESTDIR)$(PREFIX)/share/doc/podrun' LICENSE target/NOTICES
+
+.PHONY: uninstall
+uninstall: ## takes away what `make install` put there; images and pods stay
+	rm -f '$(DESTDIR)$(PREFIX)'/bin/podrun '$(DESTDIR)$(PREFIX)'/bin/podrun-oci '$(DESTDIR)$(PREFIX)'/share/man/man1/podrun*.1
+	rm -f '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/podrun' \
+		'$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_podrun' '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/podrun.fish'
+	rm -rf '$(DESTDIR)$(PREFIX)/share/doc/podrun'
 
 .PHONY: clean
 clean: ## remove target/, and what tests and peers made there as root

@@ -70,6 +70,12 @@ impl<'a> User<'a> {
             home = home.display(),
         );
         host.script(&script)?.ok()?;
+        // Whoever unpacked them owns them, and the right that they give is of their owner.
+        if let Some(tool) = fixtures::tool("uidmap/newuidmap") {
+            let install = "install -D --owner=0 --group=0 --mode=4755 --target-directory";
+            let (bin, tools) = (host.file("setuid"), tool.with_file_name("new*map"));
+            host.script(&format!("{install} {} {}", bin.display(), tools.display()))?.ok()?;
+        }
         Ok(Self { host, home })
     }
 
@@ -79,14 +85,12 @@ impl<'a> User<'a> {
     }
 
     fn sh_in_groups(&self, groups: &str, line: &str) -> Result<Outcome> {
-        let tools = fixtures::tool("uidmap/newuidmap");
-        let tools = tools.as_deref().and_then(|tool| tool.parent()).map_or_else(PathBuf::new, PathBuf::from);
         std::fs::write(self.host.file("line"), line)?;
         self.host.script(&format!(
             "export PATH={tools}:$PATH XDG_RUNTIME_DIR={home}/run
             exec unshare --mount bash -euc 'mount --bind {etc} /etc; cd {home}/bundle
                 exec setpriv --reuid {USER} --regid {USER} {groups} bash -eu {line}'",
-            tools = tools.display(),
+            tools = self.host.file("setuid").display(),
             home = self.home.display(),
             etc = self.host.file("etc").display(),
             line = self.host.file("line").display(),

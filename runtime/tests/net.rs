@@ -58,6 +58,8 @@ struct TestHost {
 fn on_a_host_of_its_own(test: Test) -> Outcome {
     let outcome = thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET)?;
+        // A new one takes it from the machine's.
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "0")?;
         ip("link set lo up");
         let folder = tempfile::tempdir()?;
         let network = NetworkConfig { idle_seconds: 0, ..NetworkConfig::default() };

@@ -46,8 +46,10 @@ pub fn library_path() -> std::ffi::OsString {
     let tools = std::fs::canonicalize(target_folder().join("fixtures/tools")).unwrap_or_default();
     let entries =
         |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let folders: Vec<PathBuf> =
-        entries(&tools).flat_map(|tool| entries(&tool.join("usr/lib")).collect::<Vec<_>>()).collect();
+    let folders: Vec<PathBuf> = entries(&tools)
+        .flat_map(|tool| ["usr/lib", "lib"].map(|lib| tool.join(lib)))
+        .flat_map(|lib| entries(&lib).collect::<Vec<_>>())
+        .collect();
     std::env::join_paths(folders.into_iter().filter(|folder| folder.is_dir())).unwrap_or_default()
 }
 

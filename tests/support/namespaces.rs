@@ -5,6 +5,8 @@
 //! leaves nothing behind.
 
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -63,7 +65,10 @@ fn init() -> Result<()> {
     mount(Some("proc"), "/proc", Some("proc"), flags, no).context("/proc")?;
     mount(Some("run"), "/run", Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=755"))
         .context("/run")?;
+    let_all_through(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")))?;
     sethostname("test-host").context("sethostname")?;
+    // A new network namespace takes it from the machine's.
+    std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").context("ip_forward")?;
     let lo = Command::new("ip").args(["link", "set", "lo", "up"]).status().context("ip (iproute2)")?;
     ensure!(lo.success(), "`ip link set lo up`: {lo}");
     let mut child_signal = SigSet::empty();
@@ -82,5 +87,28 @@ fn init() -> Result<()> {
     // The reader waits for this stream to end.
     nix::unistd::dup2_stdout(std::fs::File::options().write(true).open("/dev/null")?)?;
     std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+/// Lets every user of this host come to the project, which may lie in a home that is closed to others (mode 700 is Debian's
+/// default): the first closed folder above it is replaced by an open one that has nothing but the project.
+fn let_all_through(project: &Path) -> Result<()> {
+    let no: Option<&str> = None;
+    let project = std::fs::canonicalize(project).context("the project's folder")?;
+    let above: Vec<&Path> = project.ancestors().skip(1).collect();
+    for folder in above.into_iter().rev() {
+        if std::fs::metadata(folder)?.permissions().mode() & 0o001 == 0 {
+            let aside = Path::new("/run/project");
+            std::fs::create_dir(aside)?;
+            mount(Some(&project), aside, no, MsFlags::MS_BIND | MsFlags::MS_REC, no)
+                .context("the project")?;
+            mount(Some("open"), folder, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
+                .context("a home")?;
+            std::fs::create_dir_all(&project)?;
+            mount(Some(aside), &project, no, MsFlags::MS_MOVE, no).context("the project, back")?;
+            std::fs::remove_dir(aside)?;
+            break;
+        }
+    }
     Ok(())
 }
