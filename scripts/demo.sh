@@ -62,7 +62,11 @@ show exec web -c sidecar -- wget -q -O - http://127.0.0.1/
 say "The host's own 127.0.0.1 is another"
 ask='exec 3<>/dev/tcp/127.0.0.1/80 && echo answered'
 printf "\n$ bash -c '%s'\n" "$ask"
-! bash -c "$ask" 2>&1 || echo "(this host has a web server of its own; it is not the pod's)"
+if bash -c "$ask" 2>&1; then
+    echo "(this host has a web server of its own; it is not the pod's)"
+else
+    echo "(this is as it should be: nginx listens on the pod's 127.0.0.1 alone)"
+fi
 
 say "The end"
 show delete pod web
