@@ -29,7 +29,9 @@ fi
 
 rm -rf "$state"
 mkdir -p "$state"/{upper,work,root,home/podrun,home/.cargo/registry,podrun}
-trap 'rm -rf "$state"' EXIT
+entered='' connection=''
+trap 'kill -KILL $entered $connection 2>/dev/null; rm -rf "$state"' EXIT
+trap 'exit 1' INT TERM
 git -c safe.directory='*' ls-files -z --cached --others --exclude-standard |
     tar --create --null --files-from=- --ignore-failed-read | tar --extract --directory "$state/home/podrun"
 for part in cache index; do
@@ -86,12 +88,10 @@ export newcomer='
 mkfifo "$state"/{first,connected}
 unshare --net --mount --pid --ipc --uts --fork --kill-child bash -euc "$inside" fresh &
 entered=$!
-read -r first <"$state/first"
+exec 3<>"$state/first"
+read -r -t 60 -u 3 first
 LD_LIBRARY_PATH=$(dirname "$(tool libslirp0 "lib/*/libslirp.so.0")") \
     "$(tool slirp4netns bin/slirp4netns)" --configure --mtu=65520 --ready-fd=5 "$first" tap0 \
     5>"$state/connected" >"$folder/slirp4netns.log" 2>&1 &
 connection=$!
-code=0
-wait "$entered" || code=$?
-kill "$connection" 2>/dev/null || true
-exit "$code"
+wait "$entered"
