@@ -306,12 +306,15 @@ impl Leases {
 
     /// Takes a host port, or says which pod has it.
     pub(super) fn take_port(&mut self, map: &PortMap, link: &str, pod: &str) -> Result<(), String> {
-        let host_ip = map.host_ip.filter(|ip| !ip.is_unspecified());
+        let host_ip = map.host_ip;
         let meets = |lease: &PortLease| {
             lease.protocol == map.protocol
                 && lease.port == map.host_port
                 && match (lease.host_ip, host_ip) {
-                    (Some(a), Some(b)) => a == b,
+                    (Some(a), Some(b)) => {
+                        let all = a.is_unspecified() || b.is_unspecified();
+                        a == b || (all && a.is_ipv4() == b.is_ipv4())
+                    }
                     _ => true,
                 }
         };

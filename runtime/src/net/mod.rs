@@ -70,7 +70,7 @@ impl fmt::Display for Protocol {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PortMap {
-    /// The host's address that is mapped; none: all of them, IPv4 and IPv6.
+    /// The host's address that is mapped, the unspecified one for all of its family; none: all of both families.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_ip: Option<IpAddr>,
     /// The port on the host.

@@ -15,7 +15,7 @@ use crate::sys::port::{self, Transport};
 use crate::sys::{self, netns};
 
 impl PortMap {
-    /// The host's addresses that this names: the wildcard stands for all of its family.
+    /// The host's addresses that this names: the unspecified one stands for all of its family.
     fn host_addresses(&self) -> Vec<IpAddr> {
         match self.host_ip {
             Some(ip) => vec![ip],

@@ -108,7 +108,7 @@ fn network(pod: &Pod) -> Result<Network> {
             continue;
         }
         let host_ip = match port.host_ip.as_str() {
-            "" | "0.0.0.0" | "::" => None,
+            "" => None,
             ip => Some(address(ip, "hostIP")?),
         };
         let protocol = match port.protocol {

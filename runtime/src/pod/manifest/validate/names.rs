@@ -55,13 +55,12 @@ pub fn dns_subdomain(text: &str) -> Verdict {
     )
 }
 
-/// What a pod's name may begin with: a name to which letters and digits are added.
+/// What a pod's name may begin with: a name, which may end with one '-'. Letters and digits are added.
 pub fn name_prefix(text: &str) -> Verdict {
-    let completed = format!("{text}a");
     rule(
-        is_dns_subdomain(&completed) && text.len() <= 253,
+        is_dns_subdomain(text) || text.strip_suffix('-').is_some_and(is_dns_subdomain),
         text,
-        "the beginning of a DNS name (lower case letters, digits, '-' and '.', at most 253 characters)",
+        "the beginning of a DNS name (lower case letters, digits, '-' and '.', not ending with '.', at most 253 characters)",
     )
 }
 
@@ -118,30 +117,36 @@ pub fn port_name(text: &str) -> Verdict {
 
 /// An IPv4 or IPv6 address.
 pub fn ip_address(text: &str) -> Verdict {
-    rule(text.parse::<IpAddr>().is_ok(), text, "an IPv4 or IPv6 address")
+    match text.parse::<IpAddr>() {
+        Ok(IpAddr::V6(ip)) if ip.to_ipv4_mapped().is_some() => Err(format!(
+            "must be an IPv4 or IPv6 address, got {text:?}, an IPv4 address in disguise: write it as one"
+        )),
+        parsed => rule(parsed.is_ok(), text, "an IPv4 or IPv6 address"),
+    }
 }
 
 /// An address of the host's that a port of it can be mapped on.
 pub fn host_ip(text: &str) -> Verdict {
-    let Ok(ip) = text.parse::<IpAddr>() else { return ip_address(text) };
+    ip_address(text)?;
+    let Ok(ip) = text.parse::<IpAddr>() else { return Ok(()) };
     let why = match ip {
         IpAddr::V4(ip) if ip.is_multicast() || ip.is_broadcast() => "an address of many hosts",
         IpAddr::V6(ip) if ip.is_multicast() => "an address of many hosts",
         IpAddr::V6(ip) if ip.is_loopback() => {
             "IPv6's loopback, which the kernel does not redirect to a pod: 127.0.0.1 it does"
         }
-        IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => "an IPv4 address in disguise: write it as one",
         IpAddr::V6(ip) if ip.is_unicast_link_local() => "an address that each link may have",
         _ => return Ok(()),
     };
     Err(format!("must be one address of the host's, got {text:?}, {why}"))
 }
 
-/// A domain to search in: a DNS name in which `_` is allowed too, or the root.
+/// A domain to search in: a DNS name in whose parts `_` is allowed too, but at the end, or the root.
 pub fn search_domain(text: &str) -> Verdict {
     let name = text.strip_suffix('.').unwrap_or(text);
-    let outer = |byte| is_lower_alphanumeric(byte) || byte == b'_';
-    let labels = name.split('.').all(|part| framed(part, outer, |byte| outer(byte) || byte == b'-'));
+    let inner = |byte| is_lower_alphanumeric(byte) || matches!(byte, b'-' | b'_');
+    let label = |part: &str| framed(part.strip_prefix('_').unwrap_or(part), is_lower_alphanumeric, inner);
+    let labels = name.split('.').all(label);
     rule(
         text == "." || (labels && name.len() <= 253),
         text,
@@ -185,7 +190,7 @@ mod tests {
             &["a", "a.b", "a-b.c-d", &l253, &l64],
             &["", ".", "a.", ".a", "a..b", "A.b", "a-.b", "a_b", &l254],
         );
-        held(name_prefix, &["a", "a-", "a.", "a.b-"], &["-", "A-", "-a", "a_"]);
+        held(name_prefix, &["a", "a-", "a.b-", &l253], &["-", "A-", "-a", "a_", "a.", "a.-", &l254]);
         held(
             qualified_name,
             &["app", "App.Kubernetes_io-x", "example.com/App", "1/2", &l63],
@@ -194,7 +199,11 @@ mod tests {
         held(label_value, &["", "a", "A.b_c-1", &l63], &["-", "a b", "a/b", &l64]);
         held(env_name, &["A", "a.b-c", "1", "a b"], &["", "A=B", "ä", "a\n"]);
         held(port_name, &["http", "a", "h2c-1"], &["", "80", "-a", "a-", "a--b", "HTTP", "abcdefghijklmnop"]);
-        held(ip_address, &["10.0.0.1", "fd00::1"], &["", "10.0.0", "010.0.0.1", "::1%eth0", "host"]);
+        held(
+            ip_address,
+            &["10.0.0.1", "fd00::1", "0:0::1", "FD00::1"],
+            &["", "10.0.0", "010.0.0.1", "::1%eth0", "host", "::ffff:1.2.3.4"],
+        );
         held(
             host_ip,
             &["0.0.0.0", "::", "127.0.0.1", "192.0.2.1", "2001:db8::1"],
@@ -209,7 +218,11 @@ mod tests {
                 "fe80::1",
             ],
         );
-        held(search_domain, &["a.b", "a.b.", ".", "_tcp.a"], &["", "a..b", "A.b", "a b"]);
+        held(
+            search_domain,
+            &["a.b", "a.b.", ".", "_tcp.a", "a_b"],
+            &["", "a..b", "A.b", "a b", "_", "a_", "__a", "_.a"],
+        );
         held(sysctl_name, &["net.ipv4.ip_forward", "net/ipv4", "a"], &["", "a.", "Net.a", "a b", ".a"]);
     }
 

@@ -3,7 +3,7 @@
 //! Invariant: as in [`super`]. Two ports of one pod never claim the same port of the host.
 
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::super::path::Path;
 use super::super::types::{ContainerPort, DnsPolicy, PodDnsConfig, PodSpec, Protocol};
@@ -62,13 +62,30 @@ fn port(port: &ContainerPort, path: &Path, host_network: bool, findings: &mut Fi
     }
 }
 
-/// Who claims a port of the host's: on one address each, and who was first.
+/// Who claims a port of the host's.
 #[derive(Default)]
 struct Claims {
-    first: Option<Path>,
     /// On all of the host's addresses.
     everywhere: Option<Path>,
+    v4: Family,
+    v6: Family,
+}
+
+/// Who claims it on addresses of one family.
+#[derive(Default)]
+struct Family {
+    first: Option<Path>,
+    /// Who claims it on one address each, all of the family's under the unspecified one.
     on: HashMap<IpAddr, Path>,
+}
+
+impl Family {
+    /// Whom a claim on `ip` meets: one on the same address, or on all where the other is on any.
+    fn met(&self, ip: IpAddr) -> Option<&Path> {
+        let all: IpAddr =
+            if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        if ip == all { self.first.as_ref() } else { self.on.get(&ip).or_else(|| self.on.get(&all)) }
+    }
 }
 
 /// The claims of a pod's containers that run beside each other.
@@ -79,22 +96,25 @@ fn claim(port: &ContainerPort, path: Path, claimed: &mut Claimed, findings: &mut
         return;
     }
     let claims = claimed.entry((port.host_port, port.protocol)).or_default();
-    // However it is written; none, and one that is none, are all.
-    let address = port.host_ip.parse::<IpAddr>().ok().filter(|ip| !ip.is_unspecified());
-    // Two meet on the same address, and where one is on all.
-    let met = match &address {
-        None => claims.first.as_ref(),
-        Some(ip) => claims.everywhere.as_ref().or_else(|| claims.on.get(ip)),
+    // However it is written. One that is none, which has its own problem, is as good as all.
+    let address = port.host_ip.parse::<IpAddr>().ok();
+    let Claims { everywhere, v4, v6 } = claims;
+    let met = match address {
+        None => v4.first.as_ref().or(v6.first.as_ref()),
+        Some(ip) if ip.is_ipv4() => v4.met(ip),
+        Some(ip) => v6.met(ip),
     };
-    if let Some(first) = met {
+    if let Some(first) = everywhere.as_ref().or(met) {
         findings.add(path.field("hostPort"), format!("{first} claims port {} too", port.host_port));
         return;
     }
-    claims.first.get_or_insert_with(|| path.clone());
-    match address {
-        None => claims.everywhere = Some(path),
-        Some(ip) => drop(claims.on.insert(ip, path)),
-    }
+    let Some(ip) = address else {
+        *everywhere = Some(path);
+        return;
+    };
+    let family = if ip.is_ipv4() { v4 } else { v6 };
+    family.first.get_or_insert_with(|| path.clone());
+    family.on.insert(ip, path);
 }
 
 fn dns(spec: &PodSpec, findings: &mut Findings) {
