@@ -223,7 +223,8 @@ fn held_by_all(id: &str, inputs: &Inputs<'_>) -> Result<Vec<HeldMount>> {
         held.push(HeldMount { destination: SHM.into(), tree: HeldMount::SHM.into(), sub_path: None });
     }
     if !container.termination_message_path.is_empty() {
-        held.push(file(container.termination_message_path.clone(), id));
+        let destination = bundle::mount_point(&container.termination_message_path)?;
+        held.push(file(destination.display().to_string(), id));
     }
     for mount in &container.volume_mounts {
         let replaced = bundle::mount_point(&mount.mount_path)?;

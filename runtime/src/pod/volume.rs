@@ -9,8 +9,9 @@
 use std::fs::{File, Metadata};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
+use super::bundle;
 use super::manifest::{Pod, StorageMedium, Volume, VolumeMount, VolumeSource};
 use crate::engine;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -26,7 +27,7 @@ pub use opening::{HostPath, Opening, PATIENCE};
 /// What a container mounts.
 #[derive(Debug)]
 pub struct Source {
-    /// Where: the container's mountPath.
+    /// Where: the container's mountPath, from its root on.
     pub destination: String,
     /// A handle of the directory or file.
     pub tree: OwnedFd,
@@ -59,18 +60,20 @@ pub fn open(host: &Host, id: &str, volume: &Volume, mount: &VolumeMount) -> Resu
     let path = folder(host, id, &volume.name);
     let root = inside::open_host(&path).context(|| format!("volume {:?}", volume.name))?;
     Ok(Source {
-        destination: mount.mount_path.clone(),
+        destination: destination(mount)?,
         tree: part(root, volume, mount)?,
         path: shown(path, mount),
     })
 }
 
+/// Where `mount` is made.
+fn destination(mount: &VolumeMount) -> Result<String> {
+    Ok(bundle::mount_point(&mount.mount_path)?.display().to_string())
+}
+
 /// The path of what `mount` shows of a volume.
 fn shown(mut path: PathBuf, mount: &VolumeMount) -> PathBuf {
-    // Pushed, nothing would be a slash at the end.
-    if !mount.sub_path.is_empty() {
-        path.push(&mount.sub_path);
-    }
+    path.extend(Path::new(&mount.sub_path).components().filter(|part| *part != Component::CurDir));
     path
 }
 
@@ -84,25 +87,29 @@ fn part(root: OwnedFd, volume: &Volume, mount: &VolumeMount) -> Result<OwnedFd> 
     // No other try will find another file system there.
     let refused =
         |error: Error| error.with_kind(ErrorKind::Manifest).context(format_args!("volume {:?}", volume.name));
-    engine::check_source(&mount.mount_path, tree.as_fd()).map_err(refused)?;
+    engine::check_source(&destination(mount)?, tree.as_fd()).map_err(refused)?;
     Ok(tree)
 }
 
 /// Opens `sub_path` inside the volume `root`; one that is missing is made as a directory with the
 /// volume's own permissions, as a kubelet does.
 pub fn open_sub_path(root: impl AsFd, sub_path: &str) -> Result<OwnedFd> {
-    let path = Path::new(sub_path);
-    let climbs = path.components().any(|part| !matches!(part, std::path::Component::Normal(_)));
-    if climbs || path.as_os_str().is_empty() {
+    let parts = Path::new(sub_path).components().filter(|part| *part != Component::CurDir);
+    let inside =
+        parts.map(|part| matches!(part, Component::Normal(_)).then_some(part)).collect::<Option<PathBuf>>();
+    let Some(path) = inside else {
         return Err(Error::new(ErrorKind::Manifest, "must be a relative path without '..'"));
+    };
+    if path.as_os_str().is_empty() {
+        return Ok(root.as_fd().try_clone_to_owned()?);
     }
-    match inside::open_handle(&root, path) {
+    match inside::open_handle(&root, &path) {
         Ok(tree) => return Ok(tree),
         Err(error) if !error.is_not_found() => return Err(error.into()),
         Err(_) => {}
     }
     let mode = metadata(root.as_fd().try_clone_to_owned()?)?.mode() & 0o7777;
-    Ok(inside::make_dirs(&root, path, mode)?)
+    Ok(inside::make_dirs(&root, &path, mode)?)
 }
 
 /// `<root>/pods/<id>/volumes/<name>`; the name is a DNS label.
@@ -138,11 +145,13 @@ mod tests {
         let root = inside::open_host(&volume).unwrap();
         let made = metadata(open_sub_path(&root, "x/y").unwrap()).unwrap();
         assert_eq!(made.mode() & 0o7777, 0o770);
-        for (path, inside_path) in [("up", "."), ("root", "."), ("root/x/y", "x/y")] {
+        for (path, inside_path) in
+            [("up", "."), ("root", "."), ("root/x/y", "x/y"), (".", "."), ("./x/./y/", "x/y")]
+        {
             let reached = metadata(open_sub_path(&root, path).unwrap()).unwrap().ino();
             assert_eq!(reached, std::fs::metadata(volume.join(inside_path)).unwrap().ino(), "{path}");
         }
-        for path in ["../x", "/x", "", "a/../b"] {
+        for path in ["../x", "/x", "a/../b", "./.."] {
             assert!(open_sub_path(&root, path).is_err(), "{path:?}");
         }
     }

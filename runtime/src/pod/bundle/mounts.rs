@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Every mount of the container.
 pub(super) fn mounts(inputs: &Inputs<'_>) -> Result<Vec<Mount>> {
-    let mut mounts = system(inputs);
+    let mut mounts = system(inputs)?;
     for (mount, source) in inputs.container.volume_mounts.iter().zip(inputs.volume_sources) {
         let destination = mount_point(&mount.mount_path)?;
         mounts.retain(|own| own.destination() != &destination);
@@ -26,7 +26,7 @@ pub(super) fn mounts(inputs: &Inputs<'_>) -> Result<Vec<Mount>> {
 }
 
 /// What every container has: the kernel's file systems, the pod's shared memory, its files in /etc.
-fn system(inputs: &Inputs<'_>) -> Vec<Mount> {
+fn system(inputs: &Inputs<'_>) -> Result<Vec<Mount>> {
     let privileged = is_privileged(inputs.container);
     let read_only_root = inputs.container.security_context.read_only_root_filesystem == Some(true);
     let sys = if privileged { "rw" } else { "ro" };
@@ -51,12 +51,13 @@ fn system(inputs: &Inputs<'_>) -> Vec<Mount> {
     };
     mounts.extend(FILES.map(|name| held(&Path::new("/etc").join(name), etc_write)));
     if !inputs.container.termination_message_path.is_empty() {
-        mounts.push(held(Path::new(&inputs.container.termination_message_path), "rw"));
+        mounts.push(held(&mount_point(&inputs.container.termination_message_path)?, "rw"));
     }
-    mounts
+    Ok(mounts)
 }
 
-/// A mountPath with its dots and double slashes gone: the destination in the spec.
+/// A mountPath, or a terminationMessagePath, from the container's root on, as a kubelet takes it, with its dots and double
+/// slashes gone: the destination in the spec.
 pub fn mount_point(path: &str) -> Result<PathBuf> {
     let mut clean = PathBuf::from("/");
     for component in Path::new(path).components() {
@@ -66,7 +67,7 @@ pub fn mount_point(path: &str) -> Result<PathBuf> {
             Component::ParentDir | Component::Prefix(_) => {
                 return Err(Error::new(
                     ErrorKind::Manifest,
-                    format!("mountPath {path:?}: must not contain '..'"),
+                    format!("mount path {path:?}: must not contain '..'"),
                 ));
             }
         }
@@ -74,7 +75,7 @@ pub fn mount_point(path: &str) -> Result<PathBuf> {
     if clean == Path::new("/") {
         return Err(Error::new(
             ErrorKind::Manifest,
-            format!("mountPath {path:?}: nothing is mounted over /"),
+            format!("mount path {path:?}: nothing is mounted over /"),
         ));
     }
     Ok(clean)

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Source, host_path, part, shown};
+use super::{Source, destination, host_path, part, shown};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::pod::manifest::{Container, HostPathVolumeSource, Pod, Volume, VolumeMount, VolumeSource};
 use crate::pod::protocol::Failure;
@@ -75,21 +75,21 @@ impl<'a> HostPath<'a> {
         }
     }
 
-    fn wanted(&self) -> Wanted {
+    fn wanted(&self) -> Result<Wanted> {
         let path = PathBuf::from(&self.source.path);
-        Wanted {
+        Ok(Wanted {
             volume: self.volume.name.clone(),
-            destination: self.mount.map_or_else(String::new, |mount| mount.mount_path.clone()),
+            destination: self.mount.map_or_else(|| Ok(String::new()), destination)?,
             path: self.mount.map_or(path.clone(), |mount| shown(path, mount)),
-        }
+        })
     }
 }
 
 impl Opening {
     /// Sends a child out that opens `host_paths`. `home` are the host's namespaces, for a caller that is in others.
     pub fn begin(host_paths: &[HostPath<'_>], home: &[(Namespaces, OwnedFd)]) -> Result<Self> {
-        let errand = Errand::send_out(home, |answers| open_all(host_paths, answers))?;
-        Ok(Self { errand, wanted: host_paths.iter().map(HostPath::wanted).collect() })
+        let wanted = host_paths.iter().map(HostPath::wanted).collect::<Result<_>>()?;
+        Ok(Self { errand: Errand::send_out(home, |answers| open_all(host_paths, answers))?, wanted })
     }
 
     /// Whether all has been answered, after which [`Opening::outcome`] says what.
