@@ -25,6 +25,8 @@ use crate::sys::{self, own};
 
 /// How often another end of a generated name is tried.
 const GENERATE_TRIES: usize = 16;
+/// As much of a generateName is used, so that a name that is drawn is no longer than a label may be, as in Kubernetes.
+const GENERATE_BASE_MAX: usize = 58;
 
 /// A pod that is being made or removed: nobody else touches it as long as this lives.
 #[derive(Debug)]
@@ -51,7 +53,8 @@ pub fn fill(host: &Host, id: &str, pod: &mut Pod) -> Result<Sandbox> {
     pod.metadata.creation_timestamp = Some((UNIX_EPOCH + Duration::from_nanos(created_at)).into());
     for tries in 1.. {
         if generated {
-            pod.metadata.name = format!("{}{}", pod.metadata.generate_name, draw_suffix()?);
+            let base = pod.metadata.generate_name.get(..GENERATE_BASE_MAX);
+            pod.metadata.name = format!("{}{}", base.unwrap_or(&pod.metadata.generate_name), draw_suffix()?);
         }
         let sandbox = sandbox_record(host, id, pod, created_at)?;
         record::write_new(&record::sandbox_path(host, id), &sandbox)?;
