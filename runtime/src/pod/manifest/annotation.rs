@@ -1,6 +1,8 @@
-//! The annotations that podrun reads: those below `podrun.io/`. All others are notes for somebody else.
+//! The annotations that podrun reads: those below `podrun.io/`, and those that stand, or stood, for a field. All others
+//! are notes for somebody else.
 //!
-//! Invariant: one below `podrun.io/` that means nothing is refused, as an unknown field is.
+//! Invariant: one below `podrun.io/` that means nothing is refused, as an unknown field is; one that Kubernetes takes for
+//! a field is treated as that field is.
 
 use super::StringMap;
 use super::suggest;
@@ -13,13 +15,35 @@ const PORT_FILTER: &str = "podrun.io/port-filter";
 
 const KNOWN: [(&str, [&str; 2]); 1] = [(PORT_FILTER, ["on", "off"])];
 
+/// What stands before a container's name in the annotation that Kubernetes takes for its appArmorProfile.
+const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
+
+/// Annotations, or beginnings of such, that stood for a field in releases past, with that field. Nobody reads them any more.
+const DEAD: [(&str, &str); 5] = [
+    ("seccomp.security.alpha.kubernetes.io/pod", "securityContext.seccompProfile"),
+    ("container.seccomp.security.alpha.kubernetes.io/", "securityContext.seccompProfile of the container"),
+    ("scheduler.alpha.kubernetes.io/critical-pod", "priorityClassName"),
+    ("security.alpha.kubernetes.io/sysctls", "securityContext.sysctls"),
+    ("security.alpha.kubernetes.io/unsafe-sysctls", "securityContext.sysctls"),
+];
+
 /// Whether the pod is held to its own addresses.
 pub fn has_port_filter(annotations: &StringMap) -> bool {
     annotations.get(PORT_FILTER).is_none_or(|value| value != "off")
 }
 
-/// What is wrong with an annotation of podrun's, if it is one.
+/// What an annotation should be a field for, since in its place it means nothing.
+pub(super) fn dead(key: &str) -> Option<&'static str> {
+    let is_it = |known: &str| if known.ends_with('/') { key.starts_with(known) } else { key == known };
+    DEAD.iter().find(|(known, _)| is_it(known)).map(|(_, field)| *field)
+}
+
+/// What is wrong with an annotation that podrun reads, if it is one.
 pub(super) fn check(key: &str, value: &str) -> Result<(), String> {
+    if key.starts_with(APPARMOR) {
+        let why = "not supported yet; it is the container's securityContext.appArmorProfile, and AppArmor profiles are not applied";
+        return Err(why.into());
+    }
     if !key.starts_with(PREFIX) {
         return Ok(());
     }
@@ -49,6 +73,10 @@ mod tests {
                 .ends_with("did you mean podrun.io/port-filter?")
         );
         assert!(check("podrun.io/x", "").is_err());
+        assert!(check("container.apparmor.security.beta.kubernetes.io/a", "localhost/p").is_err());
+        assert_eq!(dead("container.seccomp.security.alpha.kubernetes.io/a"), Some(DEAD[1].1));
+        assert_eq!(dead("seccomp.security.alpha.kubernetes.io/pod"), Some(DEAD[0].1));
+        assert_eq!(dead("seccomp.security.alpha.kubernetes.io/pods"), None);
         let open = [(PORT_FILTER.to_owned(), "off".to_owned())].into();
         assert!(!has_port_filter(&open) && has_port_filter(&StringMap::new()));
     }

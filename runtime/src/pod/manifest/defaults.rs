@@ -45,6 +45,10 @@ fn default_container(container: &mut Container, host_network: bool) {
     if container.termination_message_path.is_empty() {
         Container::DEFAULT_TERMINATION_MESSAGE_PATH.clone_into(&mut container.termination_message_path);
     }
+    let resources = &mut container.resources;
+    for quantity in resources.limits.values_mut().chain(resources.requests.values_mut()) {
+        *quantity = quantity.clone().rounded_up();
+    }
     for (name, limit) in &container.resources.limits {
         container.resources.requests.entry(name.clone()).or_insert_with(|| limit.clone());
     }

@@ -1,8 +1,8 @@
 //! A Kubernetes quantity: `500m`, `1.5Gi`, `2e3`.
 //!
-//! Invariant: a [`Quantity`] always holds a number that parsed; its text is kept as it was given,
-//! since that is what `get -o json` shows, while all arithmetic is on exact billionths. As in
-//! Kubernetes, what is finer than a billionth is rounded away from zero and what is beyond 2^63-1 is cut.
+//! Invariant: a [`Quantity`] always holds a number that parsed; its text is kept as it was given, since that is what
+//! messages show, while it is written in its canonical form, as an API server's answer has it, and all arithmetic is on
+//! exact billionths. As in Kubernetes, what is finer than a billionth is rounded away from zero and what is beyond 2^63-1 is cut.
 
 use std::fmt;
 use std::str::FromStr;
@@ -69,6 +69,11 @@ impl Quantity {
         self.nanos
     }
 
+    /// Whether there is no fraction.
+    pub fn is_whole(&self) -> bool {
+        self.nanos % NANO == 0
+    }
+
     /// The amount as a whole number, rounded up; 0 for a negative one.
     pub fn value(&self) -> u64 {
         self.rounded_up_by(NANO)
@@ -77,6 +82,19 @@ impl Quantity {
     /// The amount in thousandths, rounded up; 0 for a negative one.
     pub fn milli(&self) -> u64 {
         self.rounded_up_by(NANO / 1000)
+    }
+
+    /// Rounded up to whole thousandths, as Kubernetes keeps requests and limits.
+    #[must_use]
+    pub fn rounded_up(self) -> Self {
+        const MILLI: i128 = NANO / 1000;
+        let missing = (-self.nanos).rem_euclid(MILLI);
+        if missing == 0 {
+            return self;
+        }
+        let mut rounded = Self { nanos: self.nanos + missing, ..self };
+        rounded.text = rounded.canonical();
+        rounded
     }
 
     fn rounded_up_by(&self, unit: i128) -> u64 {
@@ -242,7 +260,7 @@ impl fmt::Display for Quantity {
 
 impl Serialize for Quantity {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.text)
+        serializer.serialize_str(&self.canonical())
     }
 }
 
@@ -353,6 +371,15 @@ mod tests {
     }
 
     #[test]
+    fn is_rounded_up_to_thousandths() {
+        for (text, rounded) in
+            [("0.0001", "1m"), ("1.0001Ki", "1024103m"), ("1500m", "1500m"), ("1Gi", "1Gi"), ("-1u", "0")]
+        {
+            assert_eq!(quantity(text).rounded_up().canonical(), rounded, "{text}");
+        }
+    }
+
+    #[test]
     fn prints_kubernetes_canonical_form() {
         for (text, canonical) in [
             ("0", "0"),
@@ -379,9 +406,9 @@ mod tests {
     }
 
     #[test]
-    fn keeps_the_text_and_takes_bare_numbers() {
+    fn keeps_the_text_for_messages_and_takes_bare_numbers() {
         let read: Quantity = serde_json::from_str("\"1024Mi\"").unwrap();
-        assert_eq!(serde_json::to_string(&read).unwrap(), "\"1024Mi\"");
+        assert_eq!((read.as_str(), serde_json::to_string(&read).unwrap().as_str()), ("1024Mi", "\"1Gi\""));
         let bare: Quantity = serde_json::from_str("0.5").unwrap();
         assert_eq!((bare.milli(), bare.as_str()), (500, "0.5"));
         assert!(serde_json::from_str::<Quantity>("\"lots\"").is_err());

@@ -197,16 +197,16 @@ impl Default for PodSpec {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PodOs {
-    /// Always `linux`.
-    pub name: OsName,
+    /// Always `linux`; required.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<OsName>,
 }
 
 /// The only system there is: `linux`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OsName {
     /// `linux`
-    #[default]
     Linux,
 }
 

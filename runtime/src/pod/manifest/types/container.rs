@@ -95,11 +95,15 @@ impl Default for Container {
     }
 }
 
-/// The only restart policy a container can have of its own.
+/// A restart policy of a container's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ContainerRestartPolicy {
     /// Makes an init container a sidecar.
     Always,
+    /// Not supported yet.
+    OnFailure,
+    /// Not supported yet.
+    Never,
 }
 
 /// One variable.

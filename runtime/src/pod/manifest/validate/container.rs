@@ -9,6 +9,7 @@ use super::super::path::Path;
 use super::super::types::{Container, PodSpec, ResourceRequirements, VolumeMount};
 use super::{Findings, names};
 use crate::error::{quoted, shown};
+use crate::image::Reference;
 use crate::pod::manifest::expand::{TooMuch, expand_container};
 
 pub(super) fn containers(spec: &PodSpec, findings: &mut Findings) {
@@ -21,12 +22,17 @@ pub(super) fn containers(spec: &PodSpec, findings: &mut Findings) {
     for (path, container) in each(spec) {
         name(container, &path, &mut seen, findings);
         self::container(container, &path, &volumes, findings);
+        restart_policy(container, &path, findings);
     }
-    for (index, container) in spec.containers.iter().enumerate() {
-        if container.restart_policy.is_some() {
-            let path = path.field("containers").index(index).field("restartPolicy");
-            findings.add(path, "only an init container can have one, which makes it a sidecar");
-        }
+}
+
+/// The one that makes a sidecar is the only one of a container's own.
+fn restart_policy(container: &Container, path: &Path, findings: &mut Findings) {
+    let is_init = path.starts_with(&Path::of("spec.initContainers"));
+    if container.restart_policy.is_some() && !(is_init && container.restarts_always()) {
+        let message =
+            "not supported yet, except Always in an init container; the pod's restartPolicy decides";
+        findings.add(path.field("restartPolicy"), message);
     }
 }
 
@@ -66,6 +72,8 @@ fn container(container: &Container, path: &Path, volumes: &HashSet<&str>, findin
     } else if image.trim() != image {
         findings
             .add(path.field("image"), format!("must not begin or end with a space, got {}", quoted(image)));
+    } else if let Err(error) = image.parse::<Reference>() {
+        findings.add(path.field("image"), error.message());
     }
     for (index, variable) in container.env.iter().enumerate() {
         let path = path.field("env").index(index).field("name");
@@ -80,8 +88,8 @@ fn container(container: &Container, path: &Path, volumes: &HashSet<&str>, findin
         }
     }
     program(container, path, findings);
-    absolute(path.field("workingDir"), &container.working_dir, findings);
-    absolute(path.field("terminationMessagePath"), &container.termination_message_path, findings);
+    working_dir(path.field("workingDir"), &container.working_dir, findings);
+    mounted_at(path.field("terminationMessagePath"), &container.termination_message_path, findings);
     resources(&container.resources, &path.field("resources"), findings);
     mounts(&container.volume_mounts, &path.field("volumeMounts"), volumes, findings);
 }
@@ -98,12 +106,30 @@ fn program(container: &Container, path: &Path, findings: &mut Findings) {
     findings.add(at, format!("{what}: {why}, once `$(NAME)` is replaced"));
 }
 
-fn absolute(path: Path, text: &str, findings: &mut Findings) {
+/// A kubelet hands a relative one on, and no runtime below it takes that.
+fn working_dir(path: Path, text: &str, findings: &mut Findings) {
     if !text.is_empty() && !text.starts_with('/') {
         findings.add(path, format!("must be an absolute path, got {}", quoted(text)));
     } else if text.contains('\0') {
         findings.add(path, "must not contain a NUL byte");
     }
+}
+
+/// Where something is mounted, from the container's root on whether it begins with a slash or not: its parts, if it is well.
+fn mounted_at<'a>(path: Path, text: &'a str, findings: &mut Findings) -> Option<Vec<&'a str>> {
+    let parts: Vec<&str> = text.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    if text.is_empty() {
+        findings.add(path, "required");
+    } else if parts.is_empty() {
+        findings.add(path, "must not be the container's root");
+    } else if parts.contains(&"..") {
+        findings.add(path, format!("must not contain `..`, got {}", quoted(text)));
+    } else if text.contains('\0') {
+        findings.add(path, "must not contain a NUL byte");
+    } else {
+        return Some(parts);
+    }
+    None
 }
 
 fn mounts(mounts: &[VolumeMount], path: &Path, volumes: &HashSet<&str>, findings: &mut Findings) {
@@ -119,17 +145,8 @@ fn mounts(mounts: &[VolumeMount], path: &Path, volumes: &HashSet<&str>, findings
             );
         }
         let (at, target) = (path.field("mountPath"), mount.mount_path.as_str());
-        let parts: Vec<&str> = target.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
-        if target.is_empty() {
-            findings.add(at, "required");
-        } else if parts.is_empty() {
-            findings.add(at, "must not be the container's root");
-        } else if parts.contains(&"..") {
-            findings.add(at, format!("must not contain `..`, got {}", quoted(target)));
-        } else if !seen.insert(parts) {
+        if mounted_at(at.clone(), target, findings).is_some_and(|parts| !seen.insert(parts)) {
             findings.add(at, format!("{} is the path of another mount too", quoted(target)));
-        } else {
-            absolute(at, target, findings);
         }
         let (at, inside) = (path.field("subPath"), mount.sub_path.as_str());
         if inside.starts_with('/') {
@@ -156,6 +173,8 @@ fn resources(resources: &ResourceRequirements, path: &Path, findings: &mut Findi
                 findings.add(at, "not supported yet; podrun limits cpu and memory");
             } else if quantity.nanos() < 0 {
                 findings.add(at, format!("must not be negative, got {}", shown(&quantity.to_string())));
+            } else if (list, name.as_str()) == ("limits", "memory") {
+                findings.hold(at, memory_limit(quantity));
             }
         }
     }
@@ -168,6 +187,27 @@ fn resources(resources: &ResourceRequirements, path: &Path, findings: &mut Findi
             findings.add(path.field("requests").key(name), message);
         }
     }
+}
+
+/// In less no container starts: with half of it the kernel ends busybox's shell before its first command, with a thirtieth it
+/// makes no cgroup.
+const MEMORY_MIN: u64 = 256 << 10;
+
+/// Whether a program can be started in so much memory. None is no limit.
+fn memory_limit(limit: &Quantity) -> Result<(), String> {
+    if limit.nanos() == 0 || limit.value() >= MEMORY_MIN {
+        return Ok(());
+    }
+    let text = limit.to_string();
+    let meant = text
+        .strip_suffix('m')
+        .map(|number| format!("; did you mean {}M? `m` is a thousandth", shown(number)));
+    let least = MEMORY_MIN >> 10;
+    Err(format!(
+        "{} is too little for any program to start in; {least}Ki are the least{}",
+        shown(&text),
+        meant.unwrap_or_default()
+    ))
 }
 
 fn exceeds(request: &Quantity, limit: &Quantity) -> bool {

@@ -105,6 +105,9 @@ fn pod_spec(pod: &Pod, findings: &mut Findings) {
         let message = format!("must be from 1 to {}, got {seconds}", i32::MAX);
         findings.add(path.field("activeDeadlineSeconds"), message);
     }
+    if spec.os.is_some_and(|os| os.name.is_none()) {
+        findings.add(path.field("os").field("name"), "required; podrun runs linux");
+    }
     findings.hold_unless_empty(path.field("hostname"), &spec.hostname, names::dns_label);
     findings.hold_unless_empty(path.field("subdomain"), &spec.subdomain, names::dns_label);
     if spec.host_pid && spec.share_process_namespace == Some(true) {

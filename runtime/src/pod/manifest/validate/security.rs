@@ -82,14 +82,8 @@ fn container(context: &SecurityContext, path: &Path, findings: &mut Findings) {
     id(context.run_as_user, path.field("runAsUser"), findings);
     id(context.run_as_group, path.field("runAsGroup"), findings);
     seccomp(context.seccomp_profile.as_ref(), &path.field("seccompProfile"), findings);
-    let added = context.capabilities.as_ref().map_or(&[][..], |capabilities| &capabilities.add);
-    if context.allow_privilege_escalation == Some(false) {
-        let path = path.field("allowPrivilegeEscalation");
-        if context.privileged == Some(true) {
-            findings.add(path, "cannot be false where privileged is true");
-        } else if added.iter().any(|name| name.trim_start_matches("CAP_") == "SYS_ADMIN") {
-            findings.add(path, "cannot be false where SYS_ADMIN is added");
-        }
+    if context.allow_privilege_escalation == Some(false) && context.privileged == Some(true) {
+        findings.add(path.field("allowPrivilegeEscalation"), "cannot be false where privileged is true");
     }
     let Some(capabilities) = &context.capabilities else { return };
     for (list, named) in [("add", &capabilities.add), ("drop", &capabilities.drop)] {

@@ -48,6 +48,14 @@ fn good_ones_pass() {
         json!({"ports": [{"containerPort": 80, "hostPort": 80, "hostIP": "127.0.0.1"}, {"containerPort": 80, "hostPort": 80, "hostIP": "127.0.0.2"}]}),
         json!({"securityContext": {"capabilities": {"add": ["ALL", "net_admin"]}, "runAsUser": 0}}),
         json!({"env": [{"name": "a.b-c", "value": "x"}]}),
+        json!({"resources": {"limits": {"memory": "256Ki"}, "requests": {"memory": "1"}}}),
+        json!({"resources": {"limits": {"memory": "0"}}}),
+        // From the container's root on, as a kubelet takes them.
+        json!({"volumeMounts": [{"name": "v", "mountPath": "data", "subPath": "."}, {"name": "w", "mountPath": "./x/y", "subPath": "./z"}]}),
+        json!({"terminationMessagePath": "log"}),
+        json!({"securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"add": ["SYS_ADMIN"]}}}),
+        json!({"ports": [{"containerPort": 80, "hostPort": 80, "hostIP": "0.0.0.0"}, {"containerPort": 80, "hostPort": 80, "hostIP": "::"}]}),
+        json!({"ports": [{"containerPort": 80, "hostPort": 80, "hostIP": "0.0.0.0"}, {"containerPort": 80, "hostPort": 80, "hostIP": "fd00::1"}]}),
     ] {
         assert_eq!(container(fields.clone()), none, "{fields}");
     }
@@ -60,6 +68,7 @@ fn each_rule_of_the_pod_is_held() {
         (json!({"activeDeadlineSeconds": 0}), "spec.activeDeadlineSeconds: must be from 1"),
         (json!({"hostname": "a.b"}), "spec.hostname: must be a DNS label"),
         (json!({"subdomain": "A"}), "spec.subdomain: must be a DNS label"),
+        (json!({"os": {}}), "spec.os.name: required"),
         (
             json!({"hostPID": true, "shareProcessNamespace": true}),
             "spec.shareProcessNamespace: cannot be true with hostPID",
@@ -173,9 +182,21 @@ fn each_rule_of_a_container_is_held() {
         (json!({"name": "Web"}), "name: must be a DNS label"),
         (json!({"image": ""}), "image: required"),
         (json!({"image": " b"}), "image: must not begin or end with a space"),
-        (json!({"restartPolicy": "Always"}), "restartPolicy: only an init container"),
+        (json!({"image": "Not A Name"}), "image: image reference \"Not A Name\": "),
+        (json!({"image": "busybox:"}), "image: image reference \"busybox:\": "),
+        (
+            json!({"resources": {"limits": {"memory": "300m"}}}),
+            "resources.limits[memory]: 300m is too little for any program to start in; 256Ki are the least; did you mean 300M?",
+        ),
+        (json!({"resources": {"limits": {"memory": 4096}}}), "resources.limits[memory]: 4096 is too little"),
+        (
+            json!({"resources": {"limits": {"memory": "255Ki"}}}),
+            "resources.limits[memory]: 255Ki is too little for any program to start in; 256Ki are the least",
+        ),
+        (json!({"restartPolicy": "Always"}), "restartPolicy: not supported yet"),
         (json!({"workingDir": "srv"}), "workingDir: must be an absolute path"),
-        (json!({"terminationMessagePath": "log"}), "terminationMessagePath: must be an absolute path"),
+        (json!({"terminationMessagePath": "/a/../b"}), "terminationMessagePath: must not contain `..`"),
+        (json!({"terminationMessagePath": "./"}), "terminationMessagePath: must not be the container's root"),
         (json!({"args": ["a\0"]}), "args[0]: must not contain a NUL byte"),
         (json!({"env": [{"name": "A=B"}]}), "env[0].name: must be a variable's name"),
         (json!({"ports": [{}]}), "ports[0].containerPort: required"),
@@ -198,6 +219,22 @@ fn each_rule_of_a_container_is_held() {
             "ports[1].hostPort: spec.containers[0].ports[0] claims port 5 too",
         ),
         (
+            json!({"ports": [{"containerPort": 1, "hostPort": 5, "hostIP": "127.0.0.1"}, {"containerPort": 2, "hostPort": 5, "hostIP": "0.0.0.0"}]}),
+            "ports[1].hostPort: spec.containers[0].ports[0] claims port 5 too",
+        ),
+        (
+            json!({"ports": [{"containerPort": 1, "hostPort": 5, "hostIP": "0:0::0"}, {"containerPort": 2, "hostPort": 5, "hostIP": "fd00::1"}]}),
+            "ports[1].hostPort: spec.containers[0].ports[0] claims port 5 too",
+        ),
+        (
+            json!({"ports": [{"containerPort": 1, "hostPort": 5, "hostIP": "::"}, {"containerPort": 2, "hostPort": 5}]}),
+            "ports[1].hostPort: spec.containers[0].ports[0] claims port 5 too",
+        ),
+        (
+            json!({"ports": [{"containerPort": 1, "hostIP": "::ffff:1.2.3.4"}]}),
+            "ports[0].hostIP: must be an IPv4 or IPv6",
+        ),
+        (
             json!({"volumeMounts": [{"name": "x", "mountPath": "/a"}]}),
             "volumeMounts[0].name: spec.volumes has no volume",
         ),
@@ -215,8 +252,8 @@ fn each_rule_of_a_container_is_held() {
             "volumeMounts[1].mountPath: \"/a/\" is the path of another",
         ),
         (
-            json!({"volumeMounts": [{"name": "v", "mountPath": "/a/b"}, {"name": "w", "mountPath": "/a//./b"}]}),
-            "volumeMounts[1].mountPath: \"/a//./b\" is the path of another",
+            json!({"volumeMounts": [{"name": "v", "mountPath": "/a/b"}, {"name": "w", "mountPath": "a//./b"}]}),
+            "volumeMounts[1].mountPath: \"a//./b\" is the path of another",
         ),
         (
             json!({"volumeMounts": [{"name": "v", "mountPath": "/a", "subPath": "/b"}]}),
@@ -241,8 +278,8 @@ fn each_rule_of_a_container_is_held() {
             "securityContext.allowPrivilegeEscalation: cannot be false where privileged",
         ),
         (
-            json!({"securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"add": ["SYS_ADMIN"]}}}),
-            "securityContext.allowPrivilegeEscalation: cannot be false where SYS_ADMIN",
+            json!({"securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"add": ["CAP_SYS_ADMIN"]}}}),
+            "securityContext.capabilities.add[0]: no capability is called \"CAP_SYS_ADMIN\"; did you mean SYS_ADMIN?",
         ),
         (
             json!({"securityContext": {"capabilities": {"drop": ["NET_ADMN"]}}}),
@@ -286,24 +323,40 @@ fn metadata_is_held_to_its_rules() {
 
 #[test]
 fn likely_mistakes_are_named() {
-    let pod: Pod = serde_json::from_value(json!({"spec": {
-        "terminationGracePeriodSeconds": -1,
-        "initContainers": [{"name": "i", "ports": [{"containerPort": 80}]}],
-        "containers": [
-            {"name": "a", "stdinOnce": true, "ports": [{"containerPort": 80}], "env": [{"name": "X"}, {"name": "X"}]},
-            {"name": "b", "ports": [{"containerPort": 80}, {"containerPort": 80, "protocol": "UDP"}], "resources": {"limits": {"memory": "100m"}}},
-        ],
-    }}))
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": {"name": "a.b", "annotations": {"seccomp.security.alpha.kubernetes.io/pod": "docker/default", "x": "y"}},
+        "spec": {
+            "terminationGracePeriodSeconds": -1,
+            "hostAliases": [{"ip": "fd00::1"}, {"ip": "10.0.0.1"}, {"ip": "fd00:0::1"}],
+            "initContainers": [{"name": "i", "ports": [{"containerPort": 80}, {"containerPort": 80}]}],
+            "containers": [
+                {"name": "a", "stdinOnce": true,
+                 "ports": [{"containerPort": 80, "name": "web"}, {"containerPort": 80, "hostPort": 1}, {"containerPort": 81, "hostIP": "10.0.0.1"}],
+                 "env": [{"name": "X"}, {"name": "X"}, {"name": "X", "value": "$(X)y"}]},
+                {"name": "b", "ports": [{"containerPort": 80}, {"containerPort": 80, "protocol": "UDP", "name": "web"}],
+                 "resources": {"limits": {"memory": "100m"}, "requests": {"memory": "50m"}}},
+                {"name": "c", "ports": [{"containerPort": 9, "hostPort": 1}, {"containerPort": 9, "hostPort": 2}]},
+            ],
+        },
+    }))
     .unwrap();
     let found = lint(&pod);
     for (warning, expected) in found.iter().zip([
+        "metadata.name: the pod's hostname",
+        "metadata.annotations[seccomp.security.alpha.kubernetes.io/pod]: means nothing any more; set securityContext",
         "spec.terminationGracePeriodSeconds: negative",
+        "spec.hostAliases[2].ip: fd00::1 has an entry",
+        "spec.initContainers[0].ports[1].containerPort: 80 is declared by spec.initContainers[0].ports[0] already",
+        "spec.containers[0].ports[1].containerPort: 80 is declared by spec.containers[0].ports[0] already",
+        "spec.containers[0].ports[2].hostIP: means nothing without hostPort",
         "spec.containers[0].stdinOnce: means nothing",
         "spec.containers[0].env[1].name: X is set twice",
         "spec.containers[1].ports[0].containerPort: 80 is declared by container \"a\" too",
-        "spec.containers[1].resources.limits[memory]: 100m is less than a whole byte",
+        "spec.containers[1].ports[1].name: spec.containers[0].ports[0] is called \"web\" too",
+        "spec.containers[1].resources.limits[memory]: 100m is no whole number",
+        "spec.containers[1].resources.requests[memory]: 50m is no whole number",
     ]) {
         assert!(warning.starts_with(expected), "{warning}, not {expected}");
     }
-    assert_eq!(found.len(), 5, "{found:?}");
+    assert_eq!(found.len(), 13, "{found:?}");
 }
