@@ -10,7 +10,7 @@ use std::collections::hash_map::Entry as Slot;
 
 use serde_json::Map;
 
-use super::fields::{Field, Object, Shape, State, TABLE, choices};
+use super::fields::{Field, LIST, Object, Shape, State, TABLE, choices};
 use super::path::{Path, Problem};
 use super::report::SHOWN;
 use super::suggest;
@@ -41,6 +41,13 @@ pub(crate) fn check(tree: &Node) -> Checked {
     checked
 }
 
+/// Checks what is around the items of a list of manifests.
+pub(crate) fn list(tree: &Node) -> Checked {
+    let mut checked = Checked::default();
+    checked.object(LIST, tree, &Path::root());
+    checked
+}
+
 impl Checked {
     /// Adds a problem, whose message is made if there is room for it.
     fn problem(&mut self, at: Position, path: &Path, message: impl FnOnce(&mut Self) -> String) {
@@ -56,13 +63,9 @@ impl Checked {
     /// A value without the shape that its field has.
     fn wrong<T>(&mut self, node: &Node, path: &Path, expected: &str) -> Option<T> {
         self.problem(node.at, path, |_| {
-            let mut message = format!("expected {expected}, got {}", node.value);
-            if expected == "a string" {
-                match &node.value {
-                    Value::Number(value) => message.push_str(&format!("; quote it: \"{value}\"")),
-                    Value::Bool(_) => message.push_str("; put it in quotes"),
-                    _ => {}
-                }
+            let mut message = format!("expected {expected}, got {node}");
+            if expected == "a string" && matches!(node.value, Value::Number(_) | Value::Bool(_)) {
+                message.push_str(&format!("; quote it: \"{}\"", node.text()));
             }
             message
         });
@@ -130,23 +133,21 @@ impl Checked {
         match field.state {
             State::Done => self.value(&field.shape, &entry.node, path),
             State::NotYet { harmless, why } => {
-                let harmless = match &entry.node.value {
-                    Value::Bool(value) => value.to_string() == harmless,
-                    Value::String(text) => text.is_empty() || text == harmless,
-                    other => other.is_empty(),
-                };
-                if !harmless {
-                    self.problem(entry.at, path, |_| format!("not supported yet; {why}"));
+                match fits(&field.shape, &entry.node.value) {
+                    // Its own words for that.
+                    false => drop(self.value(&field.shape, &entry.node, path)),
+                    true if asks_for_nothing(&entry.node.value, &field.shape, harmless) => {}
+                    true => self.problem(entry.at, path, |_| format!("not supported yet; {why}")),
                 }
                 None
             }
             State::NotOurs => {
+                // Nothing of it is kept, yet a typo in it is one all the same.
+                let before = self.ignored.len();
+                self.value(&field.shape, &entry.node, path);
+                self.ignored.truncate(before);
                 if !entry.node.value.is_empty() {
                     self.ignored.push(path.clone());
-                    // Nothing of it is kept, yet a typo in it is one all the same.
-                    let before = self.ignored.len();
-                    self.value(&field.shape, &entry.node, path);
-                    self.ignored.truncate(before);
                 }
                 None
             }
@@ -209,8 +210,14 @@ impl Checked {
         let mut json = Map::new();
         for entry in entries {
             let path = path.key(&entry.key);
-            if entry.node.value == Value::Null && matches!(inner, Shape::String) {
-                json.insert(entry.key.clone(), "".into());
+            // To Kubernetes a null is the type's own zero there.
+            let zero = match inner {
+                Shape::String => Some(""),
+                Shape::Quantity => Some("0"),
+                _ => None,
+            };
+            if let (Value::Null, Some(zero)) = (&entry.node.value, zero) {
+                json.insert(entry.key.clone(), zero.into());
             } else if let Some(value) = self.value(inner, &entry.node, &path) {
                 json.insert(entry.key.clone(), value);
             }
@@ -223,7 +230,7 @@ impl Checked {
             return self.wrong(node, path, "a string");
         };
         if values.contains(&text.as_str()) {
-            return Some(text.as_str().into());
+            return Some(text.as_str()).filter(|text| !text.is_empty()).map(Into::into);
         }
         self.problem(node.at, path, |_| {
             let mut message = format!("must be {}, got {}", choices(values), quoted(text));
@@ -261,9 +268,10 @@ impl Checked {
     }
 
     fn quantity(&mut self, node: &Node, path: &Path) -> Option<serde_json::Value> {
+        // Space around it is passed over, as by Kubernetes.
         let text = match &node.value {
-            Value::String(text) => text.clone(),
-            Value::Number(number) => number.to_string(),
+            Value::String(text) => text.trim().to_owned(),
+            Value::Number(number) => bare(number),
             _ => return self.wrong(node, path, "a quantity like 500m or 1Gi"),
         };
         if let Err(error) = text.parse::<Quantity>() {
@@ -282,6 +290,42 @@ impl Checked {
             return None;
         }
         Some(text.as_str().into())
+    }
+}
+
+/// Whether a value is of this shape as far as the value itself goes; what it holds may be of another.
+fn fits(shape: &Shape, value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Map(_) => matches!(shape, Shape::Object(_) | Shape::Map(_)),
+        Value::List(_) => matches!(shape, Shape::List(_)),
+        Value::Bool(_) => matches!(shape, Shape::Bool),
+        Value::String(_) => !matches!(shape, Shape::Object(_) | Shape::Map(_) | Shape::List(_) | Shape::Bool),
+        Value::Number(_) => matches!(shape, Shape::I32 | Shape::I64 | Shape::Port | Shape::Quantity),
+    }
+}
+
+/// Whether a value of a field that is not done is as good as none. An object that is set is a request, whatever is in it:
+/// of an empty source Kubernetes makes no empty directory.
+fn asks_for_nothing(value: &Value, shape: &Shape, harmless: Option<&str>) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(value) => harmless == Some(if *value { "true" } else { "false" }),
+        Value::String(text) => harmless == Some(text),
+        Value::List(items) => items.is_empty(),
+        Value::Map(entries) => {
+            entries.is_empty() && (harmless == Some("{}") || matches!(shape, Shape::Map(_)))
+        }
+        Value::Number(_) => false,
+    }
+}
+
+/// A number as kubectl sends it: plain digits, unless it is very small or very large.
+fn bare(number: &serde_json::Number) -> String {
+    match number.as_f64().filter(|_| number.is_f64()) {
+        Some(value) if value != 0.0 && !(1e-6..1e21).contains(&value.abs()) => format!("{value:e}"),
+        Some(value) => value.to_string(),
+        None => number.to_string(),
     }
 }
 

@@ -12,6 +12,9 @@ mod spec;
 /// The v1 Pod.
 pub static TABLE: &Object = &spec::Pod;
 
+/// A v1 List, of anything.
+pub static LIST: &Object = &spec::List;
+
 /// A type of the API.
 #[derive(Debug)]
 pub struct Object {
@@ -39,8 +42,9 @@ pub enum State {
     Done,
     /// Refused by name when it asks for something.
     NotYet {
-        /// The value that asks for nothing beside null, false and the empty ones.
-        harmless: &'static str,
+        /// How the value that asks for nothing is written, where Kubernetes has one beside null, an empty list and an
+        /// empty mapping with keys of the user's choice.
+        harmless: Option<&'static str>,
         /// Why, and what to write instead.
         why: &'static str,
     },
@@ -53,7 +57,7 @@ pub enum State {
 pub enum Shape {
     /// A string.
     String,
-    /// One of these strings.
+    /// One of these strings; the empty one, where it is among them, is as good as none.
     OneOf(&'static [&'static str]),
     /// true or false.
     Bool,
@@ -82,11 +86,11 @@ pub enum Shape {
 const NOT_OURS: State = State::NotOurs;
 
 const fn not_yet(why: &'static str) -> State {
-    State::NotYet { harmless: "false", why }
+    State::NotYet { harmless: None, why }
 }
 
 const fn not_yet_unless(harmless: &'static str, why: &'static str) -> State {
-    State::NotYet { harmless, why }
+    State::NotYet { harmless: Some(harmless), why }
 }
 
 /// The types of the API in nearly its own notation: `name: string`, `[Container]` for a list,
@@ -201,7 +205,7 @@ pub fn all_objects() -> Vec<&'static Object> {
 pub fn document() -> String {
     let mut text = String::from(
         "# The fields of a Pod\n\n\
-         Every field of Kubernetes' v1 Pod (1.34) and what podrun makes of it. This page is written by the\n\
+         Every field of Kubernetes' v1 Pod (1.36) and what podrun makes of it. This page is written by the\n\
          code (`runtime/src/pod/manifest/fields.rs`), and a test holds it to both the code and the API.\n\n\
          - **done**: does what Kubernetes says.\n\
          - **not yet**: refused by name when it asks for something.\n\
@@ -226,7 +230,12 @@ pub fn document() -> String {
 }
 
 /// What is done of a field, where that is not all: its object, its name, and the part.
-const PARTS: [(&str, &str, &str); 4] = [
+const PARTS: [(&str, &str, &str); 5] = [
+    (
+        "Container",
+        "restartPolicy",
+        "`Always` in an init container, which makes it a sidecar; others are refused",
+    ),
     ("EmptyDirVolumeSource", "sizeLimit", "with medium Memory; refused on disk"),
     ("ResourceRequirements", "limits", "cpu and memory; others are refused"),
     ("ResourceRequirements", "requests", "cpu and memory; others are refused"),
@@ -243,8 +252,9 @@ fn rows(text: &mut String, object: &Object, prefix: &str) {
                 (Shape::OneOf(values), _) => format!("done: {}", choices(values)),
                 _ => "done".into(),
             },
-            State::NotYet { harmless: "false", why } => format!("not yet: {why}"),
-            State::NotYet { harmless, why } => format!("not yet, except `{harmless}`: {why}"),
+            State::NotYet { harmless: None, why } => format!("not yet: {why}"),
+            State::NotYet { harmless: Some(""), why } => format!("not yet, except `\"\"`: {why}"),
+            State::NotYet { harmless: Some(harmless), why } => format!("not yet, except `{harmless}`: {why}"),
             State::NotOurs => "not ours".into(),
         };
         let _ = writeln!(text, "| `{path}` | {} | {state} |", field.shape.describe());
@@ -256,7 +266,8 @@ fn rows(text: &mut String, object: &Object, prefix: &str) {
 
 /// The values of a choice as a sentence lists them.
 pub(crate) fn choices(values: &[&str]) -> String {
-    let quoted: Vec<_> = values.iter().map(|value| format!("{value:?}")).collect();
+    let name = |value: &&str| if value.is_empty() { "empty".into() } else { format!("{value:?}") };
+    let quoted: Vec<_> = values.iter().map(name).collect();
     match quoted.as_slice() {
         [only] => only.clone(),
         [first @ .., last] => format!("{} or {last}", first.join(", ")),

@@ -77,7 +77,7 @@ impl<'a> Reader<'a> {
     }
 
     fn value(&mut self) -> Result<Node, SyntaxError> {
-        let at = self.at;
+        let (at, begin) = (self.at, self.offset);
         self.count()?;
         let value = match self.peek() {
             Some('{') => self.nested(Self::map)?,
@@ -87,7 +87,10 @@ impl<'a> Reader<'a> {
             Some('a'..='z' | 'A'..='Z') => self.word()?,
             _ => return self.expected("a value"),
         };
-        Ok(Node { at, value })
+        Ok(match value {
+            Value::Number(_) => Node::spelt(at, value, &self.text[begin..self.offset]),
+            value => Node { at, value, spelt: None },
+        })
     }
 
     fn nested(&mut self, read: fn(&mut Self) -> Result<Value, SyntaxError>) -> Result<Value, SyntaxError> {

@@ -1,9 +1,10 @@
-//! Whether a document is a Pod at all, and what to do about one that is not.
+//! Whether a document is a Pod at all, or a list of them, and what to do about one that is not.
 //!
-//! Invariant: only `kind: Pod` passes; every other kind is refused by its name.
+//! Invariant: only `kind: Pod` passes, alone or as an item of a List; every other kind is refused by its name.
 
-use super::suggest;
-use super::tree::{Node, Position, Value};
+use super::report::Report;
+use super::tree::{Entry, Node, Position, Value};
+use super::{check, suggest};
 use crate::error::shown;
 
 /// What a user of Kubernetes may hand in, with what to do instead.
@@ -21,7 +22,6 @@ const OTHERS: &[(&[&str], &str)] = &[
         ],
         "it makes pods out of a template: write its template's metadata and spec as a Pod with a name",
     ),
-    (&["List", "PodList"], "write its items as documents of their own, separated by `---`"),
     (
         &["ConfigMap", "Secret"],
         "there are none yet: write the values out under env, or put the files in a hostPath volume",
@@ -41,11 +41,54 @@ const OTHERS: &[(&[&str], &str)] = &[
     ),
 ];
 
+/// Adds the documents that `document` stands for to `documents`: itself, or the items of a List, as kubectl takes it.
+pub(crate) fn unfold(document: Node, documents: &mut Vec<Node>, report: &mut Report<'_>) {
+    let Some(kind @ ("List" | "PodList")) = text(&document, "kind") else {
+        documents.push(document);
+        return;
+    };
+    let of_pods = kind == "PodList";
+    let check::Checked { problems, more, .. } = check::list(&document);
+    problems.into_iter().for_each(|(at, problem)| report.add(at, problem.to_string()));
+    report.add_more(more);
+    if document.entry("apiVersion").is_none() {
+        report.add(document.at, "apiVersion: required; a list's is `apiVersion: v1`");
+    }
+    let Value::Map(entries) = document.value else { return };
+    let items = entries.into_iter().find(|entry| entry.key == "items").map(|entry| entry.node.value);
+    let Some(Value::List(items)) = items else { return };
+    for mut item in items {
+        if of_pods {
+            name_kind(&mut item);
+        }
+        unfold(item, documents, report);
+    }
+}
+
+/// The items of an API server's PodList do not say themselves that they are Pods.
+fn name_kind(item: &mut Node) {
+    let at = item.at;
+    for (key, value) in [("kind", "Pod"), ("apiVersion", "v1")] {
+        let value = Value::String(value.into());
+        if item.entry(key).is_none()
+            && let Value::Map(entries) = &mut item.value
+        {
+            entries.push(Entry { at, key: key.into(), node: Node { at, value, spelt: None } });
+        }
+    }
+}
+
+fn text<'a>(document: &'a Node, key: &str) -> Option<&'a str> {
+    match &document.entry(key)?.node.value {
+        Value::String(text) => Some(text),
+        _ => None,
+    }
+}
+
 /// Why `document` is no Pod, and where that is seen. `Ok` leaves everything else to the table.
 pub(crate) fn identify(document: &Node) -> Result<(), (Position, String)> {
     if !matches!(document.value, Value::Map(_)) {
-        let message =
-            format!("expected a manifest (a mapping with apiVersion and kind), got {}", document.value);
+        let message = format!("expected a manifest (a mapping with apiVersion and kind), got {document}");
         return Err((document.at, message));
     }
     let Some(entry) = document.entry("kind") else {
@@ -58,7 +101,7 @@ pub(crate) fn identify(document: &Node) -> Result<(), (Position, String)> {
     let kind = match &entry.node.value {
         Value::String(kind) if kind == "Pod" => return Ok(()),
         Value::String(kind) => kind,
-        other => return Err((entry.node.at, format!("kind: expected \"Pod\", got {other}"))),
+        _ => return Err((entry.node.at, format!("kind: expected \"Pod\", got {}", entry.node))),
     };
     let known = OTHERS.iter().find(|(kinds, _)| kinds.contains(&kind.as_str()));
     let hint = match (known, suggest::nearest(kind, ["Pod"].into_iter())) {

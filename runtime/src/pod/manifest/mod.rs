@@ -8,6 +8,7 @@ mod check;
 mod defaults;
 pub mod expand;
 pub mod fields;
+mod injected;
 mod json;
 mod kind;
 pub mod path;
@@ -68,16 +69,17 @@ pub fn parse(source_name: &str, bytes: &[u8]) -> Result<Vec<Document>> {
         }
     };
     let mut report = Report::new(source_name, text);
-    let trees = read(text).unwrap_or_else(|error| {
-        report.add(error.at, error.message);
-        Vec::new()
-    });
+    let mut trees = Vec::new();
+    match read(text) {
+        Ok(read) => read.into_iter().for_each(|tree| kind::unfold(tree, &mut trees, &mut report)),
+        Err(error) => report.add(error.at, error.message),
+    }
     if trees.is_empty() && report.is_empty() {
         return Err(refused(format!("{called}: no manifest in it")));
     }
     let (mut documents, mut lines) = (Vec::new(), HashMap::new());
-    for tree in trees {
-        let Some(document) = decode(&called, &tree, &mut report) else { continue };
+    for mut tree in trees {
+        let Some(document) = decode(&called, &mut tree, &mut report) else { continue };
         refuse_repeated(&mut lines, &tree, &document.pod, &mut report);
         documents.push(document);
     }
@@ -91,14 +93,18 @@ fn refused(message: String) -> Error {
     Error::new(ErrorKind::Manifest, message)
 }
 
-/// JSON when it begins with a brace, as kubectl decides, unless YAML's `---` separates documents of it.
+/// As kubectl decides: JSON where it begins with a brace, unless YAML's `---` separates documents of it; and YAML, which
+/// has braces too, where it is no JSON. Of what is neither, JSON's mistake is told.
 fn read(text: &str) -> Result<Vec<Node>, SyntaxError> {
     let separated = || text.lines().any(|line| line.trim_end() == "---");
-    if text.trim_start().starts_with('{') && !separated() { json::read(text) } else { yaml::read(text) }
+    if !text.trim_start().starts_with('{') || separated() {
+        return yaml::read(text);
+    }
+    json::read(text).or_else(|error| yaml::read(text).map_err(|_| error))
 }
 
 /// The pod of one document; what is wrong with it goes into the report.
-fn decode(source_name: &str, tree: &Node, report: &mut Report<'_>) -> Option<Document> {
+fn decode(source_name: &str, tree: &mut Node, report: &mut Report<'_>) -> Option<Document> {
     if let Err((at, message)) = kind::identify(tree) {
         report.add(at, message);
         return None;
@@ -106,7 +112,9 @@ fn decode(source_name: &str, tree: &Node, report: &mut Report<'_>) -> Option<Doc
     if tree.entry("apiVersion").is_none() {
         report.add(tree.at, "apiVersion: required; a pod's is `apiVersion: v1`");
     }
-    let check::Checked { json, problems, more, unknowable, ignored } = check::check(tree);
+    let taken = injected::take_out(tree);
+    let check::Checked { json, problems, more, unknowable, mut ignored } = check::check(tree);
+    ignored.extend(taken);
     for (at, problem) in problems {
         report.add(at, problem.to_string());
     }

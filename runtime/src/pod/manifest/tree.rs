@@ -21,6 +21,8 @@ pub(crate) struct Position {
 pub(crate) struct Node {
     pub(crate) at: Position,
     pub(crate) value: Value,
+    /// How a number or a boolean is written in the file, where that is not how it would be printed.
+    pub(crate) spelt: Option<Box<str>>,
 }
 
 /// As many values and keys as a file may have: a hundred pods of the largest, and 50 MiB of memory at the most.
@@ -70,12 +72,12 @@ impl Value {
 }
 
 /// The value as an error message names it: `the number 8080`, `a list`.
-impl fmt::Display for Value {
+impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        match &self.value {
             Value::Null => f.write_str("null"),
-            Value::Bool(value) => write!(f, "the boolean {value}"),
-            Value::Number(value) => write!(f, "the number {}", shown(&value.to_string())),
+            Value::Bool(_) => write!(f, "the boolean {}", self.text()),
+            Value::Number(_) => write!(f, "the number {}", self.text()),
             Value::String(value) => write!(f, "the string {}", quoted(value)),
             Value::List(_) => f.write_str("a list"),
             Value::Map(_) => f.write_str("a mapping"),
@@ -84,10 +86,39 @@ impl fmt::Display for Value {
 }
 
 impl Node {
+    /// A number or a boolean, as `written` in the file.
+    pub(crate) fn spelt(at: Position, value: Value, written: &str) -> Self {
+        let mut node = Self { at, value, spelt: None };
+        if !written.is_empty() && node.text() != written {
+            node.spelt = Some(written.into());
+        }
+        node
+    }
+
+    /// A number or a boolean as it is written in the file, fit to be shown.
+    pub(crate) fn text(&self) -> String {
+        match (&self.spelt, &self.value) {
+            (Some(spelt), _) => shown(spelt).to_string(),
+            (None, Value::Bool(value)) => value.to_string(),
+            (None, Value::Number(value)) => value.to_string(),
+            (None, _) => String::new(),
+        }
+    }
+
     /// The entry of a mapping with this key.
     pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
         match &self.value {
             Value::Map(entries) => entries.iter().find(|entry| entry.key == key),
+            _ => None,
+        }
+    }
+
+    /// The value of a mapping's entry with this key.
+    pub(crate) fn entry_mut(&mut self, key: &str) -> Option<&mut Node> {
+        match &mut self.value {
+            Value::Map(entries) => {
+                entries.iter_mut().find(|entry| entry.key == key).map(|entry| &mut entry.node)
+            }
             _ => None,
         }
     }

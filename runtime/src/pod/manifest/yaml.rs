@@ -4,7 +4,9 @@
 //! octal), and anchors cannot multiply without end: what they stand for counts as if it were written out. The only file
 //! that knows the YAML library.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::budget::BudgetBreach;
@@ -14,6 +16,8 @@ use super::FILE_MAX;
 use super::tree::{DEPTH_MAX, Entry, Node, Position, SyntaxError, VALUES_MAX, Value};
 use crate::error::shown;
 
+mod mend;
+
 /// As many documents as a file may have.
 const DOCUMENTS_MAX: usize = 1024;
 
@@ -22,6 +26,21 @@ const TEXT_MAX: usize = 2 * FILE_MAX;
 
 /// Every document in `text` that is not empty.
 pub(crate) fn read(text: &str) -> Result<Vec<Node>, SyntaxError> {
+    let mut text = Cow::Borrowed(text);
+    let mut tries = mend::tries(&text);
+    loop {
+        let error = match documents(&text) {
+            Ok(found) => return Ok(found.into_iter().map(|found| found.node(&text)).collect()),
+            Err(error) => error,
+        };
+        if tries == 0 || !mend::mend(text.to_mut(), error.at) {
+            return Err(error);
+        }
+        tries -= 1;
+    }
+}
+
+fn documents(text: &str) -> Result<Vec<Found>, SyntaxError> {
     let options = serde_saphyr::options! {
         legacy_octal_numbers: true,
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
@@ -70,14 +89,69 @@ fn bare(error: &serde_saphyr::Error) -> String {
     shown(first[..cut].trim_end_matches([',', ' '])).to_string()
 }
 
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<Value>::deserialize(deserializer)?;
-        Ok(Self { at: position(spanned.referenced), value: spanned.value })
+/// A node as the library gives it.
+struct Found {
+    at: Position,
+    /// Where it is written, which is elsewhere for an alias: bytes of the text.
+    source: Range<usize>,
+    value: FoundValue,
+}
+
+enum FoundValue {
+    Scalar(Value),
+    List(Vec<Found>),
+    Map(Vec<(Position, String, Found)>),
+}
+
+impl Found {
+    /// The node as kubectl understands it.
+    fn node(self, text: &str) -> Node {
+        let Self { at, source, value } = self;
+        let value = match value {
+            FoundValue::Scalar(Value::String(text)) => Value::String(mend::restore(text)),
+            FoundValue::Scalar(value) => return scalar(at, value, text.get(source).unwrap_or_default()),
+            FoundValue::List(items) => Value::List(items.into_iter().map(|item| item.node(text)).collect()),
+            FoundValue::Map(entries) => {
+                let entry = |(at, key, found): (_, _, Found)| Entry {
+                    at,
+                    key: mend::restore(key),
+                    node: found.node(text),
+                };
+                Value::Map(entries.into_iter().map(entry).collect())
+            }
+        };
+        Node { at, value, spelt: None }
     }
 }
 
-impl<'de> Deserialize<'de> for Value {
+/// As kubectl's reader spells booleans. The library is content with any case.
+const BOOLEANS: [&str; 22] = [
+    "y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON", "n", "N", "no", "No", "NO",
+    "false", "False", "FALSE", "off", "Off", "OFF",
+];
+
+/// A scalar that is no string, as `written`.
+fn scalar(at: Position, value: Value, written: &str) -> Node {
+    match value {
+        Value::Bool(_) if written.chars().all(char::is_alphabetic) && !BOOLEANS.contains(&written) => {
+            Node { at, value: Value::String(written.into()), spelt: None }
+        }
+        value => Node::spelt(at, value, written),
+    }
+}
+
+impl<'de> Deserialize<'de> for Found {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Spanned { value, referenced, defined } = Spanned::<FoundValue>::deserialize(deserializer)?;
+        let span = defined.span();
+        let bytes =
+            |number: Option<u64>| number.and_then(|number| usize::try_from(number).ok()).unwrap_or_default();
+        let begin = bytes(span.byte_offset());
+        Ok(Self { at: position(referenced), source: begin..begin + bytes(span.byte_len()), value })
+    }
+}
+
+impl<'de> Deserialize<'de> for FoundValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ValueVisitor)
     }
@@ -86,59 +160,59 @@ impl<'de> Deserialize<'de> for Value {
 struct ValueVisitor;
 
 impl<'de> Visitor<'de> for ValueVisitor {
-    type Value = Value;
+    type Value = FoundValue;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_unit<E>(self) -> Result<FoundValue, E> {
+        Ok(FoundValue::Scalar(Value::Null))
     }
 
-    fn visit_none<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_none<E>(self) -> Result<FoundValue, E> {
+        Ok(FoundValue::Scalar(Value::Null))
     }
 
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        Value::deserialize(deserializer)
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<FoundValue, D::Error> {
+        FoundValue::deserialize(deserializer)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
+    fn visit_bool<E>(self, value: bool) -> Result<FoundValue, E> {
+        Ok(FoundValue::Scalar(Value::Bool(value)))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
+    fn visit_i64<E>(self, value: i64) -> Result<FoundValue, E> {
+        Ok(FoundValue::Scalar(Value::Number(value.into())))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
+    fn visit_u64<E>(self, value: u64) -> Result<FoundValue, E> {
+        Ok(FoundValue::Scalar(Value::Number(value.into())))
     }
 
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<FoundValue, E> {
         serde_json::Number::from_f64(value)
-            .map(Value::Number)
+            .map(|number| FoundValue::Scalar(Value::Number(number)))
             .ok_or_else(|| E::custom("a number that is none has no place in a manifest"))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.into()))
+    fn visit_str<E>(self, value: &str) -> Result<FoundValue, E> {
+        Ok(FoundValue::Scalar(Value::String(value.into())))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<FoundValue, A::Error> {
         let mut items = Vec::new();
         while let Some(item) = list.next_element()? {
             items.push(item);
         }
-        Ok(Value::List(items))
+        Ok(FoundValue::List(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FoundValue, A::Error> {
         let mut entries = Vec::new();
-        while let Some((key, node)) = map.next_entry::<Spanned<String>, Node>()? {
-            entries.push(Entry { at: position(key.referenced), key: key.value, node });
+        while let Some((key, found)) = map.next_entry::<Spanned<String>, Found>()? {
+            entries.push((position(key.referenced), key.value, found));
         }
-        Ok(Value::Map(entries))
+        Ok(FoundValue::Map(entries))
     }
 }

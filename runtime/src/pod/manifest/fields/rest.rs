@@ -90,6 +90,7 @@ objects! {
         targetPortal: string,
     }
     ImageVolumeSource { pullPolicy: string, reference: string }
+    ImageVolumeStatus { imageRef: string }
     KeyToPath { key: string, mode: i32, path: string }
     LabelSelector { matchExpressions: [LabelSelectorRequirement], matchLabels: {string} }
     LabelSelectorRequirement { key: string, operator: string, values: [string] }
@@ -107,6 +108,9 @@ objects! {
     NodeAffinity {
         preferredDuringSchedulingIgnoredDuringExecution: [PreferredSchedulingTerm],
         requiredDuringSchedulingIgnoredDuringExecution: NodeSelector,
+    }
+    NodeAllocatableResourceClaimStatus {
+        containers: [string], resourceClaimName: string, resources: {Quantity},
     }
     NodeSelector { nodeSelectorTerms: [NodeSelectorTerm] }
     NodeSelectorRequirement { key: string, operator: string, values: [string] }
@@ -138,7 +142,7 @@ objects! {
     }
     PodCertificateProjection {
         certificateChainPath: string, credentialBundlePath: string, keyPath: string, keyType: string,
-        maxExpirationSeconds: i32, signerName: string,
+        maxExpirationSeconds: i32, signerName: string, userAnnotations: {string},
     }
     PodCondition {
         lastProbeTime: Time, lastTransitionTime: Time, message: string, observedGeneration: i64,
@@ -152,13 +156,16 @@ objects! {
     PodResourceClaim { name: string, resourceClaimName: string, resourceClaimTemplateName: string }
     PodResourceClaimStatus { name: string, resourceClaimName: string }
     PodSchedulingGate { name: string }
+    PodSchedulingGroup { podGroupName: string }
     PodStatus {
-        conditions: [PodCondition], containerStatuses: [ContainerStatus],
+        allocatedResources: {Quantity}, conditions: [PodCondition], containerStatuses: [ContainerStatus],
         ephemeralContainerStatuses: [ContainerStatus],
         extendedResourceClaimStatus: PodExtendedResourceClaimStatus, hostIP: string, hostIPs: [HostIP],
-        initContainerStatuses: [ContainerStatus], message: string, nominatedNodeName: string,
+        initContainerStatuses: [ContainerStatus], message: string,
+        nodeAllocatableResourceClaimStatuses: [NodeAllocatableResourceClaimStatus], nominatedNodeName: string,
         observedGeneration: i64, phase: string, podIP: string, podIPs: [PodIP], qosClass: string,
-        reason: string, resize: string, resourceClaimStatuses: [PodResourceClaimStatus], startTime: Time,
+        reason: string, resize: string, resourceClaimStatuses: [PodResourceClaimStatus],
+        resources: ResourceRequirements, startTime: Time,
     }
     PortworxVolumeSource { fsType: string, readOnly: bool, volumeID: string }
     PreferredSchedulingTerm { preference: NodeSelectorTerm, weight: i32 }
@@ -177,7 +184,7 @@ objects! {
     }
     ResourceClaim { name: string, request: string }
     ResourceFieldSelector { containerName: string, divisor: Quantity, resource: string }
-    ResourceHealth { health: string, resourceID: string }
+    ResourceHealth { health: string, message: string, resourceID: string }
     ResourceStatus { name: string, resources: [ResourceHealth] }
     SELinuxOptions { level: string, role: string, type: string, user: string }
     ScaleIOVolumeSource {
@@ -204,13 +211,16 @@ objects! {
     TypedLocalObjectReference { apiGroup: string, kind: string, name: string }
     TypedObjectReference { apiGroup: string, kind: string, name: string, namespace: string }
     VolumeDevice { devicePath: string, name: string }
-    VolumeMountStatus { mountPath: string, name: string, readOnly: bool, recursiveReadOnly: string }
+    VolumeMountStatus {
+        mountPath: string, name: string, readOnly: bool, recursiveReadOnly: string, volumeStatus: VolumeStatus,
+    }
     VolumeProjection {
         clusterTrustBundle: ClusterTrustBundleProjection, configMap: ConfigMapProjection,
         downwardAPI: DownwardAPIProjection, podCertificate: PodCertificateProjection,
         secret: SecretProjection, serviceAccountToken: ServiceAccountTokenProjection,
     }
     VolumeResourceRequirements { limits: {Quantity}, requests: {Quantity} }
+    VolumeStatus { image: ImageVolumeStatus }
     VsphereVirtualDiskVolumeSource {
         fsType: string, storagePolicyID: string, storagePolicyName: string, volumePath: string,
     }

@@ -1,6 +1,6 @@
 //! The types of the v1 Pod with fields that podrun honours, and what becomes of each field.
 //!
-//! Invariant: one line is one field of Kubernetes 1.34's API, in its order; a field without a mark
+//! Invariant: one line is one field of Kubernetes 1.36's API, in its order; a field without a mark
 //! shares the state of the field that holds it, and the pod itself is done.
 
 use super::rest::*;
@@ -13,6 +13,19 @@ objects! {
         metadata: ObjectMeta,
         spec: PodSpec,
         status: PodStatus = NOT_OURS,
+    }
+    List {
+        apiVersion: ("v1"),
+        items: [FieldsV1],
+        kind: ("List" | "PodList"),
+        metadata: ListMeta = NOT_OURS,
+    }
+    ListMeta {
+        continue: string,
+        remainingItemCount: i64,
+        resourceVersion: string,
+        selfLink: string,
+        shardInfo: FieldsV1,
     }
     ObjectMeta {
         annotations: {string},
@@ -37,7 +50,7 @@ objects! {
         automountServiceAccountToken: bool = NOT_OURS,
         containers: [Container],
         dnsConfig: PodDNSConfig,
-        dnsPolicy: ("ClusterFirst" | "ClusterFirstWithHostNet" | "Default" | "None"),
+        dnsPolicy: ("ClusterFirst" | "ClusterFirstWithHostNet" | "Default" | "None" | ""),
         enableServiceLinks: bool = NOT_OURS,
         ephemeralContainers: [EphemeralContainer] = not_yet("a pod's containers are fixed when it is made"),
         hostAliases: [HostAlias],
@@ -58,11 +71,12 @@ objects! {
         priorityClassName: string = NOT_OURS,
         readinessGates: [PodReadinessGate] = not_yet("nothing here would ever set their conditions"),
         resourceClaims: [PodResourceClaim] = not_yet("devices are not allocated"),
-        resources: ResourceRequirements = not_yet("set limits and requests on the containers"),
-        restartPolicy: ("Always" | "OnFailure" | "Never"),
+        resources: ResourceRequirements = not_yet_unless("{}", "set limits and requests on the containers"),
+        restartPolicy: ("Always" | "OnFailure" | "Never" | ""),
         runtimeClassName: string = not_yet("there is one runtime, podrun itself"),
         schedulerName: string = NOT_OURS,
         schedulingGates: [PodSchedulingGate] = NOT_OURS,
+        schedulingGroup: PodSchedulingGroup = not_yet("pods are not scheduled in groups"),
         securityContext: PodSecurityContext,
         serviceAccount: string = NOT_OURS,
         serviceAccountName: string = NOT_OURS,
@@ -80,22 +94,22 @@ objects! {
         env: [EnvVar],
         envFrom: [EnvFromSource] = not_yet("write the variables out under env"),
         image: string,
-        imagePullPolicy: ("Always" | "IfNotPresent" | "Never"),
-        lifecycle: Lifecycle = not_yet("hooks are not run"),
+        imagePullPolicy: ("Always" | "IfNotPresent" | "Never" | ""),
+        lifecycle: Lifecycle = not_yet_unless("{}", "hooks are not run"),
         livenessProbe: Probe = not_yet("probes are not run; restartPolicy restarts a container that ends"),
         name: string,
         ports: [ContainerPort],
         readinessProbe: Probe = not_yet("probes are not run; a container is ready when it runs"),
         resizePolicy: [ContainerResizePolicy] = NOT_OURS,
         resources: ResourceRequirements,
-        restartPolicy: ("Always"),
+        restartPolicy: ("Always" | "OnFailure" | "Never"),
         restartPolicyRules: [ContainerRestartRule] = not_yet("the pod's restartPolicy decides"),
         securityContext: SecurityContext,
         startupProbe: Probe = not_yet("probes are not run; a container is started when it runs"),
         stdin: bool,
         stdinOnce: bool,
         terminationMessagePath: string,
-        terminationMessagePolicy: ("File" | "FallbackToLogsOnError"),
+        terminationMessagePolicy: ("File" | "FallbackToLogsOnError" | ""),
         tty: bool,
         volumeDevices: [VolumeDevice] = not_yet("mount a hostPath volume of type BlockDevice"),
         volumeMounts: [VolumeMount],
@@ -111,7 +125,7 @@ objects! {
         hostIP: string,
         hostPort: port,
         name: string,
-        protocol: ("TCP" | "UDP" | "SCTP"),
+        protocol: ("TCP" | "UDP" | "SCTP" | ""),
     }
     ResourceRequirements {
         claims: [ResourceClaim] = not_yet("devices are not allocated"),
@@ -128,9 +142,9 @@ objects! {
         runAsGroup: i64,
         runAsNonRoot: bool,
         runAsUser: i64,
-        seLinuxOptions: SELinuxOptions = not_yet("SELinux labels are not set"),
+        seLinuxOptions: SELinuxOptions = not_yet_unless("{}", "SELinux labels are not set"),
         seccompProfile: SeccompProfile,
-        windowsOptions: WindowsSecurityContextOptions = not_yet("podrun runs on Linux"),
+        windowsOptions: WindowsSecurityContextOptions = not_yet_unless("{}", "podrun runs on Linux"),
     }
     Capabilities {
         add: [string],
@@ -143,7 +157,7 @@ objects! {
         readOnly: bool,
         recursiveReadOnly: string = not_yet_unless("Disabled", "readOnly covers the volume itself"),
         subPath: string,
-        subPathExpr: string = not_yet("write the path out as subPath"),
+        subPathExpr: string = not_yet_unless("", "write the path out as subPath"),
     }
     Volume {
         awsElasticBlockStore: AWSElasticBlockStoreVolumeSource = not_yet("mount it on the host and use hostPath"),
@@ -179,12 +193,12 @@ objects! {
         vsphereVolume: VsphereVirtualDiskVolumeSource = not_yet("mount it on the host and use hostPath"),
     }
     EmptyDirVolumeSource {
-        medium: ("" | "Memory"),
+        medium: ("Memory" | ""),
         sizeLimit: Quantity,
     }
     HostPathVolumeSource {
         path: string,
-        type: ("" | "DirectoryOrCreate" | "Directory" | "FileOrCreate" | "File" | "Socket" | "CharDevice" | "BlockDevice"),
+        type: ("DirectoryOrCreate" | "Directory" | "FileOrCreate" | "File" | "Socket" | "CharDevice" | "BlockDevice" | ""),
     }
     PodSecurityContext {
         appArmorProfile: AppArmorProfile = not_yet("AppArmor profiles are not applied"),
@@ -194,12 +208,12 @@ objects! {
         runAsNonRoot: bool,
         runAsUser: i64,
         seLinuxChangePolicy: string = not_yet("SELinux labels are not set"),
-        seLinuxOptions: SELinuxOptions = not_yet("SELinux labels are not set"),
+        seLinuxOptions: SELinuxOptions = not_yet_unless("{}", "SELinux labels are not set"),
         seccompProfile: SeccompProfile,
         supplementalGroups: [i64],
         supplementalGroupsPolicy: string = not_yet_unless("Merge", "the image's groups are always merged"),
         sysctls: [Sysctl],
-        windowsOptions: WindowsSecurityContextOptions = not_yet("podrun runs on Linux"),
+        windowsOptions: WindowsSecurityContextOptions = not_yet_unless("{}", "podrun runs on Linux"),
     }
     SeccompProfile {
         localhostProfile: string,

@@ -1,0 +1,127 @@
+//! What kubectl's YAML reader takes and the library does not: mended in the text, at the place where the library stumbles.
+//!
+//! Invariant: nothing changes its line, and but for what stands on a line behind a byte order mark nothing its column. A
+//! character that is put in is not in the text before, and is taken out of what was read ([`restore`]).
+
+use super::super::tree::Position;
+
+/// Stands for a `-` that is all of an item between brackets.
+const DASH: char = '\u{e000}';
+
+/// Stands for nothing.
+const NOTHING: char = '\u{e001}';
+
+const BOM: char = '\u{feff}';
+
+/// As many bytes may be read again for the sake of mending.
+const READ_AGAIN_MAX: usize = 1 << 20;
+
+/// As many places are mended, whatever the size.
+const MENDED_MAX: usize = 100;
+
+/// How often a text may be mended, so that reading it costs no more than its size.
+pub(super) fn tries(text: &str) -> usize {
+    match text.contains([DASH, NOTHING]) {
+        true => 0,
+        false => (READ_AGAIN_MAX / text.len().max(1)).min(MENDED_MAX),
+    }
+}
+
+/// Mends the place at which the library stumbled; false where kubectl would stumble too.
+pub(super) fn mend(text: &mut String, at: Position) -> bool {
+    let line = text.split_inclusive('\n').take(at.line as usize - 1).map(str::len).sum::<usize>();
+    let column =
+        text[line..].char_indices().nth(at.column as usize - 1).map_or(text.len() - line, |(i, _)| i);
+    let place = line + column;
+    match text[place..].chars().next() {
+        Some(BOM) if column == 0 => text.replace_range(place..place + BOM.len_utf8(), ""),
+        Some('-') if ends_item(&text[place + 1..]) => {
+            text.replace_range(place..=place, DASH.encode_utf8(&mut [0; 4]))
+        }
+        Some('"') => return mend_escapes(text, place),
+        _ => return mend_tabs(text, line),
+    }
+    true
+}
+
+/// What was read, as it was before it was mended.
+pub(super) fn restore(text: String) -> String {
+    if !text.contains([DASH, NOTHING]) {
+        return text;
+    }
+    text.chars().filter(|c| *c != NOTHING).map(|c| if c == DASH { '-' } else { c }).collect()
+}
+
+fn ends_item(rest: &str) -> bool {
+    rest.trim_start().starts_with([',', ']'])
+}
+
+/// `\'` between double quotes, from the first of them at `place` on, is a quote.
+fn mend_escapes(text: &mut String, place: usize) -> bool {
+    let (mut found, mut escaped) = (Vec::new(), false);
+    for (index, c) in text[place..].char_indices().skip(1) {
+        match (escaped, c) {
+            (true, '\'') => found.push(place + index - 1),
+            (false, '"') => break,
+            _ => {}
+        }
+        escaped = !escaped && c == '\\';
+    }
+    // From behind, so that those before stay where they are.
+    for index in found.iter().rev() {
+        text.replace_range(*index..=*index, NOTHING.encode_utf8(&mut [0; 4]));
+    }
+    !found.is_empty()
+}
+
+/// Tabs before an item between brackets are space, on the line that begins at `line` and on those that follow it so.
+fn mend_tabs(text: &mut String, mut line: usize) -> bool {
+    let mut is_mended = false;
+    loop {
+        let blank = text[line..].find(|c| !matches!(c, ' ' | '\t')).unwrap_or(text.len() - line);
+        if !text[line..line + blank].contains('\t') || !is_between_brackets(text, line) {
+            return is_mended;
+        }
+        text.replace_range(line..line + blank, &" ".repeat(blank));
+        is_mended = true;
+        line = text[line..].find('\n').map_or(text.len(), |end| line + end + 1);
+    }
+}
+
+/// Whether the line that begins at `line` begins between brackets, by the characters on both sides of its end.
+fn is_between_brackets(text: &str, line: usize) -> bool {
+    let before = text[..line].trim_end().lines().next_back().unwrap_or_default();
+    let before = before.split(" #").next().unwrap_or_default().trim_end();
+    before.ends_with(['[', '{', ',']) || text[line..].trim_start().starts_with([']', '}'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_mended_where_it_is_and_nowhere_else() {
+        let mended = |text: &str, line, column| {
+            let mut mended = text.to_owned();
+            mend(&mut mended, Position { line, column }).then_some(mended)
+        };
+        assert_eq!(mended("a: [cat, -]", 1, 10).as_deref(), Some("a: [cat, \u{e000}]"));
+        assert_eq!(mended("a: [cat, -, x]", 1, 10).map(restore).as_deref(), Some("a: [cat, -, x]"));
+        assert_eq!(mended("a: -", 1, 4), None);
+        assert_eq!(mended("a: \"it\\'s\\\\'\"", 1, 4).map(restore).as_deref(), Some("a: \"it's\\\\'\""));
+        assert_eq!(mended("a: \"\\q\"", 1, 4), None);
+        assert_eq!(mended("a: [\n\t\tx,\n\ty\n\t]", 2, 2).as_deref(), Some("a: [\n  x,\n y\n ]"));
+        assert_eq!(mended("a:\n\tb: c", 2, 2), None);
+        assert_eq!(mended("a: b\n---\n\u{feff}a: c", 3, 1).as_deref(), Some("a: b\n---\na: c"));
+        assert_eq!(mended("a: \u{feff}b", 1, 4), None);
+        assert_eq!(mended("", 7, 3), None);
+    }
+
+    #[test]
+    fn what_is_large_or_marked_already_is_left_as_it_is() {
+        assert_eq!(tries("a: [-]"), MENDED_MAX);
+        assert_eq!(tries(&"x".repeat(READ_AGAIN_MAX / 2)), 2);
+        assert_eq!(tries(&"x".repeat(2 * READ_AGAIN_MAX)), 0);
+        assert_eq!(tries("\u{e000}"), 0);
+    }
+}
