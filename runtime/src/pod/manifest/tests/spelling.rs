@@ -55,9 +55,9 @@ fn yaml_that_kubectl_takes_is_taken() {
         "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n  - name: a\n    image: b:1\n";
     for (args, expected) in [
         ("[cat, -]", &["cat", "-"][..]),
-        ("[tar, -c, -, -f, - ]", &["tar", "-c", "-", "-f", "-"]),
+        ("[tar, -c, -, -f, -]", &["tar", "-c", "-", "-f", "-"]),
         (r#"["it\'s", "a\\'b"]"#, &["it's", "a\\'b"]),
-        ("[\n\t\ta,\n\t\tb # x\n\t]", &["a", "b"]),
+        ("[\n\t\ta,\n\t# x\n\t\t'b' # x\n\t]", &["a", "b"]),
     ] {
         assert_eq!(pods(&format!("{head}    args: {args}\n"))[0].pod.spec.containers[0].args, expected);
     }

@@ -35,7 +35,7 @@ pub(super) fn mend(text: &mut String, at: Position) -> bool {
     let place = line + column;
     match text[place..].chars().next() {
         Some(BOM) if column == 0 => text.replace_range(place..place + BOM.len_utf8(), ""),
-        Some('-') if ends_item(&text[place + 1..]) => {
+        Some('-') if text[place + 1..].starts_with([',', ']', '}']) => {
             text.replace_range(place..=place, DASH.encode_utf8(&mut [0; 4]))
         }
         Some('"') => return mend_escapes(text, place),
@@ -50,10 +50,6 @@ pub(super) fn restore(text: String) -> String {
         return text;
     }
     text.chars().filter(|c| *c != NOTHING).map(|c| if c == DASH { '-' } else { c }).collect()
-}
-
-fn ends_item(rest: &str) -> bool {
-    rest.trim_start().starts_with([',', ']'])
 }
 
 /// `\'` between double quotes, from the first of them at `place` on, is a quote.
@@ -88,11 +84,14 @@ fn mend_tabs(text: &mut String, mut line: usize) -> bool {
     }
 }
 
-/// Whether the line that begins at `line` begins between brackets, by the characters on both sides of its end.
+/// Whether the line that begins at `line` begins between brackets, by the characters on both sides of its end. To kubectl's
+/// reader a tab below a bare word would go on with that.
 fn is_between_brackets(text: &str, line: usize) -> bool {
-    let before = text[..line].trim_end().lines().next_back().unwrap_or_default();
-    let before = before.split(" #").next().unwrap_or_default().trim_end();
-    before.ends_with(['[', '{', ',']) || text[line..].trim_start().starts_with([']', '}'])
+    let mut before =
+        text[..line].lines().rev().map(|line| line.split(" #").next().unwrap_or_default().trim());
+    let before = before.find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or_default();
+    let closes = text[line..].trim_start().starts_with([']', '}']);
+    before.ends_with(['[', '{', ',']) || (closes && before.ends_with([']', '}', '"', '\'']))
 }
 
 #[cfg(test)]
@@ -110,7 +109,10 @@ mod tests {
         assert_eq!(mended("a: -", 1, 4), None);
         assert_eq!(mended("a: \"it\\'s\\\\'\"", 1, 4).map(restore).as_deref(), Some("a: \"it's\\\\'\""));
         assert_eq!(mended("a: \"\\q\"", 1, 4), None);
-        assert_eq!(mended("a: [\n\t\tx,\n\ty\n\t]", 2, 2).as_deref(), Some("a: [\n  x,\n y\n ]"));
+        assert_eq!(mended("a: [\n\t\tx,\n\t'y'\n\t]", 2, 2).as_deref(), Some("a: [\n  x,\n 'y'\n ]"));
+        assert_eq!(mended("a: [ # b\n# c\n\tx]", 3, 2).as_deref(), Some("a: [ # b\n# c\n x]"));
+        assert_eq!(mended("a: [\nx\n\t]", 3, 2), None);
+        assert_eq!(mended("a: [- ]", 1, 5), None);
         assert_eq!(mended("a:\n\tb: c", 2, 2), None);
         assert_eq!(mended("a: b\n---\n\u{feff}a: c", 3, 1).as_deref(), Some("a: b\n---\na: c"));
         assert_eq!(mended("a: \u{feff}b", 1, 4), None);
