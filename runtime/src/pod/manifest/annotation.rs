@@ -18,9 +18,12 @@ const KNOWN: [(&str, [&str; 2]); 1] = [(PORT_FILTER, ["on", "off"])];
 /// What stands before a container's name in the annotation that Kubernetes takes for its appArmorProfile.
 const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
+/// The field that some of the next stood for.
+const SECCOMP: &str = "securityContext.seccompProfile";
+
 /// Annotations, or beginnings of such, that stood for a field in releases past, with that field. Nobody reads them any more.
 const DEAD: [(&str, &str); 5] = [
-    ("seccomp.security.alpha.kubernetes.io/pod", "securityContext.seccompProfile"),
+    ("seccomp.security.alpha.kubernetes.io/pod", SECCOMP),
     ("container.seccomp.security.alpha.kubernetes.io/", "securityContext.seccompProfile of the container"),
     ("scheduler.alpha.kubernetes.io/critical-pod", "priorityClassName"),
     ("security.alpha.kubernetes.io/sysctls", "securityContext.sysctls"),
@@ -30,6 +33,17 @@ const DEAD: [(&str, &str); 5] = [
 /// Whether the pod is held to its own addresses.
 pub fn has_port_filter(annotations: &StringMap) -> bool {
     annotations.get(PORT_FILTER).is_none_or(|value| value != "off")
+}
+
+/// As Kubernetes still judges the values that it reads no more.
+fn seccomp_profile(value: &str) -> Result<(), String> {
+    let is_path = |path: &str| !path.starts_with('/') && path.split('/').all(|part| part != "..");
+    let is_profile = match value {
+        "unconfined" | "runtime/default" | "docker/default" => true,
+        _ => value.strip_prefix("localhost/").is_some_and(is_path),
+    };
+    let message = || format!("must be unconfined, runtime/default or localhost/PATH, got {}", quoted(value));
+    if is_profile { Ok(()) } else { Err(message()) }
 }
 
 /// What an annotation should be a field for, since in its place it means nothing.
@@ -43,6 +57,9 @@ pub(super) fn check(key: &str, value: &str) -> Result<(), String> {
     if key.starts_with(APPARMOR) {
         let why = "not supported yet; it is the container's securityContext.appArmorProfile, and AppArmor profiles are not applied";
         return Err(why.into());
+    }
+    if dead(key).is_some_and(|field| field.starts_with(SECCOMP)) {
+        return seccomp_profile(value);
     }
     if !key.starts_with(PREFIX) {
         return Ok(());
@@ -77,6 +94,15 @@ mod tests {
         assert_eq!(dead("container.seccomp.security.alpha.kubernetes.io/a"), Some(DEAD[1].1));
         assert_eq!(dead("seccomp.security.alpha.kubernetes.io/pod"), Some(DEAD[0].1));
         assert_eq!(dead("seccomp.security.alpha.kubernetes.io/pods"), None);
+        for (value, is_well) in
+            [("docker/default", true), ("localhost/a/b", true), ("localhost/../a", false), ("x", false)]
+        {
+            assert_eq!(
+                check("container.seccomp.security.alpha.kubernetes.io/a", value).is_ok(),
+                is_well,
+                "{value}"
+            );
+        }
         let open = [(PORT_FILTER.to_owned(), "off".to_owned())].into();
         assert!(!has_port_filter(&open) && has_port_filter(&StringMap::new()));
     }

@@ -22,7 +22,7 @@ pub fn lint(pod: &Pod) -> Vec<String> {
     if pod.spec.termination_grace_period_seconds < 0 {
         warnings.push("spec.terminationGracePeriodSeconds: negative, which means 1".into());
     }
-    host_aliases(&pod.spec, &mut warnings);
+    addresses(&pod.spec, &mut warnings);
     let mut ports = Ports::default();
     for (path, container) in each(&pod.spec) {
         ports.lint(&path, container, pod.spec.host_network, &mut warnings);
@@ -46,15 +46,27 @@ fn metadata(metadata: &ObjectMeta, warnings: &mut Vec<String>) {
     }
 }
 
-fn host_aliases(spec: &PodSpec, warnings: &mut Vec<String>) {
+fn addresses(spec: &PodSpec, warnings: &mut Vec<String>) {
+    for (index, server) in spec.dns_config.iter().flat_map(|config| &config.nameservers).enumerate() {
+        spelling(&format!("spec.dnsConfig.nameservers[{index}]"), server, warnings);
+    }
     let mut seen = HashSet::new();
     for (index, alias) in spec.host_aliases.iter().enumerate() {
+        spelling(&format!("spec.hostAliases[{index}].ip"), &alias.ip, warnings);
         let Ok(ip) = alias.ip.parse::<IpAddr>() else { continue };
         if !seen.insert(ip) {
             warnings.push(format!(
                 "spec.hostAliases[{index}].ip: {ip} has an entry before; one can have all hostnames"
             ));
         }
+    }
+}
+
+fn spelling(path: &str, text: &str, warnings: &mut Vec<String>) {
+    if let Ok(ip) = text.parse::<IpAddr>()
+        && ip.to_string() != text
+    {
+        warnings.push(format!("{path}: {} is written {ip} (RFC 5952)", shown(text)));
     }
 }
 

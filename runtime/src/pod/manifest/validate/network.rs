@@ -56,7 +56,8 @@ fn port(port: &ContainerPort, path: &Path, host_network: bool, findings: &mut Fi
     let is_mapped = port.host_port != 0 && !host_network;
     let check = if is_mapped { names::host_ip } else { names::ip_address };
     findings.hold_unless_empty(path.field("hostIP"), &port.host_ip, check);
-    if host_network && port.host_port != port.container_port {
+    if host_network && port.host_port != port.container_port && path.starts_with(&Path::of("spec.containers"))
+    {
         let message = format!("must be the containerPort, {}, with hostNetwork", port.container_port);
         findings.add(path.field("hostPort"), message);
     }

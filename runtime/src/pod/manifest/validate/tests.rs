@@ -35,6 +35,8 @@ fn good_ones_pass() {
         json!({"securityContext": {"sysctls": [{"name": "net.core.somaxconn", "value": "1"}, {"name": "kernel/shm_rmid_forced", "value": "1"}]}}),
         json!({"volumes": [{"name": "v", "hostPath": {"path": "/x"}}]}),
         json!({"volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1Mi", "medium": "Memory"}}, {"name": "w", "emptyDir": {"sizeLimit": "0"}}]}),
+        // The API asks of containers alone that the two ports are one.
+        json!({"hostNetwork": true, "initContainers": [{"name": "i", "image": "b", "ports": [{"containerPort": 80, "hostPort": 3}]}]}),
         // Init containers run before the others, one after the other: their ports do not meet.
         json!({"hostNetwork": true,
                "initContainers": [{"name": "i", "image": "b", "ports": [{"containerPort": 80}]}, {"name": "j", "image": "b", "ports": [{"containerPort": 80}]}],
@@ -327,6 +329,7 @@ fn likely_mistakes_are_named() {
         "metadata": {"name": "a.b", "annotations": {"seccomp.security.alpha.kubernetes.io/pod": "docker/default", "x": "y"}},
         "spec": {
             "terminationGracePeriodSeconds": -1,
+            "dnsConfig": {"nameservers": ["FD00::1", "10.0.0.1"]},
             "hostAliases": [{"ip": "fd00::1"}, {"ip": "10.0.0.1"}, {"ip": "fd00:0::1"}],
             "initContainers": [{"name": "i", "ports": [{"containerPort": 80}, {"containerPort": 80}]}],
             "containers": [
@@ -345,6 +348,8 @@ fn likely_mistakes_are_named() {
         "metadata.name: the pod's hostname",
         "metadata.annotations[seccomp.security.alpha.kubernetes.io/pod]: means nothing any more; set securityContext",
         "spec.terminationGracePeriodSeconds: negative",
+        "spec.dnsConfig.nameservers[0]: FD00::1 is written fd00::1",
+        "spec.hostAliases[2].ip: fd00:0::1 is written fd00::1",
         "spec.hostAliases[2].ip: fd00::1 has an entry",
         "spec.initContainers[0].ports[1].containerPort: 80 is declared by spec.initContainers[0].ports[0] already",
         "spec.containers[0].ports[1].containerPort: 80 is declared by spec.containers[0].ports[0] already",
@@ -358,5 +363,5 @@ fn likely_mistakes_are_named() {
     ]) {
         assert!(warning.starts_with(expected), "{warning}, not {expected}");
     }
-    assert_eq!(found.len(), 13, "{found:?}");
+    assert_eq!(found.len(), 15, "{found:?}");
 }
