@@ -96,13 +96,13 @@ fn load(host: &Host, id: &str, namespace: &str, name: &str) -> Option<PodEntry> 
     let (sandbox, mut trouble) = match record::load::<Sandbox>(&record::sandbox_path(host, id)) {
         Loaded::Present(sandbox) if sandbox.front != Front::Pod => return None,
         Loaded::Present(sandbox) => (Some(sandbox), None),
-        // Deleted since its name was read.
-        Loaded::Missing if names::lookup(host, namespace, name).as_deref() != Some(id) => return None,
+        Loaded::Missing if is_gone(host, id, namespace, name) => return None,
         Loaded::Missing => (None, Some("the pod's record is missing".to_owned())),
         Loaded::Unreadable(why) => (None, Some(format!("the pod's record: {why}"))),
     };
     let status = match record::load::<SandboxStatus>(&record::sandbox_status_path(host, id)) {
         Loaded::Present(status) => status,
+        Loaded::Missing if is_gone(host, id, namespace, name) => return None,
         Loaded::Missing => {
             let of_this_boot = |own: &Sandbox| boot_id().is_ok_and(|boot| boot == own.boot_id);
             if !sandbox.as_ref().is_some_and(of_this_boot) {
@@ -129,6 +129,13 @@ fn load(host: &Host, id: &str, namespace: &str, name: &str) -> Option<PodEntry> 
         pod.status.message = why;
     }
     Some(PodEntry { id: id.into(), namespace: namespace.into(), name: name.into(), sandbox, status, pod })
+}
+
+/// Whether the pod `id`, one of whose records is missing, was deleted since its name was read. A removal takes the folder
+/// away, then the name, then what was the folder: looked for in this order, none of them is missed.
+fn is_gone(host: &Host, id: &str, namespace: &str, name: &str) -> bool {
+    !host.pod_root(id).exists()
+        && (edit::is_being_removed(host, id) || names::lookup(host, namespace, name).as_deref() != Some(id))
 }
 
 /// The v1 Pod that was asked for, with what the system set when it was made.

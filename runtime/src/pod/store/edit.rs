@@ -183,6 +183,11 @@ fn removed_name(id: &str) -> String {
     format!(".{id}")
 }
 
+/// Whether the pod's folder was taken away, and what it was is still there.
+pub(super) fn is_being_removed(host: &Host, id: &str) -> bool {
+    host.root.join("pods").join(removed_name(id)).exists()
+}
+
 fn release_name(host: &Host, id: &str, sandbox: Option<&Sandbox>) -> Result<()> {
     match sandbox {
         Some(sandbox) => names::release(host, &sandbox.namespace, &sandbox.name, id),

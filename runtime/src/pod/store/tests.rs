@@ -95,7 +95,32 @@ fn a_removal_that_was_cut_off_goes_on() {
     let (sandbox, _guard) = create(&host, &mut pod("web")).unwrap();
     let pods = host.root.join("pods");
     std::fs::rename(pods.join(&sandbox.id), pods.join(format!(".{}", sandbox.id))).unwrap();
+    assert!(list(&host).unwrap().is_empty(), "it is gone, though its name is not yet");
+    assert_eq!(find(&host, "default", "web").unwrap_err().kind(), ErrorKind::NotFound);
     remove(&host, &sandbox.id).unwrap();
     assert!(folder_names(&pods).is_empty());
     assert!(list(&host).unwrap().is_empty());
+}
+
+#[test]
+fn a_pod_that_goes_is_gone_at_once_or_still_there() {
+    let (_dir, host) = host();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let look = || {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                for entry in list(&host).unwrap() {
+                    let status = &entry.pod.status;
+                    assert_eq!(status.phase, Some(PodPhase::Pending), "{}: {}", entry.name, status.message);
+                }
+            }
+        };
+        let readers = [scope.spawn(look), scope.spawn(look)];
+        for turn in 0..200 {
+            let made = create(&host, &mut pod(&format!("web-{}", turn % 3)));
+            made.and_then(|(sandbox, _guard)| remove(&host, &sandbox.id)).unwrap();
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+    });
 }
