@@ -23,6 +23,7 @@ pub(crate) fn add(suite: &mut Suite) {
     );
     suite.on_host("run --rm does not restart what it removes", &["busybox"], removed_at_its_end);
     suite.on_host("create says what it waits for when it takes long", &["busybox"], told_what_is_awaited);
+    suite.on_host("a pod that cannot come up leaves its last words in the error", &["busybox"], last_words);
     suite.on_host("exec that fails before its program is 125", &[], podruns_own_failure);
 }
 
@@ -134,6 +135,29 @@ fn told_what_is_awaited(host: &Host) -> Result<()> {
     ensure!(made.stdout == "pod/slow created\n", "{made}");
     ensure!(made.stderr.contains("pod/slow: waiting: ") && made.stderr.contains("prepare"), "{made}");
     host.podrun(&["delete", "slow", "--force"])?.ok()?;
+    Ok(())
+}
+
+fn last_words(host: &Host) -> Result<()> {
+    let init = |script: &str| {
+        let spec = serde_json::json!({
+            "restartPolicy": "Never",
+            "initContainers": [shell("prepare", script)],
+            "containers": [shell("main", "sleep 1000")],
+        });
+        host.write("web.json", &pod("web", &spec).to_string())
+    };
+    let manifest = init("for n in $(seq 30); do echo line $n; done; echo no disk >&2; exit 3")?;
+    let said = host.podrun(&["create", &manifest.to_string_lossy()])?.fails_with(1)?;
+    let wanted = "init container \"prepare\": exit code 3 (Error); its log ends:\n  line 22\n";
+    ensure!(said.contains(wanted) && said.contains("  line 30\n  no disk\n"), "{said}");
+    // One that does not end, and one that ends without a word.
+    let manifest = init("echo still at it; sleep 1000")?;
+    let said = host.podrun(&["create", &manifest.to_string_lossy(), "--timeout=2s"])?.fails_with(8)?;
+    ensure!(said.contains("timed out") && said.contains("; its log ends:\n  still at it\n"), "{said}");
+    let manifest = init("exit 4")?;
+    let said = host.podrun(&["create", &manifest.to_string_lossy()])?.fails_with(1)?;
+    ensure!(said == "podrun: pod/web: init container \"prepare\": exit code 4 (Error)\n", "{said}");
     Ok(())
 }
 

@@ -16,9 +16,9 @@ use super::record::{self, Live, Sandbox, SandboxStatus};
 use super::resources::Missing;
 use super::store::{self, PodEntry};
 use super::volume::{self, HostPath, Opening};
-use super::{attempt, recovery, sandbox, shared};
+use super::{attempt, logs, recovery, sandbox, shared};
 use crate::cgroup::Layout;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, shown};
 use crate::host::Host;
 use crate::image::{Image, ImageStore, Reference};
 use crate::net::etc::HostFiles;
@@ -114,7 +114,7 @@ fn raise(
         check_host_paths(pod, &signals, options.deadline)?;
         hand_policy(host, &sandbox, pod, images, monitor)?;
         if options.wait != WaitFor::None {
-            wait(monitor, &signals, options, note)?;
+            wait(monitor, &signals, options, &sandbox.log_dir, note)?;
         }
         monitor.commit()?;
         Ok((sandbox, warnings))
@@ -214,26 +214,28 @@ fn wait(
     monitor: &mut Monitor,
     signals: &Signals,
     options: &Options,
+    log_dir: &Path,
     note: &mut dyn FnMut(&str),
 ) -> Result<()> {
     let mut status = *monitor.watch(0)?.sandbox;
-    let mut told = String::new();
+    let mut awaited = Awaited::default();
     // When what is awaited becomes worth a line although nothing went wrong.
     let mut silent_until = Some(Instant::now() + SILENT_FOR);
     loop {
-        if reached(&status, options.wait, &mut told, note)? {
+        if reached(&status, options.wait, log_dir, &mut awaited, note)? {
             return Ok(());
         }
         if silent_until.is_some_and(|until| until <= Instant::now()) {
             silent_until = None;
-            if !told.is_empty() {
-                note(&format!("waiting: {told}"));
+            if !awaited.note.is_empty() {
+                note(&format!("waiting: {}", awaited.note));
             }
         }
         let left = options.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left == Some(Duration::ZERO) {
-            let message = format!("timed out; the pod is removed again ({told})");
-            return Err(Error::new(ErrorKind::Timeout, message.replace(" ()", "")));
+            let message = format!("timed out; the pod is removed again ({})", awaited.note);
+            let message = with_last_words(message.replace(" ()", ""), log_dir, awaited.container.as_deref());
+            return Err(Error::new(ErrorKind::Timeout, message));
         }
         if !monitor.has_notice() {
             let until = silent_until.map(|until| until.saturating_duration_since(Instant::now()));
@@ -269,28 +271,52 @@ fn interrupted(signals: &Signals) -> Error {
     }
 }
 
+/// What was waited for when it was last looked at.
+#[derive(Default)]
+struct Awaited {
+    container: Option<String>,
+    note: String,
+}
+
 fn reached(
     status: &SandboxStatus,
     goal: WaitFor,
-    told: &mut String,
+    log_dir: &Path,
+    awaited: &mut Awaited,
     note: &mut dyn FnMut(&str),
 ) -> Result<bool> {
     let Some(state) = status.pod_state() else { return Ok(false) };
     match create_progress(&state, goal) {
         Progress::Done => Ok(true),
-        Progress::Pending { note: waits } => {
+        Progress::Pending { container, note: waits } => {
             // What lasts for an instant is not worth a line.
-            if waits != *told && is_news(&state) {
+            if waits != awaited.note && is_news(&state) {
                 note(&waits);
             }
-            *told = waits;
+            *awaited = Awaited { container, note: waits };
             Ok(false)
         }
-        Progress::Failed { failure, message, .. } => {
+        Progress::Failed { container, failure, message } => {
+            let message = with_last_words(message, log_dir, container.as_deref());
             let error = Error::new(kind(failure), message);
             Err(hint(failure).into_iter().fold(error, Error::hint))
         }
     }
+}
+
+/// As many lines of a container's log as the error of its pod quotes.
+const LAST_WORDS: usize = 10;
+
+/// `message` with what `container` wrote last: the pod goes, and its logs with it.
+fn with_last_words(message: String, log_dir: &Path, container: Option<&str>) -> String {
+    let Some(container) = container else { return message };
+    let lines = logs::latest_words(&log_dir.join(container), LAST_WORDS);
+    // A termination message that falls back to the log says so already.
+    if lines.iter().all(|line| message.contains(line.as_str())) {
+        return message;
+    }
+    let lines: Vec<String> = lines.iter().map(|line| format!("\n  {}", shown(line))).collect();
+    format!("{message}; its log ends:{}", lines.concat())
 }
 
 /// Whether something went wrong that will be tried again: only then a person is told what is awaited.

@@ -169,6 +169,22 @@ impl Reader {
     }
 }
 
+/// The last `count` whole lines of a container's latest attempt, as far as they can be read: for a message that tells
+/// what the container said.
+pub(super) fn latest_words(directory: &Path, count: usize) -> Vec<String> {
+    let mut words = Vec::new();
+    let latest = attempts(directory).ok().and_then(|attempts| attempts.last().copied());
+    let reader = latest.and_then(|latest| Reader::open(directory, latest, Some(count)).ok());
+    if let Some(mut reader) = reader {
+        let _ = reader.read(|line| {
+            let text = Line::parse(line).map_or(line, |line| line.text);
+            words.push(String::from_utf8_lossy(text).into_owned());
+            Ok(words.len() < count)
+        });
+    }
+    words
+}
+
 /// The files that hold the last `count` lines, and how many bytes of the first are to be skipped.
 fn last_lines(files: Vec<PathBuf>, count: usize) -> Result<(Vec<PathBuf>, u64)> {
     let mut wanted = count;

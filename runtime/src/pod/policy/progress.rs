@@ -22,6 +22,8 @@ pub enum WaitFor {
 pub enum Progress {
     /// Not yet; what it waits for, in words.
     Pending {
+        /// The container that it waits for, if it is one.
+        container: Option<String>,
         /// `init container "setup": exit code 1 (Error), restarting in 10s`
         note: String,
     },
@@ -51,10 +53,12 @@ pub fn create_progress(state: &PodState, wait: WaitFor) -> Progress {
     if let Some(failed) = state.containers.iter().find_map(hopeless) {
         return failed;
     }
-    if let Some(message) = why_over(state) {
-        return Progress::Failed { container: None, failure: None, message };
+    if let Some((container, message)) = why_over(state) {
+        return Progress::Failed { container, failure: None, message };
     }
-    Progress::Pending { note: state.containers.iter().find_map(|run| note(run, wait)).unwrap_or_default() }
+    let awaited = state.containers.iter().find_map(|run| Some((run.name.clone(), note(run, wait)?)));
+    let (container, note) = awaited.unzip();
+    Progress::Pending { container, note: note.unwrap_or_default() }
 }
 
 fn is_started(run: &ContainerRun) -> bool {
@@ -87,19 +91,21 @@ fn hopeless(run: &ContainerRun) -> Option<Progress> {
     Some(Progress::Failed { container: Some(run.name.clone()), failure, message })
 }
 
-/// Why the pod ends before it ever came so far.
-fn why_over(state: &PodState) -> Option<String> {
+/// Why the pod ends before it ever came so far, and the container by whose failure it does.
+fn why_over(state: &PodState) -> Option<(Option<String>, String)> {
     if let Some(verdict) = &state.verdict {
-        return Some(format!("{}: {}", verdict.reason, verdict.message));
+        return Some((None, format!("{}: {}", verdict.reason, verdict.message)));
     }
     state.stopping?;
     if state.deletion.is_some() {
-        return Some("deleted before it was up".into());
+        return Some((None, "deleted before it was up".into()));
     }
     let bad = |run: &ContainerRun| run.role == Role::App && run.is_over_with(|code| code != 0);
     let failed = state.containers.iter().find(|run| bad(run));
-    let story = failed.and_then(|run| Some(format!("{}: {}", title(run), how_ended(run.latest_end()?))));
-    Some(story.unwrap_or_else(|| "ended before it was up".into()))
+    let story = failed.and_then(|run| {
+        Some((Some(run.name.clone()), format!("{}: {}", title(run), how_ended(run.latest_end()?))))
+    });
+    Some(story.unwrap_or_else(|| (None, "ended before it was up".into())))
 }
 
 /// What is to be said of the first container that is not there yet.

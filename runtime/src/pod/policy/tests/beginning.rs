@@ -131,7 +131,7 @@ fn create_is_done_when_inits_are_done_and_all_others_are_started() {
     let mut driver = Driver::ready(Never, "init:a sidecar:s app");
     assert_eq!(driver.progress(WaitFor::None), Progress::Done);
     let pending = |driver: &Driver, wait| match driver.progress(wait) {
-        Progress::Pending { note } => note,
+        Progress::Pending { note, .. } => note,
         other => panic!("{other:?}"),
     };
     driver.started("a");
@@ -146,7 +146,7 @@ fn create_is_done_when_inits_are_done_and_all_others_are_started() {
     driver.exits("app", 1);
     assert_eq!(driver.progress(WaitFor::Started), Progress::Done, "it was started, however it ended");
     let failed = "container \"app\": exit code 1 (Error)".to_owned();
-    let failed = Progress::Failed { container: None, failure: None, message: failed };
+    let failed = Progress::Failed { container: Some("app".into()), failure: None, message: failed };
     assert_eq!(driver.progress(WaitFor::Ready), failed);
 }
 
@@ -181,7 +181,7 @@ fn create_fails_when_an_init_container_fails_under_never_and_else_says_that_it_i
         driver.exits("a", 7);
     }
     let note = "init container \"a\": exit code 7 (Error), restarting in 10s".to_owned();
-    assert_eq!(driver.progress(WaitFor::Started), Progress::Pending { note });
+    assert_eq!(driver.progress(WaitFor::Started), Progress::Pending { container: Some("a".into()), note });
 }
 
 #[test]
