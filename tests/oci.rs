@@ -37,6 +37,7 @@ pub(crate) fn add(suite: &mut Suite) {
         ("oci run passes the exit code on and leaves nothing", run),
         ("oci exec runs beside the program with the rights it is given", exec),
         ("oci a terminal goes to the console socket", terminal),
+        ("oci run ends what reads a terminal at the end of its own input", input_ends),
         ("oci descriptors are preserved and no others", descriptors),
         ("oci the binary cannot be written to through a container", sealed_binary),
         ("oci a seccomp filter holds, for exec too, and is kept compiled", watched::filtered),
@@ -496,6 +497,25 @@ fn terminal(host: &Host) -> Result<()> {
     oci.wait_for("stopped")?;
     oci.oci(&["delete", "web"])?.ok()?;
     Ok(())
+}
+
+fn input_ends(host: &Host) -> Result<()> {
+    let oci = Oci::new(host)?;
+    let (root, bundle) = (oci.root(), oci.bundle.display());
+    let terminal = [("/process/terminal", json!(true))];
+    for (args, input, wanted) in [
+        (vec!["sh"], "</dev/null", ""),
+        (vec!["sh", "-c", "cat; echo over"], "</dev/null", "over\r\n"),
+        // The terminal shows what comes, and so does cat.
+        (vec!["sh", "-c", "cat; echo over"], "< <(echo line)", "line\r\nline\r\nover\r\n"),
+        (vec!["sh", "-c", "cat; echo over"], "< <(printf half)", "halfhalfover\r\n"),
+    ] {
+        oci.config(&args, &terminal)?;
+        let script = format!("exec \"$podrun\" oci --root {root} run --bundle {bundle} web {input}");
+        let shown = host.start_script(&script)?.wait_within(std::time::Duration::from_secs(60))?.ok()?;
+        ensure!(shown.ends_with(wanted), "{args:?} {input}: {shown:?}");
+    }
+    oci.gone()
 }
 
 fn descriptors(host: &Host) -> Result<()> {

@@ -1,5 +1,5 @@
 //! A terminal relayed: what a person types goes to a program's terminal, what the program says comes back, until the
-//! program ends.
+//! program ends. Where it is no person that types, the end of the input is typed too.
 //!
 //! Invariant: the person's terminal has its own settings again when the call returns, however it does.
 
@@ -25,6 +25,10 @@ pub struct Relay<'a> {
     pub stdout: BorrowedFd<'a>,
 }
 
+/// What a terminal takes for the end of what is typed (VEOF, `stty eof`): a file or a pipe that ends has no other way to
+/// say so to a program at a terminal. In the middle of a line the first one ends that alone (termios(3)).
+const END_OF_INPUT: u8 = 0x04;
+
 /// Puts the person's terminal back.
 struct Raw<'a>(BorrowedFd<'a>, tty::Settings);
 
@@ -44,7 +48,7 @@ impl Relay<'_> {
         stream::set_nonblocking(self.master)?;
         self.follow_size();
         let mut typed: Vec<u8> = Vec::new();
-        let (mut stdin_open, mut master_open) = (true, true);
+        let (mut stdin_open, mut master_open, mut mid_line) = (true, true, false);
         loop {
             let mut polled = vec![
                 PollFd::from_borrowed_fd(self.process, PollFlags::IN),
@@ -73,6 +77,10 @@ impl Relay<'_> {
             }
             if from_stdin {
                 stdin_open = self.take(&mut typed)?;
+                mid_line = typed.last().map_or(mid_line, |last| !b"\n\r".contains(last));
+                if !stdin_open && !terminal {
+                    typed.extend_from_slice(if mid_line { &[END_OF_INPUT; 2] } else { &[END_OF_INPUT] });
+                }
             }
             if !typed.is_empty() {
                 self.give(&mut typed);
