@@ -58,14 +58,17 @@ pub(crate) fn load(overrides: Overrides) -> Result<(Host, Config)> {
 
 fn resolve(overrides: Overrides, config: &Config) -> Result<Host> {
     let defaults = Host::default();
-    let dir = |flag: Option<PathBuf>, file: &Option<PathBuf>, default: PathBuf| {
-        std::path::absolute(flag.or_else(|| file.clone()).unwrap_or(default)).map_err(Error::from)
+    let dir = |name: &str, flag: Option<PathBuf>, file: &Option<PathBuf>, default: PathBuf| {
+        let given = flag.or_else(|| file.clone()).unwrap_or(default);
+        // An empty path is the only one that is none.
+        std::path::absolute(given)
+            .map_err(|_| Error::new(ErrorKind::Usage, format!("{name}: a directory is wanted")))
     };
     let parent = overrides.cgroup_parent.or_else(|| config.cgroup_parent.clone());
     Ok(Host {
-        root: dir(overrides.root, &config.root, defaults.root)?,
-        state_dir: dir(overrides.state_dir, &config.state_dir, defaults.state_dir)?,
-        log_dir: dir(overrides.log_dir, &config.log_dir, defaults.log_dir)?,
+        root: dir("root", overrides.root, &config.root, defaults.root)?,
+        state_dir: dir("stateDir", overrides.state_dir, &config.state_dir, defaults.state_dir)?,
+        log_dir: dir("logDir", overrides.log_dir, &config.log_dir, defaults.log_dir)?,
         cgroup_parent: match parent {
             Some(parent) => cgroup_parent(&parent)?,
             None => defaults.cgroup_parent,
@@ -102,13 +105,10 @@ fn read(path: &Path) -> Result<Option<Config>> {
         return Ok(Some(Config::default()));
     }
     let config: Config = serde_saphyr::from_str(&text).map_err(|error| refused(path, &text, &error))?;
-    for (name, registry) in &config.registries {
-        registry.check(name).map_err(|error| {
-            error
-                .context(format_args!("config file {}", path.display()))
-                .hint("docs/cli.md lists the settings")
-        })?;
-    }
+    let registries = config.registries.iter().try_for_each(|(name, registry)| registry.check(name));
+    registries.and_then(|()| runtime::net::check(&config.network)).map_err(|error| {
+        error.context(format_args!("config file {}", path.display())).hint("docs/cli.md lists the settings")
+    })?;
     Ok(Some(config))
 }
 
@@ -140,6 +140,13 @@ mod tests {
         assert_eq!(host.state_dir, Path::new("/run/podrun"));
         assert_eq!(host.network.bridge, "br9");
         assert_eq!(host.network.subnet, NetworkConfig::default().subnet);
+    }
+
+    #[test]
+    fn an_empty_directory_is_refused_by_its_name() {
+        let config: Config = serde_saphyr::from_str("logDir: ''\n").unwrap();
+        let error = resolve(Overrides::default(), &config).unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Usage, "logDir: a directory is wanted"));
     }
 
     #[test]
