@@ -14,6 +14,9 @@ const IMAGES: &[&str] = &["probe"];
 
 pub(crate) fn add(suite: &mut Suite) {
     suite.on_host("get selects sorts and prints as kubectl does", IMAGES, get);
+    suite.on_host("another resource's word is refused before anything is done", IMAGES, other_resources);
+    suite.on_host("each verb is right about no pod one two and many", IMAGES, none_to_many);
+    suite.on_host("get chooses by fields and files and prints chosen columns", IMAGES, get_chosen);
     suite.on_host("get -w prints the table and then a row for each change", IMAGES, get_watch);
     suite.on_host("a namespace separates pods and a mismatch is refused", IMAGES, namespaces);
     suite.on_host_with_controller(
@@ -100,6 +103,138 @@ fn get(host: &Host) -> Result<()> {
     delete_all(host)
 }
 
+fn other_resources(host: &Host) -> Result<()> {
+    host.create(&sleeper("web"))?;
+    host.create(&sleeper("job"))?;
+    for (line, instead) in [
+        (vec!["delete", "svc", "web", "--now"], "hostPort"),
+        (vec!["delete", "SVC/web", "--now"], "hostPort"),
+        (vec!["delete", "deployments.apps", "web", "--now"], "by its own name"),
+        (vec!["delete", "pods,svc", "web", "--now"], "hostPort"),
+        (vec!["delete", "job", "web", "--now"], "the pod of that name is written pod/job"),
+        (vec!["delete", "deploy", "--ignore-not-found"], "by its own name"),
+        (vec!["get", "deploy"], "by its own name"),
+        (vec!["get", "nodes", "-A"], "podrun doctor"),
+        (vec!["describe", "cm", "web"], "hostPath"),
+        (vec!["wait", "sts", "web", "--for=delete"], "by its own name"),
+        (vec!["wait", "svc", "--for=delete"], "hostPort"),
+        (vec!["ns", "rs", "web"], "by its own name"),
+        (vec!["logs", "deploy/web"], "by its own name"),
+        (vec!["attach", "job/web"], "restartPolicy"),
+    ] {
+        let said = host.podrun(&line)?.fails_with(2)?;
+        ensure!(said.contains("podrun has pods only") && said.contains(instead), "{line:?}: {said}");
+    }
+    let said = host.podrun(&["exec", "deploy/web", "--", "true"])?.fails_with(125)?;
+    ensure!(said.contains("podrun has pods only"), "{said}");
+    for word in ["deploy", "configmap"] {
+        let said = host.podrun(&["create", word, "x"])?.fails_with(1)?;
+        ensure!(said.contains("no such file"), "{said}");
+    }
+    for words in [vec!["PODS"], vec!["pod.v1"], vec!["pods.v1.", "web", "job"], vec!["Pod/web", "po/job"]] {
+        let names =
+            host.podrun(&[&["get"], &words[..], &["-o", "name", "--sort-by=metadata.name"]].concat())?;
+        ensure!(
+            names.stdout.contains("pod/web\n") && names.stdout.contains("pod/job\n"),
+            "{words:?}: {names}"
+        );
+    }
+    // Alone, it is the pod's name where there is such a pod.
+    ensure!(host.podrun(&["delete", "job", "--force"])?.ok()? == "pod \"job\" force deleted\n", "job");
+    ensure!(host.podrun(&["get", "pods", "-o", "name"])?.ok()? == "pod/web\n", "web is there");
+    delete_all(host)
+}
+
+fn none_to_many(host: &Host) -> Result<()> {
+    for count in [0, 1, 2, 5] {
+        let names: Vec<String> = (0..count).map(|number| format!("web-{number}")).collect();
+        for name in &names {
+            host.create(&labelled(name, &json!({ "app": "web" })))?;
+        }
+        let rows = |line: &[&str]| {
+            let said = host.podrun(line)?;
+            ensure!(said.code() == 0, "{line:?} of {count}: {said}");
+            Ok::<_, anyhow::Error>(said.stdout.lines().filter(|line| line.contains("web-")).count())
+        };
+        for line in [
+            vec!["get", "pods"],
+            vec!["get", "pods", "-A", "-o", "wide"],
+            vec!["get", "pods", "-o", "name"],
+            vec!["get", "pods", "--sort-by=.metadata.name"],
+            vec!["get", "pods", "--sort-by=.status.startTime", "-l", "app"],
+            vec!["get", "pods", "--field-selector=status.phase=Running"],
+            vec!["get", "pods", "-o", "custom-columns=N:.metadata.name"],
+            vec!["get", "pods", "-o", "jsonpath={range .items[*]}{.metadata.name}{\"\\n\"}{end}"],
+        ] {
+            ensure!(rows(&line)? == count, "{line:?} of {count}");
+        }
+        for format in ["json", "yaml"] {
+            let list: Value = serde_saphyr::from_str(&host.podrun(&["get", "pods", "-o", format])?.ok()?)?;
+            ensure!(
+                list["kind"] == "List" && list["items"].as_array().map(Vec::len) == Some(count),
+                "{list}"
+            );
+        }
+        let described = host.podrun(&["describe", "pods"])?.ok()?;
+        ensure!(described.matches("\nNamespace: ").count() == count, "{described}");
+        let sorted = host.podrun(&["get", "pods", "--sort-by=.metadata.nothing"])?;
+        ensure!(sorted.code() == i32::from(count > 0), "{count}: {sorted}");
+        let unready = host.podrun(&["wait", "--all", "--for=condition=Ready"])?;
+        ensure!(
+            unready.stdout.lines().count() == count && unready.code() == if count > 0 { 0 } else { 4 },
+            "{unready}"
+        );
+        host.podrun(&["ns", "--all"])?.ok()?;
+        let logs = host.podrun(&["logs", "-l", "app=web"])?;
+        ensure!(logs.code() == 0 && logs.stderr.contains("No resources") == (count == 0), "{logs}");
+        let gone = host.podrun(&["delete", "pods", "--all", "--force"])?.ok()?;
+        ensure!(gone.lines().count() == count, "{gone}");
+    }
+    Ok(())
+}
+
+fn get_chosen(host: &Host) -> Result<()> {
+    let ask = |arguments: &[&str]| host.podrun(&[&["get", "pods"], arguments].concat())?.ok();
+    host.create(&labelled("a", &json!({ "app": "web", "example.com/tier": "front" })))?;
+    host.create(&labelled("b", &json!({ "app": "db" })))?;
+    for (selector, names) in [
+        ("metadata.name=a", "pod/a\n"),
+        ("metadata.name!=a,status.phase=Running", "pod/b\n"),
+        ("status.phase!=Running", ""),
+        ("metadata.namespace=default", "pod/a\npod/b\n"),
+    ] {
+        let found = ask(&["--field-selector", selector, "-o", "name"])?;
+        ensure!(found == names, "{selector}: {found}");
+    }
+    let said = host.podrun(&["get", "pods", "--field-selector=spec.nodeName=x"])?.fails_with(2)?;
+    ensure!(said.contains("status.phase"), "{said}");
+    host.podrun(&["get", "pods", "a", "-l", "app=db"])?.fails_with(2)?;
+    let table = ask(&["-o", "custom-columns=NAME:.metadata.name,APP:.metadata.labels.app,NO:.x"])?;
+    ensure!(table == "NAME   APP   NO\na      web   <none>\nb      db    <none>\n", "{table}");
+    let table = ask(&["-L", "app,example.com/tier", "--no-headers"])?;
+    let ends: Vec<_> =
+        table.lines().map(|line| line.split_whitespace().skip(5).collect::<Vec<_>>()).collect();
+    ensure!(ends == [vec!["web", "front"], vec!["db"]], "{table}");
+    ensure!(
+        ask(&["-L", "example.com/tier"])?.lines().next().is_some_and(|line| line.ends_with(" TIER")),
+        "TIER"
+    );
+    for (format, way) in [("go-template={{.x}}", "jsonpath="), ("jsonpath-file=f", "$(cat f)")] {
+        let said = host.podrun(&["get", "pods", "-o", format])?.fails_with(2)?;
+        ensure!(said.contains(way), "{format}: {said}");
+    }
+    let file = host.write("b.json", &sleeper("b").to_string())?;
+    let file = file.to_string_lossy();
+    for verb in ["get", "describe"] {
+        let shown = host.podrun(&[verb, "-f", &file])?.ok()?;
+        ensure!(shown.contains("Running") && !shown.contains("web"), "{verb}: {shown}");
+    }
+    host.podrun(&["wait", "-f", &file, "--for=condition=Ready"])?.ok()?;
+    host.podrun(&["delete", "--field-selector=metadata.name=b", "--force"])?.ok()?;
+    ensure!(ask(&["-o", "name"])? == "pod/a\n", "b has gone");
+    delete_all(host)
+}
+
 fn get_watch(host: &Host) -> Result<()> {
     host.create(&sleeper("first"))?;
     // A file, so that what has been printed can be read while it goes on.
@@ -117,6 +252,16 @@ fn get_watch(host: &Host) -> Result<()> {
     })?;
     host.delete("first")?;
     host.delete("second")?;
+    wait_for("a last row for each deleted pod", || {
+        let rows = rows()?;
+        for name in ["first ", "second "] {
+            let last = rows.lines().filter(|line| line.starts_with(name)).next_back();
+            let ended =
+                |line: &str| ["Terminating", "Completed", "Error"].iter().any(|word| line.contains(word));
+            ensure!(last.is_some_and(ended), "{name}: {rows}");
+        }
+        Ok(())
+    })?;
     ensure!(rows()?.matches("NAME").count() == 1, "one header: {}", rows()?);
     watch.signal(Signal::SIGINT)?;
     let ended = watch.wait()?;

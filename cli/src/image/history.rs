@@ -34,9 +34,9 @@ pub(crate) struct Args {
     /// Leave the table's header out
     #[arg(long)]
     no_headers: bool,
-    /// wide (whole ids and commands), json, yaml, name (chain ids) or jsonpath=TEMPLATE
+    /// wide (whole ids and commands), json, yaml, name (chain ids), jsonpath=TEMPLATE or custom-columns=HEAD:PATH,...
     #[arg(short, long, value_name = "FORMAT",
-          add = completion::words(&["wide", "json", "yaml", "name", "jsonpath="]))]
+          add = completion::words(&["wide", "json", "yaml", "name", "jsonpath=", "custom-columns="]))]
     output: Option<Format>,
 }
 
@@ -48,7 +48,11 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
             steps.iter().filter_map(|step| step.layer.as_ref()).try_for_each(output::line)?;
         }
         Some(Format::Object(format)) => print::value(format, &print::plain(&steps))?,
-        shape => {
+        Some(Format::Columns(columns)) => {
+            let objects: Vec<_> = steps.iter().map(print::plain).collect();
+            print::columns(columns, &objects, !args.no_headers)?;
+        }
+        shape @ (Some(Format::Wide) | None) => {
             let whole = args.no_trunc || *shape == Some(Format::Wide);
             let mut table = Table::new(["LAYER", "CREATED", "CREATED BY", "SIZE", "COMMENT"]);
             steps.iter().for_each(|step| table.row(row(step, whole)));

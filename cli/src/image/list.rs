@@ -49,9 +49,9 @@ pub(crate) struct Args {
     /// Print ids and nothing else
     #[arg(short, long)]
     quiet: bool,
-    /// wide, json, yaml, name or jsonpath=TEMPLATE
+    /// wide, json, yaml, name, jsonpath=TEMPLATE or custom-columns=HEAD:PATH,...
     #[arg(short, long, value_name = "FORMAT", conflicts_with = "quiet",
-          add = completion::words(&["wide", "json", "yaml", "name", "jsonpath="]))]
+          add = completion::words(&["wide", "json", "yaml", "name", "jsonpath=", "custom-columns="]))]
     output: Option<Format>,
 }
 
@@ -67,6 +67,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
             images.iter().try_for_each(|image| output::line(image.display_name()))?;
         }
         Some(Format::Object(format)) => print::value(format, &print::plain(&images))?,
+        Some(Format::Columns(columns)) => {
+            let objects: Vec<_> = images.iter().map(print::plain).collect();
+            print::columns(columns, &objects, !args.no_headers)?;
+        }
         None if args.quiet => {
             images.iter().try_for_each(|image| output::line(shown::id(image, args.no_trunc)))?;
         }

@@ -1,20 +1,16 @@
 //! `podrun delete`: the end of pods.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap_complete::engine::ArgValueCompleter;
 use runtime::pod::launch::{self, Grace};
 use runtime::pod::store::{self, PodEntry};
 use runtime::{Error, ErrorKind, Result};
 
-use super::{manifests, target};
+use super::target::{self, Choice, Wanted};
 use crate::args::Context;
 use crate::exit::Failures;
-use crate::query::selector::Selector;
-use crate::{completion, duration, output};
+use crate::{duration, output};
 
 /// Delete pods
 ///
@@ -28,21 +24,11 @@ use crate::{completion, duration, output};
   podrun delete pods -l app=web --grace-period=5
   podrun delete --all --force")]
 pub(crate) struct Args {
-    /// Pods by name; a word `pod` before them may be given
-    #[arg(value_name = "POD", add = ArgValueCompleter::new(completion::pods))]
-    words: Vec<String>,
-    /// The pods of this manifest; may be given several times
-    #[arg(short, long, value_name = "FILE", conflicts_with = "words", value_hint = clap::ValueHint::AnyPath)]
-    filename: Vec<PathBuf>,
-    /// The pods with these labels: app=web,tier!=db
-    #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with = "filename")]
-    selector: Option<Selector>,
+    #[command(flatten)]
+    choice: Choice,
     /// All pods of the namespace
     #[arg(long, conflicts_with_all = ["selector", "filename"])]
     all: bool,
-    /// All namespaces, with --all or -l
-    #[arg(short = 'A', long, conflicts_with = "filename")]
-    all_namespaces: bool,
     /// Seconds that the containers have to end by themselves; -1 is as the manifest says
     #[arg(long, value_name = "SECONDS", default_value_t = -1, allow_negative_numbers = true)]
     grace_period: i64,
@@ -69,7 +55,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let (entries, missing) = chosen(args, context)?;
     let mut failures = Failures::default();
     missing.into_iter().for_each(|error| failures.add(error));
-    if entries.is_empty() && (args.all || args.selector.is_some()) {
+    if entries.is_empty() && (args.all || args.choice.selects()) {
         output::note("No resources found");
     }
     let forced = if grace.force { "force " } else { "" };
@@ -131,35 +117,16 @@ fn grace(args: &Args) -> Result<Grace> {
 
 /// The pods meant, and an error for each that is not there.
 fn chosen(args: &Args, context: &Context) -> Result<(Vec<PodEntry>, Vec<Error>)> {
-    let names = target::names(&args.words)?;
-    target::refuse_names_beside(&names, args.all, "--all")?;
-    target::refuse_names_beside(&names, args.selector.is_some(), "-l")?;
-    target::refuse_names_beside(&names, args.all_namespaces, "-A")?;
-    if names.is_empty() && args.filename.is_empty() {
-        return matching(args, context).map(|entries| (entries, Vec::new()));
-    }
-    let (mut entries, mut missing) = target::each(context, &names)?;
-    for pod in manifests::read(&args.filename, context.given_namespace.as_deref())? {
-        if pod.metadata.name.is_empty() {
-            let message = "a manifest with generateName names no pod";
-            return Err(Error::new(ErrorKind::Usage, message).hint("delete the pods by name, or by -l"));
-        }
-        match store::find(&context.host, &pod.metadata.namespace, &pod.metadata.name) {
-            Ok(entry) => entries.push(entry),
-            Err(error) => missing.push(error),
+    let wanted = args.choice.wanted(context)?;
+    match &wanted {
+        Wanted::Named(names) => target::refuse_names_beside(names, args.all, "--all")?,
+        Wanted::Selected if args.all || args.choice.selects() => {}
+        Wanted::Selected => {
+            let message = "no pod is named";
+            return Err(Error::new(ErrorKind::Usage, message).hint("name pods, or give -f, -l or --all"));
         }
     }
-    // One pod may be named twice.
-    let mut seen = BTreeSet::new();
-    entries.retain(|entry| seen.insert(entry.id.clone()));
+    let (entries, mut missing) = args.choice.find(context, &wanted)?;
     missing.retain(|error| error.kind() != ErrorKind::NotFound || !args.ignore_not_found);
     Ok((entries, missing))
-}
-
-fn matching(args: &Args, context: &Context) -> Result<Vec<PodEntry>> {
-    if !args.all && args.selector.is_none() {
-        let message = "no pod is named";
-        return Err(Error::new(ErrorKind::Usage, message).hint("name pods, or give -f, -l or --all"));
-    }
-    target::all(context, args.all_namespaces, args.selector.as_ref())
 }

@@ -3,7 +3,6 @@
 use std::fmt::{self, Display, Write as _};
 use std::process::ExitCode;
 
-use clap_complete::engine::ArgValueCompleter;
 use runtime::error::harmless;
 use runtime::host::Host;
 use runtime::pod::manifest::{
@@ -15,53 +14,37 @@ use runtime::pod::policy::columns::human_duration;
 use runtime::pod::store::PodEntry;
 use runtime::{Error, ErrorKind, Result};
 
-use super::target;
+use super::target::{self, Choice, Wanted};
 use crate::args::Context;
 use crate::elastic::align;
-use crate::query::selector::Selector;
-use crate::{completion, exit, output};
+use crate::{exit, output};
 
 /// Show all of a pod, with what happened to it
+///
+/// The word `pods` alone stands for all pods of the namespace.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   podrun describe pod web
   podrun describe pod/web pod/job
   podrun describe pods -l app=web")]
 pub(crate) struct Args {
-    /// Pods by name; the word `pods` alone stands for all of them
-    #[arg(value_name = "POD", add = ArgValueCompleter::new(completion::pods))]
-    words: Vec<String>,
-    /// The pods with these labels: app=web,tier!=db
-    #[arg(short = 'l', long, value_name = "SELECTOR")]
-    selector: Option<Selector>,
-    /// The pods of all namespaces
-    #[arg(short = 'A', long)]
-    all_namespaces: bool,
+    #[command(flatten)]
+    choice: Choice,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
-    let names = target::names(&args.words)?;
-    target::refuse_names_beside(&names, args.selector.is_some(), "-l")?;
-    target::refuse_names_beside(&names, args.all_namespaces, "-A")?;
+    let choice = &args.choice;
+    let wanted = choice.wanted(context)?;
+    let is_selected = matches!(wanted, Wanted::Selected);
+    if is_selected && choice.words.is_empty() && !choice.selects() && !choice.all_namespaces {
+        return Err(Error::new(ErrorKind::Usage, "no pod is named")
+            .hint("name pods, choose by -l, or describe all by `podrun describe pods`"));
+    }
     let mut failures = exit::Failures::default();
-    let entries = if names.is_empty() {
-        if args.words.is_empty() && args.selector.is_none() && !args.all_namespaces {
-            return Err(Error::new(ErrorKind::Usage, "no pod is named")
-                .hint("name pods, choose by -l, or describe all by `podrun describe pods`"));
-        }
-        target::all(context, args.all_namespaces, args.selector.as_ref())?
-    } else {
-        let (entries, missing) = target::each(context, &names)?;
-        missing.into_iter().for_each(|error| failures.add(error));
-        entries
-    };
-    if entries.is_empty() && names.is_empty() {
-        let place = if args.all_namespaces {
-            String::new()
-        } else {
-            format!(" in {} namespace", context.namespace())
-        };
-        output::note(format_args!("No resources found{place}."));
+    let (entries, missing) = choice.find(context, &wanted)?;
+    missing.into_iter().for_each(|error| failures.add(error));
+    if entries.is_empty() && is_selected {
+        choice.note_none(context);
     }
     for (index, entry) in entries.iter().enumerate() {
         if index > 0 {

@@ -1,9 +1,8 @@
 //! `podrun get`: kubectl's table of pods, and the pods themselves with `-o`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
-use clap_complete::engine::ArgValueCompleter;
 use runtime::host::Host;
 use runtime::pod::changes::Changes;
 use runtime::pod::manifest::{Pod, Time};
@@ -11,11 +10,10 @@ use runtime::pod::policy::columns::columns;
 use runtime::pod::store::PodEntry;
 use runtime::{Error, Result};
 
-use super::print::{self, Format, ObjectFormat, Printer};
-use super::target;
+use super::print::{self, Format, Printer};
+use super::target::{Choice, Wanted};
 use crate::args::Context;
 use crate::query::jsonpath::Template;
-use crate::query::selector::Selector;
 use crate::query::sort;
 use crate::table::Table;
 use crate::{completion, exit, output};
@@ -27,24 +25,21 @@ use crate::{completion, exit, output};
   podrun get pod web -o wide
   podrun get pods -A -l app=web --sort-by .metadata.creationTimestamp
   podrun get pod web -o jsonpath='{.status.podIP}{\"\\n\"}'
+  podrun get pods -o custom-columns=NAME:.metadata.name,IP:.status.podIP
   podrun get pods -w")]
 pub(crate) struct Args {
-    /// Pods by name; a word `pods` before them may be given [default: all]
-    #[arg(value_name = "POD", add = ArgValueCompleter::new(completion::pods))]
-    words: Vec<String>,
-    /// wide, json, yaml, name or jsonpath=TEMPLATE
+    #[command(flatten)]
+    choice: Choice,
+    /// wide, json, yaml, name, jsonpath=TEMPLATE or custom-columns=HEAD:PATH,...
     #[arg(short, long, value_name = "FORMAT",
-          add = completion::words(&["wide", "json", "yaml", "name", "jsonpath="]))]
+          add = completion::words(&["wide", "json", "yaml", "name", "jsonpath=", "custom-columns="]))]
     output: Option<Format>,
     /// Go on with a row for each change
     #[arg(short, long)]
     watch: bool,
-    /// The pods of all namespaces
-    #[arg(short = 'A', long)]
-    all_namespaces: bool,
-    /// Only pods with these labels: app=web,tier!=db
-    #[arg(short = 'l', long, value_name = "SELECTOR")]
-    selector: Option<Selector>,
+    /// A column for the value of each of these labels: app,tier
+    #[arg(short = 'L', long, value_name = "LABELS", value_delimiter = ',')]
+    label_columns: Vec<String>,
     /// A column for the labels
     #[arg(long)]
     show_labels: bool,
@@ -60,40 +55,32 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
-    let names = target::names(&args.words)?;
-    target::refuse_names_beside(&names, args.all_namespaces, "-A")?;
+    let wanted = args.choice.wanted(context)?;
     let mut view = View::new(args);
-    let (entries, missing) = select(args, context, &names)?;
-    match (&args.output, &names[..]) {
-        (Some(Format::Object(format)), [_]) => view.objects(format, &entries)?,
-        (Some(Format::Object(format)), _) => {
+    let (entries, missing) = select(args, context, &wanted)?;
+    let is_one = matches!(&wanted, Wanted::Named(names) if names.len() == 1);
+    match &args.output {
+        Some(Format::Object(format)) if !is_one => {
             print::list(format, &entries.iter().map(|entry| &entry.pod).collect::<Vec<_>>())?;
         }
-        (Some(Format::Wide) | None, _) => {
-            view.rows(&entries)?;
-            if entries.is_empty() && missing.is_empty() && !args.watch {
-                let place =
-                    if args.all_namespaces { "" } else { &format!(" in {} namespace", context.namespace()) };
-                output::note(format_args!("No resources found{place}."));
-            }
-        }
+        _ => view.show(&entries)?,
+    }
+    let is_table = !matches!(args.output, Some(Format::Object(_)));
+    if is_table && entries.is_empty() && missing.is_empty() && !args.watch {
+        args.choice.note_none(context);
     }
     let mut failures = exit::Failures::default();
     missing.into_iter().filter(|_| !args.ignore_not_found).for_each(|error| failures.add(error));
     failures.result()?;
     if args.watch {
-        watch(args, context, &names, &mut view, entries)?;
+        watch(args, context, &wanted, &mut view, entries)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// The pods that are asked for, in the order that is asked for, and an error for each name that is none.
-fn select(args: &Args, context: &Context, names: &[String]) -> Result<(Vec<PodEntry>, Vec<Error>)> {
-    let (mut entries, missing) = if names.is_empty() {
-        (target::all(context, args.all_namespaces, args.selector.as_ref())?, Vec::new())
-    } else {
-        target::each(context, names)?
-    };
+fn select(args: &Args, context: &Context, wanted: &Wanted) -> Result<(Vec<PodEntry>, Vec<Error>)> {
+    let (mut entries, missing) = args.choice.find(context, wanted)?;
     if let Some(path) = &args.sort_by
         && !sort::sort_by(&mut entries, path, |entry| print::json_of(&entry.pod))
     {
@@ -102,36 +89,40 @@ fn select(args: &Args, context: &Context, names: &[String]) -> Result<(Vec<PodEn
     Ok((entries, missing))
 }
 
-/// Prints each pod anew whenever it has changed. Ends with the user.
+/// Prints each pod anew whenever it has changed, and once more when it has gone. Ends with the user.
 fn watch(
     args: &Args,
     context: &Context,
-    names: &[String],
+    wanted: &Wanted,
     view: &mut View<'_>,
     shown: Vec<PodEntry>,
 ) -> Result<()> {
     let mut changes = Changes::new(&context.host)?;
-    let key = |entry: &PodEntry| (entry.id.clone(), entry.pod.clone());
-    let mut known: BTreeMap<String, Pod> = shown.iter().map(key).collect();
-    for entry in &shown {
+    let mut known = shown;
+    for entry in &known {
         changes.follow(&entry.id)?;
     }
     loop {
         // Before they are read: what changes afterwards wakes us.
         changes.all()?;
-        let (entries, _) = select(args, context, names)?;
+        let (entries, _) = args.choice.find(context, wanted)?;
         for entry in &entries {
             changes.follow(&entry.id)?;
         }
-        let changed: Vec<PodEntry> =
-            entries.iter().filter(|entry| known.get(&entry.id) != Some(&entry.pod)).cloned().collect();
-        match &args.output {
-            Some(Format::Object(format)) => view.objects(format, &changed)?,
-            Some(Format::Wide) | None => view.rows(&changed)?,
-        }
-        known = entries.iter().map(key).collect();
+        let before: BTreeMap<&str, &Pod> = known.iter().map(|entry| (&*entry.id, &entry.pod)).collect();
+        let now: BTreeSet<&str> = entries.iter().map(|entry| &*entry.id).collect();
+        let gone = known.iter().filter(|entry| !now.contains(&*entry.id)).cloned().map(deleted);
+        let changed = entries.iter().filter(|entry| before.get(&*entry.id) != Some(&&entry.pod)).cloned();
+        view.show(&gone.chain(changed).collect::<Vec<_>>())?;
+        known = entries;
         changes.wait(None)?;
     }
+}
+
+/// A pod as it was last, which is gone by now: as kubectl's, its last row says that it was deleted.
+fn deleted(mut entry: PodEntry) -> PodEntry {
+    entry.pod.metadata.deletion_timestamp.get_or_insert_with(Time::now);
+    entry
 }
 
 /// What is printed: the table, which later rows stand under too, or objects.
@@ -152,25 +143,34 @@ impl<'a> View<'a> {
         self.args.output == Some(Format::Wide)
     }
 
-    fn header(&self) -> Vec<&'static str> {
+    fn header(&self) -> Vec<String> {
+        if let Some(Format::Columns(columns)) = &self.args.output {
+            return columns.header();
+        }
         let mut header = Vec::new();
-        if self.args.all_namespaces {
-            header.push("NAMESPACE");
+        if self.args.choice.all_namespaces {
+            header.push("NAMESPACE".into());
         }
-        header.extend(["NAME", "READY", "STATUS", "RESTARTS", "AGE"]);
+        header.extend(["NAME", "READY", "STATUS", "RESTARTS", "AGE"].map(String::from));
         if self.wide() {
-            header.extend(["IP", "NODE", "NOMINATED NODE", "READINESS GATES"]);
+            header.extend(["IP", "NODE", "NOMINATED NODE", "READINESS GATES"].map(String::from));
         }
+        // As kubectl: of a label with a prefix the name alone.
+        let head = |label: &String| label.rsplit('/').next().unwrap_or(label).to_uppercase();
+        header.extend(self.args.label_columns.iter().map(head));
         if self.args.show_labels {
-            header.push("LABELS");
+            header.push("LABELS".into());
         }
         header
     }
 
     fn row(&self, pod: &Pod) -> Vec<String> {
+        if let Some(Format::Columns(columns)) = &self.args.output {
+            return columns.row(&print::json_of(pod));
+        }
         let cells = columns(pod, Time::now());
         let mut row = Vec::new();
-        if self.args.all_namespaces {
+        if self.args.choice.all_namespaces {
             row.push(pod.metadata.namespace.clone());
         }
         row.extend([pod.metadata.name.clone(), cells.ready, cells.status, cells.restarts, cells.age]);
@@ -178,20 +178,22 @@ impl<'a> View<'a> {
             let ip = if pod.status.pod_ip.is_empty() { "<none>" } else { &pod.status.pod_ip };
             row.extend([ip.into(), self.node.clone(), "<none>".into(), "<none>".into()]);
         }
+        let labels = &pod.metadata.labels;
+        row.extend(
+            self.args.label_columns.iter().map(|label| labels.get(label).cloned().unwrap_or_default()),
+        );
         if self.args.show_labels {
-            let labels: Vec<String> =
-                pod.metadata.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
             row.push(if labels.is_empty() { "<none>".into() } else { labels.join(",") });
         }
         row
     }
 
-    fn objects(&mut self, format: &ObjectFormat, entries: &[PodEntry]) -> Result<()> {
-        entries.iter().try_for_each(|entry| self.printer.object(format, &entry.pod))
-    }
-
-    /// Prints rows, the first time under their header.
-    fn rows(&mut self, entries: &[PodEntry]) -> Result<()> {
+    /// Prints pods one by one: objects, or rows, the first time under their header.
+    fn show(&mut self, entries: &[PodEntry]) -> Result<()> {
+        if let Some(Format::Object(format)) = &self.args.output {
+            return entries.iter().try_for_each(|entry| self.printer.object(format, &entry.pod));
+        }
         if entries.is_empty() {
             return Ok(());
         }

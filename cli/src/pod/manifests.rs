@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use runtime::pod::manifest::{self, Document, Pod};
 use runtime::{Error, ErrorKind, Result};
 
+use super::resource::{Resource, resource};
 use crate::output;
 
 /// What a folder's manifests are called.
@@ -122,9 +123,19 @@ fn bytes(path: &Path) -> Result<Vec<u8>> {
             Error::failed(format!("{}: podrun reads files only", path.display()))
                 .hint("fetch it: curl -sSL URL | podrun create -")
         }
-        std::io::ErrorKind::NotFound => Error::failed(format!("{}: no such file", path.display())),
+        std::io::ErrorKind::NotFound => no_such_file(path),
         _ => Error::from(error).context(path.display()),
     })
+}
+
+/// The error of a manifest that is not there, with a hint where kubectl would have taken its name for a resource.
+fn no_such_file(path: &Path) -> Error {
+    let error = Error::failed(format!("{}: no such file", path.display()));
+    match path.to_str().and_then(resource) {
+        Some(Resource::Pods) => error.hint("`podrun run NAME --image=IMAGE` makes a pod without a manifest"),
+        Some(Resource::Other(instead)) => error.hint(instead),
+        None => error,
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub(crate) mod logs;
 mod manifests;
 pub(crate) mod namespaces;
 pub(crate) mod print;
+pub(crate) mod resource;
 pub(crate) mod run;
 pub(crate) mod target;
 pub(crate) mod validate;

@@ -39,7 +39,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
-    let names = target::names(&args.words)?;
+    let names = target::names(context, &args.words)?;
     target::refuse_names_beside(&names, args.all, "--all")?;
     let entries: Vec<PodEntry> = if args.all {
         target::all(context, false, None)?

@@ -11,13 +11,17 @@ use serde::Serialize as _;
 use serde_json::{Value, json};
 
 use crate::output;
+use crate::query::columns::Columns;
 use crate::query::jsonpath::Template;
+use crate::table::Table;
 
 /// What `-o` asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Format {
     /// The table with more columns.
     Wide,
+    /// A table of columns that the caller chose.
+    Columns(Columns),
     /// The objects.
     Object(ObjectFormat),
 }
@@ -36,17 +40,7 @@ impl FromStr for ObjectFormat {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text {
-            "json" => Ok(Self::Json),
-            "yaml" => Ok(Self::Yaml),
-            "name" => Ok(Self::Name),
-            _ => match text.strip_prefix("jsonpath=") {
-                Some(template) => {
-                    Template::parse(template).map(Self::JsonPath).map_err(|error| error.to_string())
-                }
-                None => Err("one of json, yaml, name, jsonpath=TEMPLATE is wanted".into()),
-            },
-        }
+        object_format(text).unwrap_or_else(|| Err(not_taken(text, "json, yaml, name, jsonpath=TEMPLATE")))
     }
 }
 
@@ -57,10 +51,41 @@ impl FromStr for Format {
         if text == "wide" {
             return Ok(Self::Wide);
         }
-        text.parse().map(Self::Object).map_err(|why: String| match why.strip_prefix("one of ") {
-            Some(rest) => format!("one of wide, {rest}"),
-            None => why,
-        })
+        if let Some(columns) = text.strip_prefix("custom-columns=") {
+            return columns.parse().map(Self::Columns);
+        }
+        let taken = "wide, json, yaml, name, jsonpath=TEMPLATE, custom-columns=HEAD:PATH,...";
+        object_format(text).unwrap_or_else(|| Err(not_taken(text, taken))).map(Self::Object)
+    }
+}
+
+/// The format that `text` stands for; `None` where it stands for none of them.
+fn object_format(text: &str) -> Option<std::result::Result<ObjectFormat, String>> {
+    let template = match text {
+        "json" => return Some(Ok(ObjectFormat::Json)),
+        "yaml" => return Some(Ok(ObjectFormat::Yaml)),
+        "name" => return Some(Ok(ObjectFormat::Name)),
+        _ => text.strip_prefix("jsonpath=")?,
+    };
+    Some(Template::parse(template).map(ObjectFormat::JsonPath).map_err(|error| error.to_string()))
+}
+
+/// What is said of a format that is not taken: kubectl's others have a way round.
+fn not_taken(text: &str, taken: &str) -> String {
+    let (name, file) = text.split_once('=').unwrap_or((text, "FILE"));
+    match name {
+        "go-template" | "template" | "go-template-file" | "templatefile" => {
+            "no Go templates; jsonpath='{range .items[*]}{.metadata.name}{\"\\n\"}{end}' writes what it names"
+                .into()
+        }
+        "jsonpath-file" => format!("jsonpath=\"$(cat {file})\" takes the template from a file"),
+        "jsonpath-as-json" => "json prints the whole object; jq selects of it".into(),
+        "custom-columns-file" => "custom-columns=HEAD:PATH,... takes the columns themselves".into(),
+        "jsonpath" => "a template is wanted, as in jsonpath='{.status.podIP}'".into(),
+        "custom-columns" => {
+            "columns are wanted, as in custom-columns=NAME:.metadata.name,IP:.status.podIP".into()
+        }
+        _ => format!("one of {taken} is wanted"),
     }
 }
 
@@ -101,6 +126,13 @@ pub(crate) fn list(format: &ObjectFormat, pods: &[&Pod]) -> Result<()> {
         format,
         &json!({"apiVersion": "v1", "items": items, "kind": "List", "metadata": {"resourceVersion": ""}}),
     )
+}
+
+/// Prints a table of the columns that the caller chose.
+pub(crate) fn columns(columns: &Columns, objects: &[Value], header: bool) -> Result<()> {
+    let mut table = Table::new(columns.header());
+    objects.iter().for_each(|object| table.row(columns.row(object)));
+    output::text(table.render(header))
 }
 
 /// The pod as JSON.
@@ -148,7 +180,18 @@ mod tests {
         assert_eq!("json".parse(), Ok(Format::Object(ObjectFormat::Json)));
         assert_eq!("wide".parse(), Ok(Format::Wide));
         assert!(matches!("jsonpath={.kind}".parse(), Ok(Format::Object(ObjectFormat::JsonPath(_)))));
-        assert!("custom-columns=x".parse::<Format>().unwrap_err().contains("wide, json"));
+        assert!(matches!("custom-columns=N:.n".parse(), Ok(Format::Columns(_))));
+        for (text, words) in [
+            ("toml", "wide, json"),
+            ("custom-columns=x", "HEAD:PATH"),
+            ("go-template={{.a}}", "jsonpath="),
+            ("go-template-file=f", "jsonpath="),
+            ("jsonpath-file=f", "jsonpath=\"$(cat f)\""),
+            ("jsonpath", "a template is wanted"),
+        ] {
+            let why = text.parse::<Format>().unwrap_err();
+            assert!(why.contains(words), "{text}: {why}");
+        }
         assert!("jsonpath={.a".parse::<Format>().unwrap_err().contains("expected"));
         "wide".parse::<ObjectFormat>().unwrap_err();
     }

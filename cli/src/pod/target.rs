@@ -4,62 +4,156 @@
 //! singular, plural and `pod/web`; without `-c` the annotation `kubectl.kubernetes.io/default-container`
 //! decides, else the first container, which is said on stderr.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap_complete::engine::ArgValueCompleter;
+use runtime::error::quoted;
 use runtime::pod::manifest::{Container, ContainerState, ContainerStatus, Pod};
+use runtime::pod::names;
 use runtime::pod::store::{self, PodEntry};
 use runtime::{Error, ErrorKind, Result};
 
+use super::resource::{Resource, resource};
+use super::{manifests, print};
 use crate::args::Context;
-use crate::output;
+use crate::query::fields::FieldSelector;
 use crate::query::selector::Selector;
+use crate::{completion, output};
 
 /// The annotation that names the container meant when none is.
 const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 
-/// Whether `word` is the resource itself.
-fn is_resource(word: &str) -> bool {
-    matches!(word, "pod" | "pods" | "po")
+/// Which pods a verb is about, where it may be several.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Choice {
+    /// Pods by name; a word `pods` before them may be given
+    #[arg(value_name = "POD", add = ArgValueCompleter::new(completion::pods))]
+    pub(crate) words: Vec<String>,
+    /// The pods of this manifest; may be given several times
+    #[arg(short, long, value_name = "FILE", conflicts_with = "words", value_hint = clap::ValueHint::AnyPath)]
+    filename: Vec<PathBuf>,
+    /// The pods with these labels: app=web,tier!=db
+    #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with = "filename")]
+    selector: Option<Selector>,
+    /// The pods with these fields: status.phase!=Running
+    #[arg(long, value_name = "FIELDS", conflicts_with = "filename")]
+    field_selector: Option<FieldSelector>,
+    /// The pods of all namespaces
+    #[arg(short = 'A', long, conflicts_with = "filename")]
+    pub(crate) all_namespaces: bool,
 }
 
-/// The pods' names in `words`: an optional resource word in front, and `pod/web` for `web`.
-pub(crate) fn names(words: &[String]) -> Result<Vec<String>> {
+/// The pods that a [`Choice`] means, which may come and go.
+#[derive(Debug)]
+pub(crate) enum Wanted {
+    /// Each by its namespace and name, in this order.
+    Named(Vec<(String, String)>),
+    /// All that are selected.
+    Selected,
+}
+
+impl Choice {
+    /// What is meant; files are read once.
+    pub(crate) fn wanted(&self, context: &Context) -> Result<Wanted> {
+        let names = names(context, &self.words)?;
+        refuse_names_beside(&names, self.selector.is_some(), "-l")?;
+        refuse_names_beside(&names, self.field_selector.is_some(), "--field-selector")?;
+        refuse_names_beside(&names, self.all_namespaces, "-A")?;
+        let here = |name| (context.namespace().to_owned(), name);
+        let mut wanted: Vec<_> = names.into_iter().map(here).collect();
+        for pod in manifests::read(&self.filename, context.given_namespace.as_deref())? {
+            if pod.metadata.name.is_empty() {
+                let message = "a manifest with generateName names no pod";
+                return Err(Error::new(ErrorKind::Usage, message).hint("choose the pods by name, or by -l"));
+            }
+            wanted.push((pod.metadata.namespace, pod.metadata.name));
+        }
+        Ok(if wanted.is_empty() { Wanted::Selected } else { Wanted::Named(wanted) })
+    }
+
+    /// Whether labels or fields select the pods.
+    pub(crate) fn selects(&self) -> bool {
+        self.selector.is_some() || self.field_selector.is_some()
+    }
+
+    /// The pods that are there, each once, and an error for each that is named and is not.
+    pub(crate) fn find(&self, context: &Context, wanted: &Wanted) -> Result<(Vec<PodEntry>, Vec<Error>)> {
+        let Wanted::Named(named) = wanted else {
+            let mut entries = all(context, self.all_namespaces, self.selector.as_ref())?;
+            entries.retain(|entry| {
+                self.field_selector.as_ref().is_none_or(|fields| fields.matches(&print::json_of(&entry.pod)))
+            });
+            return Ok((entries, Vec::new()));
+        };
+        let (mut entries, mut missing) = (Vec::new(), Vec::new());
+        for (namespace, name) in named {
+            match find_in(context, namespace, name) {
+                Ok(entry) => entries.push(entry),
+                Err(error) if error.kind() == ErrorKind::NotFound => missing.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        let mut seen = BTreeSet::new();
+        entries.retain(|entry: &PodEntry| seen.insert(entry.id.clone()));
+        Ok((entries, missing))
+    }
+
+    /// Says that nothing is there, as kubectl does.
+    pub(crate) fn note_none(&self, context: &Context) {
+        let place = if self.all_namespaces { "" } else { &format!(" in {} namespace", context.namespace()) };
+        output::note(format_args!("No resources found{place}."));
+    }
+}
+
+/// The pods' names in `words`: an optional resource word in front, and `pod/web` for `web`. Another resource's word in
+/// front is refused, unless it is all there is and a pod is called so.
+pub(crate) fn names(context: &Context, words: &[String]) -> Result<Vec<String>> {
+    let is_pod = |name: &str| names::lookup(&context.host, context.namespace(), name).is_some();
     let rest = match words.split_first() {
-        Some((first, rest)) if is_resource(first) => rest,
-        _ => words,
+        Some((first, rest)) => match resource(first) {
+            Some(Resource::Pods) => rest,
+            Some(Resource::Other(instead)) if !rest.is_empty() || !is_pod(first) => {
+                let written = if is_pod(first) {
+                    format!("{instead}; the pod of that name is written pod/{first}")
+                } else {
+                    instead.to_owned()
+                };
+                return Err(no_such_resource(first).hint(written));
+            }
+            _ => words,
+        },
+        None => words,
     };
     rest.iter().map(|word| name(word).map(str::to_owned)).collect()
 }
 
 /// The pod's name in `word`: `web`, or `pod/web`.
 pub(crate) fn name(word: &str) -> Result<&str> {
-    match word.split_once('/') {
-        None => Ok(word),
-        Some((resource, name)) if is_resource(resource) && !name.is_empty() => Ok(name),
-        Some((resource, _)) => {
-            Err(Error::new(ErrorKind::Usage, format!("{word:?}: podrun has pods only, and no {resource:?}")))
-        }
+    let Some((kind, name)) = word.split_once('/') else { return Ok(word) };
+    match resource(kind) {
+        Some(Resource::Pods) if !name.is_empty() => Ok(name),
+        Some(Resource::Pods) => Err(Error::new(ErrorKind::Usage, format!("{word:?}: a name is wanted"))),
+        Some(Resource::Other(instead)) => Err(no_such_resource(kind).context(quoted(word)).hint(instead)),
+        None => Err(no_such_resource(kind).context(quoted(word))),
     }
+}
+
+fn no_such_resource(word: &str) -> Error {
+    Error::new(ErrorKind::Usage, format!("podrun has pods only, and no {}", quoted(word)))
 }
 
 /// The pod that `word` names.
 pub(crate) fn find(context: &Context, word: &str) -> Result<PodEntry> {
-    let name = name(word)?;
-    store::find(&context.host, context.namespace(), name).map_err(|error| match error.kind() {
+    find_in(context, context.namespace(), name(word)?)
+}
+
+/// The pod that is called `name` in `namespace`.
+pub(crate) fn find_in(context: &Context, namespace: &str, name: &str) -> Result<PodEntry> {
+    store::find(&context.host, namespace, name).map_err(|error| match error.kind() {
         ErrorKind::NotFound => explained(error, name),
         _ => error,
     })
-}
-
-/// The pods that `names` name, in that order, and an error for each that is not there.
-pub(crate) fn each(context: &Context, names: &[String]) -> Result<(Vec<PodEntry>, Vec<Error>)> {
-    let (mut entries, mut missing) = (Vec::new(), Vec::new());
-    for name in names {
-        match find(context, name) {
-            Ok(entry) => entries.push(entry),
-            Err(error) if error.kind() == ErrorKind::NotFound => missing.push(error),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok((entries, missing))
 }
 
 /// The pods with the labels asked for, of the namespace or of all of them.
@@ -73,7 +167,7 @@ pub(crate) fn all(context: &Context, everywhere: bool, selector: Option<&Selecto
 }
 
 /// Refuses names beside what chooses pods itself: `others` says whether that is given, and `what` it is.
-pub(crate) fn refuse_names_beside(names: &[String], others: bool, what: &str) -> Result<()> {
+pub(crate) fn refuse_names_beside<T>(names: &[T], others: bool, what: &str) -> Result<()> {
     if names.is_empty() || !others {
         return Ok(());
     }
@@ -81,43 +175,16 @@ pub(crate) fn refuse_names_beside(names: &[String], others: bool, what: &str) ->
         .hint("leave one of them out"))
 }
 
-/// The error of a pod that is not there, with a better hint where `name` is another resource's word.
+/// The error of a pod that is not there, with a better hint where `name` is a resource's word.
 fn explained(error: Error, name: &str) -> Error {
-    let hint = match name {
-        word if is_resource(word) => "with one pod write pod/NAME, or its name alone",
-        list if list.contains(',') => "podrun has pods only; names are parted by spaces",
-        "event" | "events" | "ev" => "`podrun describe pod NAME` shows a pod's events",
-        "all" => "all that podrun has is pods: `podrun get pods -A`",
-        "image" | "images" => "images are listed by `podrun images`",
-        name if OTHERS.contains(&name) => "podrun has pods only: `podrun get pods`",
-        _ => return error,
+    let hint = match resource(name) {
+        Some(Resource::Pods) => "with one pod write pod/NAME, or its name alone",
+        Some(Resource::Other(instead)) => instead,
+        None if name.contains(',') => "podrun has pods only; names are parted by spaces",
+        None => return error,
     };
     Error::new(error.kind(), error.message()).hint(hint)
 }
-
-/// Words that kubectl's users give where podrun has pods only.
-const OTHERS: [&str; 20] = [
-    "deployment",
-    "deployments",
-    "deploy",
-    "service",
-    "services",
-    "svc",
-    "node",
-    "nodes",
-    "no",
-    "namespace",
-    "namespaces",
-    "ns",
-    "job",
-    "jobs",
-    "configmap",
-    "configmaps",
-    "cm",
-    "secret",
-    "secrets",
-    "containers",
-];
 
 /// The container of `pod` that is meant: `given`, or the default one, which is said where there is a choice.
 pub(crate) fn container<'p>(pod: &'p Pod, given: Option<&str>) -> Result<&'p Container> {
@@ -175,20 +242,15 @@ pub(crate) fn running_id<'p>(pod: &'p Pod, name: &str) -> Result<&'p str> {
 mod tests {
     use super::*;
 
-    fn words(line: &str) -> Vec<String> {
-        line.split_whitespace().map(str::to_owned).collect()
-    }
-
     #[test]
-    fn the_resource_word_is_optional_in_each_of_its_forms() {
-        for line in
-            ["web job", "pod web job", "pods web job", "po web job", "pod/web pods/job", "pod po/web job"]
-        {
-            assert_eq!(names(&words(line)).unwrap(), ["web", "job"], "{line}");
+    fn a_name_comes_alone_or_behind_the_resource() {
+        for word in ["web", "pod/web", "pods/web", "po/web", "Pod/web", "pods.v1./web"] {
+            assert_eq!(name(word).unwrap(), "web", "{word}");
         }
-        assert!(names(&words("pods")).unwrap().is_empty());
-        assert_eq!(names(&words("deploy/web")).unwrap_err().kind(), ErrorKind::Usage);
-        assert_eq!(names(&words("pod/")).unwrap_err().kind(), ErrorKind::Usage);
+        for word in ["deploy/web", "pod/", "nothing/web"] {
+            assert_eq!(name(word).unwrap_err().kind(), ErrorKind::Usage, "{word}");
+        }
+        assert!(name("svc/web").unwrap_err().hint_text().unwrap().contains("hostPort"));
     }
 
     fn pod(annotation: Option<&str>) -> Pod {

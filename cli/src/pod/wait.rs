@@ -4,18 +4,17 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use clap_complete::engine::ArgValueCompleter;
 use runtime::pod::changes::Changes;
 use runtime::pod::manifest::Pod;
 use runtime::pod::store::{self, PodEntry};
 use runtime::{Error, ErrorKind, Result};
 use serde_json::Value;
 
-use super::{print, target};
+use super::print;
+use super::target::{self, Choice, Wanted};
 use crate::args::Context;
 use crate::completion;
 use crate::query::jsonpath::{Template, plain};
-use crate::query::selector::Selector;
 use crate::{duration, output};
 
 /// Wait until pods are as asked
@@ -25,9 +24,8 @@ use crate::{duration, output};
   podrun wait job --for=jsonpath='{.status.phase}'=Succeeded
   podrun wait web --for=delete")]
 pub(crate) struct Args {
-    /// The pods
-    #[arg(value_name = "POD", add = ArgValueCompleter::new(completion::pods))]
-    words: Vec<String>,
+    #[command(flatten)]
+    choice: Choice,
     /// condition=NAME[=VALUE], jsonpath=PATH[=VALUE] or delete
     #[arg(long = "for", value_name = "WHAT",
           add = completion::words(&["condition=Ready", "condition=Initialized", "delete", "jsonpath="]))]
@@ -35,11 +33,8 @@ pub(crate) struct Args {
     /// Give up after this time; 0 asks once, -1s waits for a week
     #[arg(long, value_name = "DURATION", value_parser = limit, default_value = "30s", allow_negative_numbers = true)]
     timeout: Duration,
-    /// The pods with these labels
-    #[arg(short = 'l', long, value_name = "SELECTOR")]
-    selector: Option<Selector>,
     /// All pods of the namespace
-    #[arg(long, conflicts_with = "selector")]
+    #[arg(long, conflicts_with_all = ["selector", "filename"])]
     all: bool,
 }
 
@@ -121,28 +116,31 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
 }
 
 fn pods(args: &Args, context: &Context) -> Result<Vec<PodEntry>> {
-    let names = target::names(&args.words)?;
-    target::refuse_names_beside(&names, args.selector.is_some(), "-l")?;
-    target::refuse_names_beside(&names, args.all, "--all")?;
-    if names.is_empty() {
-        if args.selector.is_none() && !args.all {
+    let choice = &args.choice;
+    let is_deletion = args.goal == Goal::Delete;
+    let names = match choice.wanted(context)? {
+        Wanted::Named(names) => names,
+        Wanted::Selected if !args.all && !choice.selects() && !choice.all_namespaces => {
             return Err(Error::new(ErrorKind::Usage, "no pod is named")
                 .hint("name pods, or choose them by -l or --all"));
         }
-        let chosen = target::all(context, false, args.selector.as_ref())?;
-        return if chosen.is_empty() && args.goal != Goal::Delete {
-            Err(Error::new(ErrorKind::NotFound, "no matching pods found"))
-        } else {
-            Ok(chosen)
-        };
-    }
+        selected @ Wanted::Selected => {
+            let (chosen, _) = choice.find(context, &selected)?;
+            return if chosen.is_empty() && !is_deletion {
+                Err(Error::new(ErrorKind::NotFound, "no matching pods found"))
+            } else {
+                Ok(chosen)
+            };
+        }
+    };
+    target::refuse_names_beside(&names, args.all, "--all")?;
     let mut found = Vec::new();
-    for name in &names {
-        match target::find(context, name) {
+    for (namespace, name) in &names {
+        match target::find_in(context, namespace, name) {
             Ok(entry) => found.push(entry),
             // What is gone already is what was waited for.
-            Err(error) if error.kind() == ErrorKind::NotFound && args.goal == Goal::Delete => {
-                output::line(format_args!("pod/{} condition met", target::name(name)?))?;
+            Err(error) if error.kind() == ErrorKind::NotFound && is_deletion => {
+                output::line(format_args!("pod/{name} condition met"))?;
             }
             Err(error) => return Err(error),
         }
