@@ -11,6 +11,7 @@ use support::pods::{container_status, pod, probe, shell};
 use support::suite::Suite;
 
 pub(crate) fn add(suite: &mut Suite) {
+    suite.on_host("logs of several pods are chosen by their labels", &["busybox"], by_labels);
     suite.on_host("logs shows what is asked of a container", &["busybox"], flags);
     suite.on_host("logs of several containers can be told apart", &["busybox"], several_containers);
     suite.on_host("logs -p shows the attempt before and -f goes on into the next", &["busybox"], attempts);
@@ -78,6 +79,53 @@ fn several_containers(host: &Host) -> Result<()> {
         Ok(())
     })?;
     host.delete("web")?;
+    Ok(())
+}
+
+fn by_labels(host: &Host) -> Result<()> {
+    for name in ["one", "two"] {
+        let script =
+            format!("for n in $(seq 12); do echo {name} $n; done; read line </gate/{name}; echo {name} ends");
+        let mut main = shell("main", &script);
+        main["volumeMounts"] = json!([{ "name": "gate", "mountPath": "/gate" }]);
+        let gate = host.file("gate");
+        std::fs::create_dir_all(&gate)?;
+        host.run("mkfifo", &[&gate.join(name).to_string_lossy()])?.ok()?;
+        let volume = json!([{ "name": "gate", "hostPath": { "path": gate } }]);
+        let mut manifest =
+            pod(name, &json!({ "restartPolicy": "Never", "containers": [main], "volumes": volume }));
+        manifest["metadata"]["labels"] = json!({ "app": "x" });
+        host.create(&manifest)?;
+    }
+    wait_for("ten lines of each", || {
+        let shown = host.podrun(&["logs", "-l", "app=x", "--prefix"])?.ok()?;
+        for name in ["one", "two"] {
+            let mine: Vec<&str> =
+                shown.lines().filter(|line| line.starts_with(&format!("[pod/{name}/main] "))).collect();
+            ensure!(mine.len() == 10 && mine[9].ends_with(&format!("{name} 12")), "{shown}");
+        }
+        Ok(())
+    })?;
+    ensure!(
+        host.podrun(&["logs", "-l", "app=x", "--tail=-1"])?.ok()?.lines().count() == 24,
+        "--tail=-1 is all"
+    );
+    host.podrun(&["logs", "one", "-l", "app=x"])?.fails_with(2)?;
+    let following = host.start(&["logs", "-f", "-l", "app=x"])?;
+    for name in ["one", "two"] {
+        host.script(&format!("echo >gate/{name}"))?.ok()?;
+    }
+    let shown = following.wait()?.ok()?;
+    ensure!(shown.contains("one ends\n") && shown.contains("two ends\n"), "{shown}");
+    // From one line's own time on, and from a time yet to come.
+    let timed = host.podrun(&["logs", "one", "--timestamps", "--tail=1"])?.ok()?;
+    let (time, _) = timed.split_once(' ').context("a time")?;
+    let since = |time: &str| host.podrun(&["logs", "one", &format!("--since-time={time}")]);
+    ensure!(since(time)?.ok()? == "one ends\n", "{time}");
+    ensure!(since("2026-01-01T00:00:00+02:00")?.ok()?.lines().count() == 13, "all are newer");
+    ensure!(since("2199-01-01T00:00:00Z")?.ok()?.is_empty(), "none is");
+    ensure!(since("yesterday")?.fails_with(2)?.contains("--since=5m"), "no time");
+    host.podrun(&["delete", "pods", "--all", "--force"])?.ok()?;
     Ok(())
 }
 

@@ -17,8 +17,8 @@ use runtime::{Error, ErrorKind, Result};
 
 use super::target;
 use crate::args::Context;
-use crate::completion;
-use crate::{duration, output};
+use crate::query::selector::Selector;
+use crate::{completion, duration, output};
 
 /// Print what a container wrote
 #[derive(Debug, clap::Args)]
@@ -26,11 +26,13 @@ use crate::{duration, output};
   podrun logs web
   podrun logs -f web -c sidecar --tail 20
   podrun logs web --all-containers --prefix --timestamps
+  podrun logs -l app=web --prefix --tail 5
   podrun logs -p crashing")]
 pub(crate) struct Args {
     /// The pod
-    #[arg(value_name = "POD", add = ArgValueCompleter::new(completion::pods))]
-    pod: String,
+    #[arg(value_name = "POD", required_unless_present = "selector", conflicts_with = "selector",
+          add = ArgValueCompleter::new(completion::pods))]
+    pod: Option<String>,
     /// The container [default: the pod's default or first one]
     #[arg(value_name = "CONTAINER", conflicts_with = "container",
           add = ArgValueCompleter::new(completion::containers))]
@@ -44,12 +46,18 @@ pub(crate) struct Args {
     /// The attempt before the current one
     #[arg(short, long, conflicts_with = "follow")]
     previous: bool,
-    /// The last lines only [default: all]
+    /// The pods with these labels: app=web,tier!=db
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    selector: Option<Selector>,
+    /// The last lines only [default: all; with -l 10 of each container; -1 is all]
     #[arg(long, value_name = "LINES", allow_negative_numbers = true)]
     tail: Option<i64>,
     /// Only what is newer than this: 30s, 5m, 1h
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     since: Option<Duration>,
+    /// Only what is not older than this: 2026-11-23T20:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = moment, conflicts_with = "since")]
+    since_time: Option<String>,
     /// Put the time in front of each line
     #[arg(long)]
     timestamps: bool,
@@ -61,54 +69,82 @@ pub(crate) struct Args {
     prefix: bool,
 }
 
+/// So many lines of each container are shown where labels choose the pods, as with kubectl.
+const SELECTED_TAIL: i64 = 10;
+
+/// A time as the lines write it, without the letter that ends it: what is written later is greater.
+fn moment(text: &str) -> Result<String, String> {
+    let wrong = || format!("{text:?} is no time; write it as 2026-11-23T20:00:00Z, or use --since=5m");
+    let time: Time = text.parse().map_err(|_| wrong())?;
+    let fraction = text.split_once('.').map_or("", |(_, rest)| rest);
+    let digits = fraction.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+    Ok(format!("{}.{digits}", time.to_string().trim_end_matches('Z')))
+}
+
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
-    let entry = target::find(context, &args.pod)?;
-    let pod = &entry.pod;
-    let chosen: Vec<&Container> = if args.all_containers {
-        pod.spec.all_containers().collect()
-    } else {
-        vec![target::container(pod, args.container.as_deref().or(args.positional.as_deref()))?]
+    let entries = match (&args.pod, &args.selector) {
+        (Some(pod), _) => vec![target::find(context, pod)?],
+        (None, selector) => target::all(context, false, selector.as_ref())?,
     };
+    if entries.is_empty() {
+        output::note(format_args!("No resources found in {} namespace.", context.namespace()));
+    }
     let mut sources = Vec::new();
-    for container in chosen {
-        sources.extend(Source::open(args, &entry, container)?);
+    for entry in &entries {
+        let pod = &entry.pod;
+        let chosen: Vec<&Container> = if args.all_containers {
+            pod.spec.all_containers().collect()
+        } else {
+            vec![target::container(pod, args.container.as_deref().or(args.positional.as_deref()))?]
+        };
+        for container in chosen {
+            sources.extend(Source::open(args, entry, container)?);
+        }
     }
     let mut printer = Printer::new(args);
-    if !args.follow {
-        for source in &mut sources {
-            source.print(&mut printer)?;
-        }
-        return Ok(ExitCode::SUCCESS);
+    if args.follow {
+        follow(context, &entries, &mut sources, &mut printer)?;
+    } else {
+        sources.iter_mut().try_for_each(|source| source.print(&mut printer))?;
     }
-    follow(context, entry, &mut sources, &mut printer)
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints what comes until no container of `sources` can write any more.
 fn follow(
     context: &Context,
-    mut entry: PodEntry,
+    entries: &[PodEntry],
     sources: &mut [Source],
     printer: &mut Printer,
-) -> Result<ExitCode> {
+) -> Result<()> {
     let mut changes = Changes::new(&context.host)?;
-    changes.follow(&entry.id)?;
+    for entry in entries {
+        changes.follow(&entry.id)?;
+    }
     loop {
-        entry = match store::find(&context.host, &entry.namespace, &entry.id) {
-            Ok(entry) => entry,
-            // Deleted meanwhile: its logs have gone with it.
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(ExitCode::SUCCESS),
-            Err(error) => return Err(error),
-        };
         // Whether they are over is asked before they are read: what a container wrote last is on disk
         // before its end is.
-        let alive = store::is_alive(&context.host, &entry.id);
-        let over = !alive || sources.iter().all(|source| is_over(&entry, &source.container));
+        let mut writing = BTreeMap::new();
+        for entry in entries {
+            match store::find(&context.host, &entry.namespace, &entry.id) {
+                Ok(entry) if store::is_alive(&context.host, &entry.id) => {
+                    writing.insert(entry.id.clone(), entry);
+                }
+                Ok(_) => {}
+                // Deleted meanwhile: its logs have gone with it.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let is_over =
+            |source: &Source| writing.get(&source.pod).is_none_or(|entry| is_over(entry, &source.container));
+        let all_over = sources.iter().all(is_over);
         for source in sources.iter_mut() {
             source.print(printer)?;
             source.watched = source.watched || changes.directory(&source.directory)?;
         }
-        if over {
-            return Ok(ExitCode::SUCCESS);
+        if all_over {
+            return Ok(());
         }
         changes.wait(None)?;
     }
@@ -143,6 +179,8 @@ fn restarts(pod: &Pod, container: &str, code: i32) -> bool {
 
 /// One container's log.
 struct Source {
+    /// The pod's id.
+    pod: String,
     container: String,
     label: String,
     directory: PathBuf,
@@ -154,18 +192,20 @@ struct Source {
 }
 
 impl Source {
-    /// The log to print; `None` where `--all-containers` meets a container that has not written yet.
+    /// The log to print; `None` where one of several is a container that has not written yet.
     fn open(args: &Args, entry: &PodEntry, container: &Container) -> Result<Option<Self>> {
         let pod = &entry.pod;
         let log_dir = entry
             .log_dir()
             .ok_or_else(|| Error::failed(format!("pod {:?}: {}", pod.metadata.name, pod.status.message)))?;
+        let tail = args.tail.or(args.selector.as_ref().map(|_| SELECTED_TAIL));
         let mut source = Self {
+            pod: entry.id.clone(),
             container: container.name.clone(),
             label: format!("[pod/{}/{}] ", pod.metadata.name, container.name),
             directory: log_dir.join(&container.name),
             reading: None,
-            tail: args.tail.and_then(|tail| usize::try_from(tail).ok()),
+            tail: tail.and_then(|tail| usize::try_from(tail).ok()),
             follow: args.follow,
             watched: false,
         };
@@ -176,7 +216,8 @@ impl Source {
                 source.reading = Some((*attempt, Reader::open(&source.directory, *attempt, source.tail)?));
             }
             None if args.follow => {}
-            None if args.all_containers => return Ok(None),
+            // Of several the others are shown.
+            None if args.all_containers || args.selector.is_some() => return Ok(None),
             None if args.previous => {
                 return Err(Error::new(
                     ErrorKind::NotFound,
@@ -228,7 +269,7 @@ impl Source {
 struct Printer {
     timestamps: bool,
     prefix: bool,
-    /// The first second that is printed, as the lines write it.
+    /// The first moment that is printed, as the lines write it.
     from: Option<String>,
     /// Which source's line is unfinished, by its label.
     partial: BTreeMap<String, bool>,
@@ -247,7 +288,7 @@ impl Printer {
         Self {
             timestamps: args.timestamps,
             prefix: args.prefix,
-            from: from.map(|time| time.trim_end_matches('Z').to_owned()),
+            from: from.map(|time| time.trim_end_matches('Z').to_owned()).or_else(|| args.since_time.clone()),
             partial: BTreeMap::new(),
             buffer: Vec::new(),
         }
@@ -289,5 +330,30 @@ impl Printer {
         out.write_all(&self.buffer).and_then(|()| out.flush()).map_err(output::failed)?;
         self.buffer.clear();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_as_the_lines_write_it() {
+        for (text, wanted) in [
+            ("2026-11-23T20:00:00Z", "2026-11-23T20:00:00."),
+            ("2026-11-23T22:00:00.25+02:00", "2026-11-23T20:00:00.25"),
+            ("2026-11-23T20:00:00.000000001Z", "2026-11-23T20:00:00.000000001"),
+        ] {
+            assert_eq!(moment(text).as_deref(), Ok(wanted));
+        }
+        let line = "2026-11-23T20:00:00.000000001Z";
+        assert!(
+            line >= moment(line).unwrap().as_str()
+                && line >= moment("2026-11-23T20:00:00Z").unwrap().as_str()
+        );
+        assert!(line < moment("2026-11-23T20:00:00.000000002Z").unwrap().as_str());
+        for text in ["5m", "2026-11-23", "", "now"] {
+            moment(text).unwrap_err();
+        }
     }
 }
