@@ -61,6 +61,13 @@ fn inspect(host: &Host) -> Result<()> {
         ensure!(host.root().join("layers").join(chain).is_dir(), "{chain}");
         ensure!(layer["size"].is_u64() && layer["inodes"].as_u64() > Some(1), "{layer:#}");
     }
+    for images in [vec![&*name], vec![&*name, &*name]] {
+        let line =
+            [&["image", "inspect", "-o", "jsonpath={.config.entrypoint}{\"\\n\"}"], &images[..]].concat();
+        let shown = host.podrun(&line)?.ok()?;
+        ensure!(shown == format!("{}\n", found["config"]["entrypoint"]).repeat(images.len()), "{shown}");
+        ensure!(shown.starts_with('['), "{shown}");
+    }
     let sum: u64 = layers.iter().filter_map(|layer| layer["size"].as_u64()).sum();
     ensure!(found["size"] == sum, "{sum}: {found:#}");
     let history = found["history"].as_array().context("history")?;

@@ -14,11 +14,12 @@ use crate::{completion, output};
 /// Print all that is known of images
 ///
 /// A list: ids, names, digests, the config, each layer with its ids, its size and how it came packed, and the history.
+/// A jsonpath is asked of each image in turn.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   podrun image inspect busybox:1.36
-  podrun image inspect 8f3c2a10 -o jsonpath='{[0].config.entrypoint}{\"\\n\"}'")]
+  podrun image inspect 8f3c2a10 -o jsonpath='{.config.entrypoint}{\"\\n\"}'")]
 pub(crate) struct Args {
     /// Names, ids, or beginnings of ids
     #[arg(required = true, value_name = "IMAGE", add = ArgValueCompleter::new(completion::images))]
@@ -44,6 +45,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
             for details in &all {
                 output::line(details.names.first().map_or_else(|| details.id.to_string(), Clone::clone))?;
             }
+        }
+        // As docker's --format: one template, however many images there are.
+        format @ ObjectFormat::JsonPath(_) => {
+            all.iter().try_for_each(|details| print::value(format, &print::plain(details)))?;
         }
         format => print::value(format, &print::plain(&all))?,
     }

@@ -1,10 +1,10 @@
 //! `podrun load`: images from an archive or a directory.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use runtime::image::{ImageStore, LoadedImage, Platform};
-use runtime::{ErrorKind, Result};
+use runtime::{Error, ErrorKind, Result};
 
 use super::progress::Shown;
 use crate::args::Context;
@@ -19,11 +19,15 @@ use crate::output;
 Examples:
   podrun load app.tar
   podrun load ./layout/
-  docker save app:v1 | podrun load -")]
+  docker save app:v1 | podrun load
+  podrun load -i app.tar")]
 pub(crate) struct Args {
-    /// The archive or directory; - is standard input
-    #[arg(required = true, value_name = "FILE|DIR|-", value_hint = clap::ValueHint::AnyPath)]
+    /// The archive or directory; - is standard input [default: standard input, where it is no terminal]
+    #[arg(value_name = "FILE|DIR|-", value_hint = clap::ValueHint::AnyPath)]
     paths: Vec<PathBuf>,
+    /// An archive, as docker and podman take it
+    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::AnyPath)]
+    input: Vec<PathBuf>,
     /// The platform to take from an image for several [default: this host's]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
@@ -33,9 +37,19 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
+    let mut paths: Vec<&Path> = args.paths.iter().chain(&args.input).map(PathBuf::as_path).collect();
+    if paths.is_empty() {
+        // Nobody types an archive.
+        if output::stdin_is_terminal() {
+            return Err(
+                Error::new(ErrorKind::Usage, "missing: FILE").hint("`podrun load --help` has examples")
+            );
+        }
+        paths.push(Path::new("-"));
+    }
     let store = ImageStore::open(&context.host)?;
     let mut failures = Failures::default();
-    for path in &args.paths {
+    for path in paths {
         let shown = Shown::new(args.quiet);
         match store.load(path, args.platform.as_ref(), &shown) {
             Ok(images) => {
