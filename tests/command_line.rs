@@ -39,6 +39,8 @@ fn hints(host: &Host) -> Result<()> {
         (vec!["events"], "podrun describe"),
         (vec!["labs"], "podrun ns"),
         (vec!["cri"], "no CRI server"),
+        (vec!["auth", "can-i", "create", "pods"], "no server to ask"),
+        (vec!["unshare", "id"], "nsenter"),
     ] {
         let said = host.podrun(&line)?.fails_with(2)?;
         ensure!(
@@ -53,7 +55,7 @@ fn hints(host: &Host) -> Result<()> {
     }
     let said = host.podrun(&["gett"])?.fails_with(2)?;
     ensure!(said.starts_with("podrun: ") && said.contains("did you mean `podrun get`?"), "{said}");
-    host.podrun(&["get", "services"])?.fails_with(4)?;
+    host.podrun(&["get", "services"])?.fails_with(2)?;
     let said = host.podrun(&["create", "-f", "https://example.com/pod.yaml"])?.fails_with(1)?;
     ensure!(said.contains("curl -sSL URL | podrun create -"), "{said}");
     Ok(())
@@ -65,6 +67,9 @@ fn complaints(host: &Host) -> Result<()> {
         (vec!["exec", "web", "id"], "podrun exec POD -- PROGRAM"),
         (vec!["get", "pods", "--watc"], "did you mean --watch?"),
         (vec!["cretae", "x"], "did you mean `podrun create`?"),
+        (vec!["gte", "pods"], "did you mean `podrun get`?"),
+        (vec!["exec", "--user", "0", "web", "--", "id"], "runAsUser"),
+        (vec!["create", "configmap", "x", "--from-literal=a=b"], "ConfigMaps"),
         (vec!["run", "x", "--image=a", "--restart=Maybe"], "one of Always, OnFailure, Never"),
         (vec!["delete", "x", "--wait=maybe"], "one of true, false"),
         (vec!["logs", "x", "--tail=all"], "a whole number"),
@@ -76,7 +81,7 @@ fn complaints(host: &Host) -> Result<()> {
     }
     host.podrun(&[])?.fails_with(2)?;
     ensure!(host.podrun(&["help", "create"])?.ok()? == host.podrun(&["create", "--help"])?.ok()?, "one page");
-    let said = host.podrun(&["get", "events"])?.fails_with(4)?;
+    let said = host.podrun(&["get", "events"])?.fails_with(2)?;
     ensure!(said.contains("podrun describe pod"), "{said}");
     Ok(())
 }
@@ -266,7 +271,7 @@ fn completion(host: &Host) -> Result<()> {
         (vec!["image", "tree", ""], vec![&image]),
         (vec!["run", "x", "--image", ""], vec![&image]),
         (vec!["run", "x", "--restart", ""], vec!["Always", "OnFailure", "Never"]),
-        (vec!["get", "-o", ""], vec!["wide", "json", "yaml", "name", "jsonpath="]),
+        (vec!["get", "-o", ""], vec!["wide", "json", "yaml", "name", "jsonpath=", "custom-columns="]),
         (vec!["get", "pods", "--sh"], vec!["--show-labels"]),
     ] {
         let seen = offered(host, &line)?;
@@ -338,6 +343,16 @@ fn wrong_config(host: &Host) -> Result<()> {
         let said = host.podrun(&[&config, "get", "pods"])?.fails_with(2)?;
         ensure!(said.contains(place) && said.contains(words) && said.contains("^"), "{said}");
         ensure!(!said.contains("-->") && !said.contains("<input>"), "{said}");
+    }
+    for (text, words) in [
+        ("network: {subnet: 300.0.0.0/16}\n", "own.yaml: network.subnet: `300.0.0.0/16`"),
+        ("network: {subnet6: 'fd10::1/64'}\n", "network.subnet6"),
+        ("network: {bridge: 'a/b'}\n", "network.bridge"),
+        ("registries: {'x y': {http: true}}\n", "x y"),
+    ] {
+        let config = host.write("own.yaml", text)?;
+        let said = host.podrun(&[&format!("--config={}", config.display()), "get", "pods"])?.fails_with(2)?;
+        ensure!(said.contains(words) && !said.contains("warning"), "{said}");
     }
     Ok(())
 }

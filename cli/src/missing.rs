@@ -20,7 +20,46 @@ pub(crate) fn verb(verb: &str) -> Option<&'static str> {
         }
         "build" | "commit" => "podrun builds no images: `podrun pull` or `podrun load` brings them",
         "export" => "`podrun exec POD -- tar c -C / .` writes a container's files, `podrun save` an image",
-        "pod" | "pods" | "container" => "the verb comes first: `podrun get pods`, `podrun create FILE`",
+        "pod" | "pods" | "po" | "container" => {
+            "the verb comes first: `podrun get pods`, `podrun create FILE`"
+        }
+        "auth" => "there is no server to ask: who is root here may do all, anybody may `validate`",
+        "api-resources" | "api-versions" => {
+            "podrun has pods (v1) and images, and no API server; docs/fields.md lists a pod's fields"
+        }
+        "cluster-info" => "there is no cluster: `podrun doctor` looks at this host, which runs the pods",
+        "cordon" | "uncordon" | "drain" | "taint" | "node" => {
+            "this host is the only one; `podrun delete pods --all -A` ends what runs on it"
+        }
+        "certificate" | "plugin" | "kuberc" => "that is for a cluster; podrun works on this host alone",
+        "kustomize" => "`kubectl kustomize DIR | podrun create -` creates what it prints",
+        "diff" => {
+            "`podrun create --dry-run=client -o yaml FILE` and `podrun get pod NAME -o yaml` print both sides for diff(1)"
+        }
+        "options" => "`podrun --help` lists the options that every verb takes",
+        "generate" => "`podrun get pod NAME -o yaml` prints a pod's manifest",
+        "unshare" => "podrun has no user namespace to enter; `podrun ns POD` gives the PIDs for nsenter",
+        "umount" | "unmount" => "`podrun image mount` mounts for one program, and nothing is left to unmount",
+        "network" => {
+            "each pod is on podrun's bridge, or on the host's network by hostNetwork: true; docs/cli.md has its settings"
+        }
+        "volume" => {
+            "volumes are in a manifest: emptyDir lives as long as its pod, hostPath is a folder of this host"
+        }
+        "secret" | "configmap" => {
+            "not here yet; write values out under env, or put files in a hostPath volume"
+        }
+        "healthcheck" => {
+            "not here yet; `podrun exec POD -- COMMAND` runs a check, `podrun get pods` shows who is ready"
+        }
+        "machine" | "init" | "quadlet" | "farm" | "swarm" | "service" | "stack" => {
+            "podrun has no server and no virtual machine; a systemd unit may call `podrun create` and `podrun delete`"
+        }
+        "runp" => "`podrun create FILE` makes a pod with its containers",
+        "stopp" | "rmp" => "`podrun delete NAME` ends a pod and removes it",
+        "inspectp" | "statsp" => "`podrun get pod NAME -o json` prints all of a pod",
+        "inspecti" | "imagei" => "`podrun image inspect IMAGE` prints all of an image",
+        "imagefsinfo" => "`podrun image df` tells what images take",
         "play" | "kube" | "up" | "compose" => "`podrun create FILE` runs a manifest",
         "down" => "`podrun delete -f FILE` ends a manifest's pods",
         "untag" => "`podrun rmi NAME` takes a name away from its image",
@@ -49,29 +88,109 @@ pub(crate) fn verb(verb: &str) -> Option<&'static str> {
 /// What to do without `flag` of `verb`, if its name is known.
 pub(crate) fn flag(verb: &str, flag: &str) -> Option<&'static str> {
     let name = flag.split('=').next().unwrap_or(flag);
-    Some(match (verb, name) {
-        (_, "--kubeconfig" | "--context" | "--cluster" | "--server" | "-s" | "--user" | "--token") => {
+    of_image_verb(verb, name).or_else(|| of_pod_verb(verb, name)).or_else(|| of_any_verb(name))
+}
+
+fn of_any_verb(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "--kubeconfig"
+        | "--context"
+        | "--cluster"
+        | "--server"
+        | "-s"
+        | "--user"
+        | "--token"
+        | "--as"
+        | "--as-group"
+        | "--as-uid"
+        | "--request-timeout"
+        | "--insecure-skip-tls-verify"
+        | "--certificate-authority"
+        | "--url"
+        | "--connection" => {
             "podrun has no server: it runs the pods on this host, with its state in --root and --state-dir"
         }
-        (_, "--field-selector") => {
-            "choose by -l, or filter with -o jsonpath='{.items[?(@.status.phase==\"Running\")]…}'"
+        "-R" | "--recursive" | "-k" | "--kustomize" => {
+            "give each folder by itself; `kubectl kustomize DIR | podrun create -` creates what it prints"
         }
+        "--raw" | "--chunk-size" | "--server-print" | "--subresource" | "--validate" | "--save-config"
+        | "--field-manager" => "that is for an API server; podrun always checks the whole manifest",
+        "--template" => "-o jsonpath=TEMPLATE prints what it names; podrun has no Go templates",
+        "--format" => "-o jsonpath=TEMPLATE prints what it names, -o json all",
+        _ => return None,
+    })
+}
+
+fn of_pod_verb(verb: &str, name: &str) -> Option<&'static str> {
+    Some(match (verb, name) {
+        ("exec", "-u" | "--user") => {
+            "a command runs as the container's user, securityContext.runAsUser in its manifest; su or setpriv changes it inside"
+        }
+        ("exec", "-e" | "--env") => "env sets a variable inside: podrun exec POD -- env NAME=VALUE PROGRAM",
+        ("exec", "-w" | "--workdir") => {
+            "sh changes it inside: podrun exec POD -- sh -c 'cd DIR && exec PROGRAM'"
+        }
+        ("exec", "-d" | "--detach") => {
+            "podrun exec waits for its program; a container that goes on belongs into the pod"
+        }
+        ("exec", "--privileged") => "a command has its container's rights, securityContext in its manifest",
         ("create", "--image") => "`podrun run NAME --image=IMAGE` makes a pod without a manifest",
+        ("create", "--from-literal" | "--from-file" | "--from-env-file") => {
+            "there are no ConfigMaps and Secrets yet: write values out under env, or put files in a hostPath volume"
+        }
+        ("create", "--edit") => "edit the file, then create",
         ("run", "-e") => "--env=NAME=VALUE sets a variable",
+        ("run", "--env-file") => "--env=NAME=VALUE sets a variable; it may be given several times",
         ("run", "-d" | "--detach") => "without -i and -t, podrun run returns once the pod is started",
-        ("run", "-p" | "--publish") => {
+        ("run", "--name") => "the name comes first: podrun run NAME --image=IMAGE",
+        ("run", "--entrypoint") => {
+            "--command takes the program behind --: podrun run NAME --image=IMAGE --command -- PROGRAM"
+        }
+        ("run", "--pull") => "--image-pull-policy=Always, IfNotPresent or Never",
+        ("run", "--attach") => "-i attaches to the container",
+        ("run", "-p" | "--publish" | "--expose") => {
             "a port of the host is hostPort in a manifest; --dry-run=client -o yaml begins one"
         }
         ("run", "-v" | "--volume" | "--mount") => {
             "volumes are in a manifest; --dry-run=client -o yaml begins one"
         }
         ("run", "--replicas") => "more load means more pods: run it again under another name",
+        (
+            "run",
+            "-u" | "--user" | "-w" | "--workdir" | "-h" | "--hostname" | "-m" | "--memory" | "--cpus"
+            | "--network" | "--net" | "--cap-add" | "--cap-drop" | "--read-only" | "--annotations"
+            | "--overrides" | "--requests" | "--limits" | "--serviceaccount" | "--pod",
+        ) => "that is in a manifest; --dry-run=client -o yaml begins one",
+        ("delete", "--cascade" | "-i" | "--interactive" | "--dry-run" | "-o" | "--output") => {
+            "a pod owns nothing but itself; `podrun get pods` with the same words lists what would go"
+        }
+        ("delete", "-t" | "--time") => "--grace-period=SECONDS gives the containers their time",
+        ("get", "--watch-only" | "--output-watch-events") => "-w prints what is there, and then each change",
+        ("get", "--show-kind") => "-o name prints pod/NAME",
+        ("logs", "--limit-bytes") => {
+            "--tail=LINES prints the end, `podrun logs POD | head -c BYTES` the beginning"
+        }
+        ("logs", "--max-log-requests" | "--ignore-errors" | "--pod-running-timeout") => {
+            "podrun reads the files, as many as there are"
+        }
+        ("logs", "--all-pods" | "--latest") => "-l chooses pods by their labels",
+        ("logs", "--until") => "`podrun logs POD --timestamps` has the time of each line",
+        ("attach" | "exec", "--detach-keys") => "Ctrl-P Ctrl-Q leaves",
+        ("exec" | "attach", "--pod-running-timeout") => {
+            "`podrun wait POD --for=condition=Ready` waits before"
+        }
+        ("describe", "--show-events") => "describe always ends with the events",
+        _ => return None,
+    })
+}
+
+fn of_image_verb(verb: &str, name: &str) -> Option<&'static str> {
+    Some(match (verb, name) {
         ("image inspect" | "image history" | "images" | "image ls", "-f" | "--format") => {
             "-o jsonpath=TEMPLATE prints what it names, -o json all"
         }
         ("images" | "image ls", "--sort") => "they are sorted by name; -o json is for other orders",
         ("image history", "-q" | "--quiet") => "-o name prints the layers alone",
-        ("load" | "image load", "-i" | "--input") => "the archive is an argument: podrun load FILE",
         ("save" | "image save", "-m" | "--multi-image-archive") => {
             "several images go into one archive as they are: podrun save A B -o FILE"
         }
@@ -93,7 +212,35 @@ pub(crate) fn flag(verb: &str, flag: &str) -> Option<&'static str> {
             "certificates are in /etc/containers/certs.d/HOST[:PORT], or named in the config file"
         }
         ("image prune", "-f" | "--force") => "it asks nothing; --dry-run says what would go",
-        ("logs", "--since-time") => "--since=5m goes back from now",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_verb_of_podruns_own_is_said_to_be_missing() {
+        let verbs = crate::args::command();
+        for own in verbs.get_subcommands() {
+            assert_eq!(verb(own.get_name()), None, "{}", own.get_name());
+        }
+    }
+
+    #[test]
+    fn no_flag_that_a_verb_has_is_said_to_be_missing() {
+        let command = crate::args::command();
+        for verb in command.get_subcommands() {
+            for arg in verb.get_arguments() {
+                let long = arg.get_long().map(|long| format!("--{long}"));
+                let short = arg.get_short().map(|short| format!("-{short}"));
+                for name in long.into_iter().chain(short) {
+                    let of_verb =
+                        of_image_verb(verb.get_name(), &name).or_else(|| of_pod_verb(verb.get_name(), &name));
+                    assert_eq!(of_verb, None, "{} {name}", verb.get_name());
+                }
+            }
+        }
+    }
 }

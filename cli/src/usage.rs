@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind as ClapKind};
 use runtime::error::{quoted, shown};
+use runtime::pod::manifest::nearest;
 use runtime::{Error, ErrorKind, Result};
 
 use crate::args::Cli;
@@ -54,14 +55,43 @@ fn help_for(line: &[OsString]) -> String {
     }
 }
 
-/// The verb in `line`, if it has one that exists; one of a group has both words.
+/// The verb in `line`, if it has one that exists; one of a group has both words. It is the first word that is no flag, nor
+/// a flag's value.
 fn verb_of(line: &[OsString]) -> Option<String> {
     let command = Cli::command();
     let mut words = line.iter().skip(1);
-    let verb = words.find_map(|word| command.find_subcommand(word))?;
-    let below = words.find_map(|word| verb.find_subcommand(word));
+    let verb = command.find_subcommand(first_word(&command, &mut words)?)?;
+    let below = first_word(&command, &mut words).and_then(|word| verb.find_subcommand(word));
     let names = [Some(verb), below].into_iter().flatten().map(clap::Command::get_name);
     Some(names.collect::<Vec<_>>().join(" "))
+}
+
+/// The first of `words` that is no flag and no value of one of `command`'s own flags.
+fn first_word<'w>(
+    command: &clap::Command,
+    words: &mut impl Iterator<Item = &'w OsString>,
+) -> Option<&'w OsString> {
+    let takes_value = |word: &str| {
+        command.get_arguments().any(|arg| {
+            let is_it = match word.strip_prefix("--") {
+                Some(long) => arg.get_long() == Some(long),
+                None => word
+                    .strip_prefix('-')
+                    .is_some_and(|short| arg.get_short().is_some_and(|own| short == own.to_string())),
+            };
+            is_it && arg.get_action().takes_values()
+        })
+    };
+    while let Some(word) = words.next() {
+        let text = word.to_string_lossy();
+        if !text.starts_with('-') {
+            return Some(word);
+        }
+        if takes_value(&text) {
+            words.next();
+        }
+    }
+    None
 }
 
 /// What is wrong with a command line.
@@ -70,11 +100,7 @@ fn complaint(error: &clap::Error, verb: Option<&str>) -> Error {
     let first = |kind: ContextKind| told(kind).into_iter().next().unwrap_or_default();
     let usage = |message: String| Error::new(ErrorKind::Usage, message);
     match error.kind() {
-        ClapKind::InvalidSubcommand => no_such_verb(
-            verb,
-            &first(ContextKind::InvalidSubcommand),
-            &told(ContextKind::SuggestedSubcommand),
-        ),
+        ClapKind::InvalidSubcommand => no_such_verb(verb, &first(ContextKind::InvalidSubcommand)),
         ClapKind::MissingRequiredArgument => {
             let wanted: Vec<String> = told(ContextKind::InvalidArg).iter().map(|arg| plain(arg)).collect();
             usage(format!("missing: {}", wanted.join(", ")))
@@ -96,7 +122,7 @@ fn complaint(error: &clap::Error, verb: Option<&str>) -> Error {
 }
 
 /// A word that is no verb: of podrun, or of the `group` that stands before it.
-fn no_such_verb(group: Option<&str>, word: &str, similar: &[String]) -> Error {
+fn no_such_verb(group: Option<&str>, word: &str) -> Error {
     let before = group.map(|group| format!("{group} ")).unwrap_or_default();
     let message = format!("there is no command \"{before}{}\"", shown(word));
     let usage = |message: String| Error::new(ErrorKind::Usage, message);
@@ -117,7 +143,9 @@ fn no_such_verb(group: Option<&str>, word: &str, similar: &[String]) -> Error {
     if let Some(instead) = instead {
         return usage(format!("{message}: {instead}"));
     }
-    usage(message).hint(similar.first().map_or_else(
+    let command = Cli::command();
+    let verbs = group.and_then(|group| command.find_subcommand(group)).unwrap_or(&command).get_subcommands();
+    usage(message).hint(nearest(word, verbs.map(clap::Command::get_name)).map_or_else(
         || format!("`podrun {before}--help` lists the commands"),
         |verb| format!("did you mean `podrun {before}{verb}`?"),
     ))
@@ -127,9 +155,8 @@ fn no_such_verb(group: Option<&str>, word: &str, similar: &[String]) -> Error {
 fn unknown(error: &clap::Error, verb: Option<&str>) -> Error {
     let word = texts(error, ContextKind::InvalidArg).into_iter().next().unwrap_or_default();
     if word.starts_with('-') {
-        let similar = texts(error, ContextKind::SuggestedArg).into_iter().next();
-        let similar = similar.map(|flag| format!("did you mean {flag}?"));
-        let hint = missing::flag(verb.unwrap_or_default(), &word).map(str::to_owned).or(similar);
+        let hint = missing::flag(verb.unwrap_or_default(), &word).map(str::to_owned);
+        let hint = hint.or_else(|| near_flag(verb, &word).map(|flag| format!("did you mean {flag}?")));
         let error = Error::new(ErrorKind::Usage, format!("there is no flag {}", shown(&word)));
         return hint.into_iter().fold(error, Error::hint);
     }
@@ -142,6 +169,17 @@ fn unknown(error: &clap::Error, verb: Option<&str>) -> Error {
         }
         _ => error,
     }
+}
+
+/// The flag of `verb` that is nearest to `word`.
+fn near_flag(verb: Option<&str>, word: &str) -> Option<String> {
+    let written = word.strip_prefix("--")?.split('=').next()?;
+    let command = Cli::command();
+    let verb =
+        verb.unwrap_or_default().split(' ').try_fold(&command, |command, word| command.find_subcommand(word));
+    let flags = verb.into_iter().chain([&command]).flat_map(clap::Command::get_arguments);
+    let names: Vec<&str> = flags.filter_map(clap::Arg::get_long).collect();
+    nearest(written, names.into_iter()).map(|flag| format!("--{flag}"))
 }
 
 /// A value that its flag or argument does not take.
@@ -220,12 +258,29 @@ mod tests {
                 "podrun image mount x ls",
                 "a program and its arguments follow --: podrun image mount IMAGE -- PROGRAM",
             ),
-            ("podrun load -i x.tar", "the archive is an argument: podrun load FILE"),
+            ("podrun gte pods", "did you mean `podrun get`?"),
+            ("podrun log web", "did you mean `podrun logs`?"),
+            ("podrun pul x", "did you mean `podrun pull`?"),
+            ("podrun get --watc", "did you mean --watch?"),
+            (
+                "podrun exec --user 0 web -- id",
+                "a command runs as the container's user, securityContext.runAsUser in its manifest; su or setpriv changes it inside",
+            ),
+            (
+                "podrun create configmap x --from-literal=a=b",
+                "there are no ConfigMaps and Secrets yet: write values out under env, or put files in a hostPath volume",
+            ),
             ("podrun pull x --arch arm64", "--platform OS/ARCH[/VARIANT] chooses one"),
         ] {
             assert_eq!(complaint_about(line).hint_text(), Some(wanted), "{line}");
         }
         assert!(said("podrun system df").contains("podrun image df"));
+        assert!(
+            said("podrun auth can-i create pods")
+                .starts_with("there is no command \"auth\": there is no server to ask")
+        );
+        assert!(said("podrun -n get --root run frob").starts_with("there is no command \"frob\""));
+        assert!(said("podrun unshare").contains("nsenter"));
         assert!(said("podrun rm web").contains("`podrun delete NAME` removes a pod"));
     }
 

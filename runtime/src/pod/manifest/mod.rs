@@ -28,6 +28,7 @@ pub use expand::{Expanded, TooMuch, expand_container};
 pub use path::{Path, Problem};
 pub use qos::qos_class;
 pub use quantity::{NotAQuantity, Quantity};
+pub use suggest::nearest;
 pub use types::*;
 pub use validate::{Findings, lint, names, validate};
 

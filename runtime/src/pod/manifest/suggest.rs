@@ -4,7 +4,7 @@
 //! than none.
 
 /// The candidate nearest to what was `written`, if one is near.
-pub(crate) fn nearest<'a>(written: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(written: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let folded = written.to_lowercase();
     candidates
         .map(|candidate| (distance(&folded, &candidate.to_lowercase()), candidate))
