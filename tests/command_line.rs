@@ -21,6 +21,7 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.on_host("a plain user's shell completes the names of pods", &[], plain_completion);
     suite.on_host("a closed pipe and NO_COLOR are behaved with", IMAGES, pipes_and_colours);
     suite.on_host("progress fits the width of its terminal", &[], progress);
+    suite.on_host("a table on a narrow terminal parts no word", IMAGES, narrow_tables);
     suite.on_host("the environment and the config file move the state", IMAGES, settings);
     suite.on_host("a config file that is wrong is refused with its place", &[], wrong_config);
 }
@@ -229,7 +230,7 @@ fn offered(host: &Host, line: &[&str]) -> Result<Vec<String>> {
         "mkdir -p bin; ln -sf $podrun bin/podrun; PATH=$PWD/bin:$PATH; source <(podrun completion bash)
          COMP_WORDS=(podrun {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMP_TYPE=9
          compopt() {{ :; }}
-         _clap_complete_podrun podrun \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"
+         _podrun podrun \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"
          printf '%s\\n' \"${{COMPREPLY[@]}}\"",
         words = words.join(" ")
     );
@@ -273,6 +274,8 @@ fn completion(host: &Host) -> Result<()> {
         (vec!["run", "x", "--restart", ""], vec!["Always", "OnFailure", "Never"]),
         (vec!["get", "-o", ""], vec!["wide", "json", "yaml", "name", "jsonpath=", "custom-columns="]),
         (vec!["get", "pods", "--sh"], vec!["--show-labels"]),
+        (vec!["wait", "web", "--for=condition=I"], vec!["--for=condition=Initialized"]),
+        (vec!["wait", "web", "--for", "condition=PodS"], vec!["condition=PodScheduled"]),
     ] {
         let seen = offered(host, &line)?;
         ensure!(seen == wanted, "{line:?}: {seen:?}");
@@ -283,6 +286,23 @@ fn completion(host: &Host) -> Result<()> {
         "flags where nothing else fits"
     );
     ensure!(host.podrun(&["completion", "zsh"])?.ok()?.starts_with("#compdef podrun\n"), "for autoload");
+    // As a terminal's bash has it: words parted at = and :, the pod behind sudo, by nobody's help.
+    let typed = "PATH=$PWD/bin:$PATH; source <(podrun completion bash); compopt() { :; }
+        ask() {
+            COMP_LINE=$1; shift; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+            $function \"$1\" \"$current\" x; printf '%s\\n' \"${COMPREPLY[@]}\"
+        }
+        function=_podrun current=; ask 'podrun wait web --for=condition=' podrun wait web --for = condition =
+        current=Pod; ask 'podrun wait web --for=condition=Pod' podrun wait web --for = condition = Pod
+        current=; ask 'podrun wait --for=delete ' podrun wait --for = delete ''
+        complete -p sudo | grep -c behind_sudo; function=_podrun_behind_sudo
+        ask 'sudo -E podrun logs ' sudo -E podrun logs ''; ask 'sudo podrun -n blue delete ' sudo podrun -n blue delete ''";
+    let seen = host.script(typed)?.ok()?;
+    let conditions = "Ready\nContainersReady\nInitialized\nPodScheduled\nPodReadyToStartContainers\n";
+    ensure!(
+        seen == format!("{conditions}PodScheduled\nPodReadyToStartContainers\nweb\n1\nweb\njob\n"),
+        "{seen}"
+    );
     // The other shells, where they are there.
     let fish = "command -v fish >/dev/null || exit 0
         fish --no-config -c 'podrun completion fish | source; complete -C \"podrun exec web -c \"'";
@@ -313,22 +333,50 @@ fn plain_completion(host: &Host) -> Result<()> {
 
 fn progress(host: &Host) -> Result<()> {
     let archive = fixtures::path("layers.tar")?;
-    let shown = host.script(&format!(
-        "TERM=xterm script -qec 'stty rows 24 cols 70; exec $podrun load {}' /dev/null </dev/null; $podrun rmi {} >/dev/null",
-        archive.display(),
-        reference("layers"),
-    ))?;
-    let shown = shown.ok()?;
-    ensure!(shown.contains("complete") && shown.contains("loaded "), "{shown}");
-    // Each bar ends with its rate, and fills its line, so that the next begins without a line feed.
-    let bars: Vec<&str> = shown.split_inclusive("B/s").filter(|bar| bar.ends_with("B/s")).collect();
-    ensure!(bars.len() > 4, "{shown:?}");
-    for bar in bars {
-        let bar = bar.rsplit(['\r', '\u{1b}']).next().unwrap_or_default();
-        let after_its_sequence = bar.strip_prefix('[').and_then(|rest| rest.split_once(['K', 'A', 'B']));
-        let bar = after_its_sequence.map_or(bar, |(_, bar)| bar);
-        ensure!((40..=70).contains(&bar.chars().count()), "{bar:?} does not fit in 70 columns");
+    for (columns, has_bar) in [(70, true), (60, false)] {
+        let shown = host.script(&format!(
+            "TERM=xterm script -qec 'stty rows 24 cols {columns}; exec $podrun load {}' /dev/null </dev/null; $podrun rmi {} >/dev/null",
+            archive.display(),
+            reference("layers"),
+        ))?;
+        let shown = shown.ok()?;
+        ensure!(shown.contains("complete") && shown.contains("loaded "), "{shown}");
+        ensure!(shown.contains("[=") == has_bar, "{columns}: {shown}");
+        // Each line ends with its rate, and fills the terminal, so that the next begins without a line feed.
+        let bars: Vec<&str> = shown.split_inclusive("B/s").filter(|bar| bar.ends_with("B/s")).collect();
+        ensure!(bars.len() > 4, "{shown:?}");
+        for bar in bars {
+            let bar = bar.rsplit(['\r', '\u{1b}']).next().unwrap_or_default();
+            let after_its_sequence = bar.strip_prefix('[').and_then(|rest| rest.split_once(['K', 'A', 'B']));
+            let bar = after_its_sequence.map_or(bar, |(_, bar)| bar);
+            ensure!(
+                (40..=columns).contains(&bar.chars().count()),
+                "{bar:?} does not fit in {columns} columns"
+            );
+        }
     }
+    Ok(())
+}
+
+fn narrow_tables(host: &Host) -> Result<()> {
+    host.create(&sleeper("a-pod-with-a-long-name"))?;
+    let shown = |columns: u16, line: &str| {
+        let script = "script -qec 'stty rows 24 cols COLUMNS; exec $podrun LINE' /dev/null </dev/null || :";
+        let script = script.replace("COLUMNS", &columns.to_string()).replace("LINE", line);
+        host.script(&script)?.ok().map(|text| text.replace('\r', ""))
+    };
+    for line in ["get pods -o wide", "images", "doctor", "ns a-pod-with-a-long-name"] {
+        let (narrow, wide) = (shown(60, line)?, shown(250, line)?);
+        let fits = |line: &str| line.chars().count() <= 60 || !line.trim().contains(' ');
+        // What doctor advises is no table.
+        let table = narrow.split("\n\n").next().unwrap_or_default();
+        ensure!(table.lines().all(fits), "{line}: {narrow}");
+        ensure!(
+            wide.lines().count() < narrow.lines().count(),
+            "{line}: in pipes and wide terminals a row is a line: {wide}"
+        );
+    }
+    host.podrun(&["delete", "a-pod-with-a-long-name", "--force"])?.ok()?;
     Ok(())
 }
 

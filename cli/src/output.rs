@@ -9,6 +9,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use runtime::error::{harmless_lines, steers};
+use runtime::pod::session;
 use runtime::{Error, Result};
 
 static CLOSED: AtomicBool = AtomicBool::new(false);
@@ -82,6 +83,11 @@ pub(crate) fn is_closed() -> bool {
 /// Whether a person looks at stderr, so that progress may be redrawn in place.
 pub(crate) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
+}
+
+/// How many columns the terminal has that a person reads `stream` on; `None` where it is none.
+pub(crate) fn columns(stream: impl std::os::fd::AsFd) -> Option<usize> {
+    session::window_of(stream).map(|(_, columns)| columns.into())
 }
 
 /// Whether a person may be asked something.

@@ -101,12 +101,24 @@ impl Progress for Shown {
     }
 }
 
+/// What a terminal of `columns` has room for: the numbers first, then the rate, then the bar.
+fn template(columns: usize) -> &'static str {
+    match columns {
+        0..56 => "{prefix} {msg:<11} {decimal_bytes:>9}/{decimal_total_bytes:<9}",
+        56..70 => {
+            "{prefix} {msg:<11} {decimal_bytes:>9}/{decimal_total_bytes:<9} {decimal_bytes_per_sec:>11}"
+        }
+        _ => {
+            "{prefix} {msg:<11} [{wide_bar}] {decimal_bytes:>9}/{decimal_total_bytes:<9} {decimal_bytes_per_sec:>11}"
+        }
+    }
+}
+
 fn style() -> ProgressStyle {
-    ProgressStyle::with_template(
-        "{prefix} {msg:<11} [{wide_bar}] {decimal_bytes:>9}/{decimal_total_bytes:<9} {decimal_bytes_per_sec:>11}",
-    )
-    .expect("the template is a constant that a test reads")
-    .progress_chars("=> ")
+    let columns = output::columns(std::io::stderr()).unwrap_or(usize::MAX);
+    ProgressStyle::with_template(template(columns))
+        .expect("the templates are constants that a test reads")
+        .progress_chars("=> ")
 }
 
 fn word(phase: Phase) -> &'static str {
@@ -125,7 +137,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_template_is_one() {
+    fn each_template_is_one() {
+        for columns in [20, 60, 80] {
+            ProgressStyle::with_template(template(columns)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_layer_is_shown_without_a_terminal() {
         let shown = Shown::new(true);
         let digest = Digest::of(b"");
         shown.event(&Event::Layers(&[(digest.clone(), 10)]));

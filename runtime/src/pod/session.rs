@@ -48,7 +48,12 @@ pub enum Ended {
 
 /// Rows and columns of the caller's terminal, if standard input is one.
 pub fn window() -> Option<(u16, u16)> {
-    tty::window(io::stdin())
+    window_of(io::stdin())
+}
+
+/// Rows and columns of `stream`'s terminal, if it is one.
+pub fn window_of(stream: impl AsFd) -> Option<(u16, u16)> {
+    tty::window(stream)
 }
 
 /// Copies until the session ends.
