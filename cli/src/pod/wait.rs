@@ -28,7 +28,8 @@ pub(crate) struct Args {
     choice: Choice,
     /// condition=NAME[=VALUE], jsonpath=PATH[=VALUE] or delete
     #[arg(long = "for", value_name = "WHAT",
-          add = completion::words(&["condition=Ready", "condition=Initialized", "delete", "jsonpath="]))]
+          add = completion::words(&["condition=Ready", "condition=ContainersReady", "condition=Initialized",
+                                    "condition=PodScheduled", "condition=PodReadyToStartContainers", "delete", "jsonpath="]))]
     goal: Goal,
     /// Give up after this time; 0 asks once, -1s waits for a week
     #[arg(long, value_name = "DURATION", value_parser = limit, default_value = "30s", allow_negative_numbers = true)]
