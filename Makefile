@@ -170,7 +170,7 @@ target/podrun target/NOTICES &:
 	@$(MAKE) build
 
 .PHONY: install
-install: target/podrun target/NOTICES ## what `make build` made: binary, podrun-oci link, man pages, completions below DESTDIR and PREFIX
+install: target/podrun target/NOTICES ## what `make build` made: binary, podrun-oci link, man pages, completions, docs below DESTDIR and PREFIX
 	install -D -m 755 target/podrun '$(DESTDIR)$(PREFIX)/bin/podrun'
 	ln -sf podrun '$(DESTDIR)$(PREFIX)/bin/podrun-oci'
 	install -d '$(DESTDIR)$(PREFIX)/share/man/man1'
@@ -180,6 +180,7 @@ install: target/podrun target/NOTICES ## what `make build` made: binary, podrun-
 	complete zsh '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_podrun'; \
 	complete fish '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/podrun.fish'
 	install -D -m 644 --target-directory '$(DESTDIR)$(PREFIX)/share/doc/podrun' LICENSE target/NOTICES
+	install -D -m 644 --target-directory '$(DESTDIR)$(PREFIX)/share/doc/podrun/docs' docs/*.md
 
 .PHONY: uninstall
 uninstall: ## takes away what `make install` put there; images and pods stay

@@ -17,6 +17,7 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.on_host("switches take a value and of a flag given twice the last counts", IMAGES, kubectls_flags);
     suite.on_host("every verb's help has an example", &[], help_has_examples);
     suite.on_host("the manual has a page for each verb that renders", &[], manual);
+    suite.plain("make install brings the pages that messages name", installed_docs);
     suite.on_host("completion offers what the line before it leaves open", IMAGES, completion);
     suite.on_host("a plain user's shell completes the names of pods", &[], plain_completion);
     suite.on_host("a closed pipe and NO_COLOR are behaved with", IMAGES, pipes_and_colours);
@@ -329,6 +330,50 @@ fn plain_completion(host: &Host) -> Result<()> {
     ensure!(seen.stderr.is_empty(), "{seen}");
     ensure!(seen.stdout == "web\n", "the pod alone: {seen}");
     Ok(())
+}
+
+fn installed_docs() -> Result<()> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace")?;
+    let makefile = std::fs::read_to_string(root.join("Makefile"))?;
+    let recipe = makefile.split("\ninstall:").nth(1).context("install")?;
+    let recipe = recipe.split("\n\n").next().context("a recipe")?;
+    let docs = recipe.lines().find(|line| line.ends_with(" docs/*.md")).context("docs")?;
+    // The line as make runs it, into a folder of its own.
+    let folder = tempfile::tempdir()?;
+    let line = docs
+        .trim()
+        .replace("$(DESTDIR)", &folder.path().to_string_lossy())
+        .replace("$(PREFIX)", "/usr/local");
+    let installed = std::process::Command::new("sh").arg("-c").arg(line).current_dir(root).status()?;
+    ensure!(installed.success(), "{docs}");
+    let there = folder.path().join("usr/local/share/doc/podrun");
+    for folder in ["cli/src", "runtime/src"] {
+        for page in named_pages(&root.join(folder))? {
+            ensure!(there.join(&page).is_file(), "{page} is named in {folder}, and not installed");
+        }
+    }
+    Ok(())
+}
+
+/// The pages `docs/NAME.md` that the code below `folder` names.
+fn named_pages(folder: &std::path::Path) -> Result<Vec<String>> {
+    let mut pages = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            pages.extend(named_pages(&path)?);
+            continue;
+        }
+        let text = std::fs::read_to_string(&path)?;
+        for part in text.split("docs/").skip(1) {
+            let name =
+                part.split(|c: char| !c.is_ascii_alphanumeric() && c != '.').next().unwrap_or_default();
+            if let Some(name) = name.strip_suffix(".md").or_else(|| name.strip_suffix(".md.")) {
+                pages.push(format!("docs/{name}.md"));
+            }
+        }
+    }
+    Ok(pages)
 }
 
 fn progress(host: &Host) -> Result<()> {

@@ -98,6 +98,11 @@ fn overview(command: Command) -> Result<Vec<u8>> {
     text.push_str(".SH FILES\n");
     item(&mut text, "/etc/podrun/config.yaml", "the config file: what a host fixes once");
     item(&mut text, "/var/lib/podrun, /run/podrun, /var/log/pods", "images and records, sockets, logs");
+    item(
+        &mut text,
+        "PREFIX/share/doc/podrun/docs",
+        "what messages call docs/; PREFIX is /usr/local, unless make was told another",
+    );
     text.push_str(".SH EXIT STATUS\n");
     for (code, meaning) in exit::MEANINGS {
         item(&mut text, &code.to_string(), meaning);
