@@ -129,7 +129,7 @@ fn other_resources(host: &Host) -> Result<()> {
     ensure!(said.contains("podrun has pods only"), "{said}");
     for word in ["deploy", "configmap"] {
         let said = host.podrun(&["create", word, "x"])?.fails_with(1)?;
-        ensure!(said.contains("no such file"), "{said}");
+        ensure!(said.contains("no such file\nhint: "), "{said}");
     }
     for words in [vec!["PODS"], vec!["pod.v1"], vec!["pods.v1.", "web", "job"], vec!["Pod/web", "po/job"]] {
         let names =
@@ -255,7 +255,7 @@ fn get_watch(host: &Host) -> Result<()> {
     wait_for("a last row for each deleted pod", || {
         let rows = rows()?;
         for name in ["first ", "second "] {
-            let last = rows.lines().filter(|line| line.starts_with(name)).next_back();
+            let last = rows.lines().rfind(|line| line.starts_with(name));
             let ended =
                 |line: &str| ["Terminating", "Completed", "Error"].iter().any(|word| line.contains(word));
             ensure!(last.is_some_and(ended), "{name}: {rows}");

@@ -20,6 +20,9 @@ const EXTENSIONS: [&str; 3] = ["json", "yaml", "yml"];
 
 /// Every pod in `sources` (`-` is standard input), in `namespace` where that is given.
 pub(crate) fn read(sources: &[PathBuf], namespace: Option<&str>) -> Result<Vec<Pod>> {
+    if let Some(first) = sources.first().filter(|first| is_resource(first) && !first.exists()) {
+        return Err(no_such_file(first));
+    }
     let mut pods = Vec::new();
     let mut wrong: Vec<Error> = Vec::new();
     for file in files(sources)? {
@@ -126,6 +129,11 @@ fn bytes(path: &Path) -> Result<Vec<u8>> {
         std::io::ErrorKind::NotFound => no_such_file(path),
         _ => Error::from(error).context(path.display()),
     })
+}
+
+/// Whether kubectl would have taken the name of a file for a resource, as in `create configmap x`.
+fn is_resource(path: &Path) -> bool {
+    path.to_str().and_then(resource).is_some()
 }
 
 /// The error of a manifest that is not there, with a hint where kubectl would have taken its name for a resource.

@@ -31,12 +31,11 @@ impl FromStr for Columns {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let column = |part: &str| {
-            let (head, path) =
-                part.split_once(':').filter(|(head, path)| !head.is_empty() && !path.is_empty()).ok_or_else(
-                    || format!("custom-columns: `{part}`: HEAD:PATH is wanted, such as NAME:.metadata.name"),
-                )?;
-            let path =
-                Template::parse_path(path).map_err(|error| format!("custom-columns: {head}: {error}"))?;
+            let (head, path) = part
+                .split_once(':')
+                .filter(|(head, path)| !head.is_empty() && !path.is_empty())
+                .ok_or_else(|| format!("`{part}`: HEAD:PATH is wanted, such as NAME:.metadata.name"))?;
+            let path = Template::parse_path(path).map_err(|error| format!("{head}: {error}"))?;
             Ok((head.to_owned(), path))
         };
         split(text).into_iter().map(column).collect::<Result<_, _>>().map(Self)
