@@ -3,6 +3,10 @@
 
 /// What to use instead of `verb`, if its name is known.
 pub(crate) fn verb(verb: &str) -> Option<&'static str> {
+    of_pods_and_images(verb).or_else(|| of_clusters_and_machines(verb))
+}
+
+fn of_pods_and_images(verb: &str) -> Option<&'static str> {
     Some(match verb {
         "apply" => "delete the pod, then `podrun create FILE`",
         "ps" => "`podrun get pods` lists pods",
@@ -23,6 +27,33 @@ pub(crate) fn verb(verb: &str) -> Option<&'static str> {
         "pod" | "pods" | "po" | "container" => {
             "the verb comes first: `podrun get pods`, `podrun create FILE`"
         }
+        "play" | "kube" | "up" | "compose" => "`podrun create FILE` runs a manifest",
+        "down" => "`podrun delete -f FILE` ends a manifest's pods",
+        "untag" => "`podrun rmi NAME` takes a name away from its image",
+        "exists" => "`podrun image inspect -o name IMAGE` ends with 4 where there is none",
+        "search" => "podrun pulls by name, and searches no registry",
+        "manifest" => "podrun keeps of an image the one for a platform, and makes no lists of several",
+        "info" => "`podrun doctor` tells what this host gives and lacks",
+        "system" => {
+            "`podrun image df` tells what images take, `podrun image prune` clears up, `podrun doctor` looks at the host"
+        }
+        "config" => "the settings are in /etc/podrun/config.yaml, or in the file that --config names",
+        "explain" => "`podrun validate FILE` checks a manifest; docs/fields.md lists the fields",
+        "port" | "expose" | "proxy" | "port-forward" => {
+            "not here yet; declare a hostPort, or connect to the pod's IP from this host"
+        }
+        "cp" => "not here yet; `podrun exec POD -- tar c PATH | tar x` copies out of a container",
+        "debug" => "not here yet; `podrun ns POD` gives the PIDs for nsenter",
+        "top" | "stats" => "not here yet; `podrun ns POD` gives the PIDs for top(1)",
+        "events" => "not here yet; `podrun describe pod NAME` shows a pod's events",
+        "labs" | "lab" => "not here yet; `podrun ns POD` shows a pod's namespaces",
+        "cri" => "not here yet; podrun has no CRI server so far",
+        _ => return None,
+    })
+}
+
+fn of_clusters_and_machines(verb: &str) -> Option<&'static str> {
+    Some(match verb {
         "auth" => "there is no server to ask: who is root here may do all, anybody may `validate`",
         "api-resources" | "api-versions" => {
             "podrun has pods (v1) and images, and no API server; docs/fields.md lists a pod's fields"
@@ -60,27 +91,6 @@ pub(crate) fn verb(verb: &str) -> Option<&'static str> {
         "inspectp" | "statsp" => "`podrun get pod NAME -o json` prints all of a pod",
         "inspecti" | "imagei" => "`podrun image inspect IMAGE` prints all of an image",
         "imagefsinfo" => "`podrun image df` tells what images take",
-        "play" | "kube" | "up" | "compose" => "`podrun create FILE` runs a manifest",
-        "down" => "`podrun delete -f FILE` ends a manifest's pods",
-        "untag" => "`podrun rmi NAME` takes a name away from its image",
-        "exists" => "`podrun image inspect -o name IMAGE` ends with 4 where there is none",
-        "search" => "podrun pulls by name, and searches no registry",
-        "manifest" => "podrun keeps of an image the one for a platform, and makes no lists of several",
-        "info" => "`podrun doctor` tells what this host gives and lacks",
-        "system" => {
-            "`podrun image df` tells what images take, `podrun image prune` clears up, `podrun doctor` looks at the host"
-        }
-        "config" => "the settings are in /etc/podrun/config.yaml, or in the file that --config names",
-        "explain" => "`podrun validate FILE` checks a manifest; docs/fields.md lists the fields",
-        "port" | "expose" | "proxy" | "port-forward" => {
-            "not here yet; declare a hostPort, or connect to the pod's IP from this host"
-        }
-        "cp" => "not here yet; `podrun exec POD -- tar c PATH | tar x` copies out of a container",
-        "debug" => "not here yet; `podrun ns POD` gives the PIDs for nsenter",
-        "top" | "stats" => "not here yet; `podrun ns POD` gives the PIDs for top(1)",
-        "events" => "not here yet; `podrun describe pod NAME` shows a pod's events",
-        "labs" | "lab" => "not here yet; `podrun ns POD` shows a pod's namespaces",
-        "cri" => "not here yet; podrun has no CRI server so far",
         _ => return None,
     })
 }
@@ -88,7 +98,12 @@ pub(crate) fn verb(verb: &str) -> Option<&'static str> {
 /// What to do without `flag` of `verb`, if its name is known.
 pub(crate) fn flag(verb: &str, flag: &str) -> Option<&'static str> {
     let name = flag.split('=').next().unwrap_or(flag);
-    of_image_verb(verb, name).or_else(|| of_pod_verb(verb, name)).or_else(|| of_any_verb(name))
+    of_verb(verb, name).or_else(|| of_any_verb(name))
+}
+
+fn of_verb(verb: &str, name: &str) -> Option<&'static str> {
+    let of_run = if verb == "run" { of_run(name) } else { None };
+    of_run.or_else(|| of_image_verb(verb, name)).or_else(|| of_pod_verb(verb, name))
 }
 
 fn of_any_verb(name: &str) -> Option<&'static str> {
@@ -139,28 +154,6 @@ fn of_pod_verb(verb: &str, name: &str) -> Option<&'static str> {
             "there are no ConfigMaps and Secrets yet: write values out under env, or put files in a hostPath volume"
         }
         ("create", "--edit") => "edit the file, then create",
-        ("run", "-e") => "--env=NAME=VALUE sets a variable",
-        ("run", "--env-file") => "--env=NAME=VALUE sets a variable; it may be given several times",
-        ("run", "-d" | "--detach") => "without -i and -t, podrun run returns once the pod is started",
-        ("run", "--name") => "the name comes first: podrun run NAME --image=IMAGE",
-        ("run", "--entrypoint") => {
-            "--command takes the program behind --: podrun run NAME --image=IMAGE --command -- PROGRAM"
-        }
-        ("run", "--pull") => "--image-pull-policy=Always, IfNotPresent or Never",
-        ("run", "--attach") => "-i attaches to the container",
-        ("run", "-p" | "--publish" | "--expose") => {
-            "a port of the host is hostPort in a manifest; --dry-run=client -o yaml begins one"
-        }
-        ("run", "-v" | "--volume" | "--mount") => {
-            "volumes are in a manifest; --dry-run=client -o yaml begins one"
-        }
-        ("run", "--replicas") => "more load means more pods: run it again under another name",
-        (
-            "run",
-            "-u" | "--user" | "-w" | "--workdir" | "-h" | "--hostname" | "-m" | "--memory" | "--cpus"
-            | "--network" | "--net" | "--cap-add" | "--cap-drop" | "--read-only" | "--annotations"
-            | "--overrides" | "--requests" | "--limits" | "--serviceaccount" | "--pod",
-        ) => "that is in a manifest; --dry-run=client -o yaml begins one",
         ("delete", "--cascade" | "-i" | "--interactive" | "--dry-run" | "-o" | "--output") => {
             "a pod owns nothing but itself; `podrun get pods` with the same words lists what would go"
         }
@@ -180,6 +173,31 @@ fn of_pod_verb(verb: &str, name: &str) -> Option<&'static str> {
             "`podrun wait POD --for=condition=Ready` waits before"
         }
         ("describe", "--show-events") => "describe always ends with the events",
+        _ => return None,
+    })
+}
+
+fn of_run(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "-e" => "--env=NAME=VALUE sets a variable",
+        "--env-file" => "--env=NAME=VALUE sets a variable; it may be given several times",
+        "-d" | "--detach" => "without -i and -t, podrun run returns once the pod is started",
+        "--name" => "the name comes first: podrun run NAME --image=IMAGE",
+        "--entrypoint" => {
+            "--command takes the program behind --: podrun run NAME --image=IMAGE --command -- PROGRAM"
+        }
+        "--pull" => "--image-pull-policy=Always, IfNotPresent or Never",
+        "--attach" => "-i attaches to the container",
+        "-p" | "--publish" | "--expose" => {
+            "a port of the host is hostPort in a manifest; --dry-run=client -o yaml begins one"
+        }
+        "-v" | "--volume" | "--mount" => "volumes are in a manifest; --dry-run=client -o yaml begins one",
+        "--replicas" => "more load means more pods: run it again under another name",
+        "-u" | "--user" | "-w" | "--workdir" | "--hostname" | "-m" | "--memory" | "--cpus" | "--network"
+        | "--net" | "--cap-add" | "--cap-drop" | "--read-only" | "--annotations" | "--overrides"
+        | "--requests" | "--limits" | "--serviceaccount" | "--pod" => {
+            "that is in a manifest; --dry-run=client -o yaml begins one"
+        }
         _ => return None,
     })
 }
@@ -236,9 +254,7 @@ mod tests {
                 let long = arg.get_long().map(|long| format!("--{long}"));
                 let short = arg.get_short().map(|short| format!("-{short}"));
                 for name in long.into_iter().chain(short) {
-                    let of_verb =
-                        of_image_verb(verb.get_name(), &name).or_else(|| of_pod_verb(verb.get_name(), &name));
-                    assert_eq!(of_verb, None, "{} {name}", verb.get_name());
+                    assert_eq!(of_verb(verb.get_name(), &name), None, "{} {name}", verb.get_name());
                 }
             }
         }
