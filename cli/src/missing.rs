@@ -204,9 +204,7 @@ fn of_run(name: &str) -> Option<&'static str> {
 
 fn of_image_verb(verb: &str, name: &str) -> Option<&'static str> {
     Some(match (verb, name) {
-        ("image inspect" | "image history" | "images" | "image ls", "-f" | "--format") => {
-            "-o jsonpath=TEMPLATE prints what it names, -o json all"
-        }
+        ("image inspect" | "image history", "-f") => "-o jsonpath=TEMPLATE prints what it names, -o json all",
         ("images" | "image ls", "--sort") => "they are sorted by name; -o json is for other orders",
         ("image history", "-q" | "--quiet") => "-o name prints the layers alone",
         ("save" | "image save", "-m" | "--multi-image-archive") => {

@@ -171,7 +171,7 @@ mod tests {
         let mut table = Table::new(["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"]);
         table.row(["localhost/podrun/busybox", "1", "0123456789ab", "2d", "1.2MB"]);
         table.row(["a", "latest", "ba9876543210", "<unknown>", "12.5MB"]);
-        let shown = table.render_within(&table.widths(), true, Some(60));
+        let shown = table.render_within(&table.widths(), true, Some(59));
         let wanted = "\
 REPOSITORY                 TAG      IMAGE ID
     CREATED     SIZE
