@@ -18,6 +18,10 @@ PART ?=
 # How long `make fuzz` runs each target, and which (empty: all of them).
 SECONDS ?= 600
 TARGETS ?=
+# Of `make test-oracle`: how many combinations of fields it makes.
+COUNT ?= 3000
+# What its choices begin with.
+SEED ?=
 # What `make test-vm` runs: parts of scripts/in-vm.sh; empty: those that it lists.
 VM ?=
 # What `make test` hands on to the tests, for example ARGS='--test podrun load'.
@@ -110,6 +114,14 @@ test-enosys: fixtures ## containers and pods without the system calls that podru
 	cargo build --quiet --locked --workspace
 	PODRUN_TESTS_WITHOUT="statx keyctl add_key faccessat2 copy_file_range epoll_pwait2" PODRUN_TESTS_OF="kernel $(CORE)" \
 		$(AS_ROOT) cargo test --locked --workspace --test podrun $(ARGS)
+
+.PHONY: test-oracle
+test-oracle: rust ## how podrun reads manifests, beside a real kube-apiserver: every field that is done, with thousands of values (COUNT=20000 SEED=2); wants Go
+	@$(NEED) $(FOR_BUILD) $(FOR_RUNNING) curl:asks\ the\ API\ server openssl:makes\ its\ key
+	@scripts/apiserver.sh target/oracle
+	cargo build --quiet --locked --package podrun-tests --bin podrun-oracle
+	@$(if $(SUDO),sudo -E) env PATH="$$PATH:/usr/sbin:/sbin" scripts/oracle.sh target/oracle \
+		target/$(HOST)/debug/podrun-oracle $(or $(SEED),1) $(COUNT)
 
 .PHONY: lint
 lint: rust ## formatting, clippy, licences, layering

@@ -5,6 +5,7 @@
 
 pub mod certificates;
 pub mod deadline;
+pub mod dice;
 pub mod fixtures;
 pub mod footprint;
 pub mod host;
