@@ -20,7 +20,10 @@ SECONDS ?= 600
 TARGETS ?=
 # Of `make test-oracle`: how many combinations of fields it makes.
 COUNT ?= 3000
-# What its choices begin with.
+# Of `make soak`: how long, and how many do what at once.
+MINUTES ?= 10
+CLIENTS ?= 8
+# What the choices of both begin with; empty: always the same for the oracle, always another for the soak.
 SEED ?=
 # What `make test-vm` runs: parts of scripts/in-vm.sh; empty: those that it lists.
 VM ?=
@@ -122,6 +125,16 @@ test-oracle: rust ## how podrun reads manifests, beside a real kube-apiserver: e
 	cargo build --quiet --locked --package podrun-tests --bin podrun-oracle
 	@$(if $(SUDO),sudo -E) env PATH="$$PATH:/usr/sbin:/sbin" scripts/oracle.sh target/oracle \
 		target/$(HOST)/debug/podrun-oracle $(or $(SEED),1) $(COUNT)
+
+# The PODS of make bench are too many for it.
+.PHONY: soak
+soak: PODS = 40
+soak: build ## CLIENTS that make, use and end PODS for MINUTES, while monitors are killed and disks fill up, with counts (SEED=7: as that run)
+	@$(NEED) $(FOR_RUNNING)
+	@$(MAKE) fixtures IMAGES="busybox"
+	cargo build --quiet --locked --package podrun-tests --bin podrun-soak
+	@$(if $(SUDO),sudo -E) env PATH="$$PATH:/usr/sbin:/sbin" target/$(HOST)/debug/podrun-soak \
+		$(MINUTES) $(CLIENTS) $(PODS) $(or $(SEED),$$RANDOM)
 
 .PHONY: lint
 lint: rust ## formatting, clippy, licences, layering
