@@ -12,6 +12,11 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.on_host("pods reach each other and the host by IPv4 and IPv6", &["probe"], pods_reach_each_other);
     suite.on_host("a port of the host reaches the pod from the host itself", &["probe"], host_port);
     suite.on_host("a port of the host reaches the pod from elsewhere", &["probe"], host_port_from_elsewhere);
+    suite.on_host(
+        "a UDP client that keeps its port follows a host port to each pod",
+        &["probe"],
+        udp_host_port,
+    );
     suite.on_host("a pod reaches beyond the host under the host's address", &["probe"], masquerade);
     suite.on_host("hosts hostname and resolv.conf are written as Kubernetes does", &["busybox"], etc_files);
     suite.on_host("a pod of the host's network sees the host's links and name", &["probe"], host_network);
@@ -104,12 +109,62 @@ fn host_port_from_elsewhere(host: &Host) -> Result<()> {
     Ok(())
 }
 
-fn masquerade(host: &Host) -> Result<()> {
-    host.run("sh", &["-ec", ELSEWHERE])?.ok()?;
+/// The kernel remembers where a flow went: one that began before the pod, one to the pod that was, one to a pod whose
+/// monitor was killed.
+fn udp_host_port(host: &Host) -> Result<()> {
+    let program = probe_program()?;
+    let ask = |address: &str| host.run(&program, &["udp-ask", address, "8053", "5353", "anybody"])?.ok();
+    let answered = |address: &str, whose: &str| {
+        let answer = wait_for(&format!("{address} answers for {whose}"), || ask(address))?;
+        ensure!(answer == "anybody\n", "{answer}");
+        Ok(())
+    };
+    let echo = |name: &str, host_ip: Option<&str>| {
+        let mut main = probe("main", &["udp-echo", "53"]);
+        main["ports"] = json!([{ "containerPort": 53, "hostPort": 8053, "protocol": "UDP" }]);
+        if let Some(ip) = host_ip {
+            main["ports"][0]["hostIP"] = json!(ip);
+        }
+        pod(name, &json!({ "containers": [main] }))
+    };
+    // As long as somebody redirects anything, flows are remembered.
+    host.create(&sleeper("other"))?;
+    ensure!(ask("127.0.0.1").is_err() && ask("127.0.0.2").is_err(), "nobody is there yet");
+    for (name, host_ip) in [("first", None), ("second", None), ("third", Some("127.0.0.1"))] {
+        host.create(&echo(name, host_ip))?;
+        answered("127.0.0.1", name)?;
+        if host_ip.is_none() {
+            answered("127.0.0.2", name)?;
+        }
+        host.podrun(&["delete", "pod", name, "--now"])?.ok()?;
+    }
+    host.create(&echo("lost", None))?;
+    answered("127.0.0.1", "lost")?;
+    host.run("pkill", &["-9", "-f", "podrun.* monitor"])?.ok()?;
+    wait_for("the next verb has seen it", || {
+        ensure!(host.podrun(&["get", "pods"])?.ok()?.contains("MonitorLost"), "still alive");
+        Ok(())
+    })?;
+    let program = program.as_str();
+    let mut server = host.command(program, &["udp-echo", "8053"]).spawn()?;
+    answered("127.0.0.1", "a program of the host's")?;
+    host.run("pkill", &["-f", "udp-echo 8053"])?.ok()?;
+    server.wait()?;
+    host.podrun(&["delete", "pod", "lost", "other", "--now"])?.ok()?;
+    Ok(())
+}
+
+/// The probe outside every image.
+fn probe_program() -> Result<String> {
     let program = std::env::current_exe()?;
     let program = program.parent().and_then(std::path::Path::parent).context("target")?.join("probe");
+    Ok(program.to_string_lossy().into_owned())
+}
+
+fn masquerade(host: &Host) -> Result<()> {
+    host.run("sh", &["-ec", ELSEWHERE])?.ok()?;
     let mut server = host.command("ip", &["netns", "exec", "elsewhere"]);
-    let mut server = server.arg(program).args(["serve", "80", "to {peer}"]).spawn()?;
+    let mut server = server.arg(probe_program()?).args(["serve", "80", "to {peer}"]).spawn()?;
     host.create(&sleeper("web"))?;
     let body = get(host, "web", "192.0.2.2", "80")?;
     ensure!(body == "to 192.0.2.1\n", "the server beyond sees the host's address: {body}");

@@ -235,9 +235,13 @@ pub fn detach(sockets: &mut HostSockets, host: &Host, attachment: &NetworkAttach
 pub fn detach_lost(host: &Host, pod_id: &str) -> Result<()> {
     let interface = link_name(pod_id);
     for folder in LeaseFolder::all(&host.state_dir) {
+        let leases = folder.read();
         // Leases that cannot be read say nothing against it.
-        if folder.read().map_or(true, |leases| leases.holds(&interface)) {
-            set_down(&mut HostSockets::open(host)?, &interface).context(|| "network")?;
+        if leases.as_ref().map_or(true, |leases| leases.holds(&interface)) {
+            let mut sockets = HostSockets::open(host)?;
+            set_down(&mut sockets, &interface).context(|| "network")?;
+            let ports = leases.map(|leases| leases.ports(&interface)).unwrap_or_default();
+            portmap::forget_redirected(&mut sockets, &ports).context(|| "network")?;
         }
         folder.give_back(&interface);
     }

@@ -326,6 +326,18 @@ impl Leases {
         Ok(())
     }
 
+    /// The host ports of the pod with `link`, as far as they are known here: not where they lead.
+    pub(super) fn ports(&self, link: &str) -> Vec<PortMap> {
+        let of_pod = self.ports.iter().filter(|lease| lease.link == link);
+        let map = |lease: &PortLease| PortMap {
+            host_ip: lease.host_ip,
+            host_port: lease.port,
+            container_port: 0,
+            protocol: lease.protocol,
+        };
+        of_pod.map(map).collect()
+    }
+
     /// The links of all who have something.
     fn holders(&self) -> HashSet<String> {
         let held = self.addresses.iter().filter(|lease| lease.hold == Hold::Held).map(|lease| &lease.link);

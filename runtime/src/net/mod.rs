@@ -12,6 +12,7 @@
 
 mod attach;
 mod bridge;
+mod conntrack;
 mod device;
 pub mod etc;
 mod lease;

@@ -213,7 +213,7 @@ impl Ruleset<'_> {
 }
 
 /// `struct nfgenmsg`.
-fn generic(family: u8, resource: u8) -> [u8; 4] {
+pub(super) fn generic(family: u8, resource: u8) -> [u8; 4] {
     [family, 0, 0, resource]
 }
 

@@ -6,13 +6,17 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd as _, OwnedFd};
 
+use super::conntrack::{self, Flow};
 use super::lease::Leases;
+use super::link;
 use super::nft::{self, Keeper, Ruleset, Side, Table};
 use super::subnet::Network;
 use super::{HostSockets, NetworkAttachment, PortMap, Protocol};
 use crate::error::{Error, Result};
 use crate::sys::port::{self, Transport};
 use crate::sys::{self, netns};
+
+const EINVAL: i32 = 22;
 
 impl PortMap {
     /// The host's addresses that this names: the unspecified one stands for all of its family.
@@ -115,7 +119,39 @@ pub(super) fn redirect(sockets: &mut HostSockets, attachment: &NetworkAttachment
     if attachment.ports.is_empty() {
         return Ok(());
     }
-    Ok(rules(&table(attachment), attachment).commit(sockets.nft()?)?)
+    rules(&table(attachment), attachment).commit(sockets.nft()?)?;
+    let local: Vec<IpAddr> = link::addresses(&mut sockets.route)?.into_iter().map(|(_, at)| at.ip).collect();
+    let pod = attachment.ips();
+    // What only passes this host on its way to the same port of another is none of ours.
+    let is_here = |ip: IpAddr| ip.is_loopback() || local.contains(&ip);
+    forget(sockets, &attachment.ports, |flow| is_here(flow.to) && !pod.contains(&flow.answered_by))
+}
+
+/// Has the kernel forget the flows to `ports` that were redirected, now that nothing redirects them.
+pub(super) fn forget_redirected(sockets: &mut HostSockets, ports: &[PortMap]) -> Result<()> {
+    forget(sockets, ports, |flow| flow.to != flow.answered_by)
+}
+
+fn forget(sockets: &mut HostSockets, ports: &[PortMap], is_wrong: impl Fn(&Flow) -> bool) -> Result<()> {
+    for transport in [Protocol::Udp, Protocol::Sctp] {
+        let ports: Vec<&PortMap> = ports.iter().filter(|map| map.protocol == transport).collect();
+        if ports.is_empty() {
+            continue;
+        }
+        let meets = |flow: &Flow| {
+            let leads = |map: &&PortMap| {
+                map.host_port == flow.port
+                    && map.host_ip.is_none_or(|ip| ip.is_unspecified() || ip == flow.to)
+            };
+            ports.iter().any(leads) && is_wrong(flow)
+        };
+        match conntrack::forget(sockets.nft()?, transport.number(), meets) {
+            // A kernel without ctnetlink: there a flow is forgotten when nothing has come for 30 s, or 2 minutes.
+            Err(refused) if refused.errno() == EINVAL => return Ok(()),
+            forgotten => forgotten?,
+        }
+    }
+    Ok(())
 }
 
 fn rules<'a>(table: &'a str, attachment: &NetworkAttachment) -> Ruleset<'a> {
@@ -172,7 +208,10 @@ fn rules<'a>(table: &'a str, attachment: &NetworkAttachment) -> Ruleset<'a> {
 pub(super) fn release(sockets: &mut HostSockets, attachment: &NetworkAttachment) -> Result<()> {
     sockets.ports.clear();
     match &mut sockets.nft {
-        Some(nft) if !attachment.ports.is_empty() => Ok(Table::inet(&table(attachment)).delete(nft)?),
+        Some(nft) if !attachment.ports.is_empty() => {
+            Table::inet(&table(attachment)).delete(nft)?;
+            forget_redirected(sockets, &attachment.ports)
+        }
         _ => Ok(()),
     }
 }

@@ -52,8 +52,18 @@ impl Batch {
     }
 
     /// Sends the messages and gives back the answers.
-    pub(super) fn send(mut self, socket: &mut Socket) -> Result<Vec<u8>, Refused> {
-        socket.transact(&mut self.bytes).map_err(|refusal| Refused {
+    pub(super) fn send(self, socket: &mut Socket) -> Result<Vec<u8>, Refused> {
+        let mut answers = Vec::new();
+        self.send_to(socket, |answer| {
+            answers.extend_from_slice(answer);
+            pad(&mut answers);
+        })?;
+        Ok(answers)
+    }
+
+    /// Sends the messages and gives each answer to `take`: for what may be more than is to be kept.
+    pub(super) fn send_to(mut self, socket: &mut Socket, take: impl FnMut(&[u8])) -> Result<(), Refused> {
+        socket.transact(&mut self.bytes, take).map_err(|refusal| Refused {
             act: self.acts.get(refusal.message).cloned().unwrap_or_default(),
             refusal,
         })

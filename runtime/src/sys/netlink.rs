@@ -81,10 +81,14 @@ impl Socket {
     }
 
     /// Sends the messages in `request` at once, numbers them, and reads until the last that asks for an
-    /// answer has it. Gives back the answers other than acknowledgements, headers included.
+    /// answer has it. Gives the answers other than acknowledgements to `take`, headers included.
     ///
     /// The kernel works on after a message that it refuses; the first refusal is what is returned.
-    pub fn transact(&mut self, request: &mut [u8]) -> std::result::Result<Vec<u8>, Refusal> {
+    pub fn transact(
+        &mut self,
+        request: &mut [u8],
+        mut take: impl FnMut(&[u8]),
+    ) -> std::result::Result<(), Refusal> {
         let first = self.sequence.wrapping_add(1);
         let (count, last) = number(request, first);
         self.sequence = self.sequence.wrapping_add(count);
@@ -94,7 +98,6 @@ impl Socket {
         if sent != request.len() {
             return Err(refused(Errno::MSGSIZE.raw_os_error()));
         }
-        let mut answers = Vec::new();
         let mut refusal = None;
         let mut datagram = [0; RECEIVE];
         loop {
@@ -113,15 +116,14 @@ impl Socket {
                     TYPE_ERROR => {
                         refusal = refusal.or_else(|| parse_error(&message, index as usize));
                         if is_last {
-                            return refusal.map_or(Ok(answers), Err);
+                            return refusal.map_or(Ok(()), Err);
                         }
                     }
-                    TYPE_DONE if is_last => return refusal.map_or(Ok(answers), Err),
+                    TYPE_DONE if is_last => return refusal.map_or(Ok(()), Err),
                     _ => {
-                        answers.extend_from_slice(message.bytes);
-                        answers.resize(answers.len().next_multiple_of(4), 0);
+                        take(message.bytes);
                         if is_last && message.flags & MULTI == 0 {
-                            return refusal.map_or(Ok(answers), Err);
+                            return refusal.map_or(Ok(()), Err);
                         }
                     }
                 }

@@ -61,6 +61,17 @@ pub(crate) fn udp_echo(port: &str) -> Result<()> {
     }
 }
 
+/// Sends `text` as a datagram from the port `from`, and prints the answer.
+pub(crate) fn udp_ask(host: &str, port: &str, from: &str, text: &str) -> Result<()> {
+    let socket = UdpSocket::bind(("0.0.0.0", from.parse::<u16>()?))?;
+    socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+    // Not connected: a refusal, which comes when there is nobody, is as good as no answer.
+    socket.send_to(text.as_bytes(), (host, port.parse::<u16>()?))?;
+    let mut buffer = [0; 2048];
+    let (length, _) = socket.recv_from(&mut buffer)?;
+    say(&String::from_utf8_lossy(&buffer[..length]))
+}
+
 /// Opens a connection and says how that went.
 pub(crate) fn connect(host: &str, port: &str) -> Result<()> {
     outcome(TcpStream::connect((host, port.parse()?)).map(drop))

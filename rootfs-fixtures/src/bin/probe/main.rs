@@ -13,6 +13,8 @@ usage: probe [report]               print as JSON what this process sees
        probe serve PORT TEXT        answer each HTTP request on PORT with TEXT (IPv4 and IPv6)
        probe get HOST PORT [PATH]   print the body that HTTP on HOST:PORT answers with
        probe udp-echo PORT          send each datagram back
+       probe udp-ask HOST PORT FROM TEXT
+                                    send TEXT as a datagram from the port FROM, print the answer
        probe send LINK HEX...       send frames as they are, which takes the right to (NET_RAW)
        probe sleep [SECONDS]        sleep (for ever), end with 143 on SIGTERM
        probe ignore-term            print ready, ignore SIGTERM
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         ["get", host, port] => act::get(host, port, "/"),
         ["get", host, port, path] => act::get(host, port, path),
         ["udp-echo", port] => act::udp_echo(port),
+        ["udp-ask", host, port, from, text] => act::udp_ask(host, port, from, text),
         ["send", link, frames @ ..] => act::send(link, frames),
         ["sleep"] => act::sleep("1000000"),
         ["sleep", seconds] => act::sleep(seconds),
