@@ -17,6 +17,11 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.on_host("a monitor killed before it wrote anything leaves no lease", &["probe"], no_status);
     suite.on_host("with the last pod's killed monitor goes the bridge", &["probe"], killed_last);
     suite.on_host("after a reboot pods show as ended and leases of none are given back", &["probe"], reboot);
+    suite.on_host(
+        "where the state dir is emptied who lives is who runs, and the rest goes",
+        &["probe"],
+        emptied,
+    );
     suite.on_host("no container can write to podrun's binary", &["busybox"], binary_is_read_only);
     suite.on_host_with_controller("a container does not swap", "memory", &["probe"], no_swap);
 }
@@ -29,6 +34,57 @@ fn running_parts(host: &Host) -> Result<Vec<String>> {
     let mut parts: Vec<String> = ["cgroup", "nft"].iter().flat_map(|kind| of(kind)).collect();
     parts.extend(of("link").into_iter().filter(|line| !line.contains(" lo: ")));
     Ok(parts)
+}
+
+/// As in a container whose /run is new when it starts again, though its kernel never stopped.
+fn emptied(host: &Host) -> Result<()> {
+    // What the host's sysctls were is lost with the state dir: here they are as podrun wants them.
+    let set = |value: &str| {
+        host.script(&format!(
+            "echo {value} >/proc/sys/net/ipv4/ip_forward
+             for file in /proc/sys/net/ipv6/conf/*/force_forwarding; do
+                case $file in */all/*|*/lo/*) ;; *) [ ! -e $file ] || echo {value} >$file; esac
+             done"
+        ))
+    };
+    let forwards = host.script("cat /proc/sys/net/ipv4/ip_forward")?.ok()?;
+    set("1")?.ok()?;
+    host.create(&sleeper("finished"))?;
+    host.create(&with_host_pid("lost"))?;
+    host.run("pkill", &["-9", "-f", "podrun.* monitor"])?.ok()?;
+    wait_for("both monitors are gone", || {
+        ensure!(monitors(host)?.is_empty(), "not yet");
+        Ok(())
+    })?;
+    // Its cgroup has no record anywhere.
+    let nobodys = "a".repeat(64);
+    host.script(&format!(
+        "rm -r $PODRUN_STATE_DIR/*
+         mkdir $(find /sys/fs/cgroup -type d -path \"*$PODRUN_CGROUP_PARENT\" | head -1)/{nobodys}"
+    ))?
+    .ok()?;
+    host.create(&sleeper("web"))?;
+    for name in ["finished", "lost"] {
+        let status = host.pod(name)?["status"].clone();
+        ensure!(status["phase"] == "Failed" && status["reason"] == "MonitorLost", "{name}: {status:#}");
+    }
+    let cgroups = running_parts(host)?;
+    ensure!(!cgroups.iter().any(|line| line.contains(&nobodys)), "{cgroups:?}");
+
+    host.script("rm -r $PODRUN_STATE_DIR/*")?.ok()?;
+    ensure!(host.pod("web")?["status"]["phase"] == "Running", "its monitor runs");
+    let refused = host.podrun_with_stdin(&["create", "-f", "-"], sleeper("next").to_string().as_bytes())?;
+    ensure!(refused.code() == 1 && refused.stderr.contains("emptied under them"), "{refused}");
+    host.podrun(&["delete", "pods", "--all", "--force"])?.ok()?;
+    // The last one's link goes some milliseconds after its monitor.
+    wait_for("the bridge is taken over", || host.create(&sleeper("next")))?;
+    host.delete("next")?;
+    set(forwards.trim())?.ok()?;
+    Ok(())
+}
+
+fn with_host_pid(name: &str) -> Value {
+    pod(name, &json!({ "hostPID": true, "containers": [probe("main", &["sleep"])] }))
 }
 
 fn wait_until_nothing_runs(host: &Host) -> Result<()> {

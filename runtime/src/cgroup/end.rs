@@ -3,6 +3,7 @@
 //! Invariant: each act is idempotent, and none of them moves a process elsewhere. Removal waits for
 //! the kernel's word that the last process has left, never for a while.
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind as Io, Read as _, Seek as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -136,6 +137,12 @@ impl Cgroup {
         let counter = sys::poll::counter()?;
         write_file(&control, &format!("{} {}", counter.as_raw_fd(), file.as_raw_fd()))?;
         Ok(Some(OomNotices { file, counter: Some(counter.into()) }))
+    }
+
+    /// The names of the cgroups right below it, in whichever hierarchy.
+    pub fn children(&self) -> BTreeSet<String> {
+        let below = self.directories().flat_map(|directory| subdirectories(directory));
+        below.filter_map(|child| Some(child.file_name()?.to_str()?.to_owned())).collect()
     }
 
     /// The processes inside, below included, in the caller's pid namespace.

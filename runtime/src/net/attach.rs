@@ -264,7 +264,11 @@ pub fn remove_abandoned_bridge(host: &Host, now: bool) -> Result<()> {
     let network = Network::new(&host.network)?;
     let folder = LeaseFolder::new(&host.state_dir, &network.name);
     if !folder.exists() {
-        return folder.finish_clearing();
+        folder.finish_clearing()?;
+        return match now {
+            true => bridge::remove_forgotten(&mut HostSockets::open(host)?, &folder, &network),
+            false => Ok(()),
+        };
     }
     let idle = if now { Duration::ZERO } else { Duration::from_secs(host.network.idle_seconds) };
     remove_idle(&mut HostSockets::open(host)?, host, idle).map(drop).context(|| "network")

@@ -6,8 +6,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd as _;
 
-use super::lease::{BridgeState, LeaseFolder, Leases, Locked};
-use super::link;
+use super::lease::{BridgeState, LeaseFolder, Leases, Locked, MARK};
+use super::link::{self, Link};
 use super::nft::{self, Keeper, Ruleset, Side, Table};
 use super::subnet::{self, Network, Slice};
 use super::wire::{Batch, ENODEV};
@@ -27,10 +27,13 @@ pub(super) fn ensure(
 ) -> Result<u32> {
     let mut locked = folder.lock()?;
     let name = network.bridge(slice);
+    if locked.leases.slices().is_empty() {
+        remove_unknown(sockets, folder, network)?;
+    }
     let found = link::find(&mut sockets.route, &name)?;
     match (locked.leases.bridge(slice), &found) {
         (BridgeState::Ready, Some(bridge)) => return Ok(bridge.index),
-        (BridgeState::Absent, Some(found)) => return Err(foreign(&name, &found.kind)),
+        (BridgeState::Absent, Some(found)) => return Err(foreign(folder, found)),
         _ => {}
     }
     refuse_overlap(sockets, network, &locked.leases)?;
@@ -56,10 +59,54 @@ pub(super) fn ensure(
     made
 }
 
-fn foreign(name: &str, kind: &str) -> Error {
-    let kind = if kind.is_empty() { "interface" } else { kind };
-    Error::failed(format!("bridge `{name}`: the host already has a {kind} of this name, which is not ours"))
-        .hint("remove it, or name another in the config file: network.bridge")
+/// Removes the network's bridges that `folder` knows nothing of, since it was lost with the state dir: they have its
+/// mark. One that still has a pod's link stays.
+fn remove_unknown(sockets: &mut HostSockets, folder: &LeaseFolder, network: &Network) -> Result<()> {
+    let links = link::all(&mut sockets.route)?;
+    let has_port = |bridge: &Link| links.iter().any(|link| link.master == bridge.index);
+    for bridge in links.iter().filter(|link| link.alias == folder.mark() && !has_port(link)) {
+        remove_bridge(sockets, &bridge.name)?;
+        port_filter::remove(sockets, network)?;
+    }
+    Ok(())
+}
+
+/// The same for whoever finds that the state dir was emptied: nobody need have been on the network since.
+pub(super) fn remove_forgotten(
+    sockets: &mut HostSockets,
+    folder: &LeaseFolder,
+    network: &Network,
+) -> Result<()> {
+    let links = link::all(&mut sockets.route)?;
+    if links.iter().all(|link| link.alias != folder.mark()) {
+        return Ok(());
+    }
+    let locked = folder.lock()?;
+    // Who came meanwhile has leases by now, and has removed them.
+    if folder.exists() {
+        return Ok(());
+    }
+    remove_unknown(sockets, folder, network)?;
+    locked.clear()
+}
+
+fn foreign(folder: &LeaseFolder, found: &Link) -> Error {
+    const OTHER: &str = "name another in the config file: network.bridge and network.subnet";
+    let name = &found.name;
+    match found.alias.strip_prefix(MARK) {
+        Some(_) if found.alias == folder.mark() => Error::failed(format!(
+            "bridge `{name}`: pods are on it that the state dir knows nothing of, since it was emptied under them"
+        ))
+        .hint("`pkill -f '^podrun monitor'` ends all pods of this host that run"),
+        Some(whose) => Error::failed(format!("bridge `{name}`: it is another state dir's, of {whose}")).hint(OTHER),
+        None => {
+            let kind = if found.kind.is_empty() { "interface" } else { &found.kind };
+            Error::failed(format!(
+                "bridge `{name}`: the host already has a {kind} of this name, which is not ours"
+            ))
+            .hint(format!("remove it, or {OTHER}"))
+        }
+    }
 }
 
 /// Two links with one subnet would each lose the other's packets.
@@ -94,6 +141,7 @@ fn make(sockets: &mut HostSockets, folder: &LeaseFolder, network: &Network, slic
     let gateways = network.gateways(slice);
     let mut batch = Batch::default();
     batch.add_bridge(&name, subnet::mac(gateways[0].ip));
+    batch.set_alias(&name, &folder.mark());
     if sysctl::has_ipv6() {
         batch.set_no_autoconf(&name);
     }
@@ -225,10 +273,13 @@ fn restore_sysctls(sockets: &HostSockets, folder: &LeaseFolder) -> Result<()> {
 
 /// Removes what there is of a bridge; a part that is not there is fine.
 fn remove_parts(sockets: &mut HostSockets, network: &Network, slice: Slice) -> Result<()> {
-    let name = network.table(slice);
-    Table::inet(&name).delete(sockets.nft()?)?;
+    remove_bridge(sockets, &network.bridge(slice))
+}
+
+fn remove_bridge(sockets: &mut HostSockets, bridge: &str) -> Result<()> {
+    Table::inet(&subnet::table(bridge)).delete(sockets.nft()?)?;
     let mut batch = Batch::default();
-    batch.delete_link(&network.bridge(slice));
+    batch.delete_link(bridge);
     batch.ask_for_answer();
     match batch.send(&mut sockets.route) {
         Err(refused) if refused.errno() != ENODEV => Err(refused.into()),

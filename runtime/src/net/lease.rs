@@ -38,6 +38,9 @@ use crate::sys::own;
 /// More than a network of every size has: 65,536 addresses, each with a line.
 const LEASES_MAX: u64 = 64 << 20;
 
+/// How the alias of a bridge begins that is podrun's.
+pub(super) const MARK: &str = "podrun: ";
+
 /// The network's folder below the state dir.
 #[derive(Debug, Clone)]
 pub(super) struct LeaseFolder {
@@ -61,6 +64,12 @@ impl LeaseFolder {
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// What this network's bridges have as their alias, by which they are known where the leases are lost: no two networks
+    /// of a host have this folder in common.
+    pub(super) fn mark(&self) -> String {
+        format!("{MARK}{}", self.path.display())
     }
 
     /// Whether any pod was ever attached.

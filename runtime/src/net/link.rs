@@ -21,6 +21,7 @@ const IFLA_ADDRESS: u16 = 1;
 pub(super) const IFLA_IFNAME: u16 = 3;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_IFALIAS: u16 = 20;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_GROUP: u16 = 27;
 pub(super) const IFLA_NET_NS_FD: u16 = 28;
@@ -63,6 +64,11 @@ pub(super) type Mac = [u8; 6];
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Link {
     pub(super) index: u32,
+    pub(super) name: String,
+    /// What its maker says of it.
+    pub(super) alias: String,
+    /// The index of the bridge that it is a port of; 0: of none.
+    pub(super) master: u32,
     /// What made it: `bridge`, `veth`; empty for hardware.
     pub(super) kind: String,
     /// It was set up.
@@ -101,6 +107,15 @@ pub(super) fn find_all(socket: &mut Socket, names: &[&str]) -> Result<Vec<Link>,
     Ok(parse_links(&batch.send(socket)?))
 }
 
+/// Every link of the host.
+pub(super) fn all(socket: &mut Socket) -> Result<Vec<Link>, Refused> {
+    let mut batch = Batch::default();
+    batch.message("list links", RTM_GETLINK, DUMP, &ifinfo(0, 0), |message| {
+        message.number(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+    });
+    Ok(parse_links(&batch.send(socket)?))
+}
+
 fn parse_links(answer: &[u8]) -> Vec<Link> {
     let links = messages(answer).filter(|message| message.kind == RTM_NEWLINK);
     links.filter_map(|message| parse_link(message.payload())).collect()
@@ -109,12 +124,22 @@ fn parse_links(answer: &[u8]) -> Vec<Link> {
 fn parse_link(payload: &[u8]) -> Option<Link> {
     let (fixed, rest) = payload.split_at_checked(16)?;
     let word = |at: usize| u32::from_ne_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
-    let kind = attributes(rest)
-        .find(|(kind, _)| *kind == IFLA_LINKINFO)
-        .and_then(|(_, info)| attributes(info).find(|(kind, _)| *kind == IFLA_INFO_KIND))
-        .map(|(_, name)| String::from_utf8_lossy(name).trim_end_matches('\0').to_string());
-    let (flags, kind) = (word(8), kind.unwrap_or_default());
-    Some(Link { index: word(4), kind, up: flags & IFF_UP != 0, running: flags & IFF_RUNNING != 0 })
+    let find = |bytes, wanted| attributes(bytes).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+    let text = |bytes: Option<&[u8]>| {
+        String::from_utf8_lossy(bytes.unwrap_or_default()).trim_end_matches('\0').to_string()
+    };
+    let info = find(rest, IFLA_LINKINFO).unwrap_or_default();
+    let master = find(rest, IFLA_MASTER).and_then(|bytes| Some(u32::from_ne_bytes(bytes.try_into().ok()?)));
+    let flags = word(8);
+    Some(Link {
+        index: word(4),
+        name: text(find(rest, IFLA_IFNAME)),
+        alias: text(find(rest, IFLA_IFALIAS)),
+        master: master.unwrap_or_default(),
+        kind: text(find(info, IFLA_INFO_KIND)),
+        up: flags & IFF_UP != 0,
+        running: flags & IFF_RUNNING != 0,
+    })
 }
 
 /// Every address of the host, as interface index and address.
@@ -231,6 +256,15 @@ impl Batch {
         });
     }
 
+    /// Says of a link what `ip link` shows of it.
+    pub(super) fn set_alias(&mut self, name: &str, alias: &str) {
+        let act = format!("set alias of `{name}`");
+        self.message(act, RTM_NEWLINK, 0, &ifinfo(0, 0), |message| {
+            message.string(IFLA_IFNAME, name);
+            message.put(IFLA_IFALIAS, alias.as_bytes());
+        });
+    }
+
     /// Sets a link up.
     pub(super) fn set_up(&mut self, name: &str) {
         let act = format!("set `{name}` up");
@@ -336,9 +370,11 @@ mod tests {
         fixed[4..8].copy_from_slice(&7u32.to_ne_bytes());
         batch.message("", RTM_NEWLINK, 0, &fixed, |message| {
             message.string(IFLA_IFNAME, "podrun0");
+            message.string(IFLA_IFALIAS, "mine");
             message.nest(IFLA_LINKINFO, |info| info.string(IFLA_INFO_KIND, "bridge"));
         });
-        let link = Link { index: 7, kind: "bridge".into(), up: true, running: true };
+        let (name, kind, alias) = ("podrun0".into(), "bridge".into(), "mine".into());
+        let link = Link { index: 7, name, alias, master: 0, kind, up: true, running: true };
         assert_eq!(parse_links(batch.bytes()), [link]);
     }
 }

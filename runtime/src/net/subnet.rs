@@ -109,7 +109,7 @@ impl Network {
 
     /// The name of a slice's nft table.
     pub(super) fn table(&self, slice: Slice) -> String {
-        format!("podrun-{}", self.bridge(slice))
+        table(&self.bridge(slice))
     }
 
     /// The name of the nft table of the port filter, one for all slices.
@@ -177,6 +177,11 @@ impl Network {
             _ => false,
         })
     }
+}
+
+/// The name of a bridge's nft table.
+pub(super) fn table(bridge: &str) -> String {
+    format!("podrun-{bridge}")
 }
 
 /// The hardware address that goes with an IPv4 address, so that a neighbour's cache stays right

@@ -6,9 +6,12 @@
 //! deleted; an uncommitted one never was. When all is well this reads two small files and tries one
 //! lock for each living pod, and writes nothing.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::ErrorKind as IoKind;
+use std::os::fd::AsFd as _;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 
@@ -22,7 +25,7 @@ use crate::cgroup::{Cgroup, Layout};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::image::snapshot;
-use crate::sys::own;
+use crate::sys::{Errno, own, pidfd};
 use crate::{lock, net};
 
 /// Ends what died and finishes what was left; gives what it could not, which the next verb tries again. One pod's
@@ -57,22 +60,29 @@ fn known_boot(host: &Host) -> Option<String> {
     own::read_text(&host.state_dir.join("boot_id"), BOOT_ID).ok()
 }
 
-/// The first verb of a boot: no pod can have lived through it.
+/// The first verb of a boot, which no pod can have lived through; or of a state dir that was emptied.
 fn after_boot(host: &Host, boot: &str) -> Result<()> {
     host.make_state_dir()?;
     let folder = &host.state_dir;
     // One at a time; the second finds the first's work done.
     let lock = File::open(folder).context(|| format!("open {}", folder.display()))?;
     lock::take(&lock, folder, lock::LONG)?;
-    if known_boot(host).as_deref() == Some(boot) {
+    let known = known_boot(host);
+    if known.as_deref() == Some(boot) {
         return Ok(());
     }
+    // Who knows no boot was emptied, as a container's /run is when that starts again: then of this boot's pods those are alive
+    // that have a monitor.
+    let is_emptied = known.is_none();
+    let running = if is_emptied { shared::running_monitors(host)? } else { HashMap::new() };
     let mut trouble = Ok(());
     for name in store::folder_names(&host.root.join("pods")) {
         let id = name.trim_start_matches('.');
         let sandbox = record::load::<Sandbox>(&record::sandbox_path(host, id)).present();
-        if sandbox.is_none_or(|sandbox| sandbox.boot_id != boot) {
-            let ended = store::mark(host, id).and_then(|()| recover_if_dead(host, id, Loss::HostRebooted));
+        let is_earlier = sandbox.is_none_or(|sandbox| sandbox.boot_id != boot);
+        if is_earlier || is_emptied && !running.contains_key(id) {
+            let loss = if is_earlier { Loss::HostRebooted } else { Loss::MonitorLost };
+            let ended = store::mark(host, id).and_then(|()| recover_if_dead(host, id, loss));
             trouble = trouble.and(ended.map(drop).context(|| format!("pod {id}")));
         }
     }
@@ -108,12 +118,35 @@ pub(super) fn remove_dead(host: &Host, id: &str) -> Result<bool> {
 /// Removes the pod `id`, which the caller holds, with what its monitor has left if that was killed.
 pub(super) fn remove(host: &Host, id: &str) -> Result<()> {
     let sandbox = record::load::<Sandbox>(&record::sandbox_path(host, id)).present();
-    // A monitor that ended by itself has removed it.
-    if record::lock_path(host, id).exists() {
+    let status = record::load::<SandboxStatus>(&record::sandbox_status_path(host, id)).present();
+    let is_known_ended = status.is_some_and(|status| status.state == SandboxState::Ended);
+    let is_locked = record::lock_path(host, id).exists();
+    // A state dir that was emptied took the lock and the socket of a monitor that runs: nobody can ask it for anything.
+    let was_lost = !is_locked && !is_known_ended && kill_monitor(host, id)?;
+    // A monitor that ended by itself has removed the lock.
+    if is_locked || !is_known_ended {
         let cgroup = sandbox.map_or_else(|| default_cgroup(host, id), |sandbox| sandbox.cgroup);
         take_down(host, id, &cgroup)?;
     }
-    store::remove(host, id)
+    store::remove(host, id)?;
+    if was_lost { shared::tidy(host, true) } else { Ok(()) }
+}
+
+/// Kills the monitor of the pod `id` if one runs, which is what it says.
+fn kill_monitor(host: &Host, id: &str) -> Result<bool> {
+    const DIES_WITHIN: Duration = Duration::from_secs(2);
+    let Some(pid) = shared::running_monitors(host)?.remove(id) else { return Ok(false) };
+    let failed = |call: &'static str| move |errno: Errno| errno.during(format!("{call}({pid})"));
+    let process = match pidfd::pidfd_open(pid) {
+        Err(Errno::ESRCH) => return Ok(false),
+        opened => opened.map_err(failed("pidfd_open"))?,
+    };
+    // Looked at again only now: the descriptor names one process for ever.
+    if shared::running_monitors(host)?.get(id) == Some(&pid) {
+        pidfd::pidfd_send_signal(process.as_fd(), pidfd::SIGKILL).map_err(failed("kill"))?;
+        pidfd::wait_readable(process.as_fd(), DIES_WITHIN);
+    }
+    Ok(true)
 }
 
 /// Brings the pod `id`, which nobody works on, to its end.

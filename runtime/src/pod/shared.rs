@@ -3,6 +3,7 @@
 //! Invariant: everything here can be done by anyone at any time, twice and by two at once: what a pod still needs
 //! is in use, and stays.
 
+use std::collections::HashMap;
 use std::fs::File;
 
 use crate::cgroup::{Cgroup, Join, Layout};
@@ -10,7 +11,7 @@ use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::image::ImageStore;
 use crate::pod::store;
-use crate::sys::own;
+use crate::sys::{own, proc};
 use crate::{lock, net};
 
 /// The cgroup of all monitors, below the host's parent.
@@ -66,6 +67,16 @@ pub(super) fn join_monitors<T>(
     enter(&Cgroup::create_for_supervisor(layout, &path)?.join()?)
 }
 
+/// The monitors that run, as pid by their pod's id: those in the monitors' cgroup, whatever any state dir says of them.
+pub(super) fn running_monitors(host: &Host) -> Result<HashMap<String, i32>> {
+    let cgroup = Cgroup::open(&Layout::detect()?, &monitors_cgroup(host))?;
+    let id = |pid| match proc::arguments(pid).ok()?.as_slice() {
+        [_, verb, id] if verb == "monitor" => Some((id.clone(), pid)),
+        _ => None,
+    };
+    Ok(cgroup.pids()?.into_iter().filter_map(id).collect())
+}
+
 /// Takes this monitor, which has done all else, from among the others; the last one takes their cgroup along. Trying to
 /// have the flock alone gives up the share in it, so that of two who leave at once one is the last.
 pub(super) fn leave_monitors(host: &Host, layout: &Layout, among: &AmongMonitors) -> Result<()> {
@@ -93,9 +104,32 @@ pub(super) fn tidy(host: &Host, found_dead: bool) -> Result<()> {
     if !found_dead && !store::folder_names(&host.state_dir.join("pods")).is_empty() {
         return Ok(());
     }
-    remove_cgroups(host, &Layout::detect()?)?;
+    let layout = Layout::detect()?;
+    if found_dead {
+        remove_lost_cgroups(host, &layout)?;
+    }
+    remove_cgroups(host, &layout)?;
     net::remove_abandoned_bridge(host, found_dead)?;
     if found_dead { release_stale_leases(host) } else { Ok(()) }
+}
+
+/// Removes the pods' cgroups, which have their ids as names, of whose pods neither a monitor nor a folder in the state dir is
+/// left. Another state dir's pods may have theirs beside them: their monitors run in the same cgroup.
+fn remove_lost_cgroups(host: &Host, layout: &Layout) -> Result<()> {
+    let is_id = |name: &String| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let parent = parent_cgroup(host);
+    let found: Vec<String> = Cgroup::open(layout, parent)?.children().into_iter().filter(is_id).collect();
+    if found.is_empty() {
+        return Ok(());
+    }
+    // Looked at after the cgroups: a pod's is made by its monitor.
+    let running = running_monitors(host)?;
+    for id in found.iter().filter(|id| !running.contains_key(*id) && !host.pod_state_dir(id).exists()) {
+        let cgroup = Cgroup::open(layout, &format!("{parent}/{id}"))?;
+        cgroup.kill()?;
+        cgroup.remove()?;
+    }
+    Ok(())
 }
 
 /// Gives back the images of pods that are no more.

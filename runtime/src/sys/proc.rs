@@ -43,6 +43,11 @@ pub fn stat_field(pid: i32, number: usize) -> Result<u64> {
     value.ok_or_else(|| Error::new(format!("/proc/{pid}/stat: field {number}"), libc::EINVAL))
 }
 
+/// The words that it was executed with; those that are not UTF-8 are not shown as they are.
+pub fn arguments(pid: i32) -> Result<Vec<String>> {
+    Ok(read(pid, "cmdline")?.split_terminator('\0').map(str::to_owned).collect())
+}
+
 /// Its pid in its own pid namespace.
 pub fn innermost_pid(pid: i32) -> Result<i32> {
     let status = read(pid, "status")?;
