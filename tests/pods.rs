@@ -161,9 +161,23 @@ fn create_and_get(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// CRI-O's nine: docker's others (raw packets, device nodes, chroot …) are asked for by name.
-const DEFAULT_CAPABILITIES: [&str; 9] =
-    ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID"];
+/// containerd's, so that an image's ping, sshd and package manager work as there.
+const DEFAULT_CAPABILITIES: [&str; 14] = [
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "NET_BIND_SERVICE",
+    "NET_RAW",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
+];
 
 fn sorted(list: &Value) -> Vec<&str> {
     let mut names: Vec<&str> = list.as_array().into_iter().flatten().filter_map(Value::as_str).collect();

@@ -11,12 +11,18 @@ use super::Facts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pod::manifest::Container;
 
-/// What a container has when the manifest says nothing: CRI-O's nine.
-const DEFAULT: [Capability; 9] = [
+/// What a container has when the manifest says nothing: containerd's, and docker's. A file that has one of them given by its
+/// image, as ping has `cap_net_raw`, cannot be executed without it.
+const DEFAULT: [Capability; 14] = [
+    Capability::AuditWrite,
     Capability::Chown,
     Capability::DacOverride,
     Capability::Fsetid,
     Capability::Fowner,
+    Capability::Mknod,
+    Capability::NetRaw,
+    Capability::Setfcap,
+    Capability::SysChroot,
     Capability::Setgid,
     Capability::Setuid,
     Capability::Setpcap,
@@ -131,13 +137,17 @@ mod tests {
     #[test]
     fn all_goes_first_then_names() {
         use serde_json::json;
-        assert_eq!(names(json!({})).unwrap(), ["CHOWN", "KILL"], "of the nine, what this host has");
+        assert_eq!(
+            names(json!({})).unwrap(),
+            ["CHOWN", "KILL", "NET_RAW"],
+            "of the default, what this host has"
+        );
         assert_eq!(
             names(json!({"capabilities": {"drop": ["ALL"], "add": ["NET_RAW"]}})).unwrap(),
             ["NET_RAW"]
         );
         assert_eq!(names(json!({"capabilities": {"add": ["ALL"], "drop": ["KILL"]}})).unwrap().len(), 3);
-        assert_eq!(names(json!({"capabilities": {"add": ["CAP_NET_RAW"]}})).unwrap().len(), 3);
+        assert_eq!(names(json!({"capabilities": {"add": ["CAP_SYS_ADMIN"]}})).unwrap().len(), 4);
         assert_eq!(names(json!({"privileged": true})).unwrap().len(), 4);
     }
 
