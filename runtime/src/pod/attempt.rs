@@ -19,7 +19,8 @@ use super::volume::{self, Source};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::image::{Image, snapshot};
-use crate::sys::{inside, own};
+use crate::sys::inside::{self, Outward};
+use crate::sys::own;
 
 /// Bytes of a log file before it is rotated: a kubelet's containerLogMaxSize.
 const LOG_MAX_SIZE: u64 = 10 << 20;
@@ -245,8 +246,8 @@ fn image_volumes(inputs: &Inputs<'_>, rootfs: BorrowedFd<'_>, spec: &mut Spec) -
             continue;
         }
         let relative = destination.strip_prefix("/").unwrap_or(&destination);
-        let tree =
-            inside::make_dirs(rootfs, relative, 0o755).context(|| format!("the image's volume {path:?}"))?;
+        let tree = inside::make_dirs(rootfs, relative, 0o755, Outward::Inside)
+            .context(|| format!("the image's volume {path:?}"))?;
         if read_only_root {
             let options = ["bind", "rprivate", "rw"].map(str::to_owned).to_vec();
             mounts.push(bind(&destination, options));

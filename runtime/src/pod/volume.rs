@@ -1,8 +1,8 @@
 //! A pod's volumes on this host: made, checked and opened.
 //!
 //! Invariants: what is checked is the descriptor that is mounted, never a path that is looked up
-//! again; a subPath is resolved inside its volume, whatever symbolic links a container has left
-//! there. An emptyDir on disk lies in the pod's own folder and goes with it; a hostPath is never
+//! again; a subPath is resolved inside its volume, and refused if symbolic links that a container has
+//! left there lead out of it. An emptyDir on disk lies in the pod's own folder and goes with it; a hostPath is never
 //! removed, and is opened by a child ([`Opening`]). Memory volumes are the monitor's: one tmpfs for the
 //! whole pod, held by descriptor.
 
@@ -16,8 +16,9 @@ use super::manifest::{Pod, StorageMedium, Volume, VolumeMount, VolumeSource};
 use crate::engine;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
+use crate::sys::inside::{self, Outward};
 use crate::sys::mount::{self, Depth};
-use crate::sys::{inside, own};
+use crate::sys::own;
 
 mod host_path;
 mod opening;
@@ -92,24 +93,24 @@ fn part(root: OwnedFd, volume: &Volume, mount: &VolumeMount) -> Result<OwnedFd> 
 }
 
 /// Opens `sub_path` inside the volume `root`; one that is missing is made as a directory with the
-/// volume's own permissions, as a kubelet does.
+/// volume's own permissions, as a kubelet does. A link that leads out of the volume is refused, as by a kubelet: what lies
+/// at the same path inside is not what anybody means by it.
 pub fn open_sub_path(root: impl AsFd, sub_path: &str) -> Result<OwnedFd> {
-    let parts = Path::new(sub_path).components().filter(|part| *part != Component::CurDir);
-    let inside =
-        parts.map(|part| matches!(part, Component::Normal(_)).then_some(part)).collect::<Option<PathBuf>>();
-    let Some(path) = inside else {
+    let path = Path::new(sub_path);
+    if path.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
         return Err(Error::new(ErrorKind::Manifest, "must be a relative path without '..'"));
+    }
+    let opened = match inside::open_handle(&root, path, Outward::Refused) {
+        Err(error) if error.is_not_found() => {
+            let mode = metadata(root.as_fd().try_clone_to_owned()?)?.mode() & 0o7777;
+            inside::make_dirs(&root, path, mode, Outward::Refused)
+        }
+        opened => opened,
     };
-    if path.as_os_str().is_empty() {
-        return Ok(root.as_fd().try_clone_to_owned()?);
-    }
-    match inside::open_handle(&root, &path) {
-        Ok(tree) => return Ok(tree),
-        Err(error) if !error.is_not_found() => return Err(error.into()),
-        Err(_) => {}
-    }
-    let mode = metadata(root.as_fd().try_clone_to_owned()?)?.mode() & 0o7777;
-    Ok(inside::make_dirs(&root, &path, mode)?)
+    opened.map_err(|error| match error.leads_out() {
+        true => Error::new(ErrorKind::Manifest, "a symbolic link on its way leads out of the volume"),
+        false => error.into(),
+    })
 }
 
 /// `<root>/pods/<id>/volumes/<name>`; the name is a DNS label.
@@ -142,18 +143,19 @@ mod tests {
         std::fs::set_permissions(&volume, Permissions::from_mode(0o770)).unwrap();
         symlink("../..", volume.join("up")).unwrap();
         symlink("/", volume.join("root")).unwrap();
+        symlink("x", volume.join("in")).unwrap();
         let root = inside::open_host(&volume).unwrap();
         let made = metadata(open_sub_path(&root, "x/y").unwrap()).unwrap();
         assert_eq!(made.mode() & 0o7777, 0o770);
-        for (path, inside_path) in
-            [("up", "."), ("root", "."), ("root/x/y", "x/y"), (".", "."), ("./x/./y/", "x/y")]
-        {
+        for (path, inside_path) in [(".", "."), ("./x", "x"), ("in/./y", "x/y"), ("x//y/", "x/y")] {
             let reached = metadata(open_sub_path(&root, path).unwrap()).unwrap().ino();
             assert_eq!(reached, std::fs::metadata(volume.join(inside_path)).unwrap().ino(), "{path}");
         }
-        for path in ["../x", "/x", "a/../b", "./.."] {
+        for path in ["../x", "/x", "a/../b", "./..", "up", "root", "root/x/y", "up/new", "root/new"] {
             assert!(open_sub_path(&root, path).is_err(), "{path:?}");
         }
+        let left = std::fs::read_dir(&volume).unwrap().count();
+        assert_eq!(left, 4, "nothing was made for what is refused");
     }
 
     #[test]

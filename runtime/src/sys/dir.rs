@@ -429,6 +429,16 @@ impl Error {
         self.errno == rustix::io::Errno::NOENT.raw_os_error()
     }
 
+    /// Whether the caller has as many descriptors, or its user as many objects of the kind, as they may have.
+    pub fn is_over_limit(&self) -> bool {
+        self.errno == rustix::io::Errno::MFILE.raw_os_error()
+    }
+
+    /// Whether a lookup that was not to leave its directory would have.
+    pub fn leads_out(&self) -> bool {
+        self.errno == rustix::io::Errno::XDEV.raw_os_error()
+    }
+
     /// Whether the name is taken.
     pub fn is_taken(&self) -> bool {
         matches!(

@@ -1,6 +1,6 @@
 //! Looking things up inside a directory that a stranger may have filled: a volume, a root file system.
 //!
-//! Invariant: every lookup is one `openat2` with `RESOLVE_IN_ROOT`, so that neither `..` nor a
+//! Invariant: every lookup is one `openat2` with `RESOLVE_IN_ROOT` or `RESOLVE_BENEATH`, so that neither `..` nor a
 //! symbolic link, not even one that changes meanwhile, leads out of the directory; magic links are
 //! refused. What comes back is a descriptor, and the caller works on that and never on the path again.
 
@@ -15,6 +15,15 @@ use super::{Error, Result};
 /// How often a lookup that a rename disturbed is tried again.
 const TRIES: usize = 128;
 
+/// What becomes of a link that leads out of the directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outward {
+    /// It leads to the same path inside, as for a process whose root the directory is.
+    Inside,
+    /// The lookup fails: [`Error::leads_out`].
+    Refused,
+}
+
 /// Opens `path` of the host as a handle (`O_PATH`), following symbolic links: for a path that the
 /// manifest's author chose.
 pub fn open_host(path: &Path) -> Result<OwnedFd> {
@@ -23,14 +32,14 @@ pub fn open_host(path: &Path) -> Result<OwnedFd> {
 }
 
 /// Opens whatever is at `path` inside `root` as a handle (`O_PATH`).
-pub fn open_handle(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
-    open(root, path, OFlags::PATH)
+pub fn open_handle(root: impl AsFd, path: &Path, outward: Outward) -> Result<OwnedFd> {
+    open(root, path, OFlags::PATH, outward)
 }
 
 /// Opens the regular file at `path` inside `root` for reading; `None`: something else is there, which is not opened, since
 /// that alone makes a device's driver act (a watchdog's starts to count) and may wait for it.
 pub fn open_regular(root: impl AsFd, path: &Path) -> Result<Option<OwnedFd>> {
-    let handle = open_handle(root, path)?;
+    let handle = open_handle(root, path, Outward::Inside)?;
     let found =
         fs::fstat(&handle).map_err(|errno| Error::new(format!("fstat({path:?})"), errno.raw_os_error()))?;
     if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
@@ -44,17 +53,17 @@ pub fn open_regular(root: impl AsFd, path: &Path) -> Result<Option<OwnedFd>> {
 }
 
 /// Opens the directory at `path` inside `root` as a handle, making what is missing of it with `mode`.
-pub fn make_dirs(root: impl AsFd, path: &Path, mode: u32) -> Result<OwnedFd> {
+pub fn make_dirs(root: impl AsFd, path: &Path, mode: u32, outward: Outward) -> Result<OwnedFd> {
     let mut reached = std::path::PathBuf::new();
-    let mut handle = open(&root, Path::new("."), OFlags::PATH | OFlags::DIRECTORY)?;
+    let look_up = |path: &Path| open(&root, path, OFlags::PATH | OFlags::DIRECTORY, outward);
+    let mut handle = look_up(Path::new("."))?;
     for component in path.components() {
         let Component::Normal(name) = component else { continue };
         reached.push(name);
-        let looked_up = open(&root, &reached, OFlags::PATH | OFlags::DIRECTORY);
-        handle = match looked_up {
+        handle = match look_up(&reached) {
             Err(error) if error.errno == Errno::NOENT.raw_os_error() => {
                 make_dir(&handle, Path::new(name), mode)?;
-                open(&root, &reached, OFlags::PATH | OFlags::DIRECTORY)?
+                look_up(&reached)?
             }
             result => result?,
         };
@@ -76,8 +85,11 @@ fn make_dir(dir: impl AsFd, name: &Path, mode: u32) -> Result<()> {
         .map_err(|errno| Error::new(call(), errno.raw_os_error()))
 }
 
-fn open(root: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd> {
-    let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+fn open(root: impl AsFd, path: &Path, flags: OFlags, outward: Outward) -> Result<OwnedFd> {
+    let how = match outward {
+        Outward::Inside => ResolveFlags::IN_ROOT,
+        Outward::Refused => ResolveFlags::BENEATH,
+    } | ResolveFlags::NO_MAGICLINKS;
     let mut tries = 0;
     loop {
         match fs::openat2(&root, path, flags | OFlags::CLOEXEC, Mode::empty(), how) {
@@ -126,13 +138,16 @@ mod tests {
     fn missing_directories_are_made_and_links_stay_inside() {
         let dir = tempfile::tempdir().unwrap();
         let root = open_host(dir.path()).unwrap();
-        make_dirs(&root, Path::new("a/b/c"), 0o777).unwrap();
+        make_dirs(&root, Path::new("a/b/c"), 0o777, Outward::Inside).unwrap();
         let made = std::fs::metadata(dir.path().join("a/b/c")).unwrap();
         assert_eq!(made.permissions().mode() & 0o7777, 0o777, "the umask does not count");
         symlink("/elsewhere", dir.path().join("link")).unwrap();
-        assert!(make_dirs(&root, Path::new("link/x"), 0o755).is_err(), "a dangling link is not followed");
+        let make = |outward| make_dirs(&root, Path::new("link/x"), 0o755, outward);
+        assert!(make(Outward::Inside).is_err(), "a dangling link is not followed");
         std::fs::create_dir(dir.path().join("elsewhere")).unwrap();
-        let inside = std::fs::File::from(make_dirs(&root, Path::new("link/x"), 0o755).unwrap());
+        assert!(make(Outward::Refused).unwrap_err().leads_out());
+        assert!(!dir.path().join("elsewhere/x").exists());
+        let inside = std::fs::File::from(make(Outward::Inside).unwrap());
         let expected = std::fs::metadata(dir.path().join("elsewhere/x")).unwrap().ino();
         assert_eq!(inside.metadata().unwrap().ino(), expected);
     }

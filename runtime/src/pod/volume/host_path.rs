@@ -12,7 +12,7 @@ use std::path::Path;
 use super::metadata;
 use crate::error::{Context, Error, Result};
 use crate::pod::manifest::{HostPathType, HostPathVolumeSource};
-use crate::sys::inside;
+use crate::sys::inside::{self, Outward};
 
 /// A handle of what lies at the path.
 pub(super) fn open(source: &HostPathVolumeSource) -> Result<OwnedFd> {
@@ -33,7 +33,7 @@ fn make_missing(path: &Path, kind: HostPathType) -> Result<bool> {
     match kind {
         HostPathType::Unset | HostPathType::DirectoryOrCreate => {
             let root = inside::open_host(Path::new("/"))?;
-            inside::make_dirs(root, path, 0o755).map_err(Error::from).context(context)?;
+            inside::make_dirs(root, path, 0o755, Outward::Inside).map_err(Error::from).context(context)?;
         }
         HostPathType::FileOrCreate => {
             let made = OpenOptions::new().write(true).create_new(true).open(path);
