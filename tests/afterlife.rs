@@ -106,10 +106,19 @@ fn natural_end(host: &Host) -> Result<()> {
 
 fn idle_time(host: &Host) -> Result<()> {
     std::fs::write(host.config_file(), "network:\n  idleSeconds: 1\n")?;
-    host.create(&sleeper("web"))?;
-    host.delete("web")?;
-    // Nobody else comes: the monitor itself is the last to see to it.
-    wait_until_nothing_runs(host)
+    let names: Vec<String> = (0..12).map(|number| format!("web{number}")).collect();
+    for name in &names {
+        host.create(&sleeper(name))?;
+    }
+    host.podrun(&["delete", "pods", "--all", "--now"])?.ok()?;
+    // Nobody else comes: the monitors themselves are the last to see to it, of whom one is faster than the others.
+    wait_until_nothing_runs(host)?;
+    wait_for("the monitors are gone", || {
+        ensure!(monitors(host)?.is_empty(), "not yet");
+        Ok(())
+    })?;
+    ensure!(!host.state_dir().join("net").exists(), "a lock of the leases is left that nobody needs");
+    Ok(())
 }
 
 fn host_stops(host: &Host) -> Result<()> {

@@ -284,10 +284,7 @@ pub fn remove_idle_bridge(sockets: &mut HostSockets, host: &Host) -> Result<Idle
 fn remove_idle(sockets: &mut HostSockets, host: &Host, idle: Duration) -> Result<Idle> {
     let network = Network::new(&host.network)?;
     let folder = LeaseFolder::new(&host.state_dir, &network.name);
-    if !folder.exists() {
-        return Ok(Idle::Gone);
-    }
-    let mut locked = folder.lock()?;
+    let Some(mut locked) = folder.lock_if_there()? else { return Ok(Idle::Gone) };
     locked.collect()?;
     if locked.leases.used(None) {
         return Ok(Idle::Used);

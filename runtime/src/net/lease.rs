@@ -96,11 +96,22 @@ impl LeaseFolder {
     /// collected once the pod has no folder.
     pub(super) fn give_back(&self, link: &str) {
         let at_once = |lock: &File, path: &Path| lock::take(lock, path, Duration::ZERO);
-        if let Ok(mut locked) = self.lock_by(at_once)
+        if let Ok(locked) = self.lock_by(at_once)
+            && let Ok(Some(mut locked)) = self.unless_cleared(locked)
             && locked.leases.give_back(link)
         {
             let _ = locked.save();
         }
+    }
+
+    /// Locks the leases, for who has nothing to take; none where there are none.
+    pub(super) fn lock_if_there(&self) -> Result<Option<Locked>> {
+        if self.exists() { self.unless_cleared(self.lock()?) } else { Ok(None) }
+    }
+
+    /// Whoever waits for the lock while the last pod's monitor clears all away makes the lock anew, and has to take it away.
+    fn unless_cleared(&self, locked: Locked) -> Result<Option<Locked>> {
+        if self.exists() { Ok(Some(locked)) } else { locked.clear().map(|()| None) }
     }
 
     fn lock_by(&self, take: impl Fn(&File, &Path) -> Result<()>) -> Result<Locked> {
