@@ -19,6 +19,7 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.on_host("a pod in the host's network is called as the host is", busybox, name_of_host_network);
     suite.on_host("a pod may ping and its users may listen on low ports", busybox, open_network);
     suite.on_host("a hostPath is made as its type says under any umask", busybox, host_path_is_made);
+    suite.on_host("mount points in a hostPath stay on the host and nothing else", busybox, mount_points);
     suite.on_host("an init container's hostPort is nobody's", &["busybox", "probe"], init_ports);
     suite.on_host("a folder swapped for a link never leads out of its volume", busybox, swapped_folder);
     suite.on_host("links in a volume over /etc lead nowhere on the host", busybox, linked_etc);
@@ -52,6 +53,32 @@ fn open_network(host: &Host) -> Result<()> {
     ensure!(groups == "0\t2147483647\n", "who may open a socket for pings: {groups}");
     wait_for("port 80 answers", || ask(host, "open", "wget -qO- http://127.0.0.1/hostname"))?;
     host.delete("open")?;
+    Ok(())
+}
+
+/// As under a kubelet: another pod's may be mounted there by the time that this one ends.
+fn mount_points(host: &Host) -> Result<()> {
+    let folder = host.file("shared");
+    std::fs::create_dir_all(&folder)?;
+    let mut main = shell("main", "echo said >/dev/termination-log; touch /dev/deep/file; sleep 1000");
+    main["volumeMounts"] =
+        json!([{ "name": "shared", "mountPath": "/dev" }, { "name": "own", "mountPath": "/dev/deep" }]);
+    let volumes =
+        json!([{ "name": "shared", "hostPath": { "path": folder } }, { "name": "own", "emptyDir": {} }]);
+    host.create(&pod("web", &json!({ "containers": [main], "volumes": volumes })))?;
+    host.delete("web")?;
+    let mut left = Vec::new();
+    for entry in std::fs::read_dir(&folder)? {
+        let entry = entry?;
+        let is_empty = match entry.file_type()?.is_dir() {
+            true => std::fs::read_dir(entry.path())?.next().is_none(),
+            false => entry.metadata()?.len() == 0,
+        };
+        ensure!(is_empty, "{:?} has something in it", entry.path());
+        left.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    left.sort();
+    ensure!(left == ["deep", "mqueue", "pts", "shm", "termination-log"], "{left:?}");
     Ok(())
 }
 
