@@ -17,6 +17,7 @@ pub(crate) fn add(suite: &mut Suite) {
         &["probe"],
         udp_host_port,
     );
+    suite.on_host("who meets the kernel's limit of NAT chains is told of it", &["probe"], nat_chains);
     suite.on_host("a pod reaches beyond the host under the host's address", &["probe"], masquerade);
     suite.on_host("hosts hostname and resolv.conf are written as Kubernetes does", &["busybox"], etc_files);
     suite.on_host("a pod of the host's network sees the host's links and name", &["probe"], host_network);
@@ -151,6 +152,35 @@ fn udp_host_port(host: &Host) -> Result<()> {
     host.run("pkill", &["-f", "udp-echo 8053"])?.ok()?;
     server.wait()?;
     host.podrun(&["delete", "pod", "lost", "other", "--now"])?.ok()?;
+    Ok(())
+}
+
+fn nat_chains(host: &Host) -> Result<()> {
+    let fill = |hook: &str| {
+        let chains: String =
+            (0..1024).map(|n| format!("chain c{n} {{ type nat hook {hook} priority 0; }}\n")).collect();
+        let file = host.write("full.nft", &format!("table inet full {{\n{chains}}}\n"))?;
+        host.run("nft", &["-f", &file.to_string_lossy()])?.ok()
+    };
+    let create = |port: &Value| {
+        let mut manifest = server("web", "served");
+        manifest["spec"]["containers"][0]["ports"] = json!([port]);
+        host.podrun_with_stdin(&["create", "-"], manifest.to_string().as_bytes())
+    };
+    fill("output")?;
+    let refused = create(&json!({ "containerPort": 80, "hostPort": 8080 }))?;
+    ensure!(refused.code() == 1 && refused.stderr.contains("room for 1024 NAT chains"), "{refused}");
+    let doctor = host.podrun(&["doctor"])?.ok()?;
+    ensure!(doctor.contains("1024 of 1024 NAT chains"), "{doctor}");
+    host.run("nft", &["delete", "table", "inet", "full"])?.ok()?;
+    fill("prerouting")?;
+    create(&json!({ "containerPort": 80, "hostPort": 8080, "hostIP": "127.0.0.1" }))?.ok()?;
+    ensure!(
+        ask_host(host, "127.0.0.1", 8080)?.contains("served"),
+        "a port of the loopback alone takes none there"
+    );
+    host.delete("web")?;
+    host.run("nft", &["delete", "table", "inet", "full"])?.ok()?;
     Ok(())
 }
 

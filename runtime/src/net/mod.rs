@@ -211,6 +211,16 @@ pub fn own_addresses() -> Vec<IpAddr> {
     found.into_iter().flatten().filter(|address| !address.is_loopback()).collect()
 }
 
+/// How many NAT chains a hook of a network namespace has room for: the kernel's MAX_HOOK_COUNT.
+pub const NAT_CHAINS_MAX: usize = 1024;
+
+/// How many NAT chains there are in this network namespace at the hook that has most, whoever made them.
+pub fn nat_chains() -> Result<usize> {
+    let chains = nft::nat_chains(&mut Socket::open(Family::Netfilter)?)?;
+    let at = |hook: u32| chains.iter().filter(|number| **number == hook).count();
+    Ok(chains.iter().map(|hook| at(*hook)).max().unwrap_or_default())
+}
+
 /// Checks the configuration of the bridge network, without touching anything.
 pub fn check(config: &NetworkConfig) -> Result<()> {
     Network::new(config).map(drop)

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use super::wire::{Attributes, Batch, ENOENT, Refused};
-use crate::sys::netlink::{APPEND, CREATE, EXCL, Socket};
+use crate::sys::netlink::{APPEND, CREATE, DUMP, EXCL, Socket, attributes, messages};
 
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
@@ -122,6 +122,28 @@ impl<'a> Table<'a> {
             Err(refused) => Err(refused),
         }
     }
+}
+
+/// The hook's number of every NAT chain.
+pub(super) fn nat_chains(socket: &mut Socket) -> Result<Vec<u32>, Refused> {
+    const HOOK: u16 = 4;
+    const KIND: u16 = 7;
+    let mut question = Batch::default();
+    let kind = u16::from(SUBSYSTEM) << 8 | GETCHAIN;
+    question.message("nftables: list chains", kind, DUMP, &generic(FAMILY_UNSPEC, 0), |_| {});
+    let mut hooks = Vec::new();
+    question.send_to(socket, |answer| {
+        for message in messages(answer) {
+            let find =
+                |bytes, wanted| attributes(bytes).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+            let chain = message.payload().get(4..).unwrap_or_default();
+            let number = find(chain, HOOK).and_then(|hook| find(hook, 1)?.try_into().ok());
+            if find(chain, KIND) == Some(b"nat\0") {
+                hooks.extend(number.map(u32::from_be_bytes));
+            }
+        }
+    })?;
+    Ok(hooks)
 }
 
 /// Changes to one table.

@@ -11,11 +11,12 @@ use super::lease::Leases;
 use super::link;
 use super::nft::{self, Keeper, Ruleset, Side, Table};
 use super::subnet::Network;
-use super::{HostSockets, NetworkAttachment, PortMap, Protocol};
+use super::{HostSockets, NAT_CHAINS_MAX, NetworkAttachment, PortMap, Protocol};
 use crate::error::{Error, Result};
 use crate::sys::port::{self, Transport};
 use crate::sys::{self, netns};
 
+const E2BIG: i32 = 7;
 const EINVAL: i32 = 22;
 
 impl PortMap {
@@ -119,7 +120,13 @@ pub(super) fn redirect(sockets: &mut HostSockets, attachment: &NetworkAttachment
     if attachment.ports.is_empty() {
         return Ok(());
     }
-    rules(&table(attachment), attachment).commit(sockets.nft()?)?;
+    rules(&table(attachment), attachment).commit(sockets.nft()?).map_err(|refused| match refused.errno() {
+        E2BIG => Error::failed(format!(
+            "host ports: E2BIG: a hook has room for {NAT_CHAINS_MAX} NAT chains, of which each pod with hostPorts takes one"
+        ))
+        .hint("delete a pod that has hostPorts, or give this one hostNetwork; `podrun doctor` shows how many there are"),
+        _ => refused.into(),
+    })?;
     let local: Vec<IpAddr> = link::addresses(&mut sockets.route)?.into_iter().map(|(_, at)| at.ip).collect();
     let pod = attachment.ips();
     // What only passes this host on its way to the same port of another is none of ours.
@@ -176,29 +183,29 @@ fn rules<'a>(table: &'a str, attachment: &NetworkAttachment) -> Ruleset<'a> {
                 }
                 rule.transport(map.protocol.number());
                 rule.destination_port(map.host_port);
+                // It costs most, and each new connection asks the rules of all pods: a third of it with this one last.
+                rule.local_destination();
                 rule.redirect(pod.ip, map.container_port);
             });
         }
     }
-    for (chain, hook) in [("prerouting", nft::NAT_PREROUTING), ("output", nft::NAT_OUTPUT)] {
-        rules.chain(chain, Some(hook));
+    rules.chain("output", Some(nft::NAT_OUTPUT));
+    rules.rule("output", |rule| rule.jump(PORTS));
+    // A hook has room for 1,024 chains of NAT.
+    if attachment.ports.iter().all(|map| map.host_ip.is_some_and(|ip| ip.is_loopback())) {
+        return rules;
     }
-    rules.rule("output", |rule| {
-        rule.local_destination();
-        rule.jump(PORTS);
-    });
+    rules.chain("prerouting", Some(nft::NAT_PREROUTING));
     // What comes from elsewhere to 127.0.0.0/8 the kernel drops as a martian, unless it is redirected before: a neighbour
     // that routes it here would be served what is the host's alone (CVE-2020-8558).
     let localhost = IpAddr::from(Ipv4Addr::new(127, 0, 0, 0));
     rules.rule("prerouting", |rule| {
         rule.family_of(localhost);
         rule.outside(Side::Destination, localhost, 8);
-        rule.local_destination();
         rule.jump(PORTS);
     });
     rules.rule("prerouting", |rule| {
         rule.family_of(Ipv6Addr::UNSPECIFIED.into());
-        rule.local_destination();
         rule.jump(PORTS);
     });
     rules

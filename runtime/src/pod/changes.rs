@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::client::Monitor;
 use super::{recovery, store};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::sys::own;
 use crate::sys::poll::{self, Interest};
@@ -18,6 +18,9 @@ use crate::sys::watch::Watch;
 
 /// How long a monitor takes at the most from the closing of its socket to its end.
 const DIES_WITHIN: Duration = Duration::from_secs(1);
+
+const TOO_MANY_WATCHERS: &str = "fs.inotify.max_user_instances says how many clients of a user may wait at once: \
+    `sysctl -w fs.inotify.max_user_instances=1024` allows more";
 
 /// What wakes a client that waits for pods.
 #[derive(Debug)]
@@ -34,7 +37,10 @@ impl Changes {
         let pods = host.root.join("pods");
         host.make_root()?;
         own::directory(&pods, own::PRIVATE).context(|| format!("pod records {}", pods.display()))?;
-        let watch = Watch::new()?;
+        let watch = Watch::new().map_err(|error| match error.is_over_limit() {
+            true => Error::from(error).hint(TOO_MANY_WATCHERS),
+            false => error.into(),
+        })?;
         watch.directory(&pods)?;
         Ok(Self { host: host.clone(), watch, monitors: BTreeMap::new() })
     }

@@ -3,6 +3,8 @@
 //! Invariant: nothing is left behind. What is mounted is never attached, and the network is tried
 //! between two namespaces that end with this process, which afterwards is good for nothing else.
 
+mod limits;
+
 use std::fs;
 use std::os::fd::AsFd;
 
@@ -60,7 +62,7 @@ impl Finding {
 
 /// Looks at everything. To be called by a process that does nothing else afterwards.
 pub fn examine(host: &Host) -> Vec<Finding> {
-    vec![
+    let mut findings = vec![
         kernel(),
         rights(),
         resource_rights(),
@@ -78,12 +80,15 @@ pub fn examine(host: &Host) -> Vec<Finding> {
             "a pod's /dev/shm is a mount that no table holds: Linux 5.14 or newer, with CONFIG_TMPFS, is needed",
         ),
         space(host),
-        Finding::tried(
-            "network",
-            network(host),
-            "the kernel needs CONFIG_BRIDGE, CONFIG_VETH, CONFIG_NF_TABLES and CONFIG_NFT_MASQ, built in or loaded; pods with hostNetwork need none of it",
-        ),
-    ]
+    ];
+    findings.extend(limits::findings());
+    // The last: it leaves the host's network.
+    findings.push(Finding::tried(
+        "network",
+        network(host),
+        "the kernel needs CONFIG_BRIDGE, CONFIG_VETH, CONFIG_NF_TABLES and CONFIG_NFT_MASQ, built in or loaded; pods with hostNetwork need none of it",
+    ));
+    findings
 }
 
 fn kernel() -> Finding {
