@@ -29,7 +29,7 @@ fn main() {
         return pod_process(state_dir, id, rest.first().map(|port| port.parse().unwrap()));
     }
     let root = nix::unistd::geteuid().is_root();
-    let tests: [(&str, Test); 14] = [
+    let tests: [(&str, Test); 15] = [
         ("pods_reach_each_other_and_the_host", pods_reach_each_other_and_the_host),
         ("first_packets_are_not_lost", first_packets_are_not_lost),
         ("beyond_sees_the_host", beyond_sees_the_host),
@@ -39,6 +39,7 @@ fn main() {
         ("pod_does_not_reach_the_hosts_loopback", pod_does_not_reach_the_hosts_loopback),
         ("host_is_as_before", host_is_as_before),
         ("settings_of_the_host_are_given_back", settings_of_the_host_are_given_back),
+        ("last_of_two_networks_gives_settings_back", last_of_two_networks_gives_settings_back),
         ("killed_pod_leaves_what_detach_takes", killed_pod_leaves_what_detach_takes),
         ("two_hundred_times", two_hundred_times),
         ("sixteen_processes_at_once", sixteen_processes_at_once),
@@ -550,6 +551,32 @@ fn pool_is_used_up_and_comes_back(test: &TestHost) -> Outcome {
     gone.detach();
     drop(gone);
     assert_eq!(Pod::start(&test, 6, &[])?.ip(true), ip);
+    Ok(())
+}
+
+fn last_of_two_networks_gives_settings_back(test: &TestHost) -> Outcome {
+    const FORWARDS: &str = "/proc/sys/net/ipv4/ip_forward";
+    std::fs::write(FORWARDS, "0")?;
+    let before = picture(test);
+    let network = NetworkConfig {
+        bridge: "other0".into(),
+        subnet: "10.88.0.0/16".into(),
+        subnet6: "fd10:88::/64".into(),
+        ..test.host.network.clone()
+    };
+    let other = TestHost { _folder: tempfile::tempdir()?, host: Host { network, ..test.host.clone() } };
+    let first = Pod::start(test, 1, &[])?;
+    let second = Pod::start(&other, 2, &[])?;
+    first.detach();
+    drop(first);
+    assert_eq!(remove_bridge(test), Idle::Gone);
+    assert_eq!(std::fs::read_to_string(FORWARDS)?, "1\n", "the other one's pods are routed for");
+    second.detach();
+    drop(second);
+    wait_for_links_to_go();
+    assert_eq!(remove_bridge(&other), Idle::Gone);
+    assert_eq!(std::fs::read_to_string(FORWARDS)?, "0\n");
+    assert_eq!(picture(test), before);
     Ok(())
 }
 

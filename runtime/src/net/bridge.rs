@@ -135,8 +135,9 @@ fn refuse_overlap(sockets: &mut HostSockets, network: &Network, leases: &Leases)
 fn make(sockets: &mut HostSockets, folder: &LeaseFolder, network: &Network, slice: Slice) -> Result<u32> {
     let name = network.bridge(slice);
     let ipv6 = network.subnets().len() > 1;
-    let record = folder.path("sysctls");
-    netns::visit(sockets.netns.as_fd(), || sysctl::let_host_route(&record, ipv6))??;
+    let alone = folder.lock_sysctls()?;
+    netns::visit(sockets.netns.as_fd(), || sysctl::let_host_route(&folder.sysctls(), ipv6))??;
+    drop(alone);
 
     let gateways = network.gateways(slice);
     let mut batch = Batch::default();
@@ -266,9 +267,16 @@ pub(super) fn remove_all(
     locked.clear()
 }
 
+/// Where another network has a bridge the host still has to route.
 fn restore_sysctls(sockets: &HostSockets, folder: &LeaseFolder) -> Result<()> {
-    let record = folder.path("sysctls");
-    netns::visit(sockets.netns.as_fd(), || sysctl::restore(&record))?
+    let _alone = folder.lock_sysctls()?;
+    if folder.is_beside_others() {
+        return Ok(());
+    }
+    // An older podrun has a record for each network.
+    [folder.sysctls(), folder.path("sysctls")]
+        .iter()
+        .try_for_each(|record| netns::visit(sockets.netns.as_fd(), || sysctl::restore(record))?)
 }
 
 /// Removes what there is of a bridge; a part that is not there is fine.

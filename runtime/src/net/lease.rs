@@ -55,11 +55,32 @@ impl LeaseFolder {
         Self { path: state_dir.join("net").join(network), pods: state_dir.join("pods") }
     }
 
+    /// What the host's sysctls were before the first network, for the last to give back.
+    pub(super) fn sysctls(&self) -> PathBuf {
+        self.above().join("sysctls")
+    }
+
+    /// Keeps all other networks from changing the host's sysctls.
+    pub(super) fn lock_sysctls(&self) -> Result<File> {
+        let above = self.above();
+        let folder = File::open(above).context(|| format!("open {}", above.display()))?;
+        lock::take(&folder, above, lock::BRIEF)?;
+        Ok(folder)
+    }
+
+    /// Whether another network has a bridge, whole or half made; one whose leases cannot be read may have.
+    pub(super) fn is_beside_others(&self) -> bool {
+        let others = folders(self.above(), &self.pods).into_iter().filter(|other| other.path != self.path);
+        others.into_iter().any(|other| other.read().map_or(true, |leases| !leases.slices().is_empty()))
+    }
+
+    fn above(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+
     /// The folder of every network that has leases, whatever the configuration calls its own.
     pub(super) fn all(state_dir: &Path) -> Vec<Self> {
-        let folders = fs::read_dir(state_dir.join("net")).into_iter().flatten().flatten();
-        let folders = folders.map(|entry| Self { path: entry.path(), pods: state_dir.join("pods") });
-        folders.filter(Self::exists).collect()
+        folders(&state_dir.join("net"), &state_dir.join("pods"))
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -151,6 +172,12 @@ impl LeaseFolder {
         };
         Leases::parse(&text).context(|| path.display().to_string())
     }
+}
+
+fn folders(above: &Path, pods: &Path) -> Vec<LeaseFolder> {
+    let entries = fs::read_dir(above).into_iter().flatten().flatten();
+    let folders = entries.map(|entry| LeaseFolder { path: entry.path(), pods: pods.to_owned() });
+    folders.filter(LeaseFolder::exists).collect()
 }
 
 /// The leases, while nobody else can change them.

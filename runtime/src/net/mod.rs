@@ -5,9 +5,9 @@
 //! by the lease it wrote first, so that [`detach`] can undo it with no help from the monitor.
 //!
 //! ```text
+//! <state-dir>/net/            sysctls   what the host's were before the first bridge of any network
 //! <state-dir>/net/<bridge>/   lock      flock: leases, making and removing bridges
 //!                             leases    who holds which address and host port
-//!                             sysctls   what the host's were before the first bridge
 //! ```
 
 mod attach;
