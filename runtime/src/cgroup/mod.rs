@@ -2,7 +2,8 @@
 //!
 //! Invariant: nothing here ever writes `cgroup.procs`, but for the last supervisor that goes. A child joins by writing `0` into `tasks`
 //! (v1) or is born inside (CLONE_INTO_CGROUP), because moving another process waits for an RCU
-//! grace period of 10 ms and more. Only hierarchies in which something is set or read are touched.
+//! grace period of 10 ms and more. Only hierarchies in which something is set or read are touched,
+//! but for supervisors, which leave those of their makers.
 
 mod below;
 mod block_io;
@@ -131,13 +132,11 @@ impl Cgroup {
         Ok(cgroup)
     }
 
-    /// Makes the cgroup of a process that supervises: in no controller, only where service managers
-    /// look for whom to kill (the unified hierarchy and systemd's own).
+    /// Makes the cgroup of a process that supervises: without a limit, and in every v1 hierarchy, so that none of its
+    /// maker's limits, which may be a few MiB, and no freezer holds it there. On the unified one it gets no controller.
     pub fn create_for_supervisor(layout: &Layout, path: &str) -> Result<Self> {
         let mut cgroup = Self::place(layout, path)?;
-        for (place, hierarchy) in cgroup.v1.iter_mut().zip(&layout.v1) {
-            place.joined = hierarchy.systemd;
-        }
+        cgroup.v1.iter_mut().for_each(|place| place.joined = true);
         cgroup.unified_controllers.clear();
         cgroup.make().context(|| format!("cgroup {path}"))?;
         Ok(cgroup)
