@@ -18,6 +18,7 @@ pub(crate) fn add(suite: &mut Suite) {
         failed_init,
     );
     suite.on_host("sidecars end after the containers in reverse order", &["busybox"], sidecar_order);
+    suite.on_host("a sidecar whose app used the grace up is asked to end", &["busybox"], late_sidecar);
     suite.on_host(
         "a container that fails is restarted under OnFailure and counted",
         &["busybox"],
@@ -139,6 +140,29 @@ fn sidecar_order(host: &Host) -> Result<()> {
     let text = std::fs::read_to_string(&events)?;
     let ended: Vec<&str> = text.lines().filter(|line| line.ends_with("ended")).collect();
     ensure!(ended == ["main ended", "two ended", "one ended"], "{text}");
+    Ok(())
+}
+
+fn late_sidecar(host: &Host) -> Result<()> {
+    let asked = "trap 'echo asked >>/shared/events; exit 0' TERM; echo up >>/shared/events; while true; do sleep 0.05; done";
+    let mut sidecar = shared_volume(shell("side", asked));
+    sidecar["restartPolicy"] = json!("Always");
+    let deaf = "trap '' TERM; echo up >>/shared/events; while true; do sleep 0.05; done";
+    let spec = json!({
+        "initContainers": [sidecar],
+        "containers": [shared_volume(shell("main", deaf))],
+        "terminationGracePeriodSeconds": 1,
+    });
+    let (manifest, events) = recorded(host, "late", &spec)?;
+    host.create(&manifest)?;
+    wait_for("both run", || {
+        let text = std::fs::read_to_string(&events)?;
+        ensure!(text == "up\nup\n", "{text}");
+        Ok(())
+    })?;
+    host.podrun(&["delete", "pod", "late"])?.ok()?;
+    let text = std::fs::read_to_string(&events)?;
+    ensure!(text.ends_with("asked\n"), "{text}");
     Ok(())
 }
 

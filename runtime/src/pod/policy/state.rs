@@ -71,7 +71,9 @@ impl PodState {
             return None;
         }
         if let Some(stopping) = self.stopping {
-            return (!stopping.killed).then_some(stopping.kill_at);
+            let asked = self.containers.iter().filter(|run| run.is_alive() && run.sent != Sent::Kill);
+            let late = asked.filter_map(|run| run.kill_at);
+            return if stopping.killed { late.min() } else { Some(stopping.kill_at) };
         }
         let starting = self.containers.iter().any(|run| run.phase == ContainerPhase::Starting);
         let restarts = self.containers.iter().filter(|_| !starting && self.sandbox == Sandbox::Ready);
@@ -140,6 +142,9 @@ pub struct ContainerRun {
     pub back_off: BackOff,
     /// What the current attempt was sent to make it end.
     pub sent: Sent,
+    /// When it is killed, of a sidecar that was asked to end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kill_at: Option<Moment>,
 }
 
 /// What an attempt was sent to make it end.
@@ -282,10 +287,13 @@ pub struct BackOff {
 pub struct Stopping {
     /// When it began.
     pub since: Moment,
-    /// When whatever still runs is killed.
+    /// When whatever still runs is killed, but for sidecars that have not had their time.
     pub kill_at: Moment,
     /// Whether that has happened.
     pub killed: bool,
+    /// Whether nobody is given time: the grace is zero.
+    #[serde(default)]
+    pub at_once: bool,
 }
 
 /// A deletion that was asked for.

@@ -91,7 +91,7 @@ fn started(state: &mut PodState, container: &str, attempt: u32, id: String, now:
     run.ever_started = true;
     run.id = id;
     // A signal sent while there was perhaps no process yet may have been lost.
-    run.sent = Sent::Nothing;
+    (run.sent, run.kill_at) = (Sent::Nothing, None);
     narrate::created(&mut state.events, container, now);
     narrate::started(&mut state.events, container, now);
 }
@@ -216,7 +216,7 @@ fn start(pod: &Pod, state: &mut PodState, index: usize, now: Moment, actions: &m
     let attempt = run.attempts;
     run.attempts = attempt.saturating_add(1);
     run.phase = ContainerPhase::Starting;
-    run.sent = Sent::Nothing;
+    (run.sent, run.kill_at) = (Sent::Nothing, None);
     narrate::pulled(&mut state.events, pod, run, attempt, now);
     actions.push(Action::Start { container: run.name.clone(), attempt });
 }

@@ -1,13 +1,17 @@
 //! The end of a pod: who is asked to stop when, and what happens to those who do not.
 //!
 //! Invariant: apps are asked first and all at once; a sidecar is asked when every app and every later
-//! sidecar has ended; one grace period covers it all, and when it is spent whatever is left is killed.
+//! sidecar has ended; one grace period covers it all, and when it is spent whatever is left is killed. A sidecar
+//! has [`SIDECAR_SECONDS`] all the same from the moment at which it is asked, as under a kubelet, unless there is no grace at all.
 
 use super::{
     Action, ContainerPhase, ContainerRun, Deletion, Moment, PodState, Role, Sandbox, Sent, Stopping, Verdict,
     narrate,
 };
 use crate::pod::manifest::Pod;
+
+/// How long a sidecar has at least to end by itself: a kubelet's `minimumGracePeriodInSeconds`.
+const SIDECAR_SECONDS: u64 = 2;
 
 /// The grace that the manifest gives.
 pub(super) fn grace_of(pod: &Pod) -> u64 {
@@ -37,11 +41,17 @@ pub(super) fn end_with_host(pod: &Pod, state: &mut PodState, now: Moment) {
 /// Begins to end the pod, or shortens the grace if that has begun.
 pub(super) fn begin(state: &mut PodState, grace_seconds: u64, now: Moment) {
     let kill_at = now.plus_seconds(grace_seconds);
+    let at_once = grace_seconds == 0;
     if let Some(stopping) = &mut state.stopping {
         stopping.kill_at = stopping.kill_at.min(kill_at);
+        stopping.at_once |= at_once;
+        let sidecar_kill_at = kill_at.max(now.plus_seconds(SIDECAR_SECONDS));
+        for at in state.containers.iter_mut().filter_map(|run| run.kill_at.as_mut()) {
+            *at = sidecar_kill_at.min(*at);
+        }
         return;
     }
-    state.stopping = Some(Stopping { since: now, kill_at, killed: false });
+    state.stopping = Some(Stopping { since: now, kill_at, killed: false, at_once });
     for run in &mut state.containers {
         if let ContainerPhase::Exited { restart_at, held_seconds, .. } = &mut run.phase {
             (*restart_at, *held_seconds) = (None, None);
@@ -53,20 +63,26 @@ pub(super) fn begin(state: &mut PodState, grace_seconds: u64, now: Moment) {
 pub(super) fn go_on(state: &mut PodState, now: Moment, actions: &mut Vec<Action>) {
     let Some(stopping) = &mut state.stopping else { return };
     stopping.killed |= stopping.kill_at <= now;
-    let (whom, with) = match stopping.killed {
-        true => (everyone_alive(state), Sent::Kill),
-        false => (whose_turn(state), Sent::Stop),
-    };
+    let stopping = *stopping;
+    let whom = if stopping.killed { indices(state, ContainerRun::is_alive) } else { whose_turn(state) };
     for index in whom {
-        send(state, index, with, now, actions);
+        let what = match stopping.killed && !has_time(&state.containers[index], stopping, now) {
+            true => Sent::Kill,
+            false => Sent::Stop,
+        };
+        send(state, index, what, stopping, now, actions);
     }
     if !state.containers.iter().any(ContainerRun::is_alive) {
         state.sandbox = Sandbox::Stopping;
     }
 }
 
-fn everyone_alive(state: &PodState) -> Vec<usize> {
-    indices(state, ContainerRun::is_alive)
+/// Whether it is a sidecar that may still end by itself though the grace is spent: its turn came late, or comes now.
+fn has_time(run: &ContainerRun, stopping: Stopping, now: Moment) -> bool {
+    run.role == Role::Sidecar
+        && matches!(run.phase, ContainerPhase::Running { .. })
+        && !stopping.at_once
+        && run.kill_at.is_none_or(|kill_at| now < kill_at)
 }
 
 /// Apps and init containers at once, then the sidecars from the last to the first.
@@ -86,7 +102,14 @@ fn indices(state: &PodState, which: impl Fn(&ContainerRun) -> bool) -> Vec<usize
 
 /// Sends `what` unless that, or worse, was sent before. A process that is not known to be there can be
 /// killed with its cgroup; there is nobody to ask yet.
-fn send(state: &mut PodState, index: usize, what: Sent, now: Moment, actions: &mut Vec<Action>) {
+fn send(
+    state: &mut PodState,
+    index: usize,
+    what: Sent,
+    stopping: Stopping,
+    now: Moment,
+    actions: &mut Vec<Action>,
+) {
     let run = &mut state.containers[index];
     let Some(attempt) = run.attempts.checked_sub(1) else { return };
     let asked_too_early = what == Sent::Stop && run.phase == ContainerPhase::Starting;
@@ -97,6 +120,9 @@ fn send(state: &mut PodState, index: usize, what: Sent, now: Moment, actions: &m
         narrate::killing(&mut state.events, &run.name, now);
     }
     run.sent = what;
+    if what == Sent::Stop && run.role == Role::Sidecar {
+        run.kill_at = Some(stopping.kill_at.max(now.plus_seconds(SIDECAR_SECONDS)));
+    }
     let container = run.name.clone();
     actions.push(match what {
         Sent::Kill => Action::Kill { container, attempt },

@@ -111,15 +111,38 @@ fn a_pod_under_always_whose_apps_end_well_on_deletion_has_succeeded() {
 }
 
 #[test]
-fn when_the_grace_is_spent_everything_left_is_killed_together() {
-    let mut driver = Driver::up(Always, "sidecar:s a b");
+fn when_the_grace_is_spent_every_app_left_is_killed() {
+    let mut driver = Driver::up(Always, "a b");
     driver.delete(Some(5));
     driver.exits("a", 143);
     assert_eq!(driver.wakes_in(), Some(5));
-    assert_eq!(driver.after(5), "kill s#0, kill b#0");
+    assert_eq!(driver.after(5), "kill b#0");
     assert_eq!(driver.wakes_in(), None);
-    driver.exits("s", 137);
     assert_eq!(driver.exits("b", 137), "stop sandbox");
+}
+
+#[test]
+fn sidecars_whose_app_used_the_grace_up_are_asked_together_and_have_two_seconds() {
+    let mut driver = Driver::up(Always, "sidecar:s sidecar:t a");
+    driver.delete(Some(5));
+    assert_eq!(driver.after(5), "stop s#0, stop t#0, kill a#0");
+    assert_eq!(driver.wakes_in(), Some(2));
+    driver.exits("a", 137);
+    driver.exits("t", 143);
+    assert_eq!(driver.after(2), "kill s#0");
+    assert_eq!(driver.wakes_in(), None);
+    assert_eq!(driver.exits("s", 137), "stop sandbox");
+}
+
+#[test]
+fn a_sidecar_whose_turn_comes_late_has_two_seconds_unless_there_is_no_grace_any_more() {
+    let mut driver = Driver::up(Always, "sidecar:s a");
+    driver.delete(Some(5));
+    driver.pass(4);
+    assert_eq!(driver.exits("a", 143), "stop s#0");
+    assert_eq!(driver.after(1), "");
+    assert_eq!(driver.wakes_in(), Some(1));
+    assert_eq!(driver.delete(Some(0)), "kill s#0");
 }
 
 #[test]
@@ -149,6 +172,7 @@ fn a_deletion_during_the_natural_end_shortens_its_grace_and_removes_the_pod() {
     let mut driver = Driver::up(Never, "sidecar:s app");
     driver.exits("app", 0);
     assert_eq!(driver.delete(Some(1)), "");
+    assert_eq!(driver.after(1), "", "a sidecar has two seconds");
     assert_eq!(driver.after(1), "kill s#0");
     assert_eq!(driver.exits("s", 137), "stop sandbox");
     assert_eq!(driver.tell(Event::SandboxStopped), "finish and remove");
