@@ -84,6 +84,8 @@ pub struct Reader {
     current: Option<File>,
     /// Bytes read and not handed out yet: less than a line, once [`Reader::read`] has returned.
     buffer: Vec<u8>,
+    /// Whether files were rotated away before they were read.
+    skipped: bool,
 }
 
 impl Reader {
@@ -95,8 +97,14 @@ impl Reader {
             (waiting, skip) = last_lines(waiting, tail)?;
         }
         waiting.reverse();
-        let mut reader =
-            Self { directory: directory.into(), attempt, waiting, current: None, buffer: Vec::new() };
+        let mut reader = Self {
+            directory: directory.into(),
+            attempt,
+            waiting,
+            current: None,
+            buffer: Vec::new(),
+            skipped: false,
+        };
         reader.advance()?;
         if let (Some(file), true) = (&mut reader.current, skip > 0) {
             file.seek(SeekFrom::Start(skip)).context(|| reader.name())?;
@@ -117,7 +125,7 @@ impl Reader {
                     return Ok(true);
                 }
                 // Rotated away meanwhile.
-                Err(error) if error.kind() == IoKind::NotFound => {}
+                Err(error) if error.kind() == IoKind::NotFound => self.skipped = true,
                 Err(error) => return Err(error).context(|| format!("log {}", path.display())),
             }
         }
@@ -157,15 +165,34 @@ impl Reader {
         let path = self.directory.join(format!("{}.log", self.attempt));
         let Ok(now) = std::fs::metadata(&path) else { return Ok(false) };
         let held = self.current.as_ref().and_then(|file| file.metadata().ok());
-        if held.is_some_and(|held| (held.dev(), held.ino()) == (now.dev(), now.ino())) {
+        if held.as_ref().is_some_and(|held| (held.dev(), held.ino()) == (now.dev(), now.ino())) {
             return Ok(false);
         }
         // What was written between the last read and the rotation is still in the old file.
         if self.current.is_some() && self.fill()? {
             return Ok(true);
         }
-        self.waiting.push(path);
+        // There may have been more than one rotation since.
+        let mut files = files(&self.directory, self.attempt)?;
+        if let Some(held) = held {
+            let is_held = |path: &PathBuf| {
+                std::fs::metadata(path)
+                    .is_ok_and(|found| (found.dev(), found.ino()) == (held.dev(), held.ino()))
+            };
+            match files.iter().position(is_held) {
+                Some(at) => drop(files.drain(..=at)),
+                // Ours is among those that are no more, and perhaps not the last of them.
+                None => self.skipped = true,
+            }
+        }
+        files.reverse();
+        self.waiting = files;
         self.advance()
+    }
+
+    /// Whether, since the last call, files were rotated away before they were read.
+    pub fn has_skipped(&mut self) -> bool {
+        std::mem::take(&mut self.skipped)
     }
 }
 
@@ -273,6 +300,30 @@ mod tests {
         std::fs::rename(&current, dir.path().join("0.log.20261123-220000")).unwrap();
         write(&current, 6..7);
         assert_eq!(texts(&mut reader), ["5", "6"]);
+    }
+
+    #[test]
+    fn a_reader_that_comes_late_reads_what_is_there_and_knows_what_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let current = dir.path().join("0.log");
+        write(&current, 0..1);
+        let mut reader = Reader::open(dir.path(), 0, None).unwrap();
+        assert_eq!(texts(&mut reader), ["0"]);
+        for number in 1..4 {
+            std::fs::rename(&current, dir.path().join(format!("0.log.{number}"))).unwrap();
+            write(&current, number..number + 1);
+        }
+        assert_eq!(texts(&mut reader), ["1", "2", "3"]);
+        assert!(!reader.has_skipped());
+        for number in 4..7 {
+            std::fs::rename(&current, dir.path().join(format!("0.log.{number}"))).unwrap();
+            write(&current, number..number + 1);
+        }
+        for number in 1..=5 {
+            std::fs::remove_file(dir.path().join(format!("0.log.{number}"))).unwrap();
+        }
+        assert_eq!(texts(&mut reader), ["5", "6"]);
+        assert!(reader.has_skipped() && !reader.has_skipped());
     }
 
     #[test]
