@@ -50,6 +50,20 @@ pub(crate) fn add(suite: &mut Suite) {
         killed_monitor,
     );
     suite.on_host("a killed monitor leaves other pods alone", &["probe"], neighbours);
+    suite.on_host("no pod is lost for want of a descriptor", &["probe"], few_descriptors);
+    suite.on_host(
+        "a monitor that stands still keeps nobody beyond his deadline",
+        &["probe"],
+        stopped_monitor,
+    );
+    suite.on_host("a monitor that cannot be killed is named by a forced delete", &["probe"], frozen_monitor);
+    suite.on_host("a monitor is held by nothing that its maker is in", &["probe"], left_cgroups);
+    suite.on_host(
+        "a pod whose lock or name was deleted is found by what runs",
+        &["probe"],
+        without_lock_or_name,
+    );
+    suite.on_host("a pipe in the place of a record keeps nobody waiting", &["probe"], pipe_for_a_record);
     suite.on_host("a container that forks without end ends with its pod", &["probe"], fork_bomb);
     suite.on_host("a container that logs as fast as it can loses no line", &["probe"], fast_log);
 }
@@ -417,6 +431,129 @@ fn neighbours(host: &Host) -> Result<()> {
     ensure!(host.pod("two")?["status"]["phase"] == "Running", "the other goes on");
     host.podrun(&["exec", "two", "--", "/probe", "exit", "0"])?.ok()?;
     host.podrun(&["delete", "pods", "--all", "--now"])?.ok()?;
+    Ok(())
+}
+
+/// One that watches has a few descriptors, as many pods as would each take one, and two monitors that are killed.
+fn few_descriptors(host: &Host) -> Result<()> {
+    let documents: Vec<String> =
+        (10..24).map(|number| sleeper(&format!("pod-{number}")).to_string()).collect();
+    host.podrun_with_stdin(&["create", "-"], documents.join("\n---\n").as_bytes())?.ok()?;
+    let seen = host.file("seen");
+    let watch = host.start_script("ulimit -n 17; exec $podrun get pods -w >seen 2>&1")?;
+    let wait_until_seen = |word: &str, times: usize| {
+        wait_for(&format!("{word} is seen {times} times"), || {
+            let text = std::fs::read_to_string(&seen)?;
+            ensure!(text.matches(word).count() == times, "{text}");
+            Ok(())
+        })
+    };
+    wait_until_seen("Running", 14)?;
+    for monitor in monitors(host)?.iter().take(2) {
+        host.run("kill", &["-9", monitor])?.ok()?;
+    }
+    wait_until_seen("MonitorLost", 2)?;
+    watch.signal(Signal::SIGTERM)?;
+    watch.wait()?;
+    ensure!(!std::fs::read_to_string(&seen)?.contains("Unreadable"), "healthy pods show as they are");
+    // However few there are: the verb fails, or tells what is so.
+    let said =
+        host.script("for n in $(seq 4 16); do (ulimit -n $n; $podrun get pods 2>&1 || :); done")?.ok()?;
+    ensure!(!said.contains("Unreadable"), "{said}");
+    let left = host.podrun(&["get", "pods", "--no-headers"])?.ok()?;
+    ensure!(left.lines().count() == 14 && left.matches("Running").count() == 12, "{left}");
+    host.podrun(&["delete", "pods", "--all", "--force"])?.ok()?;
+    Ok(())
+}
+
+fn stopped_monitor(host: &Host) -> Result<()> {
+    host.create(&sleeper("web"))?;
+    let monitor = monitors(host)?.pop().context("a monitor")?;
+    host.run("kill", &["-STOP", &monitor])?.ok()?;
+    ensure!(host.podrun(&["get", "pods"])?.ok()?.contains("Running"), "get asks nobody");
+    host.podrun(&["wait", "web", "--for=delete", "--timeout=1s"])?.fails_with(8)?;
+    let said = host.podrun(&["delete", "pod", "web", "--timeout=1s"])?.fails_with(8)?;
+    ensure!(said.contains("does not answer") && said.contains("--force"), "{said}");
+    // More than the monitor's queue of connections takes.
+    let many =
+        "for n in $(seq 80); do $podrun delete web --wait=false --timeout=1s >/dev/null 2>&1 & done; wait";
+    host.script(many)?.ok()?;
+    host.podrun(&["delete", "pod", "web", "--timeout=1s"])?.fails_with(8)?;
+    host.delete("web")?;
+    ensure!(monitors(host)?.is_empty(), "it was killed");
+    Ok(())
+}
+
+fn frozen_monitor(host: &Host) -> Result<()> {
+    let freezer = std::path::Path::new("/sys/fs/cgroup/freezer");
+    if !freezer.is_dir() {
+        // The unified hierarchy's frozen processes can be killed.
+        return Ok(());
+    }
+    host.create(&sleeper("web"))?;
+    let monitor = monitors(host)?.pop().context("a monitor")?;
+    let cgroup = format!("{}{}-frozen", freezer.display(), host.cgroup_parent());
+    host.script(&format!(
+        "mkdir {cgroup}; echo {monitor} >{cgroup}/tasks; echo FROZEN >{cgroup}/freezer.state"
+    ))?
+    .ok()?;
+    let deleted = host.podrun(&["delete", "web", "--force", "--timeout=2s"]);
+    host.script(&format!("echo THAWED >{cgroup}/freezer.state"))?.ok()?;
+    let said = deleted?.fails_with(8)?;
+    ensure!(said.contains(&format!("process {monitor}, was killed and does not end")), "{said}");
+    host.podrun(&["delete", "web", "--force", "--ignore-not-found"])?.ok()?;
+    wait_for("the cgroup is left", || host.run("rmdir", &[&cgroup])?.ok())?;
+    Ok(())
+}
+
+/// Of six MiB, say, which would be its pod's end.
+fn left_cgroups(host: &Host) -> Result<()> {
+    let file = host.write("pod.json", &sleeper("web").to_string())?;
+    let mut folders = Vec::new();
+    let mut enter = String::new();
+    for folder in host.cgroup_folders()? {
+        let name = folder.parent().and_then(|hierarchy| hierarchy.file_name()).unwrap_or_default();
+        // A new cpuset takes nobody before it has its processors.
+        let tasks = folder.parent().is_some_and(|hierarchy| hierarchy.join("tasks").exists());
+        if !tasks || name == "cpuset" {
+            continue;
+        }
+        let maker = format!("{}-maker", folder.display());
+        enter += &format!("mkdir {maker}; echo $$ >{maker}/tasks; ");
+        folders.push(maker);
+    }
+    host.script(&format!("{enter} $podrun create {}", file.display()))?.ok()?;
+    let monitor = monitors(host)?.pop().context("a monitor")?;
+    let shown = host.run("cat", &[&format!("/proc/{monitor}/cgroup")])?.ok()?;
+    for folder in &folders {
+        host.run("rmdir", &[folder]).ok();
+    }
+    host.delete("web")?;
+    ensure!(!shown.contains("-maker"), "{shown}");
+    Ok(())
+}
+
+fn without_lock_or_name(host: &Host) -> Result<()> {
+    host.create(&sleeper("web"))?;
+    let id = host.script("ls $PODRUN_STATE_DIR/pods")?.ok()?;
+    std::fs::remove_file(host.state_dir().join("pods").join(id.trim()).join("lock"))?;
+    ensure!(host.podrun(&["get", "pods"])?.ok()?.contains("Running"), "its monitor answers");
+    host.podrun(&["exec", "web", "--", "/probe", "exit", "0"])?.ok()?;
+    std::fs::remove_file(host.root().join("names/default/web"))?;
+    ensure!(host.podrun(&["get", "pod", "web"])?.ok()?.contains("Running"), "its record has its name");
+    std::fs::remove_file(host.root().join("names/default/web"))?;
+    ensure!(host.podrun(&["get", "pods"])?.ok()?.contains("web"), "in the list too");
+    host.delete("web")?;
+    Ok(())
+}
+
+fn pipe_for_a_record(host: &Host) -> Result<()> {
+    host.create(&sleeper("web"))?;
+    host.script("cd $PODRUN_ROOT/pods/*; mv status.json kept; mkfifo status.json")?.ok()?;
+    ensure!(host.podrun(&["get", "pods"])?.ok()?.contains("RecordUnreadable"), "it is no record");
+    host.script("cd $PODRUN_ROOT/pods/*; mv kept status.json")?.ok()?;
+    ensure!(host.podrun(&["get", "pods"])?.ok()?.contains("Running"), "it is one again");
+    host.delete("web")?;
     Ok(())
 }
 

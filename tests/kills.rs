@@ -88,7 +88,8 @@ fn delete(host: &Host) -> Result<()> {
     let (_, takes) = times(host)?;
     for round in 0..ROUNDS {
         host.podrun(&["create", &manifest(host, round)?])?.ok()?;
-        let running = host.start(&FORCED)?;
+        let graceful = ["delete", "web", "--grace-period=1"];
+        let running = if round % 2 == 0 { host.start(&FORCED)? } else { host.start(&graceful)? };
         std::thread::sleep(takes.mul_f64(f64::from(round) / f64::from(ROUNDS)));
         kill_monitors(host)?;
         running.wait()?.ok()?;

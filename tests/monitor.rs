@@ -210,7 +210,7 @@ fn two_attempts_of_one_name(pod: &mut Driven) -> Result<String> {
     let log = std::fs::read_to_string(pod.log("main", 0))?;
     ensure!(log.contains(" stdout F out\n") && log.contains(" stderr F err\n"), "{log}");
     let on_disk = record::container_dir(&pod.host, &pod.id, &first).join("status.json");
-    let on_disk: ContainerStatusRecord = record::load(&on_disk).present().context("no status.json")?;
+    let on_disk: ContainerStatusRecord = record::load(&on_disk)?.present().context("no status.json")?;
     ensure!(on_disk.exit_code == Some(3));
     Ok(first)
 }
@@ -271,7 +271,7 @@ fn the_log_is_reopened(pod: &mut Driven, container: &str) -> Result<()> {
 
 /// What the doomed client does: it says that the container is started, and watches until it is killed.
 fn start_and_wait_for_the_end(host: &runtime::host::Host, pod: &str, container: &str) -> Result<()> {
-    let mut monitor = Monitor::connect(host, pod)?;
+    let mut monitor = Monitor::connect(host, pod, None)?;
     monitor.watch(0)?;
     monitor.start(container)?;
     println!("started");
@@ -297,18 +297,18 @@ fn no_exit_code_is_lost(pod: &mut Driven) -> Result<()> {
     doomed.wait()?;
     // One line ends the container; nobody watches.
     drop(
-        Monitor::connect(&pod.host, &pod.id)?
+        Monitor::connect(&pod.host, &pod.id, None)?
             .attach(&short, true)?
             .stdin
             .map(|stdin| File::from(stdin).write_all(b"go\n")),
     );
     let on_disk = record::container_dir(&pod.host, &pod.id, &short).join("status.json");
     wait_for("the record says that it has ended", || {
-        let status: ContainerStatusRecord = record::load(&on_disk).present().context("no status.json")?;
+        let status: ContainerStatusRecord = record::load(&on_disk)?.present().context("no status.json")?;
         ensure!(status.state == ContainerState::Exited, "{status:?}");
         Ok(())
     })?;
-    pod.monitor = Monitor::connect(&pod.host, &pod.id)?;
+    pod.monitor = Monitor::connect(&pod.host, &pod.id, None)?;
     let snapshot = pod.monitor.watch(seen)?;
     let status = snapshot.containers.iter().find(|status| status.id == short).context("it is not there")?;
     ensure!(status.record.exit_code == Some(5), "{status:?}");
@@ -329,9 +329,9 @@ fn stops_with_grace(pod: &mut Driven, container: &str) -> Result<()> {
 
 fn ends_and_is_removed_without_a_monitor(mut pod: Driven) -> Result<()> {
     pod.monitor.stop_sandbox(None)?;
-    let gone = Monitor::connect(&pod.host, &pod.id).err().context("the monitor is still there")?;
+    let gone = Monitor::connect(&pod.host, &pod.id, None).err().context("the monitor is still there")?;
     ensure!(gone.kind() == ErrorKind::NotFound, "{gone}");
-    let status: record::SandboxStatus = record::load(&record::sandbox_status_path(&pod.host, &pod.id))
+    let status: record::SandboxStatus = record::load(&record::sandbox_status_path(&pod.host, &pod.id))?
         .present()
         .context("no record is left")?;
     ensure!(status.state == SandboxState::Ended, "{status:?}");

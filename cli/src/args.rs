@@ -227,6 +227,7 @@ impl Parsed {
     fn perform(self) -> Result<ExitCode> {
         if self.cli.command.needs_root() {
             self.check_rights()?;
+            Host::raise_limit_of_descriptors();
         }
         let context = Context::load(self.cli.globals)?;
         if self.cli.command.needs_root() {

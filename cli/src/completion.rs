@@ -123,8 +123,10 @@ pub(crate) fn pods(typed: &OsStr) -> Vec<CompletionCandidate> {
     let Some(context) = context() else { return Vec::new() };
     let typed = typed.to_string_lossy();
     let prefix = typed.split_once('/').map_or(String::new(), |(resource, _)| format!("{resource}/"));
-    let here =
-        names::all(&context.host).into_iter().filter(|(namespace, ..)| namespace == context.namespace());
+    let here = names::all(&context.host)
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|(namespace, ..)| namespace == context.namespace());
     beginning(&typed, here.map(|(_, name, _)| format!("{prefix}{name}")))
 }
 
@@ -143,7 +145,7 @@ pub(crate) fn containers(typed: &OsStr) -> Vec<CompletionCandidate> {
 /// Namespaces that have pods.
 pub(crate) fn namespaces(typed: &OsStr) -> Vec<CompletionCandidate> {
     let Some(context) = context() else { return Vec::new() };
-    let names = names::all(&context.host).into_iter().map(|(namespace, ..)| namespace);
+    let names = names::all(&context.host).unwrap_or_default().into_iter().map(|(namespace, ..)| namespace);
     beginning(&typed.to_string_lossy(), names)
 }
 

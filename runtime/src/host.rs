@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::sys::{own, tty};
+use crate::sys::{descriptors, own, tty};
 
 /// The places podrun may write to. Every path is absolute.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -105,6 +105,11 @@ fn mend(path: &Path, mode: u32) -> Result<()> {
 }
 
 impl Host {
+    /// Raises the limit of this process's own descriptors as far as it may; what it starts gets its caller's.
+    pub fn raise_limit_of_descriptors() {
+        descriptors::raise_limit();
+    }
+
     /// The first capability that pods need and this process does not have in effect.
     pub fn lacking_capability() -> Option<String> {
         let held = caps::read(None, caps::CapSet::Effective).unwrap_or_default();

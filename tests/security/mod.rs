@@ -60,7 +60,7 @@ pub(crate) fn add(suite: &mut Suite) {
     for (name, attack) in attacks {
         suite.on_host(name, &["busybox"], replayed(attack));
     }
-    let attacks_of_pods: [(&str, AttackOfPods); 16] = [
+    let attacks_of_pods: [(&str, AttackOfPods); 18] = [
         ("CVE-2016-9962 a container that may trace seizes only what exec leaves it", tracing::exec),
         ("CVE-2016-9962 a container that may trace seizes no right of a sibling", tracing::siblings),
         ("a shared pid namespace ends by nobody in it", tracing::forged),
@@ -76,6 +76,8 @@ pub(crate) fn add(suite: &mut Suite) {
         ("a lease without its pod is collected by the next verb", space::stale_lease),
         ("a delete that leaves something does not say deleted", space::delete_that_fails),
         ("how a pod ended waits for room on the disk", space::status_waits_for_room),
+        ("how pods ended is seen on a read only disk", space::ends_are_seen_on_a_read_only_disk),
+        ("a container's config waits for room on the disk", space::config_waits_for_room),
         ("a container has no file system of the host's to open handles on", space::handles),
     ];
     for (name, attack) in attacks_of_pods {

@@ -149,12 +149,99 @@ pub(super) fn status_waits_for_room(host: &Host) -> Result<()> {
         "export PODRUN_ROOT={root}; echo end | $podrun attach web -i >/dev/null 2>&1 || :"
     ))?
     .ok()?;
-    host.script(&format!("rm {root}/fill"))?.ok()?;
     let show = format!("export PODRUN_ROOT={root}; $podrun get pod web -o json");
-    support::deadline::wait_for("the pod's end is on the disk", || {
-        let shown: Value = serde_json::from_str(&host.script(&show)?.ok()?)?;
-        let code = &shown["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"];
-        ensure!(shown["status"]["phase"] == "Failed" && code == 7, "{:#}", shown["status"]);
+    let is_seen = |what: &str| {
+        support::deadline::wait_for(what, || {
+            let shown: Value = serde_json::from_str(&host.script(&show)?.ok()?)?;
+            let code = &shown["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"];
+            ensure!(shown["status"]["phase"] == "Failed" && code == 7, "{:#}", shown["status"]);
+            Ok(())
+        })
+    };
+    is_seen("the pod's end, though the disk is full")?;
+    host.script(&format!("rm {root}/fill"))?.ok()?;
+    support::deadline::wait_for("the monitor has written it down and gone", || {
+        ensure!(support::pods::monitors(host)?.is_empty(), "it is there");
+        Ok(())
+    })?;
+    is_seen("the pod's end on the disk")?;
+    host.script(&format!(
+        "PODRUN_ROOT={root} $podrun delete pod web --force >/dev/null 2>&1; umount {root}; rmdir {root}"
+    ))?
+    .ok()?;
+    Ok(())
+}
+
+/// Nor is it hidden by a disk that takes nothing any more, whoever saw the end: a monitor, or who found it dead.
+pub(super) fn ends_are_seen_on_a_read_only_disk(host: &Host) -> Result<()> {
+    let root = "/run/small-root";
+    for (name, end) in [("seen", "exit 7"), ("lost", "sleep 1000")] {
+        let mut main = shell("main", &format!("read line; {end}"));
+        main["stdin"] = json!(true);
+        let spec = json!({ "restartPolicy": "Never", "containers": [main] });
+        host.write(&format!("{name}.json"), &pod(name, &spec).to_string())?;
+    }
+    let archive = support::fixtures::path("busybox.tar")?;
+    host.script(&format!(
+        "mkdir {root}; mount -t tmpfs -o size=32m small {root}; export PODRUN_ROOT={root}
+         $podrun load {} >/dev/null; $podrun create lost.json >/dev/null
+         lost=$(pgrep -f 'podrun.* [m]onitor'); $podrun create seen.json >/dev/null
+         mount -o remount,ro {root}
+         kill -9 $lost; echo end | $podrun attach seen -i >/dev/null 2>&1 || :",
+        archive.display()
+    ))?
+    .ok()?;
+    let rows = || host.script(&format!("PODRUN_ROOT={root} $podrun get pods --no-headers 2>/dev/null"))?.ok();
+    let are_seen = |what: &str| {
+        support::deadline::wait_for(what, || {
+            let rows = rows()?;
+            ensure!(
+                rows.contains("MonitorLost") && rows.contains("Error") && !rows.contains("Running"),
+                "{rows}"
+            );
+            Ok(())
+        })
+    };
+    are_seen("both ends, though the disk is read only")?;
+    host.script(&format!("mount -o remount,rw {root}"))?.ok()?;
+    support::deadline::wait_for("the monitor has written it down and gone", || {
+        ensure!(support::pods::monitors(host)?.is_empty(), "it is there");
+        Ok(())
+    })?;
+    are_seen("both ends on the disk")?;
+    host.script(&format!(
+        "PODRUN_ROOT={root} $podrun delete pod --all --force >/dev/null 2>&1; umount {root}; rmdir {root}"
+    ))?
+    .ok()?;
+    Ok(())
+}
+
+/// What a restarted container's config is, is known and written when there is room.
+pub(super) fn config_waits_for_room(host: &Host) -> Result<()> {
+    let root = "/run/small-root";
+    let mut main = shell("main", "read line || sleep 1000");
+    main["stdin"] = json!(true);
+    host.write("web.json", &pod("web", &json!({ "containers": [main] })).to_string())?;
+    let archive = support::fixtures::path("busybox.tar")?;
+    host.script(&format!(
+        "mkdir {root}; mount -t tmpfs -o size=32m small {root}; export PODRUN_ROOT={root}
+         $podrun load {} >/dev/null; $podrun create web.json >/dev/null
+         cat /dev/zero >{root}/fill 2>/dev/null || :
+         echo end | $podrun attach web -i >/dev/null 2>&1 || :",
+        archive.display()
+    ))?
+    .ok()?;
+    let exec = format!("PODRUN_ROOT={root} $podrun exec web -- echo inside");
+    support::deadline::wait_for("the next attempt runs", || {
+        ensure!(monitor_runs_second_attempt(host, root)?, "not yet");
+        ensure!(host.script(&exec)?.ok()? == "inside\n", "exec");
+        Ok(())
+    })?;
+    host.script(&format!("rm {root}/fill"))?.ok()?;
+    support::deadline::wait_for("its config is whole on the disk", || {
+        let configs = host.script(&format!("cat {root}/pods/*/containers/*/config.json"))?.ok()?;
+        let whole = serde_json::Deserializer::from_str(&configs).into_iter::<Value>();
+        ensure!(whole.filter_map(std::result::Result::ok).count() == 2, "{configs}");
         Ok(())
     })?;
     host.script(&format!(
@@ -162,6 +249,13 @@ pub(super) fn status_waits_for_room(host: &Host) -> Result<()> {
     ))?
     .ok()?;
     Ok(())
+}
+
+fn monitor_runs_second_attempt(host: &Host, root: &str) -> Result<bool> {
+    let shown = host.script(&format!("PODRUN_ROOT={root} $podrun get pod web -o json"))?.ok()?;
+    let shown: Value = serde_json::from_str(&shown)?;
+    let main = &shown["status"]["containerStatuses"][0];
+    Ok(main["restartCount"] == 1 && main["state"].get("running").is_some())
 }
 
 /// A file handle is resolved on the file system of any descriptor (open_by_handle_at(2)): what a container has mounted

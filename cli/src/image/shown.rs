@@ -62,6 +62,7 @@ pub(crate) fn pods(host: &Host, holders: &[String]) -> Vec<String> {
         return Vec::new();
     }
     let known: HashMap<String, String> = names::all(host)
+        .unwrap_or_default()
         .into_iter()
         .map(|(namespace, name, id)| {
             let named = if namespace == DEFAULT_NAMESPACE { name } else { format!("{namespace}/{name}") };

@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     if args.tty && !container.tty {
         output::note(format_args!("Unable to use a TTY - container {} did not allocate one", container.name));
     }
-    let mut monitor = Monitor::connect(&context.host, &entry.id)?;
+    let mut monitor = Monitor::connect(&context.host, &entry.id, None)?;
     let ends = monitor.attach(id, stdin)?;
     if stdin && ends.stdin.is_none() {
         output::note(format_args!(

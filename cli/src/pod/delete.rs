@@ -62,18 +62,18 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     if grace.force && !entries.is_empty() {
         output::note("warning: killed at once; the containers have no time to end by themselves");
     }
+    let deadline = args.timeout.filter(|timeout| !timeout.is_zero()).map(|timeout| Instant::now() + timeout);
     // All are asked first, so that their graces pass side by side.
     let mut going = Vec::with_capacity(entries.len());
     for entry in entries {
-        let asked = if grace.force { Ok(()) } else { named(&entry, ask(context, &entry, grace)) };
+        let asked = if grace.force { Ok(()) } else { named(&entry, ask(context, &entry, grace, deadline)) };
         match asked {
             Ok(()) => going.push(entry),
             Err(error) => failures.add(error),
         }
     }
-    let deadline = args.timeout.filter(|timeout| !timeout.is_zero()).map(|timeout| Instant::now() + timeout);
     for entry in &going {
-        let alive = store::is_alive(&context.host, &entry.id);
+        let alive = store::is_alive(&context.host, &entry.id)?;
         if args.wait || grace.force || !alive {
             // Said of what is gone alone: where something stays, the error tells what.
             if let Err(error) = named(entry, launch::down(&context.host, entry, grace, deadline)) {
@@ -86,8 +86,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     failures.result()
 }
 
-fn ask(context: &Context, entry: &PodEntry, grace: Grace) -> Result<()> {
-    launch::ask_down(&context.host, entry, grace.period).map(drop)
+fn ask(context: &Context, entry: &PodEntry, grace: Grace, deadline: Option<Instant>) -> Result<()> {
+    launch::ask_down(&context.host, entry, grace.period, deadline).map(drop)
 }
 
 fn named(entry: &PodEntry, result: Result<()>) -> Result<()> {

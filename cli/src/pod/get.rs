@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use runtime::host::Host;
-use runtime::pod::changes::Changes;
+use runtime::pod::changes::{Changed, Changes};
 use runtime::pod::manifest::{Pod, Time};
 use runtime::pod::policy::columns::columns;
-use runtime::pod::store::PodEntry;
+use runtime::pod::store::{self, PodEntry};
 use runtime::{Error, Result};
 
 use super::print::{self, Format, Printer};
@@ -97,25 +97,34 @@ fn watch(
     view: &mut View<'_>,
     shown: Vec<PodEntry>,
 ) -> Result<()> {
-    let mut changes = Changes::new(&context.host)?;
-    let mut known = shown;
-    for entry in &known {
-        changes.follow(&entry.id)?;
-    }
+    // Before they are read again: what changes afterwards wakes us.
+    let mut changes = Changes::of_all(&context.host)?;
+    let mut known: BTreeMap<String, PodEntry> =
+        shown.into_iter().map(|entry| (entry.id.clone(), entry)).collect();
+    let mut changed = Changed::Any;
     loop {
-        // Before they are read: what changes afterwards wakes us.
-        changes.all()?;
-        let (entries, _) = args.choice.find(context, wanted)?;
-        for entry in &entries {
-            changes.follow(&entry.id)?;
+        let (found, looked_at): (Vec<PodEntry>, BTreeSet<String>) = match (changed, wanted) {
+            (Changed::Pods(ids), Wanted::Selected) => {
+                let mut found = Vec::new();
+                for id in &ids {
+                    let entry = store::with_id(&context.host, id)?;
+                    found.extend(entry.filter(|entry| args.choice.is_selected(context, entry)));
+                }
+                (found, ids)
+            }
+            _ => (args.choice.find(context, wanted)?.0, known.keys().cloned().collect()),
+        };
+        let there: BTreeSet<&str> = found.iter().map(|entry| &*entry.id).collect();
+        let gone = looked_at.iter().filter(|id| !there.contains(id.as_str()));
+        let mut news: Vec<PodEntry> = gone.filter_map(|id| known.remove(id)).map(deleted).collect();
+        for entry in found {
+            if known.get(&entry.id).is_none_or(|before| before.pod != entry.pod) {
+                known.insert(entry.id.clone(), entry.clone());
+                news.push(entry);
+            }
         }
-        let before: BTreeMap<&str, &Pod> = known.iter().map(|entry| (&*entry.id, &entry.pod)).collect();
-        let now: BTreeSet<&str> = entries.iter().map(|entry| &*entry.id).collect();
-        let gone = known.iter().filter(|entry| !now.contains(&*entry.id)).cloned().map(deleted);
-        let changed = entries.iter().filter(|entry| before.get(&*entry.id) != Some(&&entry.pod)).cloned();
-        view.show(&gone.chain(changed).collect::<Vec<_>>())?;
-        known = entries;
-        changes.wait(None)?;
+        view.show(&news)?;
+        changed = changes.wait(None)?.unwrap_or(Changed::Any);
     }
 }
 

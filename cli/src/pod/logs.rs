@@ -127,7 +127,7 @@ fn follow(
         let mut writing = BTreeMap::new();
         for entry in entries {
             match store::find(&context.host, &entry.namespace, &entry.id) {
-                Ok(entry) if store::is_alive(&context.host, &entry.id) => {
+                Ok(entry) if store::is_alive(&context.host, &entry.id)? => {
                     writing.insert(entry.id.clone(), entry);
                 }
                 Ok(_) => {}
@@ -246,9 +246,7 @@ impl Source {
     /// Prints all that is there, attempt after attempt.
     fn print(&mut self, printer: &mut Printer) -> Result<()> {
         loop {
-            if let Some((_, reader)) = &mut self.reading {
-                reader.read(|line| printer.line(&self.label, line))?;
-            }
+            self.read_on(printer)?;
             let current = self.reading.as_ref().map(|(attempt, _)| *attempt);
             let attempts = if self.follow { logs::attempts(&self.directory)? } else { Vec::new() };
             let Some(next) =
@@ -257,11 +255,30 @@ impl Source {
                 return printer.flush();
             };
             // What the attempt before wrote last is on disk before the next one begins.
-            if let Some((_, reader)) = &mut self.reading {
-                reader.read(|line| printer.line(&self.label, line))?;
+            self.read_on(printer)?;
+            if current.is_some_and(|current| current + 1 < next) {
+                self.tell_of_lost_lines();
             }
             self.reading = Some((next, Reader::open(&self.directory, next, None)?));
         }
+    }
+
+    fn read_on(&mut self, printer: &mut Printer) -> Result<()> {
+        if let Some((_, reader)) = &mut self.reading {
+            reader.read(|line| printer.line(&self.label, line))?;
+            if reader.has_skipped() {
+                self.tell_of_lost_lines();
+            }
+        }
+        Ok(())
+    }
+
+    /// Of a reader that is slower than the container writes.
+    fn tell_of_lost_lines(&self) {
+        output::note(format_args!(
+            "warning: container {:?}: lines were rotated away before they could be read",
+            self.container
+        ));
     }
 }
 

@@ -188,7 +188,7 @@ fn until_exit(monitor: &mut Monitor, status: &Path) -> Result<i32> {
 
 /// How the container ended, as far as it has.
 fn exit_code(status: &Path) -> Result<Option<i32>> {
-    match record::load::<ContainerStatusRecord>(status) {
+    match record::load::<ContainerStatusRecord>(status)? {
         Loaded::Present(record) if record.state == ContainerState::Exited => {
             Ok(Some(record.exit_code.unwrap_or_default()))
         }

@@ -80,10 +80,8 @@ impl Choice {
     /// The pods that are there, each once, and an error for each that is named and is not.
     pub(crate) fn find(&self, context: &Context, wanted: &Wanted) -> Result<(Vec<PodEntry>, Vec<Error>)> {
         let Wanted::Named(named) = wanted else {
-            let mut entries = all(context, self.all_namespaces, self.selector.as_ref())?;
-            entries.retain(|entry| {
-                self.field_selector.as_ref().is_none_or(|fields| fields.matches(&print::json_of(&entry.pod)))
-            });
+            let mut entries = store::list(&context.host)?;
+            entries.retain(|entry| self.is_selected(context, entry));
             return Ok((entries, Vec::new()));
         };
         let (mut entries, mut missing) = (Vec::new(), Vec::new());
@@ -99,6 +97,12 @@ impl Choice {
         Ok((entries, missing))
     }
 
+    /// Whether a pod is among those that are selected.
+    pub(crate) fn is_selected(&self, context: &Context, entry: &PodEntry) -> bool {
+        is_chosen(context, self.all_namespaces, self.selector.as_ref(), entry)
+            && self.field_selector.as_ref().is_none_or(|fields| fields.matches(&print::json_of(&entry.pod)))
+    }
+
     /// Says that nothing is there, as kubectl does.
     pub(crate) fn note_none(&self, context: &Context) {
         let place = if self.all_namespaces { "" } else { &format!(" in {} namespace", context.namespace()) };
@@ -109,21 +113,21 @@ impl Choice {
 /// The pods' names in `words`: an optional resource word in front, and `pod/web` for `web`. Another resource's word in
 /// front is refused, unless it is all there is and a pod is called so.
 pub(crate) fn names(context: &Context, words: &[String]) -> Result<Vec<String>> {
-    let is_pod = |name: &str| names::lookup(&context.host, context.namespace(), name).is_some();
-    let rest = match words.split_first() {
-        Some((first, rest)) => match resource(first) {
-            Some(Resource::Pods) => rest,
-            Some(Resource::Other(instead)) if !rest.is_empty() || !is_pod(first) => {
-                let written = if is_pod(first) {
-                    format!("{instead}; the pod of that name is written pod/{first}")
-                } else {
-                    instead.to_owned()
+    let rest = match words.split_first().map(|(first, rest)| (first, rest, resource(first))) {
+        Some((_, rest, Some(Resource::Pods))) => rest,
+        Some((first, rest, Some(Resource::Other(instead)))) => {
+            let is_pod = names::lookup(&context.host, context.namespace(), first)?.is_some();
+            if is_pod && rest.is_empty() {
+                words
+            } else {
+                let hint = match is_pod {
+                    true => format!("{instead}; the pod of that name is written pod/{first}"),
+                    false => instead.to_owned(),
                 };
-                return Err(no_such_resource(first).hint(written));
+                return Err(no_such_resource(first).hint(hint));
             }
-            _ => words,
-        },
-        None => words,
+        }
+        _ => words,
     };
     rest.iter().map(|word| name(word).map(str::to_owned)).collect()
 }
@@ -159,11 +163,19 @@ pub(crate) fn find_in(context: &Context, namespace: &str, name: &str) -> Result<
 /// The pods with the labels asked for, of the namespace or of all of them.
 pub(crate) fn all(context: &Context, everywhere: bool, selector: Option<&Selector>) -> Result<Vec<PodEntry>> {
     let mut entries = store::list(&context.host)?;
-    entries.retain(|entry| {
-        let here = everywhere || entry.namespace == context.namespace();
-        here && selector.is_none_or(|selector| selector.matches(&entry.pod.metadata.labels))
-    });
+    entries.retain(|entry| is_chosen(context, everywhere, selector, entry));
     Ok(entries)
+}
+
+/// Whether [`all`] would give the pod.
+pub(crate) fn is_chosen(
+    context: &Context,
+    everywhere: bool,
+    selector: Option<&Selector>,
+    entry: &PodEntry,
+) -> bool {
+    let here = everywhere || entry.namespace == context.namespace();
+    here && selector.is_none_or(|selector| selector.matches(&entry.pod.metadata.labels))
 }
 
 /// Refuses names beside what chooses pods itself: `others` says whether that is given, and `what` it is.

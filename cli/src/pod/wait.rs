@@ -1,10 +1,11 @@
 //! `podrun wait`: until a condition holds, a field has a value, or the pod is gone.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use runtime::pod::changes::Changes;
+use runtime::pod::changes::{Changed, Changes};
 use runtime::pod::manifest::Pod;
 use runtime::pod::store::{self, PodEntry};
 use runtime::{Error, ErrorKind, Result};
@@ -14,6 +15,7 @@ use super::print;
 use super::target::{self, Choice, Wanted};
 use crate::args::Context;
 use crate::completion;
+use crate::exit::Failures;
 use crate::query::jsonpath::{Template, plain};
 use crate::{duration, output};
 
@@ -108,12 +110,38 @@ fn limit(text: &str) -> Result<Duration, String> {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let deadline = Instant::now() + args.timeout;
+    let entries = pods(args, context)?;
     let mut changes = Changes::new(&context.host)?;
-    for entry in pods(args, context)? {
-        wait(args, context, &mut changes, &entry, deadline)?;
-        output::line(format_args!("pod/{} condition met", entry.name))?;
+    for entry in &entries {
+        // Before it is read: what changes afterwards wakes us.
+        changes.follow(&entry.id)?;
     }
-    Ok(ExitCode::SUCCESS)
+    let mut failures = Failures::default();
+    let mut waiting: BTreeMap<String, PodEntry> = BTreeMap::new();
+    for entry in entries {
+        if !is_over(args, context, &entry, &mut failures)? {
+            waiting.insert(entry.id.clone(), entry);
+        }
+    }
+    while !waiting.is_empty() {
+        let ids: Vec<String> = match changes.wait(Some(deadline))? {
+            Some(Changed::Pods(ids)) => ids.into_iter().filter(|id| waiting.contains_key(id)).collect(),
+            Some(Changed::Any) => waiting.keys().cloned().collect(),
+            None => break,
+        };
+        for id in ids {
+            if is_over(args, context, &waiting[&id], &mut failures)? {
+                waiting.remove(&id);
+            }
+        }
+    }
+    let mut late: Vec<&str> = waiting.values().map(|entry| entry.name.as_str()).collect();
+    late.sort_unstable();
+    for name in late {
+        let message = format!("timed out waiting for the condition on pods/{name}");
+        failures.add(Error::new(ErrorKind::Timeout, message));
+    }
+    failures.result()
 }
 
 fn pods(args: &Args, context: &Context) -> Result<Vec<PodEntry>> {
@@ -149,28 +177,21 @@ fn pods(args: &Args, context: &Context) -> Result<Vec<PodEntry>> {
     Ok(found)
 }
 
-fn wait(
-    args: &Args,
-    context: &Context,
-    changes: &mut Changes,
-    entry: &PodEntry,
-    deadline: Instant,
-) -> Result<()> {
-    changes.follow(&entry.id)?;
-    loop {
-        match store::find(&context.host, &entry.namespace, &entry.id) {
-            Ok(now) if args.goal.is_met(&now.pod) => return Ok(()),
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound && args.goal == Goal::Delete => return Ok(()),
-            Err(error) => return Err(error),
+/// Whether the pod has not to be waited for any more: it is as asked, which is said, or never will be.
+fn is_over(args: &Args, context: &Context, entry: &PodEntry, failures: &mut Failures) -> Result<bool> {
+    let met = match store::find(&context.host, &entry.namespace, &entry.id) {
+        Ok(now) => args.goal.is_met(&now.pod),
+        Err(error) if error.kind() == ErrorKind::NotFound && args.goal == Goal::Delete => true,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            failures.add(error);
+            return Ok(true);
         }
-        if !changes.wait(Some(deadline))? {
-            return Err(Error::new(
-                ErrorKind::Timeout,
-                format!("timed out waiting for the condition on pods/{}", entry.name),
-            ));
-        }
+        Err(error) => return Err(error),
+    };
+    if met {
+        output::line(format_args!("pod/{} condition met", entry.name))?;
     }
+    Ok(met)
 }
 
 #[cfg(test)]

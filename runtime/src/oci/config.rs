@@ -8,7 +8,9 @@ use std::path::Path;
 use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Spec};
 
 use super::Container;
+use super::store::RECORD_MAX;
 use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::sys::own;
 
 /// A config with its bytes.
 #[derive(Debug)]
@@ -20,7 +22,7 @@ pub(super) struct Config {
 /// Reads the bundle's config.
 pub(super) fn load(bundle: &Path) -> Result<Config> {
     let path = bundle.join("config.json");
-    let bytes = std::fs::read(&path).context(|| format!("open({path:?})"))?;
+    let bytes = own::read(&path, RECORD_MAX).context(|| format!("open({path:?})"))?;
     let spec = parse(&bytes).context(|| path.display().to_string())?;
     Ok(Config { spec, bytes })
 }
@@ -28,7 +30,7 @@ pub(super) fn load(bundle: &Path) -> Result<Config> {
 /// Reads the copy that create has kept.
 pub(super) fn kept(container: &Container) -> Result<Spec> {
     let path = container.file("config.json");
-    let bytes = std::fs::read(&path).context(|| format!("open({path:?})"))?;
+    let bytes = own::read(&path, RECORD_MAX).context(|| format!("open({path:?})"))?;
     parse(&bytes).context(|| path.display().to_string())
 }
 

@@ -137,7 +137,7 @@ impl Container {
 
     fn status_of(&self, record: Option<&Record>) -> Result<Status> {
         let Some(record) = record.filter(|record| record.complete) else {
-            return Ok(if store::is_locked(self) { Status::Creating } else { Status::Stopped });
+            return Ok(if store::is_locked(self)? { Status::Creating } else { Status::Stopped });
         };
         if let Some(status) = self.stopped_or_paused(record)? {
             return Ok(status);

@@ -12,8 +12,8 @@ use super::{Container, ContainerId};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys::own;
 
-/// More than a record takes.
-const RECORD_MAX: u64 = 16 << 20;
+/// More than a record or a config takes.
+pub(super) const RECORD_MAX: u64 = 16 << 20;
 
 /// The containers below one directory.
 #[derive(Debug, Clone)]
@@ -103,9 +103,15 @@ pub(super) fn lock(container: &Container) -> Result<Lock> {
 }
 
 /// Whether a command holds the container's lock.
-pub(super) fn is_locked(container: &Container) -> bool {
-    let Ok(file) = File::open(container.file("lock")) else { return false };
-    matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock))
+pub(super) fn is_locked(container: &Container) -> Result<bool> {
+    let path = container.file("lock");
+    let locked = match File::open(&path).map(|file| file.try_lock_shared()) {
+        Ok(Ok(())) => Ok(false),
+        Ok(Err(std::fs::TryLockError::WouldBlock)) => Ok(true),
+        Err(error) if error.kind() == Io::NotFound => Ok(false),
+        Err(error) | Ok(Err(std::fs::TryLockError::Error(error))) => Err(error),
+    };
+    locked.context(|| format!("lock {}", path.display()))
 }
 
 fn gone(container: &Container) -> Error {
@@ -154,9 +160,9 @@ mod tests {
         let id: ContainerId = "web".parse().unwrap();
         let (container, held) = store.reserve(&id).unwrap();
         assert_eq!(store.reserve(&id).unwrap_err().kind(), ErrorKind::Exists);
-        assert!(is_locked(&container) && lock(&container).is_err());
+        assert!(is_locked(&container).unwrap() && lock(&container).is_err());
         drop(held);
-        assert!(!is_locked(&container));
+        assert!(!is_locked(&container).unwrap());
         lock(&container).unwrap();
         assert_eq!(store.list().unwrap().len(), 1);
         assert_eq!(read(&container).unwrap(), None);

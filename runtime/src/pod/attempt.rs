@@ -4,7 +4,7 @@
 //! their paths, for people; what is mounted are the descriptors beside it, which were checked.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind as IoKind, Read};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
@@ -68,10 +68,15 @@ pub struct Records {
 }
 
 impl Records {
-    /// Writes `container.json` and `config.json`, while the container's process is on its way.
+    /// Writes `container.json` and `config.json`, while the container's process is on its way. Can be done again.
     pub fn write(&self) -> Result<()> {
-        record::write_new(&self.folder.join("container.json"), &self.record)?;
-        record::write_new_bytes(&self.folder.join("config.json"), &self.spec)
+        record::write(&self.folder.join("container.json"), &self.record)?;
+        record::write_bytes(&self.folder.join("config.json"), &self.spec)
+    }
+
+    /// What `config.json` is to hold.
+    pub fn spec(&self) -> Result<Spec> {
+        serde_json::from_slice(&self.spec).map_err(|error| Error::failed(format!("config.json: {error}")))
     }
 }
 
@@ -119,9 +124,20 @@ pub fn begin(host: &Host, pod: &str) -> Result<String> {
 
 /// Removes what [`begin`] and [`prepare`] have made: only files of ours are in it so far.
 pub fn give_up(host: &Host, pod: &str, id: &str) {
-    // The error that led here is the one to tell.
-    let _ = snapshot::remove(host, id);
-    let _ = std::fs::remove_dir_all(record::container_dir(host, pod, id));
+    // The error that led here is the one to tell. What stays goes with the pod.
+    let _ = forget(host, pod, id);
+}
+
+/// Removes what there is of an attempt, its folder last: by that the rest is found.
+pub fn forget(host: &Host, pod: &str, id: &str) -> Result<()> {
+    snapshot::remove(host, id)?;
+    let folder = record::container_dir(host, pod, id);
+    match std::fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != IoKind::NotFound => {
+            Err(Error::from(error).context(format_args!("remove {}", folder.display())))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes the attempt `id` ready, which was begun, and whose root file system is `rootfs`; `host_paths` are what it mounts

@@ -1,23 +1,28 @@
-//! Waiting for pods to change, without a monitor's help: their records and logs are watched on disk.
+//! Waiting for pods to change, without a monitor's help: their records and logs are watched on disk, and so are the
+//! monitors' locks, which the kernel closes when a monitor ends, however that ends.
 //!
-//! Invariant: a monitor writes before it tells, so whoever reads the records again after a wake-up
-//! sees the change. A monitor that is killed writes nothing; its closed socket wakes the reader instead.
+//! Invariants: a monitor writes before it tells, so whoever reads the records again after a wake-up
+//! sees the change. Watching takes one descriptor for all pods; a change costs the reading of the pods that changed, and
+//! a pod that is gone is forgotten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::client::Monitor;
 use super::{recovery, store};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::sys::own;
 use crate::sys::poll::{self, Interest};
-use crate::sys::watch::Watch;
+use crate::sys::watch::{For, Watch, Watched, What};
 
-/// How long a monitor takes at the most from the closing of its socket to its end.
-const DIES_WITHIN: Duration = Duration::from_secs(1);
+/// How long a monitor that lets go of its lock takes at the most to be rid of it.
+const LETS_GO_WITHIN: Duration = Duration::from_secs(1);
+
+/// The monitor's lock in a pod's state dir.
+const LOCK: &str = "lock";
 
 const TOO_MANY_WATCHERS: &str = "fs.inotify.max_user_instances says how many clients of a user may wait at once: \
     `sysctl -w fs.inotify.max_user_instances=1024` allows more";
@@ -27,8 +32,32 @@ const TOO_MANY_WATCHERS: &str = "fs.inotify.max_user_instances says how many cli
 pub struct Changes {
     host: Host,
     watch: Watch,
-    /// A connection to each followed pod's monitor, `None` where it runs no more.
-    monitors: BTreeMap<String, Option<Monitor>>,
+    places: BTreeMap<Watched, Place>,
+    followed: BTreeSet<String>,
+    /// Whether every pod is followed that is made.
+    all: bool,
+}
+
+/// What a watched directory is.
+#[derive(Debug)]
+enum Place {
+    /// That of all pods' records.
+    Pods,
+    /// A pod's records.
+    Records(String),
+    /// A pod's state.
+    State(String),
+    /// A container's logs.
+    Logs,
+}
+
+/// Which pods may have changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changed {
+    /// Any: more has happened than the kernel could keep.
+    Any,
+    /// These, by their ids.
+    Pods(BTreeSet<String>),
 }
 
 impl Changes {
@@ -41,71 +70,121 @@ impl Changes {
             true => Error::from(error).hint(TOO_MANY_WATCHERS),
             false => error.into(),
         })?;
-        watch.directory(&pods)?;
-        Ok(Self { host: host.clone(), watch, monitors: BTreeMap::new() })
+        let places = BTreeMap::from([(watch.directory(&pods, For::Changes)?, Place::Pods)]);
+        Ok(Self { host: host.clone(), watch, places, followed: BTreeSet::new(), all: false })
+    }
+
+    /// Wakes when any pod changes: of those that are there, and of those that will be.
+    pub fn of_all(host: &Host) -> Result<Self> {
+        let mut changes = Self::new(host)?;
+        changes.all = true;
+        changes.follow_all()?;
+        Ok(changes)
+    }
+
+    fn follow_all(&mut self) -> Result<()> {
+        for name in store::folder_names(&self.host.root.join("pods"))? {
+            self.follow(id_of(&name))?;
+        }
+        Ok(())
     }
 
     /// Wakes also when pod `id` changes, or its monitor ends. A pod that has gone meanwhile is no error.
     pub fn follow(&mut self, id: &str) -> Result<()> {
-        if !self.monitors.contains_key(id) {
-            self.directory(&self.host.pod_root(id))?;
-            let monitor = Monitor::connect(&self.host, id).ok();
-            if monitor.is_none() {
-                // It may have been killed since the records were read: they are to be read again.
-                drop(recovery::reap(&self.host));
-            }
-            self.monitors.insert(id.into(), monitor);
+        if !self.followed.insert(id.into()) {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    /// Wakes also when any pod changes that is there by now, one that is not up yet too.
-    pub fn all(&self) -> Result<()> {
-        let pods = self.host.root.join("pods");
-        for name in store::folder_names(&pods) {
-            self.directory(&pods.join(name))?;
-        }
+        self.place(&self.host.pod_root(id), For::Changes, Place::Records(id.into()))?;
+        self.place(&self.host.pod_state_dir(id), For::Closes, Place::State(id.into()))?;
+        // Its monitor may have been killed since the records were read. What cannot be done now is the next verb's to
+        // try again, and to tell.
+        drop(recovery::reap_one(&self.host, id));
         Ok(())
     }
 
     /// Wakes also when a file in `directory` is written; false where there is none yet.
-    pub fn directory(&self, directory: &Path) -> Result<bool> {
-        match self.watch.directory(directory) {
-            Ok(()) => Ok(true),
+    pub fn directory(&mut self, directory: &Path) -> Result<bool> {
+        self.place(directory, For::Changes, Place::Logs)
+    }
+
+    fn place(&mut self, directory: &Path, what: For, place: Place) -> Result<bool> {
+        match self.watch.directory(directory, what) {
+            Ok(watched) => {
+                self.places.insert(watched, place);
+                Ok(true)
+            }
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Waits until something changed; false when `deadline` came first.
-    pub fn wait(&mut self, deadline: Option<Instant>) -> Result<bool> {
+    /// Waits until something changed; `None` when `deadline` came first.
+    pub fn wait(&mut self, deadline: Option<Instant>) -> Result<Option<Changed>> {
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let millis = left.map(|left| u32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u32::MAX));
-            let mut polled = vec![(self.watch.as_fd(), Interest::Read)];
-            polled.extend(self.monitors.values().flatten().map(|monitor| (monitor.as_fd(), Interest::Read)));
-            let ready = poll::poll(&polled, millis)?;
-            if ready.iter().any(|one| one.readable) {
-                self.watch.changes()?;
-                // Nothing was asked of a monitor, so that it speaks only by closing.
-                let mut ended = ready.iter().skip(1).map(|one| one.readable);
-                for (id, monitor) in self.monitors.iter_mut().filter(|(_, monitor)| monitor.is_some()) {
-                    if ended.next().unwrap_or(false) {
-                        let ended = monitor.take();
-                        // One that was killed wrote nothing down: what it left is brought to its end now.
-                        // One that closed its socket alone is left alone.
-                        let dies = |monitor: Monitor| monitor.await_death(DIES_WITHIN);
-                        if !store::is_alive(&self.host, id) || ended.is_some_and(dies) {
-                            // What cannot be done now is the next verb's to try again, and to tell.
-                            drop(recovery::reap(&self.host));
-                        }
-                    }
-                }
-                return Ok(true);
+            let ready = poll::poll(&[(self.watch.as_fd(), Interest::Read)], millis)?;
+            if ready.iter().any(|one| one.readable)
+                && let Some(changed) = self.changed()?
+            {
+                return Ok(Some(changed));
             }
             if left.is_some_and(|left| left.is_zero()) {
-                return Ok(false);
+                return Ok(None);
             }
         }
     }
+
+    /// What has changed, where that is anything to anybody.
+    fn changed(&mut self) -> Result<Option<Changed>> {
+        let (mut pods, mut is_known) = (BTreeSet::new(), false);
+        for what in self.watch.changes()? {
+            match what {
+                What::Lost => {
+                    if self.all {
+                        self.follow_all()?;
+                    }
+                    return Ok(Some(Changed::Any));
+                }
+                What::Gone(watched) => {
+                    if let Some(Place::Records(id)) = self.places.remove(&watched) {
+                        self.followed.remove(&id);
+                        pods.insert(id);
+                    }
+                }
+                What::File(watched, name) => is_known |= self.note(watched, &name, &mut pods)?,
+            }
+        }
+        Ok((is_known || !pods.is_empty()).then_some(Changed::Pods(pods)))
+    }
+
+    /// A file has changed. False: that is nothing to anybody, or said by `pods`.
+    fn note(&mut self, watched: Watched, name: &OsString, pods: &mut BTreeSet<String>) -> Result<bool> {
+        match self.places.get(&watched) {
+            Some(Place::Logs) => return Ok(true),
+            Some(Place::Records(id)) => _ = pods.insert(id.clone()),
+            Some(Place::State(id)) if name == LOCK => {
+                // A monitor that was killed wrote nothing down: what it left is brought to its end now. inotify tells of
+                // a close before the lock goes.
+                if store::await_end(&self.host, id, LETS_GO_WITHIN)? {
+                    drop(recovery::reap_one(&self.host, id));
+                }
+                pods.insert(id.clone());
+            }
+            Some(Place::Pods) => {
+                let Some(name) = name.to_str() else { return Ok(false) };
+                if self.all && id_of(name) == name {
+                    self.follow(name)?;
+                }
+                pods.insert(id_of(name).to_owned());
+            }
+            Some(Place::State(_)) | None => {}
+        }
+        Ok(false)
+    }
+}
+
+/// The id of the pod whose records are, or were, in the folder of this name.
+fn id_of(folder: &str) -> &str {
+    folder.trim_start_matches('.')
 }

@@ -15,13 +15,17 @@ use super::protocol::{
 use crate::cgroup::Layout;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
-use crate::sys::{pidfd, socket};
+use crate::sys::errno::Errno;
+use crate::sys::socket;
 
 /// The name of the monitor's socket in the pod's state dir.
 pub const SOCKET: &str = "monitor.sock";
 
-/// How long a monitor may take to say hello: it never works on one thing for longer than milliseconds.
+/// How long a monitor may take to say hello, and to read: it never works on one thing for longer than milliseconds.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+
+/// What helps where a monitor does not do its work.
+pub(super) const FORCE: &str = "`podrun delete --force` kills it, and all that it holds";
 
 /// A connection to a pod's monitor.
 #[derive(Debug)]
@@ -89,14 +93,12 @@ impl Monitor {
         Ok(monitor)
     }
 
-    /// Connects to the monitor of pod `id`; [`ErrorKind::NotFound`] when none runs, [`ErrorKind::Timeout`] when it
-    /// does not answer.
-    pub fn connect(host: &Host, id: &str) -> Result<Self> {
-        let socket = socket::connect(&host.pod_state_dir(id), SOCKET).map_err(|error| {
-            Error::from(error).with_kind(ErrorKind::NotFound).context("the pod's monitor does not run")
-        })?;
-        let mut monitor = Self::new(socket);
-        let deadline = Instant::now() + ANSWERS_WITHIN;
+    /// Connects to the monitor of pod `id`, at most until `deadline`; [`ErrorKind::NotFound`] when none runs,
+    /// [`ErrorKind::Timeout`] when it does not answer.
+    pub fn connect(host: &Host, id: &str, deadline: Option<Instant>) -> Result<Self> {
+        let patience = Instant::now() + ANSWERS_WITHIN;
+        let deadline = deadline.map_or(patience, |deadline| deadline.min(patience));
+        let mut monitor = Self::reach(host, id, deadline.saturating_duration_since(Instant::now()))?;
         match monitor.call_until(Op::Hello { version: VERSION, maker: None }, Some(deadline))? {
             (Reply::Hello { version, .. }, _) if version == VERSION => Ok(monitor),
             (Reply::Hello { version, .. }, _) => Err(Error::new(
@@ -108,12 +110,34 @@ impl Monitor {
         }
     }
 
-    /// Waits until the monitor's process, which has hung up, is dead; false when the time is over first.
-    pub(super) fn await_death(&self, time: Duration) -> bool {
-        match socket::peer_process(self.socket.as_fd()) {
-            Ok(Some(process)) => pidfd::wait_readable(process.as_fd(), time),
-            Ok(None) => true,
-            Err(_) => false,
+    /// Connects and waits for no answer, which a monitor that stands still would not give.
+    fn reach(host: &Host, id: &str, patience: Duration) -> Result<Self> {
+        match socket::connect_within(&host.pod_state_dir(id), SOCKET, patience) {
+            Ok(socket) => Ok(Self::new(socket)),
+            // Others wait in its queue already.
+            Err(error) if error.errno == Errno::EAGAIN.0 => Err(silent()),
+            Err(error) if error.is_not_found() || error.errno == Errno::ECONNREFUSED.0 => {
+                Err(Error::from(error)
+                    .with_kind(ErrorKind::NotFound)
+                    .context("the pod's monitor does not run"))
+            }
+            Err(error) => Err(Error::from(error).context("the pod's monitor")),
+        }
+    }
+
+    /// Sends a request to the monitor of pod `id` that is done whether or not its answer is awaited.
+    pub(super) fn tell(host: &Host, id: &str, op: Op, patience: Duration) -> Result<()> {
+        let mut monitor = Self::reach(host, id, patience)?;
+        monitor.send_ahead(Op::Hello { version: VERSION, maker: None })?;
+        monitor.send_ahead(op)
+    }
+
+    /// The process of the monitor of pod `id`; `None`: there is none any more.
+    pub(super) fn process(host: &Host, id: &str) -> Result<Option<OwnedFd>> {
+        match Self::reach(host, id, Duration::ZERO) {
+            Ok(monitor) => Ok(socket::peer_process(monitor.socket.as_fd())?),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -245,9 +269,13 @@ impl Monitor {
         self.done(Op::StopSandbox { grace: grace.map(milliseconds) })
     }
 
-    /// Ends the pod and its monitor at once; the caller deletes the records afterwards.
-    pub fn remove_sandbox(&mut self) -> Result<()> {
-        self.done(Op::RemoveSandbox)
+    /// Ends the pod and its monitor at once; the caller deletes the records afterwards. [`ErrorKind::Timeout`] when that
+    /// has not come about by `deadline`.
+    pub fn remove_sandbox(&mut self, deadline: Option<Instant>) -> Result<()> {
+        match self.call_until(Op::RemoveSandbox, deadline)? {
+            (Reply::Done, _) => Ok(()),
+            (other, _) => Err(unexpected(&other)),
+        }
     }
 
     /// Sends a request without waiting: for a caller that goes on reading [`Monitor::next`] meanwhile.
@@ -268,7 +296,8 @@ impl Monitor {
         let mut sent = 0;
         while sent < frame.len() {
             match socket::send(self.socket.as_fd(), &frame[sent..], &[]) {
-                Ok(count) => sent += count.expect("the client's socket blocks"),
+                Ok(Some(count)) => sent += count,
+                Ok(None) => return Err(silent()),
                 Err(_) => return Err(gone()),
             }
         }
@@ -298,7 +327,7 @@ impl Monitor {
         loop {
             match self.message(deadline)? {
                 None if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
-                    return Err(Error::new(ErrorKind::Timeout, "the pod's monitor does not answer"));
+                    return Err(silent());
                 }
                 Some(Message::Reply { id, result }) if id == asked => {
                     return Ok((result.map_err(Error::from)?, std::mem::take(&mut self.descriptors)));
@@ -373,6 +402,10 @@ fn milliseconds(duration: Duration) -> u64 {
 
 fn gone() -> Error {
     Error::new(ErrorKind::NotFound, "the pod's monitor has gone")
+}
+
+fn silent() -> Error {
+    Error::new(ErrorKind::Timeout, "the pod's monitor does not answer").hint(FORCE)
 }
 
 fn unexpected(reply: &Reply) -> Error {

@@ -4,15 +4,15 @@
 //! belongs to this process: if that is killed, the monitor undoes all; if both are, recovery does.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::client::{Monitor, Notice};
+use super::client::{FORCE, Monitor, Notice};
 use super::manifest::Pod;
 use super::policy::{ContainerPhase, ImageFact, PodState, Progress, StartFailure, WaitFor, create_progress};
 use super::protocol::{Change, Op, Policy, PolicyImage};
-use super::record::{self, Live, Sandbox, SandboxStatus};
+use super::record::{self, Live, Loaded, Sandbox, SandboxStatus};
 use super::resources::Missing;
 use super::store::{self, PodEntry};
 use super::volume::{self, HostPath, Opening};
@@ -21,6 +21,7 @@ use crate::cgroup::Layout;
 use crate::error::{Error, ErrorKind, Result, shown};
 use crate::host::Host;
 use crate::image::{Image, ImageStore, Reference};
+use crate::lock;
 use crate::net::etc::HostFiles;
 use crate::sys::errno::Errno;
 use crate::sys::interrupt::{self, Signals};
@@ -198,7 +199,7 @@ fn policy_image(ready: &Ready) -> PolicyImage {
 
 /// Ends what is there of a pod that did not come up, and removes it from the disk.
 fn undo(host: &Host, id: &str, monitor: Option<&mut Monitor>) -> Result<()> {
-    if monitor.is_some_and(|monitor| monitor.remove_sandbox().is_ok()) {
+    if monitor.is_some_and(|monitor| monitor.remove_sandbox(None).is_ok()) {
         store::remove(host, id)?;
     } else {
         recovery::remove(host, id)?;
@@ -349,6 +350,9 @@ fn hint(failure: Option<StartFailure>) -> Option<&'static str> {
 
 /// How long a monitor that was killed, or has closed its socket, may take to be gone.
 const DIES_WITHIN: Duration = Duration::from_secs(10);
+/// How long a monitor may take to answer before it is killed where the end is forced, and how long to do as it is told.
+const FORCED_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+const FORCED_ENDS_WITHIN: Duration = Duration::from_secs(10);
 
 /// How to take a pod down.
 #[derive(Debug, Clone, Copy, Default)]
@@ -363,79 +367,127 @@ pub struct Grace {
 /// snapshots and logs are gone afterwards. Works without a monitor. Asked again, it may only shorten the grace.
 pub fn down(host: &Host, entry: &PodEntry, grace: Grace, deadline: Option<Instant>) -> Result<()> {
     let id = &entry.id;
+    // One that has ended before has nothing in common with the others any more: thousands of them are deleted soon.
+    let has_ended = !host.pod_state_dir(id).exists();
     loop {
-        match connect(host, id) {
-            Ok(Some(mut monitor)) => {
-                let ended = match grace.force {
-                    true => monitor.remove_sandbox(),
-                    false => stop(&mut monitor, grace.period, deadline),
-                };
-                match ended {
-                    // It ended by itself, or was killed: then its lock is held a moment longer than its socket.
-                    Err(error) if error.kind() == ErrorKind::NotFound => {
-                        if store::is_alive(host, id) && !monitor.await_death(DIES_WITHIN) {
-                            return Err(Error::failed("the pod's monitor has hung up, and does not end"));
-                        }
-                    }
-                    ended => ended?,
-                }
-            }
-            Ok(None) => {}
-            Err(_) if grace.force => kill_monitor(host, id)?,
-            Err(error) => return Err(error),
-        }
+        end_monitor(host, id, grace, deadline)?;
         // Where its maker has brought it up in the meantime it has a monitor to ask.
-        let removed = recovery::remove_dead(host, id);
+        let removed = recovery::remove_dead(host, id, within(deadline, lock::LONG));
         if removed.map_err(|error| error.hint("what is left is tried again by the next podrun command"))? {
-            return shared::tidy(host, false);
+            return if has_ended { Ok(()) } else { shared::tidy(host, false) };
         }
     }
 }
 
-/// The pod's monitor, if one runs. One that runs and does not answer is an error: what it holds is not ours.
-fn connect(host: &Host, id: &str) -> Result<Option<Monitor>> {
-    let mut connected = Monitor::connect(host, id);
-    // A monitor shows its socket before its lock, and takes the lock away first: one that has begun since can be reached.
-    if connected.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) && store::is_alive(host, id)
-    {
-        connected = Monitor::connect(host, id);
-    }
-    match connected {
-        Ok(monitor) => Ok(Some(monitor)),
-        Err(_) if !store::is_alive(host, id) => Ok(None),
-        Err(error) => {
-            let error = match error.kind() {
-                ErrorKind::NotFound => Error::failed("the pod's monitor is alive, and cannot be reached"),
-                _ => error.with_kind(ErrorKind::Failed),
-            };
-            Err(error.hint("`podrun delete --force` kills it, and all that it holds"))
-        }
-    }
-}
-
-/// Kills the monitor that the pod's record names, and with it the PID namespace of its containers.
-fn kill_monitor(host: &Host, id: &str) -> Result<()> {
-    let recorded = record::load::<Live>(&record::live_path(host, id)).present();
-    let monitor =
-        recorded.ok_or_else(|| Error::failed("its monitor does not answer, and has no record"))?.monitor;
-    let process = match pidfd::pidfd_open(monitor.pid) {
-        Err(Errno::ESRCH) => return Ok(()),
-        opened => opened.map_err(|errno| errno.during(format!("pidfd_open({})", monitor.pid)))?,
+/// Brings the pod's monitor to its end, if there is one.
+fn end_monitor(host: &Host, id: &str, grace: Grace, deadline: Option<Instant>) -> Result<()> {
+    let answers = if grace.force { at_most(deadline, FORCED_ANSWERS_WITHIN) } else { deadline };
+    let ended = match connect(host, id, answers) {
+        Ok(None) => return Ok(()),
+        Ok(Some(mut monitor)) if grace.force => monitor.remove_sandbox(at_most(deadline, FORCED_ENDS_WITHIN)),
+        Ok(Some(mut monitor)) => stop(&mut monitor, grace.period, deadline),
+        Err(error) => Err(error),
     };
-    // Looked at only now: the descriptor names one process for ever.
-    if monitor.is_same() {
-        pidfd::pidfd_send_signal(process.as_fd(), pidfd::SIGKILL)
-            .map_err(|errno| errno.during(format!("kill({}, SIGKILL)", monitor.pid)))?;
-        pidfd::wait_readable(process.as_fd(), DIES_WITHIN);
+    match ended {
+        Ok(()) => Ok(()),
+        // It ended by itself, or was killed: then its lock is held a moment longer than its socket.
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            match store::await_end(host, id, within(deadline, DIES_WITHIN))? {
+                true => Ok(()),
+                false if grace.force => kill_monitor(host, id, deadline),
+                false => Err(Error::failed("the pod's monitor has hung up, and does not end").hint(FORCE)),
+            }
+        }
+        Err(_) if grace.force => kill_monitor(host, id, deadline),
+        Err(error) => Err(error),
     }
-    Ok(())
 }
 
-/// Asks for the pod's end and does not wait for it. False: there is no monitor to ask.
-pub fn ask_down(host: &Host, entry: &PodEntry, grace: Option<Duration>) -> Result<bool> {
-    let Some(mut monitor) = connect(host, &entry.id)? else { return Ok(false) };
-    monitor.send(stop_request(grace))?;
-    Ok(true)
+/// What is left of the time until `deadline`, and no more than `most`.
+fn within(deadline: Option<Instant>, most: Duration) -> Duration {
+    deadline.map_or(most, |deadline| deadline.saturating_duration_since(Instant::now()).min(most))
+}
+
+/// The deadline, or `most` from now if that is sooner.
+fn at_most(deadline: Option<Instant>, most: Duration) -> Option<Instant> {
+    Some(Instant::now() + within(deadline, most))
+}
+
+/// The pod's monitor, if one runs. One that runs and does not answer by `deadline` is an error: what it holds is not ours.
+fn connect(host: &Host, id: &str, deadline: Option<Instant>) -> Result<Option<Monitor>> {
+    for _ in 0..2 {
+        match Monitor::connect(host, id, deadline) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) if error.kind() == ErrorKind::Timeout => {
+                let is_callers = deadline.is_some_and(|deadline| deadline <= Instant::now());
+                let kind = if is_callers { ErrorKind::Timeout } else { ErrorKind::Failed };
+                return Err(error.with_kind(kind));
+            }
+            connected => return connected.map(Some),
+        }
+        // A monitor shows its socket before its lock, and takes the lock away first. One that is killed closes its socket
+        // a moment before its lock, and one that has begun since can be reached.
+        if store::await_end(host, id, within(deadline, DIES_WITHIN))? {
+            return Ok(None);
+        }
+    }
+    Err(Error::failed("the pod's monitor is alive, and cannot be reached").hint(FORCE))
+}
+
+/// Kills the pod's monitor, and with it the PID namespace of its containers.
+fn kill_monitor(host: &Host, id: &str, deadline: Option<Instant>) -> Result<()> {
+    let Some(process) = monitor_process(host, id)? else {
+        return match store::await_end(host, id, within(deadline, DIES_WITHIN))? {
+            true => Ok(()),
+            false => Err(Error::failed("the pod's monitor does not answer, and has no record")
+                .hint("/proc/locks shows by the inode of the pod's `lock` which process it is")),
+        };
+    };
+    match pidfd::pidfd_send_signal(process.as_fd(), pidfd::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(errno) => return Err(errno.during("pidfd_send_signal(the pod's monitor, SIGKILL)").into()),
+    }
+    if pidfd::wait_readable(process.as_fd(), within(deadline, DIES_WITHIN)) {
+        return Ok(());
+    }
+    let pid = pidfd::pid_in_proc(process.as_fd()).unwrap_or_default();
+    Err(Error::new(
+        ErrorKind::Timeout,
+        format!("the pod's monitor, process {pid}, was killed and does not end"),
+    )
+    .hint(format!(
+        "a cgroup that it is in is frozen (/proc/{pid}/cgroup), or it waits in the kernel (/proc/{pid}/stack)"
+    )))
+}
+
+/// The process of the pod's monitor: by its record, which may be behind, or by its socket.
+fn monitor_process(host: &Host, id: &str) -> Result<Option<OwnedFd>> {
+    if let Ok(Loaded::Present(Live { monitor, .. })) = record::load::<Live>(&record::live_path(host, id))
+        && let Ok(process) = pidfd::pidfd_open(monitor.pid)
+        // Looked at only now: the descriptor names one process for ever.
+        && monitor.is_same()
+    {
+        return Ok(Some(process));
+    }
+    Monitor::process(host, id)
+}
+
+/// Asks for the pod's end and does not wait for it, nor for a monitor that stands still. False: there is no monitor to ask.
+pub fn ask_down(
+    host: &Host,
+    entry: &PodEntry,
+    grace: Option<Duration>,
+    deadline: Option<Instant>,
+) -> Result<bool> {
+    match Monitor::tell(host, &entry.id, stop_request(grace), within(deadline, DIES_WITHIN)) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            // It may be on its way out, or on its way in.
+            let Some(mut monitor) = connect(host, &entry.id, deadline)? else { return Ok(false) };
+            monitor.send(stop_request(grace)).map(|_| true)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Asks for the end and waits for it: a monitor closes its connections when nothing of its pod is left, which

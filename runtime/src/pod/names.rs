@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
+use crate::pod::store;
 use crate::sys::own;
 
 /// Reserves `name` in `namespace` for the pod `id`; [`ErrorKind::Exists`] when it is taken.
@@ -40,7 +41,7 @@ pub fn reserve(host: &Host, namespace: &str, name: &str, id: &str) -> Result<()>
 /// Gives a name back, if it is still the pod `id`'s; no error when it is not.
 pub fn release(host: &Host, namespace: &str, name: &str, id: &str) -> Result<()> {
     let Some(path) = link(host, namespace, name) else { return Ok(()) };
-    if holder(&path).as_deref() != Some(id) {
+    if holder(&path)?.as_deref() != Some(id) {
         return Ok(());
     }
     match std::fs::remove_file(&path) {
@@ -52,23 +53,29 @@ pub fn release(host: &Host, namespace: &str, name: &str, id: &str) -> Result<()>
 }
 
 /// The id of the pod that has the name.
-pub fn lookup(host: &Host, namespace: &str, name: &str) -> Option<String> {
-    holder(&link(host, namespace, name)?)
+pub fn lookup(host: &Host, namespace: &str, name: &str) -> Result<Option<String>> {
+    link(host, namespace, name).map_or(Ok(None), |path| holder(&path))
 }
 
 /// Every reserved name: namespace, name and the pod's id, sorted.
-pub fn all(host: &Host) -> Vec<(String, String, String)> {
+pub fn all(host: &Host) -> Result<Vec<(String, String, String)>> {
     let mut found = Vec::new();
-    for namespace in entries(&host.names()) {
+    for namespace in store::folder_names(&host.names())? {
         let folder = host.names().join(&namespace);
-        for name in entries(&folder) {
-            if let Some(id) = holder(&folder.join(&name)) {
+        for name in store::folder_names(&folder)? {
+            if let Some(id) = holder(&folder.join(&name))? {
                 found.push((namespace.clone(), name, id));
             }
         }
     }
     found.sort();
-    found
+    Ok(found)
+}
+
+/// The namespace and the name of the pod `id`, as far as it has one.
+pub(super) fn of(host: &Host, id: &str) -> Result<Option<(String, String)>> {
+    let named = all(host)?.into_iter().find(|(_, _, holder)| holder == id);
+    Ok(named.map(|(namespace, name, _)| (namespace, name)))
 }
 
 /// Where the link of a name lies; `None` for what can be no name at all.
@@ -77,13 +84,16 @@ fn link(host: &Host, namespace: &str, name: &str) -> Option<PathBuf> {
     (sound(namespace) && sound(name)).then(|| host.names().join(namespace).join(name))
 }
 
-fn holder(path: &Path) -> Option<String> {
-    std::fs::read_link(path).ok()?.into_os_string().into_string().ok()
-}
-
-fn entries(folder: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+/// What the link at `path` names; `None` where there is none, or something else.
+fn holder(path: &Path) -> Result<Option<String>> {
+    use IoKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound};
+    match std::fs::read_link(path) {
+        Ok(id) => Ok(id.into_os_string().into_string().ok()),
+        Err(error) if matches!(error.kind(), InvalidFilename | InvalidInput | NotADirectory | NotFound) => {
+            Ok(None)
+        }
+        Err(error) => Err(Error::from(error).context(format_args!("readlink {}", path.display()))),
+    }
 }
 
 fn make_folder(folder: &Path) -> Result<()> {
@@ -107,12 +117,12 @@ mod tests {
         let taken = reserve(&host, "default", "web", "2222").unwrap_err();
         assert_eq!(taken.kind(), ErrorKind::Exists);
         reserve(&host, "other", "web", "2222").unwrap();
-        assert_eq!(lookup(&host, "default", "web").as_deref(), Some("1111"));
+        assert_eq!(lookup(&host, "default", "web").unwrap().as_deref(), Some("1111"));
         release(&host, "default", "web", "2222").unwrap();
-        assert_eq!(lookup(&host, "default", "web").as_deref(), Some("1111"), "not the holder");
+        assert_eq!(lookup(&host, "default", "web").unwrap().as_deref(), Some("1111"), "not the holder");
         release(&host, "default", "web", "1111").unwrap();
         release(&host, "default", "web", "1111").unwrap();
-        assert_eq!(all(&host), [("other".into(), "web".into(), "2222".into())]);
+        assert_eq!(all(&host).unwrap(), [("other".into(), "web".into(), "2222".into())]);
     }
 
     #[test]
@@ -126,7 +136,7 @@ mod tests {
         let (_dir, host) = host();
         for name in ["", ".", "..", "../x", "a/b"] {
             assert!(reserve(&host, "default", name, "1").is_err(), "{name:?}");
-            assert_eq!(lookup(&host, "default", name), None, "{name:?}");
+            assert_eq!(lookup(&host, "default", name).unwrap(), None, "{name:?}");
         }
     }
 }

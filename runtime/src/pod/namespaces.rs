@@ -59,7 +59,7 @@ pub fn of_host() -> Result<Row> {
 
 /// The rows of a pod that runs: the monitor, the shared init if there is one, and each running container.
 pub fn of_pod(host: &Host, entry: &PodEntry) -> Result<Vec<Row>> {
-    let Some(live) = record::load::<Live>(&record::live_path(host, &entry.id)).present() else {
+    let Some(live) = record::load::<Live>(&record::live_path(host, &entry.id))?.present() else {
         return Ok(Vec::new());
     };
     let mut rows = Vec::new();

@@ -1,8 +1,8 @@
 //! The records of a pod on disk: what was asked for, and what became of it.
 //!
 //! Invariants: a record is replaced whole (temporary file, rename) and read without a lock; each
-//! file has one writer; a record that cannot be read is an answer ([`Loaded::Unreadable`]) and
-//! never a silent gap. Pod records are not fsynced: after a power cut a missing one is Unknown.
+//! file has one writer; what is no record is an answer ([`Loaded::Unreadable`]) and
+//! never a silent gap, and what could not be read is an error and never an answer: a pod is not gone for want of a descriptor. Pod records are not fsynced: after a power cut a missing one is Unknown.
 //!
 //! ```text
 //! <root>/pods/<id>/sandbox.json                    Sandbox          immutable
@@ -11,14 +11,16 @@
 //!                                   config.json    the OCI Spec     immutable
 //!                                   status.json    ContainerStatusRecord
 //! <state>/pods/<id>/live.json                      Live             gone with a reboot
+//!                   status.json                    SandboxStatus    what the one in <root> should be, while that cannot be written
 //! ```
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind as IoKind, Read};
+use std::io::ErrorKind as IoKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use oci_spec::runtime::Spec;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -286,14 +288,14 @@ pub struct Live {
     pub netns_link: Option<PathBuf>,
 }
 
-/// What reading a record gives: never an error, because a list must go on.
+/// What is found where a record should be.
 #[derive(Debug, Clone)]
 pub enum Loaded<T> {
     /// The record.
     Present(T),
     /// There is none.
     Missing,
-    /// There is one, and why it cannot be used.
+    /// What lies there is no record of ours, and why.
     Unreadable(String),
 }
 
@@ -326,32 +328,59 @@ pub fn write_new<T: Serialize>(path: &Path, record: &T) -> Result<()> {
     let bytes = serde_json::to_vec(record)
         .map_err(|error| crate::Error::failed(error.to_string()))
         .context(|| format!("record {}", path.display()))?;
-    write_new_bytes(path, &bytes)
+    own::write(path, &bytes, own::SECRET).context(|| format!("record {}", path.display()))
 }
 
-/// The same for a record that is bytes already.
-pub fn write_new_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
-    own::write(path, bytes, own::SECRET).context(|| format!("record {}", path.display()))
+/// Replaces the pod's `status.json`. Where the disk does not take it, it is put into the state dir, in the place of the one
+/// on the disk, which tells what is not so any more.
+///
+/// # Errors
+/// It is not on the disk: to be tried again.
+pub fn write_status(host: &Host, pod: &str, status: &SandboxStatus) -> Result<()> {
+    let spare = spare_status_path(host, pod);
+    let written = write(&sandbox_status_path(host, pod), status);
+    match &written {
+        Ok(()) => drop(std::fs::remove_file(spare)),
+        // There may be no room for that either.
+        Err(_) => drop(write(&spare, status)),
+    }
+    written
+}
+
+/// The pod's `status.json`, and whether it is still to be put on the disk.
+pub fn load_status(host: &Host, pod: &str) -> Result<(Loaded<SandboxStatus>, bool)> {
+    match load(&spare_status_path(host, pod))? {
+        Loaded::Present(status) => Ok((Loaded::Present(status), true)),
+        Loaded::Missing | Loaded::Unreadable(_) => Ok((load(&sandbox_status_path(host, pod))?, false)),
+    }
+}
+
+/// The runtime spec at `path`.
+pub fn load_spec(path: &Path) -> Result<Spec> {
+    let context = || path.display().to_string();
+    let bytes = own::read(path, LIMIT).context(context)?;
+    serde_json::from_slice(&bytes).map_err(|error| crate::Error::failed(error.to_string())).context(context)
 }
 
 /// Reads the record at `path`.
-pub fn load<T: DeserializeOwned>(path: &Path) -> Loaded<T> {
-    // One read for a record and one for its end: without the size `read_to_end` feels its way up from 32 bytes.
-    let mut bytes = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| {
-        let size = file.metadata()?.len().min(LIMIT);
-        bytes.reserve_exact(usize::try_from(size).unwrap_or(0) + 1);
-        file.take(LIMIT).read_to_end(&mut bytes)
-    });
-    match read {
-        Ok(_) => {}
-        Err(error) if error.kind() == IoKind::NotFound => return Loaded::Missing,
-        Err(error) => return Loaded::Unreadable(crate::Error::from(error).to_string()),
-    }
-    match serde_json::from_slice(&bytes) {
+///
+/// # Errors
+/// What tells nothing of the record: no descriptor is free, the disk does not answer, it may not be read.
+pub fn load<T: DeserializeOwned>(path: &Path) -> Result<Loaded<T>> {
+    let bytes = match own::read(path, LIMIT) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == IoKind::NotFound => return Ok(Loaded::Missing),
+        Err(error) if own::is_about_the_place(&error) => {
+            return Ok(Loaded::Unreadable(crate::Error::from(error).to_string()));
+        }
+        Err(error) => {
+            return Err(crate::Error::from(error).context(format_args!("record {}", path.display())));
+        }
+    };
+    Ok(match serde_json::from_slice(&bytes) {
         Ok(record) => Loaded::Present(record),
         Err(error) => Loaded::Unreadable(error.to_string()),
-    }
+    })
 }
 
 /// `<root>/pods/<id>/sandbox.json`.
@@ -372,6 +401,11 @@ pub fn container_dir(host: &Host, pod: &str, container: &str) -> PathBuf {
 /// `<state>/pods/<id>/live.json`.
 pub fn live_path(host: &Host, pod: &str) -> PathBuf {
     host.pod_state_dir(pod).join("live.json")
+}
+
+/// `<state>/pods/<id>/status.json`: there only while `<root>` takes no writes.
+fn spare_status_path(host: &Host, pod: &str) -> PathBuf {
+    host.pod_state_dir(pod).join("status.json")
 }
 
 /// `<state>/pods/<id>/lock`: held by flock for the monitor's life.
@@ -404,7 +438,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("status.json");
         write(&path, &status()).unwrap();
-        let Loaded::Present(back) = load::<SandboxStatus>(&path) else { panic!("not present") };
+        let Loaded::Present(back) = load::<SandboxStatus>(&path).unwrap() else { panic!("not present") };
         assert_eq!(back.state, SandboxState::Ready);
         assert_eq!(back.pod.unwrap().get(), r#"{"phase": "Running"}"#, "asked and status stay verbatim");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file stays");
@@ -414,11 +448,21 @@ mod tests {
     fn what_cannot_be_read_is_said_and_never_skipped() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("status.json");
-        assert!(matches!(load::<SandboxStatus>(&path), Loaded::Missing));
+        let load = || load::<SandboxStatus>(&path).unwrap();
+        assert!(matches!(load(), Loaded::Missing));
         for torn in ["", "{", "null", r#"{"version": 1}"#, r#"{"version": 2, "state": "ready"}"#] {
             std::fs::write(&path, torn).unwrap();
-            assert!(matches!(load::<SandboxStatus>(&path), Loaded::Unreadable(_)), "{torn:?}");
+            assert!(matches!(load(), Loaded::Unreadable(_)), "{torn:?}");
         }
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(matches!(load(), Loaded::Unreadable(_)), "a folder");
+        std::fs::remove_dir(&path).unwrap();
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(matches!(load(), Loaded::Unreadable(_)), "a socket");
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        assert!(matches!(load(), Loaded::Unreadable(_)), "a link to itself");
     }
 
     #[test]
@@ -426,7 +470,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("status.json");
         std::fs::write(&path, r#"{"version": 2, "state": "ready"}"#).unwrap();
-        let Loaded::Unreadable(why) = load::<SandboxStatus>(&path) else { panic!("readable") };
+        let Loaded::Unreadable(why) = load::<SandboxStatus>(&path).unwrap() else { panic!("readable") };
         assert!(why.contains("newer podrun"), "{why}");
     }
 }

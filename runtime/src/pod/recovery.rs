@@ -20,12 +20,12 @@ use super::policy::{self, Ended, Loss, Moment};
 use super::record::{
     self, ContainerState, ContainerStatusRecord, Live, Loaded, Sandbox, SandboxState, SandboxStatus,
 };
-use super::{names, sandbox, shared, store};
+use super::{client, names, sandbox, shared, store};
 use crate::cgroup::{Cgroup, Layout};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::image::snapshot;
-use crate::sys::{Errno, own, pidfd};
+use crate::sys::{Errno, own, pidfd, socket};
 use crate::{lock, net};
 
 /// Ends what died and finishes what was left; gives what it could not, which the next verb tries again. One pod's
@@ -42,7 +42,11 @@ pub fn reap(host: &Host) -> Vec<Error> {
             troubles.extend(recovered.context(|| "after a reboot").err());
         }
     }
-    for id in store::folder_names(&host.state_dir.join("pods")) {
+    let marked = store::folder_names(&host.state_dir.join("pods")).unwrap_or_else(|error| {
+        troubles.push(error);
+        Vec::new()
+    });
+    for id in marked {
         match recover_if_dead(host, &id, Loss::MonitorLost) {
             Ok(was_dead) => found_dead |= was_dead,
             Err(error) => troubles.push(error.context(format_args!("clean up after pod {id}"))),
@@ -50,6 +54,11 @@ pub fn reap(host: &Host) -> Vec<Error> {
     }
     troubles.extend(shared::tidy(host, found_dead).err());
     troubles
+}
+
+/// The same for one pod, of which something told that its monitor may have ended.
+pub(super) fn reap_one(host: &Host, id: &str) -> Result<()> {
+    if recover_if_dead(host, id, Loss::MonitorLost)? { shared::tidy(host, true) } else { Ok(()) }
 }
 
 /// How long a boot's id is: a UUID.
@@ -76,9 +85,9 @@ fn after_boot(host: &Host, boot: &str) -> Result<()> {
     let is_emptied = known.is_none();
     let running = if is_emptied { shared::running_monitors(host)? } else { HashMap::new() };
     let mut trouble = Ok(());
-    for name in store::folder_names(&host.root.join("pods")) {
+    for name in store::folder_names(&host.root.join("pods"))? {
         let id = name.trim_start_matches('.');
-        let sandbox = record::load::<Sandbox>(&record::sandbox_path(host, id)).present();
+        let sandbox = record::load::<Sandbox>(&record::sandbox_path(host, id))?.present();
         let is_earlier = sandbox.is_none_or(|sandbox| sandbox.boot_id != boot);
         if is_earlier || is_emptied && !running.contains_key(id) {
             let loss = if is_earlier { Loss::HostRebooted } else { Loss::MonitorLost };
@@ -93,12 +102,12 @@ fn after_boot(host: &Host, boot: &str) -> Result<()> {
 
 /// Whether it was dead, and is recovered now.
 fn recover_if_dead(host: &Host, id: &str, loss: Loss) -> Result<bool> {
-    if store::is_alive(host, id) {
+    if store::is_alive(host, id)? {
         return Ok(false);
     }
     let Some(guard) = store::hold(host, id)? else { return Ok(false) };
-    // Its maker may have committed and let go between the two looks.
-    if store::is_alive(host, id) {
+    // Its maker may have committed and let go between the two looks. And whoever took its lock away did not end it.
+    if store::is_alive(host, id)? || has_listening_monitor(host, id)? {
         return Ok(false);
     }
     recover(host, id, loss)?;
@@ -106,10 +115,17 @@ fn recover_if_dead(host: &Host, id: &str, loss: Loss) -> Result<bool> {
     Ok(true)
 }
 
+/// Whether a monitor listens that has no lock: somebody has deleted it.
+fn has_listening_monitor(host: &Host, id: &str) -> Result<bool> {
+    let lock = record::lock_path(host, id);
+    let is_locked = lock.try_exists().context(|| lock.display().to_string())?;
+    Ok(!is_locked && socket::is_listening(&host.pod_state_dir(id), client::SOCKET)?)
+}
+
 /// Removes the pod `id` if it has no monitor, which is what it says; whoever makes or removes it is waited for.
-pub(super) fn remove_dead(host: &Host, id: &str) -> Result<bool> {
-    let _guard = store::hold_for_removal(host, id)?;
-    if store::is_alive(host, id) {
+pub(super) fn remove_dead(host: &Host, id: &str, patience: Duration) -> Result<bool> {
+    let _guard = store::hold_for_removal(host, id, patience)?;
+    if store::is_alive(host, id)? {
         return Ok(false);
     }
     remove(host, id).map(|()| true)
@@ -117,10 +133,10 @@ pub(super) fn remove_dead(host: &Host, id: &str) -> Result<bool> {
 
 /// Removes the pod `id`, which the caller holds, with what its monitor has left if that was killed.
 pub(super) fn remove(host: &Host, id: &str) -> Result<()> {
-    let sandbox = record::load::<Sandbox>(&record::sandbox_path(host, id)).present();
-    let status = record::load::<SandboxStatus>(&record::sandbox_status_path(host, id)).present();
+    let sandbox = record::load::<Sandbox>(&record::sandbox_path(host, id))?.present();
+    let status = record::load_status(host, id)?.0.present();
     let is_known_ended = status.is_some_and(|status| status.state == SandboxState::Ended);
-    let is_locked = record::lock_path(host, id).exists();
+    let is_locked = record::lock_path(host, id).try_exists().context(|| format!("the lock of pod {id}"))?;
     // A state dir that was emptied took the lock and the socket of a monitor that runs: nobody can ask it for anything.
     let was_lost = !is_locked && !is_known_ended && kill_monitor(host, id)?;
     // A monitor that ended by itself has removed the lock.
@@ -151,21 +167,19 @@ fn kill_monitor(host: &Host, id: &str) -> Result<bool> {
 
 /// Brings the pod `id`, which nobody works on, to its end.
 fn recover(host: &Host, id: &str, loss: Loss) -> Result<()> {
-    let sandbox = match record::load::<Sandbox>(&record::sandbox_path(host, id)) {
+    let sandbox = match record::load::<Sandbox>(&record::sandbox_path(host, id))? {
         Loaded::Present(sandbox) => sandbox,
         // A removal that was cut off, or a creation that had no record yet.
         Loaded::Missing => return store::remove(host, id),
         // A creation that was cut off over its record: it had no name yet.
-        Loaded::Unreadable(_) if !names::all(host).iter().any(|(_, _, holder)| holder == id) => {
-            return store::remove(host, id);
-        }
+        Loaded::Unreadable(_) if names::of(host, id)?.is_none() => return store::remove(host, id),
         // It stays visible as Unknown until it is deleted.
         Loaded::Unreadable(_) => {
             take_down(host, id, &default_cgroup(host, id))?;
             return store::unmark(host, id);
         }
     };
-    let status = record::load::<SandboxStatus>(&record::sandbox_status_path(host, id));
+    let (status, is_behind) = record::load_status(host, id)?;
     let known = status.clone().present();
     if known.as_ref().is_none_or(|status| status.state != SandboxState::Ended) {
         take_down(host, id, &sandbox.cgroup)?;
@@ -175,7 +189,7 @@ fn recover(host: &Host, id: &str, loss: Loss) -> Result<()> {
             store::remove(host, id)
         }
         Loaded::Present(status) => {
-            end(host, &sandbox, status, loss)?;
+            end(host, &sandbox, status, is_behind, loss)?;
             store::unmark(host, id)
         }
         Loaded::Missing if loss == Loss::MonitorLost => store::remove(host, id),
@@ -187,14 +201,20 @@ fn recover(host: &Host, id: &str, loss: Loss) -> Result<()> {
     }
 }
 
-/// Writes down that the pod has ended, and removes what only a running one needs.
-fn end(host: &Host, sandbox: &Sandbox, mut status: SandboxStatus, loss: Loss) -> Result<()> {
-    remove_snapshots(host, &sandbox.id)?;
-    if status.state == SandboxState::Ended {
-        return Ok(());
+/// Writes down that the pod has ended, and removes what only a running one needs. What a full disk does not take keeps
+/// nothing else from being done; all of it is tried again.
+fn end(host: &Host, sandbox: &Sandbox, mut status: SandboxStatus, is_behind: bool, loss: Loss) -> Result<()> {
+    let mut outcome = remove_snapshots(host, &sandbox.id);
+    if status.state == SandboxState::Ended && !is_behind {
+        return outcome;
     }
-    for container in store::folder_names(&host.pod_root(&sandbox.id).join("containers")) {
-        end_container(&record::container_dir(host, &sandbox.id, &container).join("status.json"))?;
+    for container in store::folder_names(&host.pod_root(&sandbox.id).join("containers"))? {
+        let path = record::container_dir(host, &sandbox.id, &container).join("status.json");
+        outcome = outcome.and(end_container(&path));
+    }
+    if status.state == SandboxState::Ended {
+        let written = record::write_status(host, &sandbox.id, &status);
+        return outcome.and(written);
     }
     if let (Some(mut state), Ok(pod)) = (status.pod_state(), serde_json::from_str::<Pod>(sandbox.asked.get()))
     {
@@ -204,11 +224,12 @@ fn end(host: &Host, sandbox: &Sandbox, mut status: SandboxStatus, loss: Loss) ->
     }
     status.state = SandboxState::Ended;
     status.network = None;
-    record::write(&record::sandbox_status_path(host, &sandbox.id), &status)
+    let written = record::write_status(host, &sandbox.id, &status);
+    outcome.and(written)
 }
 
 fn end_container(path: &Path) -> Result<()> {
-    let Loaded::Present(mut status) = record::load::<ContainerStatusRecord>(path) else { return Ok(()) };
+    let Loaded::Present(mut status) = record::load::<ContainerStatusRecord>(path)? else { return Ok(()) };
     if status.state == ContainerState::Exited {
         return Ok(());
     }
@@ -224,12 +245,12 @@ fn end_container(path: &Path) -> Result<()> {
 /// Leaves nothing of a pod on the host but its files. The link goes first: once the monitor's pid is used
 /// again it leads to a stranger's network.
 fn take_down(host: &Host, id: &str, cgroup: &str) -> Result<()> {
-    match record::load::<Live>(&record::live_path(host, id)) {
+    match record::load::<Live>(&record::live_path(host, id))? {
         Loaded::Present(Live { netns_link: Some(link), .. }) => remove_netns_link(&link)?,
         // It died before it could write down that there is one.
         _ if host.links_netns() => {
             if let Loaded::Present(Sandbox { namespace, name, .. }) =
-                record::load::<Sandbox>(&record::sandbox_path(host, id))
+                record::load::<Sandbox>(&record::sandbox_path(host, id))?
                 && let Some(name) = sandbox::netns_link(&namespace, &name)
             {
                 remove_netns_link(&Path::new(sandbox::NETNS_DIR).join(name))?;
@@ -266,7 +287,7 @@ fn remove_netns_link(link: &Path) -> Result<()> {
 }
 
 fn remove_snapshots(host: &Host, id: &str) -> Result<()> {
-    let containers = store::folder_names(&host.pod_root(id).join("containers"));
+    let containers = store::folder_names(&host.pod_root(id).join("containers"))?;
     containers.iter().try_for_each(|container| snapshot::remove(host, container))
 }
 

@@ -11,7 +11,7 @@ use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::image::ImageStore;
 use crate::pod::store;
-use crate::sys::{own, proc};
+use crate::sys::{Errno, own, proc};
 use crate::{lock, net};
 
 /// The cgroup of all monitors, below the host's parent.
@@ -70,11 +70,22 @@ pub(super) fn join_monitors<T>(
 /// The monitors that run, as pid by their pod's id: those in the monitors' cgroup, whatever any state dir says of them.
 pub(super) fn running_monitors(host: &Host) -> Result<HashMap<String, i32>> {
     let cgroup = Cgroup::open(&Layout::detect()?, &monitors_cgroup(host))?;
-    let id = |pid| match proc::arguments(pid).ok()?.as_slice() {
-        [_, verb, id] if verb == "monitor" => Some((id.clone(), pid)),
-        _ => None,
-    };
-    Ok(cgroup.pids()?.into_iter().filter_map(id).collect())
+    let mut running = HashMap::new();
+    for pid in cgroup.pids()? {
+        match proc::arguments(pid) {
+            Ok(words) => {
+                if let [_, verb, id] = &words[..]
+                    && verb == "monitor"
+                {
+                    running.insert(id.clone(), pid);
+                }
+            }
+            Err(error) if [Errno::ENOENT, Errno::ESRCH].contains(&Errno(error.errno)) => {}
+            // Whoever cannot be looked at may be any of them.
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(running)
 }
 
 /// Takes this monitor, which has done all else, from among the others; the last one takes their cgroup along. Trying to
@@ -101,7 +112,7 @@ fn remove_cgroups(host: &Host, layout: &Layout) -> Result<()> {
 /// Removes what no pod needs any more; costs little unless `found_dead`: a pod was found whose monitor cannot do it, or
 /// the host was started anew.
 pub(super) fn tidy(host: &Host, found_dead: bool) -> Result<()> {
-    if !found_dead && !store::folder_names(&host.state_dir.join("pods")).is_empty() {
+    if !found_dead && !store::folder_names(&host.state_dir.join("pods"))?.is_empty() {
         return Ok(());
     }
     let layout = Layout::detect()?;
@@ -124,7 +135,11 @@ fn remove_lost_cgroups(host: &Host, layout: &Layout) -> Result<()> {
     }
     // Looked at after the cgroups: a pod's is made by its monitor.
     let running = running_monitors(host)?;
-    for id in found.iter().filter(|id| !running.contains_key(*id) && !host.pod_state_dir(id).exists()) {
+    for id in found.iter().filter(|id| !running.contains_key(*id)) {
+        let folder = host.pod_state_dir(id);
+        if folder.try_exists().context(|| folder.display().to_string())? {
+            continue;
+        }
         let cgroup = Cgroup::open(layout, &format!("{parent}/{id}"))?;
         cgroup.kill()?;
         cgroup.remove()?;
@@ -136,7 +151,9 @@ fn remove_lost_cgroups(host: &Host, layout: &Layout) -> Result<()> {
 fn release_stale_leases(host: &Host) -> Result<()> {
     let images = ImageStore::open(host)?;
     for owner in images.lease_owners()? {
-        if !host.pod_state_dir(&owner).exists() && !host.pod_root(&owner).exists() {
+        let is_there =
+            |folder: std::path::PathBuf| folder.try_exists().context(|| folder.display().to_string());
+        if !is_there(host.pod_state_dir(&owner))? && !is_there(host.pod_root(&owner))? {
             images.release(&owner).context(|| format!("images of pod {owner}"))?;
         }
     }

@@ -1,16 +1,19 @@
 //! The pods on this host, as their records tell: listed, and found by name or id.
 //!
-//! Invariant: reading takes no lock and skips nothing. A record that cannot be read becomes a pod whose
-//! phase is Unknown, with its name still reserved, so that it can be seen and deleted.
+//! Invariant: reading takes no lock and skips nothing. A record that is none becomes a pod whose
+//! phase is Unknown, with its name still reserved, so that it can be seen and deleted. An error to read is an error.
 
 mod edit;
 
 pub use edit::{Guard, begin, boot_id, fill, hold, hold_for_removal, remove};
 pub(in crate::pod) use edit::{folder_names, mark, unlock, unmark};
 
+use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
+use std::io::ErrorKind as IoKind;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::time::Duration;
 
 use super::manifest::{Pod, PodPhase, Time};
 use super::names;
@@ -20,9 +23,12 @@ use super::resources;
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::spread;
+use crate::sys::flock::{self, Share};
 
-/// How many pods' records one thread reads.
-const AT_ONCE: NonZeroUsize = NonZeroUsize::new(40).expect("it is not zero");
+/// How many pods' records are worth a thread.
+const AT_ONCE: usize = 40;
+/// How many threads read at the most: each has a descriptor open.
+const THREADS: usize = 4;
 
 /// One pod.
 #[derive(Debug, Clone)]
@@ -55,10 +61,14 @@ impl PodEntry {
 
 /// Every pod of the pod front, by namespace and name; those that are still being made are Pending.
 pub fn list(host: &Host) -> Result<Vec<PodEntry>> {
-    let load = |(namespace, name, id): &(String, String, String)| load(host, id, namespace, name);
-    let mut entries =
-        spread::over(&names::all(host), AT_ONCE, |names| names.iter().filter_map(load).collect())
-            .context(|| "read the pods' records")?;
+    let load = |(namespace, name, id): &Name| load(host, id, namespace, name).transpose();
+    let mut names = names::all(host)?;
+    names.extend(restore_names(host, &names)?);
+    let piece = NonZeroUsize::new(names.len().div_ceil(THREADS).max(AT_ONCE)).expect("it is not zero");
+    let mut entries = spread::over(&names, piece, |names| names.iter().filter_map(load).collect::<Vec<_>>())
+        .context(|| "read the pods' records")?
+        .into_iter()
+        .collect::<Result<Vec<_>>>()?;
     entries.sort_by(|left, right| (&left.namespace, &left.name).cmp(&(&right.namespace, &right.name)));
     Ok(entries)
 }
@@ -69,15 +79,21 @@ pub fn find(host: &Host, namespace: &str, name: &str) -> Result<PodEntry> {
         Error::new(ErrorKind::NotFound, format!("pod {name:?} not found in namespace {namespace:?}"))
             .hint("`podrun get pods -A` lists the pods of all namespaces")
     };
-    if let Some(id) = names::lookup(host, namespace, name) {
-        return load(host, &id, namespace, name).ok_or_else(missing);
+    if let Some(id) = names::lookup(host, namespace, name)? {
+        return load(host, &id, namespace, name)?.ok_or_else(missing);
+    }
+    let mut names = names::all(host)?;
+    names.extend(restore_names(host, &names)?);
+    let is_it = |known: &&Name| (known.0.as_str(), known.1.as_str()) == (namespace, name);
+    if let Some((namespace, name, id)) = names.iter().find(is_it) {
+        return load(host, id, namespace, name)?.ok_or_else(missing);
     }
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(missing());
     }
-    let mut found = names::all(host).into_iter().filter(|(_, _, id)| id.starts_with(name));
+    let mut found = names.into_iter().filter(|(_, _, id)| id.starts_with(name));
     match (found.next(), found.next()) {
-        (Some((namespace, name, id)), None) => load(host, &id, &namespace, &name).ok_or_else(missing),
+        (Some((namespace, name, id)), None) => load(host, &id, &namespace, &name)?.ok_or_else(missing),
         (Some(_), Some(_)) => {
             Err(Error::new(ErrorKind::NotFound, format!("several pods have an id that begins with {name:?}")))
         }
@@ -85,24 +101,91 @@ pub fn find(host: &Host, namespace: &str, name: &str) -> Result<PodEntry> {
     }
 }
 
+/// A reserved name: namespace, name and the pod's id.
+type Name = (String, String, String);
+
+/// Gives the pods their names back whose links somebody has deleted, as far as no other pod has them: `names` are those
+/// that there are.
+fn restore_names(host: &Host, names: &[Name]) -> Result<Vec<Name>> {
+    let named: BTreeSet<&str> = names.iter().map(|(_, _, id)| id.as_str()).collect();
+    let mut restored = Vec::new();
+    for id in folder_names(&host.root.join("pods"))? {
+        if id.starts_with('.') || named.contains(id.as_str()) {
+            continue;
+        }
+        // One that nobody has committed to has no name yet, or none any more.
+        let (Loaded::Present(SandboxStatus { committed: true, .. }), _) = record::load_status(host, &id)?
+        else {
+            continue;
+        };
+        let Loaded::Present(Sandbox { namespace, name, .. }) =
+            record::load(&record::sandbox_path(host, &id))?
+        else {
+            continue;
+        };
+        if names::reserve(host, &namespace, &name, &id).is_err() {
+            continue;
+        }
+        // It may have been deleted meanwhile, which takes the folder away before the name.
+        if !host.pod_root(&id).exists() {
+            names::release(host, &namespace, &name, &id)?;
+        }
+        restored.push((namespace, name, id));
+    }
+    Ok(restored)
+}
+
 /// Whether the monitor of pod `id` runs: it holds the pod's lock for its life.
-pub fn is_alive(host: &Host, id: &str) -> bool {
-    File::open(record::lock_path(host, id))
-        .is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+///
+/// # Errors
+/// What tells nothing of the lock: who does not know whether a monitor runs must not take it for dead.
+pub fn is_alive(host: &Host, id: &str) -> Result<bool> {
+    let path = record::lock_path(host, id);
+    let locked = match File::open(&path).map(|lock| lock.try_lock_shared()) {
+        Ok(Ok(())) => Ok(false),
+        Ok(Err(TryLockError::WouldBlock)) => Ok(true),
+        Err(error) if error.kind() == IoKind::NotFound => Ok(false),
+        Err(error) | Ok(Err(TryLockError::Error(error))) => Err(error),
+    };
+    locked.context(|| format!("lock {}", path.display()))
+}
+
+/// Waits until no monitor of pod `id` runs; false when the time is over first.
+pub(in crate::pod) fn await_end(host: &Host, id: &str, patience: Duration) -> Result<bool> {
+    let path = record::lock_path(host, id);
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == IoKind::NotFound => return Ok(true),
+        opened => opened.context(|| format!("lock {}", path.display()))?,
+    };
+    let waited = flock::lock_within(&file, Share::Shared, patience);
+    Ok(waited.map_err(|errno| errno.during(format!("flock({path:?})")))?)
+}
+
+/// The pod with this whole id; `None`: it is gone, not there yet, or another front's.
+pub fn with_id(host: &Host, id: &str) -> Result<Option<PodEntry>> {
+    let named = match record::load::<Sandbox>(&record::sandbox_path(host, id))? {
+        Loaded::Present(Sandbox { namespace, name, .. }) => {
+            let holder = names::lookup(host, &namespace, &name)?;
+            (holder.as_deref() == Some(id)).then_some((namespace, name))
+        }
+        Loaded::Missing => None,
+        Loaded::Unreadable(_) => names::of(host, id)?,
+    };
+    named.map_or(Ok(None), |(namespace, name)| load(host, id, &namespace, &name))
 }
 
 /// The pod `id`, which has the name; `None` if it is another front's.
-fn load(host: &Host, id: &str, namespace: &str, name: &str) -> Option<PodEntry> {
-    let (sandbox, mut trouble) = match record::load::<Sandbox>(&record::sandbox_path(host, id)) {
-        Loaded::Present(sandbox) if sandbox.front != Front::Pod => return None,
+fn load(host: &Host, id: &str, namespace: &str, name: &str) -> Result<Option<PodEntry>> {
+    let (sandbox, mut trouble) = match record::load::<Sandbox>(&record::sandbox_path(host, id))? {
+        Loaded::Present(sandbox) if sandbox.front != Front::Pod => return Ok(None),
         Loaded::Present(sandbox) => (Some(sandbox), None),
-        Loaded::Missing if is_gone(host, id, namespace, name) => return None,
+        Loaded::Missing if is_gone(host, id, namespace, name)? => return Ok(None),
         Loaded::Missing => (None, Some("the pod's record is missing".to_owned())),
         Loaded::Unreadable(why) => (None, Some(format!("the pod's record: {why}"))),
     };
-    let status = match record::load::<SandboxStatus>(&record::sandbox_status_path(host, id)) {
+    let status = match record::load_status(host, id)?.0 {
         Loaded::Present(status) => status,
-        Loaded::Missing if is_gone(host, id, namespace, name) => return None,
+        Loaded::Missing if is_gone(host, id, namespace, name)? => return Ok(None),
         Loaded::Missing => {
             let of_this_boot = |own: &Sandbox| boot_id().is_ok_and(|boot| boot == own.boot_id);
             if !sandbox.as_ref().is_some_and(of_this_boot) {
@@ -128,14 +211,18 @@ fn load(host: &Host, id: &str, namespace: &str, name: &str) -> Option<PodEntry> 
         pod.status.reason = "RecordUnreadable".into();
         pod.status.message = why;
     }
-    Some(PodEntry { id: id.into(), namespace: namespace.into(), name: name.into(), sandbox, status, pod })
+    let (namespace, name) = (namespace.into(), name.into());
+    Ok(Some(PodEntry { id: id.into(), namespace, name, sandbox, status, pod }))
 }
 
 /// Whether the pod `id`, one of whose records is missing, was deleted since its name was read. A removal takes the folder
 /// away, then the name, then what was the folder: looked for in this order, none of them is missed.
-fn is_gone(host: &Host, id: &str, namespace: &str, name: &str) -> bool {
-    !host.pod_root(id).exists()
-        && (edit::is_being_removed(host, id) || names::lookup(host, namespace, name).as_deref() != Some(id))
+fn is_gone(host: &Host, id: &str, namespace: &str, name: &str) -> Result<bool> {
+    let folder = host.pod_root(id);
+    if folder.try_exists().context(|| folder.display().to_string())? {
+        return Ok(false);
+    }
+    Ok(edit::is_being_removed(host, id)? || names::lookup(host, namespace, name)?.as_deref() != Some(id))
 }
 
 /// The v1 Pod that was asked for, with what the system set when it was made.

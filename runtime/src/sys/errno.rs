@@ -30,6 +30,8 @@ impl Errno {
     pub const EBADF: Self = Self(libc::EBADF);
     /// The other side is gone, with what was sent to it unread.
     pub const ECONNRESET: Self = Self(libc::ECONNRESET);
+    /// Nobody listens there.
+    pub const ECONNREFUSED: Self = Self(libc::ECONNREFUSED);
     /// Device or resource busy.
     pub const EBUSY: Self = Self(libc::EBUSY);
     /// Invalid argument.

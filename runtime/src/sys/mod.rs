@@ -8,6 +8,7 @@
 pub mod arguments;
 pub mod attached;
 pub mod daemon;
+pub mod descriptors;
 pub mod detached;
 pub mod dir;
 pub mod epoll;

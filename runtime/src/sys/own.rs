@@ -165,6 +165,15 @@ pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
     String::from_utf8(read(path, most)?).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
 }
 
+/// Whether an error of [`read`] tells that what lies there is no file of ours, and not that this process or the disk
+/// cannot read one.
+pub fn is_about_the_place(error: &io::Error) -> bool {
+    use ErrorKind::{FileTooLarge, IsADirectory, NotADirectory};
+    matches!(error.kind(), FileTooLarge | IsADirectory | NotADirectory)
+        // A socket; a link that leads to itself.
+        || matches!(error.raw_os_error(), Some(libc::ENXIO | libc::ELOOP))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -98,7 +98,7 @@ impl Forwarded {
         unsafe {
             command.pre_exec(move || Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?));
         }
-        command.spawn()
+        super::descriptors::with_callers_limit(command).spawn()
     }
 
     /// The next signal that came, if any.

@@ -6,6 +6,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -75,7 +76,19 @@ pub fn connect(directory: &Path, name: &str) -> Result<OwnedFd> {
     connected.map(|()| socket).map_err(error(format!("connect({:?})", directory.join(name))))
 }
 
-/// The same, if somebody listens there.
+/// The same, where neither a full queue of those who want to connect nor one who does not read is waited for longer than
+/// `patience`: what is sent later may then be `None`, as if it would block.
+pub fn connect_within(directory: &Path, name: &str, patience: Duration) -> Result<OwnedFd> {
+    let (socket, address) = stream_to(directory, name, SocketFlags::CLOEXEC)?;
+    // A time of zero would be none.
+    let patience = patience.max(Duration::from_millis(1));
+    rustix::net::sockopt::set_socket_timeout(&socket, rustix::net::sockopt::Timeout::Send, Some(patience))
+        .map_err(error("setsockopt(SO_SNDTIMEO)"))?;
+    let connected = rustix::net::connect(&socket, &address.1);
+    connected.map(|()| socket).map_err(error(format!("connect({:?})", directory.join(name))))
+}
+
+/// A stream connected to that socket, if somebody listens there.
 pub fn connect_if_listening(directory: &Path, name: &str) -> Result<Option<OwnedFd>> {
     let (socket, connected) = try_to_connect(directory, name, SocketFlags::CLOEXEC)?;
     match connected {
@@ -100,12 +113,22 @@ fn try_to_connect(
     name: &str,
     flags: SocketFlags,
 ) -> Result<(OwnedFd, std::result::Result<(), Errno>)> {
+    let (socket, (_at, address)) = stream_to(directory, name, flags)?;
+    let connected = rustix::net::connect(&socket, &address);
+    Ok((socket, connected))
+}
+
+/// A socket and the address to connect it to, which leads through the descriptor beside it.
+fn stream_to(
+    directory: &Path,
+    name: &str,
+    flags: SocketFlags,
+) -> Result<(OwnedFd, (OwnedFd, SocketAddrUnix))> {
     let at = open_directory(directory)?;
     let address = address(at.as_fd(), name)?;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
         .map_err(error("socket(AF_UNIX, SOCK_STREAM)"))?;
-    let connected = rustix::net::connect(&socket, &address);
-    Ok((socket, connected))
+    Ok((socket, (at, address)))
 }
 
 /// The next connection, non-blocking, if one waits.

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::error::{Context, Error, ErrorKind, Result, shown};
+use crate::sys::descriptors;
 
 /// What helpers print where they have nothing (docker-credential-helpers, `credentials.errCredentialsNotFound`).
 const NOT_FOUND: &str = "credentials not found in native keychain";
@@ -65,12 +66,9 @@ fn run(name: &str, verb: &str, input: &[u8]) -> Result<Option<Vec<u8>>> {
         ));
     }
     let program = format!("docker-credential-{name}");
-    let child = Command::new(&program)
-        .arg(verb)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
+    let mut command = Command::new(&program);
+    command.arg(verb).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = descriptors::with_callers_limit(&mut command).spawn();
     let mut child = match child {
         Err(error) if error.kind() == IoErrorKind::NotFound => {
             return Err(Error::new(ErrorKind::Image, format!("{program}: no such program")).hint(

@@ -26,6 +26,7 @@ use crate::cgroup::Cgroup;
 use crate::engine::{self, Attached, Child, Failure as ChildFailure, Plan, Rootfs, Tie};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{ChainId, snapshot};
+use crate::pod::attempt::Records;
 use crate::pod::protocol::{ContainerSpec, ContainerStatus, Failure, NamespaceMode, TerminationMessage};
 use crate::pod::record::{self, ContainerState, ContainerStatusRecord, ProcessId};
 use crate::pod::volume::Source;
@@ -101,6 +102,8 @@ pub(super) struct Container {
     pub(super) changed: u64,
     /// Whether its record is behind.
     pub(super) unwritten: bool,
+    /// What is to be on disk of it beside its status, as long as that is not there.
+    pub(super) records: Option<Records>,
     material: Option<Box<Material>>,
     process: Option<Process>,
     pub(super) cgroup: Option<Cgroup>,
@@ -168,6 +171,7 @@ impl Monitor {
             status,
             changed: 0,
             unwritten: false,
+            records: None,
             material: material.map(Box::new),
             process: None,
             cgroup: None,
@@ -499,7 +503,7 @@ pub(super) fn oci_state(spec: &Spec, id: &str, bundle: PathBuf, pid: Option<i32>
 
 fn load(folder: &std::path::Path) -> Result<Material> {
     let path = folder.join("config.json");
-    let spec = Spec::load(&path).map_err(|error| Error::failed(format!("{}: {error}", path.display())))?;
+    let spec = record::load_spec(&path)?;
     Ok(Material { spec, rootfs: None, sources: Vec::new() })
 }
 

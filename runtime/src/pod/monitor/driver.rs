@@ -63,7 +63,7 @@ impl Monitor {
             false => self.status.ips.iter().map(ToString::to_string).collect(),
         };
         let path = record::sandbox_path(&self.host, &self.id);
-        let record = record::load(&path).present();
+        let record = record::load(&path)?.present();
         let record = record.ok_or_else(|| Error::failed(format!("{}: cannot be read", path.display())))?;
         let facts = policy.images.iter().map(|(name, image)| (name.clone(), image.fact.clone())).collect();
         let state = PodState::new(&policy.pod, &facts, Moment::now());
@@ -167,7 +167,11 @@ impl Monitor {
             Ok((slot, records)) => {
                 let launched = self.launch(slot);
                 // The child has its mounts to make meanwhile.
-                self.keep(records.write());
+                let written = records.write();
+                if let (Err(_), Some(container)) = (&written, self.container(slot)) {
+                    container.records = Some(records);
+                }
+                self.keep(written);
                 self.publish_container(slot);
                 if let Err(error) = launched {
                     self.start_failed(slot, &error);
@@ -231,8 +235,7 @@ impl Monitor {
                 drop(snapshot::remove(host, &spec.id));
             }
             for (_, spec) in &old {
-                drop(snapshot::remove(host, &spec.id));
-                drop(std::fs::remove_dir_all(record::container_dir(host, pod, &spec.id)));
+                drop(attempt::forget(host, pod, &spec.id));
                 if let Some(log) = &spec.log {
                     drop(std::fs::remove_file(host.log_dir.join(&log.path)));
                 }

@@ -17,6 +17,7 @@ use super::{Monitor, Token, start, streams};
 use crate::engine::{self, Child, ExecInputs, Plan, Tie};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pod::protocol::{Exec, Exit, Message, Reply, Streams as Sent};
+use crate::pod::record;
 use crate::sys::epoll::Interest;
 use crate::sys::{pty, signal, socket};
 
@@ -83,8 +84,10 @@ impl Monitor {
         let (Some(init), Some(cgroup)) = (container.init(), &container.cgroup) else {
             return Err(Error::failed(format!("container {:?} is not running", container.spec.name)));
         };
-        let spec =
-            Spec::load(&config).map_err(|error| Error::failed(format!("{}: {error}", config.display())))?;
+        let spec = match &container.records {
+            Some(records) => records.spec()?,
+            None => record::load_spec(&config)?,
+        };
         let process = process(&spec, exec)?;
         let terminal = exec.tty.then(|| terminal_of(init, &spec)).transpose()?;
         let sandbox = self.sandbox.as_mut().ok_or_else(|| Error::failed("the pod has no sandbox"))?;

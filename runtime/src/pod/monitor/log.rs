@@ -76,9 +76,11 @@ impl Log {
         for part in folders.split('/').filter(|part| !part.is_empty()) {
             folder = match dir::open_at(&folder, part.as_bytes()) {
                 Err(error) if error.is_not_found() => {
-                    // Another container of the pod may make it first; what counts is that it can be opened.
-                    let _ = dir::make_dir(&folder, part.as_bytes(), own::LISTED);
-                    dir::open_at(&folder, part.as_bytes())
+                    match dir::make_dir(&folder, part.as_bytes(), own::LISTED) {
+                        // Another container of the pod may make it first.
+                        Err(error) if !error.is_taken() => Err(error),
+                        _ => dir::open_at(&folder, part.as_bytes()),
+                    }
                 }
                 other => other,
             }?;

@@ -114,18 +114,27 @@ impl Monitor {
             outcome = outcome.and(written);
         }
         let (host, pod) = (&self.host, &self.id);
-        for container in self.containers.iter_mut().filter(|container| container.unwritten) {
+        for container in self.containers.iter_mut() {
+            if let Some(records) = &container.records {
+                let written = records.write();
+                container.records.take_if(|_| written.is_ok());
+                outcome = outcome.and(written);
+            }
+            if !container.unwritten {
+                continue;
+            }
             let folder = record::container_dir(host, pod, &container.spec.id);
             let written = record::write(&folder.join("status.json"), &container.status.record);
             container.unwritten = written.is_err();
             outcome = outcome.and(written);
         }
         if self.unwritten.status {
-            let written = record::write(&record::sandbox_status_path(&self.host, &self.id), &self.status);
+            let written = record::write_status(&self.host, &self.id, &self.status);
             self.unwritten.status = written.is_err();
             outcome = outcome.and(written);
         }
-        let behind = self.containers.iter().any(|container| container.unwritten);
+        let behind =
+            self.containers.iter().any(|container| container.unwritten || container.records.is_some());
         self.unwritten.refused = behind || self.unwritten.status;
         outcome
     }

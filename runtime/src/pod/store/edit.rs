@@ -116,7 +116,7 @@ pub fn hold(host: &Host, id: &str) -> Result<Option<Guard>> {
 
 /// Takes the pod `id` for its removal, once nobody else is at it: a verb that found it without a monitor is
 /// quickly done with it.
-pub fn hold_for_removal(host: &Host, id: &str) -> Result<Guard> {
+pub fn hold_for_removal(host: &Host, id: &str, patience: Duration) -> Result<Guard> {
     loop {
         mark(host, id)?;
         let path = host.pod_state_dir(id);
@@ -124,7 +124,7 @@ pub fn hold_for_removal(host: &Host, id: &str) -> Result<Guard> {
             Err(error) if error.kind() == IoKind::NotFound => continue,
             opened => opened.context(|| format!("open {}", path.display()))?,
         };
-        lock::take(&folder, &path, lock::LONG)?;
+        lock::take(&folder, &path, patience)?;
         if folder.metadata().context(|| format!("stat {}", path.display()))?.nlink() > 0 {
             return Ok(Guard(folder));
         }
@@ -143,10 +143,10 @@ pub fn remove(host: &Host, id: &str) -> Result<()> {
         }
         _ => {}
     }
-    let sandbox = record::load::<Sandbox>(&gone.join("sandbox.json")).present();
+    let sandbox = record::load::<Sandbox>(&gone.join("sandbox.json"))?.present();
     release_name(host, id, sandbox.as_ref())?;
     ImageStore::open(host)?.release(id)?;
-    for container in folder_names(&gone.join("containers")) {
+    for container in folder_names(&gone.join("containers"))? {
         snapshot::remove(host, &container)?;
     }
     if let Some(sandbox) = &sandbox {
@@ -184,17 +184,18 @@ fn removed_name(id: &str) -> String {
 }
 
 /// Whether the pod's folder was taken away, and what it was is still there.
-pub(super) fn is_being_removed(host: &Host, id: &str) -> bool {
-    host.root.join("pods").join(removed_name(id)).exists()
+pub(super) fn is_being_removed(host: &Host, id: &str) -> Result<bool> {
+    let removed = host.root.join("pods").join(removed_name(id));
+    removed.try_exists().context(|| removed.display().to_string())
 }
 
 fn release_name(host: &Host, id: &str, sandbox: Option<&Sandbox>) -> Result<()> {
     match sandbox {
         Some(sandbox) => names::release(host, &sandbox.namespace, &sandbox.name, id),
-        None => names::all(host)
-            .into_iter()
-            .filter(|(_, _, holder)| holder == id)
-            .try_for_each(|(namespace, name, _)| names::release(host, &namespace, &name, id)),
+        None => match names::of(host, id)? {
+            Some((namespace, name)) => names::release(host, &namespace, &name, id),
+            None => Ok(()),
+        },
     }
 }
 
@@ -223,10 +224,19 @@ fn remove_tree(parent: &Path, name: &[u8]) -> Result<()> {
         .context(|| format!("remove in {}", parent.display()))
 }
 
-/// The names in a folder; none when it cannot be read.
-pub(in crate::pod) fn folder_names(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+/// The names in a folder; none where there is no folder.
+pub(in crate::pod) fn folder_names(folder: &Path) -> Result<Vec<String>> {
+    let read = || -> std::io::Result<Vec<String>> {
+        let entries = match std::fs::read_dir(folder) {
+            Err(error) if matches!(error.kind(), IoKind::NotFound | IoKind::NotADirectory) => {
+                return Ok(Vec::new());
+            }
+            entries => entries?,
+        };
+        let names = entries.map(|entry| Ok(entry?.file_name().into_string().ok()));
+        names.filter_map(std::io::Result::transpose).collect()
+    };
+    read().context(|| format!("read {}", folder.display()))
 }
 
 /// Makes a pod's folder, private to root, and what is missing above it: its tree's top by `make_top`.
