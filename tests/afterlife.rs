@@ -307,7 +307,8 @@ fn no_swap(host: &Host) -> Result<()> {
             let below = std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
             open.extend(below.filter(|path| path.is_dir()));
             let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap_or_default();
-            if read("cgroup.procs").is_empty() {
+            // The monitors' own has no limit: it would be one for all pods' monitors.
+            if read("cgroup.procs").is_empty() || folder.ends_with("monitors") {
                 continue;
             }
             if folder.join("memory.memsw.limit_in_bytes").exists() {

@@ -40,6 +40,8 @@ const LEASES_MAX: u64 = 64 << 20;
 
 /// How the alias of a bridge begins that is podrun's.
 pub(super) const MARK: &str = "podrun: ";
+/// `IFALIASZ` without its terminating zero.
+const ALIAS_MAX: usize = 255;
 
 /// The network's folder below the state dir.
 #[derive(Debug, Clone)]
@@ -88,9 +90,11 @@ impl LeaseFolder {
     }
 
     /// What this network's bridges have as their alias, by which they are known where the leases are lost: no two networks
-    /// of a host have this folder in common.
+    /// of a host have this folder in common. Of a path longer than an alias may be, it has the end.
     pub(super) fn mark(&self) -> String {
-        format!("{MARK}{}", self.path.display())
+        let path = self.path.display().to_string();
+        let start = path.ceil_char_boundary(path.len().saturating_sub(ALIAS_MAX - MARK.len()));
+        format!("{MARK}{}", &path[start..])
     }
 
     /// Whether any pod was ever attached.

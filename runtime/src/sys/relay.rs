@@ -29,6 +29,29 @@ pub struct Relay<'a> {
 /// say so to a program at a terminal. In the middle of a line the first one ends that alone (termios(3)).
 const END_OF_INPUT: u8 = 0x04;
 
+/// What is typed for the caller.
+#[derive(Default)]
+struct Input {
+    /// What the terminal has not taken yet.
+    typed: Vec<u8>,
+    mid_line: bool,
+    has_ended: bool,
+    /// Whether the terminal was canonical when the end was typed.
+    end_in: Option<bool>,
+}
+
+impl Input {
+    /// Types the end, and once more where the program has changed the terminal's mode since: typed in one mode it means
+    /// nothing in the other, and a shell may have come to its prompt only now.
+    fn end(&mut self, is_canonical: bool) {
+        if self.typed.is_empty() && self.end_in != Some(is_canonical) {
+            let count = if self.end_in.is_none() && self.mid_line { 2 } else { 1 };
+            self.typed.resize(count, END_OF_INPUT);
+            self.end_in = Some(is_canonical);
+        }
+    }
+}
+
 /// Puts the person's terminal back.
 struct Raw<'a>(BorrowedFd<'a>, tty::Settings);
 
@@ -47,20 +70,19 @@ impl Relay<'_> {
             terminal.then(|| tty::make_raw(self.stdin).map(|former| Raw(self.stdin, former))).transpose()?;
         stream::set_nonblocking(self.master)?;
         self.follow_size();
-        let mut typed: Vec<u8> = Vec::new();
-        let (mut stdin_open, mut master_open, mut mid_line) = (true, true, false);
+        let (mut input, mut master_open) = (Input::default(), true);
         loop {
             let mut polled = vec![
                 PollFd::from_borrowed_fd(self.process, PollFlags::IN),
                 PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
             ];
             // An end that is closed is always ready: it is looked at no more.
-            let takes = stdin_open && typed.is_empty();
+            let takes = !input.has_ended && input.typed.is_empty();
             if takes {
                 polled.push(PollFd::from_borrowed_fd(self.stdin, PollFlags::IN));
             }
             if master_open {
-                let gives = if typed.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+                let gives = if input.typed.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
                 polled.push(PollFd::from_borrowed_fd(self.master, PollFlags::IN | gives));
             }
             match poll(&mut polled, None) {
@@ -76,17 +98,16 @@ impl Relay<'_> {
                 }
             }
             if from_stdin {
-                stdin_open = self.take(&mut typed)?;
-                mid_line = typed.last().map_or(mid_line, |last| !b"\n\r".contains(last));
-                if !stdin_open && !terminal {
-                    typed.extend_from_slice(if mid_line { &[END_OF_INPUT; 2] } else { &[END_OF_INPUT] });
-                }
-            }
-            if !typed.is_empty() {
-                self.give(&mut typed);
+                self.take(&mut input)?;
             }
             if from_master {
                 master_open = self.show()?;
+            }
+            if input.has_ended && !terminal {
+                input.end(tty::is_canonical(self.master));
+            }
+            if !input.typed.is_empty() {
+                self.give(&mut input.typed);
             }
             let ended =
                 pidfd::reap(self.process, Wait::Poll).map_err(|errno| errno.during("waitid(P_PIDFD)"))?;
@@ -107,12 +128,14 @@ impl Relay<'_> {
         }
     }
 
-    /// Reads what was typed; false at its end.
-    fn take(&self, typed: &mut Vec<u8>) -> Result<bool> {
+    /// Reads what is to be typed.
+    fn take(&self, input: &mut Input) -> Result<()> {
         let mut buffer = [0; 4096];
         let count = stream::read(self.stdin, &mut buffer)?;
-        typed.extend_from_slice(buffer.get(..count.unwrap_or(0)).unwrap_or_default());
-        Ok(count != Some(0))
+        input.typed.extend_from_slice(buffer.get(..count.unwrap_or(0)).unwrap_or_default());
+        input.mid_line = input.typed.last().map_or(input.mid_line, |last| !b"\n\r".contains(last));
+        input.has_ended = count == Some(0);
+        Ok(())
     }
 
     fn give(&self, typed: &mut Vec<u8>) {
@@ -143,5 +166,20 @@ impl Relay<'_> {
 
     fn has_more(&self) -> bool {
         pidfd::wait_readable(self.master, std::time::Duration::ZERO)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_is_typed_once_in_each_mode_and_twice_in_a_line() {
+        let mut input = Input { mid_line: true, ..Input::default() };
+        let mut typed = |is_canonical| {
+            input.end(is_canonical);
+            std::mem::take(&mut input.typed).len()
+        };
+        assert_eq!([true, true, false, false, true].map(&mut typed), [2, 0, 1, 0, 1]);
     }
 }

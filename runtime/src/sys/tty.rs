@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io::Errno;
-use rustix::termios::{OptionalActions, Termios, Winsize};
+use rustix::termios::{LocalModes, OptionalActions, Termios, Winsize};
 
 use super::{Error, Result};
 
@@ -30,6 +30,12 @@ pub fn make_raw(terminal: BorrowedFd<'_>) -> Result<Settings> {
 pub fn restore(terminal: BorrowedFd<'_>, settings: &Settings) -> Result<()> {
     rustix::termios::tcsetattr(terminal, OptionalActions::Now, &settings.0)
         .map_err(|e| failed("tcsetattr(terminal, TCSANOW)", e))
+}
+
+/// Whether the terminal is read line by line, by either of its ends: there VEOF is an end, elsewhere a byte as any other.
+pub fn is_canonical(terminal: BorrowedFd<'_>) -> bool {
+    rustix::termios::tcgetattr(terminal)
+        .is_ok_and(|settings| settings.local_modes.contains(LocalModes::ICANON))
 }
 
 /// The terminal's rows and columns; `None` where it is no terminal or has no size (a serial line).

@@ -157,3 +157,11 @@ fn giving_back_waits_for_nobody() {
     folder.give_back("pra");
     assert!(!folder.read().unwrap().holds("pra"));
 }
+
+#[test]
+fn a_mark_is_no_longer_than_an_alias() {
+    let folder = |state: &str| LeaseFolder::new(Path::new(state), "podrun0");
+    assert_eq!(folder("/run/podrun").mark(), "podrun: /run/podrun/net/podrun0");
+    let long = folder(&format!("/{}", "ä".repeat(200))).mark();
+    assert!((254..=255).contains(&long.len()) && long.starts_with("podrun: ä"), "{long}");
+}
