@@ -123,12 +123,13 @@ test-oracle: rust ## how podrun reads manifests, beside a real kube-apiserver: e
 	@$(NEED) $(FOR_BUILD) $(FOR_RUNNING) curl:asks\ the\ API\ server openssl:makes\ its\ key
 	@scripts/apiserver.sh target/oracle
 	cargo build --quiet --locked --package podrun-tests --bin podrun-oracle
-	@$(if $(SUDO),sudo -E) env PATH="$$PATH:/usr/sbin:/sbin" scripts/oracle.sh target/oracle \
-		target/$(HOST)/debug/podrun-oracle $(or $(SEED),1) $(COUNT)
+	@code=0; $(if $(SUDO),sudo -E) env PATH="$$PATH:/usr/sbin:/sbin" scripts/oracle.sh target/oracle \
+		target/$(HOST)/debug/podrun-oracle $(or $(SEED),1) $(COUNT) || code=$$?; \
+	$(if $(SUDO),sudo chown -R "$$(id -u)" target/oracle;) exit $$code
 
 # The PODS of make bench are too many for it.
 .PHONY: soak
-soak: PODS = 40
+soak: PODS := $(if $(filter file,$(origin PODS)),40,$(PODS))
 soak: build ## CLIENTS that make, use and end PODS for MINUTES, while monitors are killed and disks fill up, with counts (SEED=7: as that run)
 	@$(NEED) $(FOR_RUNNING)
 	@$(MAKE) fixtures IMAGES="busybox"

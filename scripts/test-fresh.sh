@@ -14,7 +14,8 @@ tool() { realpath target/fixtures/tools/"$1"/usr/$2; } # FOLDER PATTERN
 
 if [ ! -d "$root" ]; then
     echo "making a root of Debian 12 at $root (a minute)"
-    archive=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' | grep -v security | head -n 1)
+    archive=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' | grep -v security | head -n 1) ||
+        { echo "test-fresh: apt knows no archive of Debian's" >&2; exit 1; }
     rm -rf "$root.new"
     # What an installed Debian has and this variant has not, of what make and sudo users take for granted.
     debootstrap --variant=minbase --include=ca-certificates,make,sudo bookworm "$root.new" "$archive" >"$folder/debootstrap.log" ||
@@ -29,8 +30,9 @@ fi
 
 rm -rf "$state"
 mkdir -p "$state"/{upper,work,root,home/podrun,home/.cargo/registry,podrun}
-entered='' connection=''
-trap 'kill -KILL $entered $connection 2>/dev/null; rm -rf "$state"' EXIT
+first='' entered='' connection=''
+# The first process takes its namespaces along, and whoever entered them waits for it.
+trap 'kill -KILL ${first:-$entered} $connection 2>/dev/null; wait; rm -rf "$state"' EXIT
 trap 'exit 1' INT TERM
 git -c safe.directory='*' ls-files -z --cached --others --exclude-standard |
     tar --create --null --files-from=- --ignore-failed-read | tar --extract --directory "$state/home/podrun"
@@ -46,7 +48,7 @@ chmod 700 "$state/home" # adduser's default
 export inside='
     read -r pid _ </proc/self/stat
     echo "$pid" >"$state/first"
-    read -r -n 1 _ <"$state/connected"
+    read -r -n 1 _ <"$state/connected" || { tail "$folder/slirp4netns.log" >&2; exit 1; }
     mount -t overlay -o "lowerdir=$root,upperdir=$state/upper,workdir=$state/work" overlay "$state/root"
     cd "$state/root"
     for part in sys dev; do mount --rbind "/$part" "$part"; done
@@ -79,7 +81,7 @@ export newcomer='
         make "$part" || outcome=$?
         took "make $part"
     done
-    foreign=$(find ~ -xdev ! -user plain -print | head -n 5)
+    foreign=$(find ~ -xdev -path ~/.cargo/toolchain -prune -o ! -user plain -print | head -n 5)
     rm -rf target || outcome=$?
     [ -z "$foreign" ] || { printf "not the user'\''s any more:\n%s\n" "$foreign"; outcome=1; }
     exit $outcome'
@@ -89,7 +91,9 @@ mkfifo "$state"/{first,connected}
 unshare --net --mount --pid --ipc --uts --fork --kill-child bash -euc "$inside" fresh &
 entered=$!
 exec 3<>"$state/first"
-read -r -t 60 -u 3 first
+until read -r -t 1 -u 3 first; do
+    kill -0 "$entered" 2>/dev/null || { echo "test-fresh: the namespaces could not be made" >&2; exit 1; }
+done
 LD_LIBRARY_PATH=$(dirname "$(tool libslirp0 "lib/*/libslirp.so.0")") \
     "$(tool slirp4netns bin/slirp4netns)" --configure --mtu=65520 --ready-fd=5 "$first" tap0 \
     5>"$state/connected" >"$folder/slirp4netns.log" 2>&1 &

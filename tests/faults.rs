@@ -56,8 +56,13 @@ pub(crate) fn add(suite: &mut Suite) {
         &["probe"],
         stopped_monitor,
     );
-    suite.on_host("a monitor that cannot be killed is named by a forced delete", &["probe"], frozen_monitor);
-    suite.on_host("a monitor is held by nothing that its maker is in", &["probe"], left_cgroups);
+    // Cgroup v1 alone has these.
+    for (name, test) in [
+        ("a monitor that cannot be killed is named by a forced delete", frozen_monitor as fn(&Host) -> _),
+        ("a monitor is held by nothing that its maker is in", left_cgroups),
+    ] {
+        suite.on_host_with_controller(name, "freezer", &["probe"], test);
+    }
     suite.on_host(
         "a pod whose lock or name was deleted is found by what runs",
         &["probe"],
@@ -486,10 +491,6 @@ fn stopped_monitor(host: &Host) -> Result<()> {
 
 fn frozen_monitor(host: &Host) -> Result<()> {
     let freezer = std::path::Path::new("/sys/fs/cgroup/freezer");
-    if !freezer.is_dir() {
-        // The unified hierarchy's frozen processes can be killed.
-        return Ok(());
-    }
     host.create(&sleeper("web"))?;
     let monitor = monitors(host)?.pop().context("a monitor")?;
     let cgroup = format!("{}{}-frozen", freezer.display(), host.cgroup_parent());
@@ -522,6 +523,7 @@ fn left_cgroups(host: &Host) -> Result<()> {
         enter += &format!("mkdir {maker}; echo $$ >{maker}/tasks; ");
         folders.push(maker);
     }
+    ensure!(folders.len() > 1, "{folders:?}");
     host.script(&format!("{enter} $podrun create {}", file.display()))?.ok()?;
     let monitor = monitors(host)?.pop().context("a monitor")?;
     let shown = host.run("cat", &[&format!("/proc/{monitor}/cgroup")])?.ok()?;

@@ -20,7 +20,7 @@ use crate::{completion, doctor, exit, image, man, output, pod, usage, version};
 
 /// Run Kubernetes pods on this host, without a server
 ///
-/// A manifest is a Kubernetes v1 Pod: the file that `kubectl create -f` takes works here too.
+/// A manifest is a Kubernetes v1 Pod, as `kubectl create -f` takes it; a field that podrun does not do is refused by name.
 #[derive(Debug, Parser)]
 #[command(name = "podrun", version, arg_required_else_help = true, max_term_width = 100)]
 pub(crate) struct Cli {

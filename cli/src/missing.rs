@@ -125,11 +125,13 @@ fn of_any_verb(name: &str) -> Option<&'static str> {
         | "--connection" => {
             "podrun has no server: it runs the pods on this host, with its state in --root and --state-dir"
         }
-        "-R" | "--recursive" | "-k" | "--kustomize" => {
-            "give each folder by itself; `kubectl kustomize DIR | podrun create -` creates what it prints"
+        "-R" | "--recursive" => "give each folder by itself",
+        "-k" | "--kustomize" => {
+            "`kubectl kustomize DIR` prints manifests, which every verb with -f takes as -"
         }
-        "--raw" | "--chunk-size" | "--server-print" | "--subresource" | "--validate" | "--save-config"
-        | "--field-manager" => "that is for an API server; podrun always checks the whole manifest",
+        "--raw" | "--chunk-size" | "--server-print" | "--subresource" | "--save-config"
+        | "--field-manager" => "that is for an API server, and podrun has none",
+        "--validate" => "podrun always checks the whole manifest",
         "--template" => "-o jsonpath=TEMPLATE prints what it names; podrun has no Go templates",
         "--format" => "-o jsonpath=TEMPLATE prints what it names, -o json all",
         _ => return None,
@@ -154,9 +156,11 @@ fn of_pod_verb(verb: &str, name: &str) -> Option<&'static str> {
             "there are no ConfigMaps and Secrets yet: write values out under env, or put files in a hostPath volume"
         }
         ("create", "--edit") => "edit the file, then create",
-        ("delete", "--cascade" | "-i" | "--interactive" | "--dry-run" | "-o" | "--output") => {
-            "a pod owns nothing but itself; `podrun get pods` with the same words lists what would go"
+        ("delete", "--cascade") => "a pod owns nothing but itself",
+        ("delete", "-i" | "--interactive" | "--dry-run") => {
+            "`podrun get pods` with the same words lists what would go"
         }
+        ("delete", "-o" | "--output") => "delete says what it deleted, a line a pod",
         ("delete", "-t" | "--time") => "--grace-period=SECONDS gives the containers their time",
         ("get", "--watch-only" | "--output-watch-events") => "-w prints what is there, and then each change",
         ("get", "--show-kind") => "-o name prints pod/NAME",
@@ -168,7 +172,8 @@ fn of_pod_verb(verb: &str, name: &str) -> Option<&'static str> {
         }
         ("logs", "--all-pods" | "--latest") => "-l chooses pods by their labels",
         ("logs", "--until") => "`podrun logs POD --timestamps` has the time of each line",
-        ("attach" | "exec", "--detach-keys") => "Ctrl-P Ctrl-Q leaves",
+        ("attach" | "run", "--detach-keys") => "Ctrl-P Ctrl-Q leaves",
+        ("exec", "--detach-keys") => "podrun exec ends with its program",
         ("exec" | "attach", "--pod-running-timeout") => {
             "`podrun wait POD --for=condition=Ready` waits before"
         }

@@ -127,7 +127,10 @@ fn pieces(cell: &str, room: usize) -> Vec<&str> {
     let mut rest = cell;
     while rest.chars().count() > room {
         let fitting = rest.char_indices().nth(room).map_or(rest.len(), |(at, _)| at);
-        let within = rest.get(..=fitting).unwrap_or(rest).rfind(' ');
+        let within = match rest[fitting..].starts_with(' ') {
+            true => Some(fitting),
+            false => rest[..fitting].rfind(' '),
+        };
         let Some(end) = within.or_else(|| rest.find(' ')).filter(|end| *end > 0) else { break };
         pieces.push(&rest[..end]);
         rest = rest[end..].trim_start();

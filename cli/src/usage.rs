@@ -156,13 +156,20 @@ fn unknown(error: &clap::Error, verb: Option<&str>) -> Error {
     let word = texts(error, ContextKind::InvalidArg).into_iter().next().unwrap_or_default();
     if word.starts_with('-') {
         let hint = missing::flag(verb.unwrap_or_default(), &word).map(str::to_owned);
-        let hint = hint.or_else(|| near_flag(verb, &word).map(|flag| format!("did you mean {flag}?")));
+        let near = near_flag(verb, &word);
+        let is_misplaced = near.as_deref().is_some_and(|flag| word.split('=').next() == Some(flag));
+        if let (Some(flag), Some(verb), true) = (&near, verb, is_misplaced) {
+            let hint = format!("a flag of a verb follows it: podrun {verb} {flag}");
+            return Error::new(ErrorKind::Usage, format!("{flag} stands before its verb")).hint(hint);
+        }
+        let hint = hint.or_else(|| near.map(|flag| format!("did you mean {flag}?")));
         let error = Error::new(ErrorKind::Usage, format!("there is no flag {}", shown(&word)));
         return hint.into_iter().fold(error, Error::hint);
     }
     let error = Error::new(ErrorKind::Usage, format!("{} is one argument too many", quoted(&word)));
     match verb {
-        Some("exec") => error.hint("a program and its arguments follow --: podrun exec POD -- PROGRAM"),
+        Some("exec") => error.hint("podrun exec POD -- PROGRAM; a pod is written NAME or pod/NAME"),
+        Some("attach") => error.hint("podrun attach POD; a pod is written NAME or pod/NAME"),
         Some("run") => error.hint("arguments follow --: podrun run NAME --image=IMAGE -- ARGUMENT"),
         Some("image mount") => {
             error.hint("a program and its arguments follow --: podrun image mount IMAGE -- PROGRAM")

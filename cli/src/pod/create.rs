@@ -1,15 +1,16 @@
 //! `podrun create`: pods from manifests.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use runtime::pod::manifest::Pod;
-use runtime::{ErrorKind, Result};
+use runtime::{Error, ErrorKind, Result};
 
 use super::bring::{self, Wait};
 use super::manifests;
 use super::print::{ObjectFormat, Printer, called};
+use super::resource::{Resource, resource};
 use crate::args::Context;
 use crate::exit::Failures;
 use crate::{completion, duration, output};
@@ -79,7 +80,22 @@ impl Args {
     }
 }
 
+/// Refuses a word that kubectl takes for a resource, as in `create configmap x`, with what that would be here.
+fn refuse_resource(word: &Path) -> Result<()> {
+    let error = || Error::failed(format!("{}: no such file", word.display()));
+    match word.to_str().and_then(resource) {
+        Some(Resource::Pods) => {
+            Err(error().hint("`podrun run NAME --image=IMAGE` makes a pod without a manifest"))
+        }
+        Some(Resource::Other(instead)) => Err(error().hint(instead)),
+        None => Ok(()),
+    }
+}
+
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
+    if let Some(first) = args.files.first().filter(|first| !first.exists()) {
+        refuse_resource(first)?;
+    }
     let sources: Vec<PathBuf> = args.files.iter().chain(&args.filename).cloned().collect();
     let pods = manifests::read(&sources, context.given_namespace.as_deref())?;
     let mut printer = Printer::default();

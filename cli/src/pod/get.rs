@@ -116,7 +116,11 @@ fn watch(
         };
         let there: BTreeSet<&str> = found.iter().map(|entry| &*entry.id).collect();
         let gone = looked_at.iter().filter(|id| !there.contains(id.as_str()));
-        let mut news: Vec<PodEntry> = gone.filter_map(|id| known.remove(id)).map(deleted).collect();
+        let mut news = Vec::new();
+        for before in gone.filter_map(|id| known.remove(id)) {
+            // One that is selected no more is shown as it is now, once.
+            news.push(store::with_id(&context.host, &before.id)?.unwrap_or_else(|| deleted(before)));
+        }
         for entry in found {
             if known.get(&entry.id).is_none_or(|before| before.pod != entry.pod) {
                 known.insert(entry.id.clone(), entry.clone());

@@ -126,14 +126,11 @@ fn follow(
         // before its end is.
         let mut writing = BTreeMap::new();
         for entry in entries {
-            match store::find(&context.host, &entry.namespace, &entry.id) {
-                Ok(entry) if store::is_alive(&context.host, &entry.id)? => {
-                    writing.insert(entry.id.clone(), entry);
-                }
-                Ok(_) => {}
-                // Deleted meanwhile: its logs have gone with it.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+            // The logs of one that was deleted meanwhile have gone with it.
+            if let Some(entry) = store::with_id(&context.host, &entry.id)?
+                && store::is_alive(&context.host, &entry.id)?
+            {
+                writing.insert(entry.id.clone(), entry);
             }
         }
         let is_over =

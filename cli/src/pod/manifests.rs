@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use runtime::pod::manifest::{self, Document, Pod};
 use runtime::{Error, ErrorKind, Result};
 
-use super::resource::{Resource, resource};
 use crate::output;
 
 /// What a folder's manifests are called.
@@ -20,9 +19,6 @@ const EXTENSIONS: [&str; 3] = ["json", "yaml", "yml"];
 
 /// Every pod in `sources` (`-` is standard input), in `namespace` where that is given.
 pub(crate) fn read(sources: &[PathBuf], namespace: Option<&str>) -> Result<Vec<Pod>> {
-    if let Some(first) = sources.first().filter(|first| is_resource(first) && !first.exists()) {
-        return Err(no_such_file(first));
-    }
     let mut pods = Vec::new();
     let mut wrong: Vec<Error> = Vec::new();
     for file in files(sources)? {
@@ -126,24 +122,9 @@ fn bytes(path: &Path) -> Result<Vec<u8>> {
             Error::failed(format!("{}: podrun reads files only", path.display()))
                 .hint("fetch it: curl -sSL URL | podrun create -")
         }
-        std::io::ErrorKind::NotFound => no_such_file(path),
+        std::io::ErrorKind::NotFound => Error::failed(format!("{}: no such file", path.display())),
         _ => Error::from(error).context(path.display()),
     })
-}
-
-/// Whether kubectl would have taken the name of a file for a resource, as in `create configmap x`.
-fn is_resource(path: &Path) -> bool {
-    path.to_str().and_then(resource).is_some()
-}
-
-/// The error of a manifest that is not there, with a hint where kubectl would have taken its name for a resource.
-fn no_such_file(path: &Path) -> Error {
-    let error = Error::failed(format!("{}: no such file", path.display()));
-    match path.to_str().and_then(resource) {
-        Some(Resource::Pods) => error.hint("`podrun run NAME --image=IMAGE` makes a pod without a manifest"),
-        Some(Resource::Other(instead)) => error.hint(instead),
-        None => error,
-    }
 }
 
 #[cfg(test)]

@@ -55,7 +55,14 @@ impl FromStr for Format {
             return columns.parse().map(Self::Columns);
         }
         let taken = "wide, json, yaml, name, jsonpath=TEMPLATE, custom-columns=HEAD:PATH,...";
-        object_format(text).unwrap_or_else(|| Err(not_taken(text, taken))).map(Self::Object)
+        let why = || match text.split_once('=').map_or(text, |(name, _)| name) {
+            "custom-columns" => {
+                "columns are wanted, as in custom-columns=NAME:.metadata.name,IP:.status.podIP".into()
+            }
+            "custom-columns-file" => "custom-columns=HEAD:PATH,... takes the columns themselves".into(),
+            _ => not_taken(text, taken),
+        };
+        object_format(text).unwrap_or_else(|| Err(why())).map(Self::Object)
     }
 }
 
@@ -80,11 +87,7 @@ fn not_taken(text: &str, taken: &str) -> String {
         }
         "jsonpath-file" => format!("jsonpath=\"$(cat {file})\" takes the template from a file"),
         "jsonpath-as-json" => "json prints the whole object; jq selects of it".into(),
-        "custom-columns-file" => "custom-columns=HEAD:PATH,... takes the columns themselves".into(),
         "jsonpath" => "a template is wanted, as in jsonpath='{.status.podIP}'".into(),
-        "custom-columns" => {
-            "columns are wanted, as in custom-columns=NAME:.metadata.name,IP:.status.podIP".into()
-        }
         _ => format!("one of {taken} is wanted"),
     }
 }

@@ -77,7 +77,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("namespace namespaces ns", "a namespace is there with its first pod: `podrun get pods -A` shows them"),
     (
         "configmap configmaps cm secret secrets",
-        "there are none yet: write values out under env, or put files in a hostPath volume",
+        "podrun has no ConfigMaps and Secrets yet: write values out under env, or put files in a hostPath volume",
     ),
     (
         "persistentvolumeclaim persistentvolumeclaims pvc persistentvolume persistentvolumes pv storageclass storageclasses sc \

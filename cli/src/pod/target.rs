@@ -69,6 +69,8 @@ impl Choice {
             }
             wanted.push((pod.metadata.namespace, pod.metadata.name));
         }
+        let mut seen = BTreeSet::new();
+        wanted.retain(|pod| seen.insert(pod.clone()));
         Ok(if wanted.is_empty() { Wanted::Selected } else { Wanted::Named(wanted) })
     }
 

@@ -179,14 +179,14 @@ fn pods(args: &Args, context: &Context) -> Result<Vec<PodEntry>> {
 
 /// Whether the pod has not to be waited for any more: it is as asked, which is said, or never will be.
 fn is_over(args: &Args, context: &Context, entry: &PodEntry, failures: &mut Failures) -> Result<bool> {
-    let met = match store::find(&context.host, &entry.namespace, &entry.id) {
-        Ok(now) => args.goal.is_met(&now.pod),
-        Err(error) if error.kind() == ErrorKind::NotFound && args.goal == Goal::Delete => true,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            failures.add(error);
+    let met = match store::with_id(&context.host, &entry.id)? {
+        Some(now) => args.goal.is_met(&now.pod),
+        None if args.goal == Goal::Delete => true,
+        None => {
+            let message = format!("pod {:?} was deleted before the condition was met", entry.name);
+            failures.add(Error::new(ErrorKind::NotFound, message));
             return Ok(true);
         }
-        Err(error) => return Err(error),
     };
     if met {
         output::line(format_args!("pod/{} condition met", entry.name))?;
