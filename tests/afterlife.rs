@@ -56,8 +56,19 @@ fn emptied(host: &Host) -> Result<()> {
         ensure!(monitors(host)?.is_empty(), "not yet");
         Ok(())
     })?;
-    // Its cgroup has no record anywhere.
-    let nobodys = "a".repeat(64);
+    // Its cgroup has no record anywhere. And one of that kind is another runtime's, which has a process.
+    let (nobodys, anothers) = ("a".repeat(64), "b".repeat(64));
+    let folders: Vec<String> =
+        host.cgroup_folders()?.iter().map(|folder| folder.join(&anothers).display().to_string()).collect();
+    let sleeping = host.start_script(&format!(
+        "for folder in {}; do mkdir -p $folder; echo $$ >$folder/cgroup.procs || :; done 2>/dev/null; echo $$ >there
+         exec sleep 1000",
+        folders.join(" ")
+    ))?;
+    wait_for("another's process is in its cgroup", || {
+        ensure!(host.file("there").exists(), "not yet");
+        Ok(())
+    })?;
     host.script(&format!(
         "rm -r $PODRUN_STATE_DIR/*
          mkdir $(find /sys/fs/cgroup -type d -path \"*$PODRUN_CGROUP_PARENT\" | head -1)/{nobodys}"
@@ -70,6 +81,9 @@ fn emptied(host: &Host) -> Result<()> {
     }
     let cgroups = running_parts(host)?;
     ensure!(!cgroups.iter().any(|line| line.contains(&nobodys)), "{cgroups:?}");
+    host.script("kill $(cat there)")?.ok().context("another runtime's process was ended")?;
+    drop(sleeping.wait()?);
+    host.script(&format!("rmdir {} 2>/dev/null || :", folders.join(" ")))?.ok()?;
 
     host.script("rm -r $PODRUN_STATE_DIR/*")?.ok()?;
     ensure!(host.pod("web")?["status"]["phase"] == "Running", "its monitor runs");
@@ -105,7 +119,13 @@ fn natural_end(host: &Host) -> Result<()> {
 }
 
 fn idle_time(host: &Host) -> Result<()> {
-    std::fs::write(host.config_file(), "network:\n  idleSeconds: 1\n")?;
+    std::fs::write(host.config_file(), "network:\n  idleSeconds: 3\n")?;
+    host.create(&sleeper("web"))?;
+    let monitor = monitors(host)?;
+    host.delete("web")?;
+    // It waits for who may come next, and nobody cuts that short.
+    ensure!(monitors(host)? == monitor, "{monitor:?} {:?}", monitors(host)?);
+    host.run("ip", &["link", "show", "podrun0"])?.ok()?;
     let names: Vec<String> = (0..12).map(|number| format!("web{number}")).collect();
     for name in &names {
         host.create(&sleeper(name))?;

@@ -250,8 +250,23 @@ fn get_watch(host: &Host) -> Result<()> {
         ensure!(rows.lines().any(|line| line.starts_with("second ") && line.contains("Running")), "{rows}");
         Ok(())
     })?;
-    host.delete("first")?;
-    host.delete("second")?;
+    // A pod that has ended changes no more: one more row tells that it was deleted.
+    let over = json!({ "restartPolicy": "Never", "containers": [probe("main", &["exit", "0"])] });
+    host.create(&pod("over", &over))?;
+    let of_over = || Ok::<_, anyhow::Error>(rows()?.lines().filter(|line| line.starts_with("over ")).count());
+    wait_for("a row for its end", || {
+        let rows = rows()?;
+        ensure!(rows.lines().any(|line| line.starts_with("over ") && line.contains("Completed")), "{rows}");
+        Ok(())
+    })?;
+    let before = of_over()?;
+    for name in ["first", "second", "over"] {
+        host.delete(name)?;
+    }
+    wait_for("a row for what was over", || {
+        ensure!(of_over()? > before, "{}", rows()?);
+        Ok(())
+    })?;
     wait_for("a last row for each deleted pod", || {
         let rows = rows()?;
         for name in ["first ", "second "] {

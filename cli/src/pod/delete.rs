@@ -73,13 +73,15 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         }
     }
     for entry in &going {
-        let alive = store::is_alive(&context.host, &entry.id)?;
-        if args.wait || grace.force || !alive {
-            // Said of what is gone alone: where something stays, the error tells what.
-            if let Err(error) = named(entry, launch::down(&context.host, entry, grace, deadline)) {
-                failures.add(error);
-                continue;
-            }
+        // Said of what is gone alone: where something stays, the error tells what.
+        let down = match store::is_alive(&context.host, &entry.id) {
+            Ok(true) if !args.wait && !grace.force => Ok(()),
+            Ok(_) => launch::down(&context.host, entry, grace, deadline),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = named(entry, down) {
+            failures.add(error);
+            continue;
         }
         failures.hold(output::line(format_args!("pod \"{}\" {forced}deleted", entry.name)));
     }

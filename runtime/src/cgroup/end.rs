@@ -155,6 +155,20 @@ impl Cgroup {
         Ok(pids)
     }
 
+    /// The processes that are in it itself, in whichever hierarchy; 0 stands for those that the caller's pid namespace has no
+    /// name for.
+    pub fn own_processes(&self) -> Result<BTreeSet<i32>> {
+        let mut found = BTreeSet::new();
+        for directory in self.directories() {
+            match std::fs::read_to_string(directory.join("cgroup.procs")) {
+                Ok(text) => found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok())),
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(error).context(|| format!("cgroup {}", self.path)),
+            }
+        }
+        Ok(found)
+    }
+
     /// Removes it and all below, in every hierarchy; no error when it is gone. Its processes must
     /// be dead or dying: it waits a bounded time for the last one to leave.
     pub fn remove(&self) -> Result<()> {

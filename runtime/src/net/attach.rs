@@ -234,7 +234,7 @@ pub fn detach(sockets: &mut HostSockets, host: &Host, attachment: &NetworkAttach
 /// host's network namespace. Idempotent; a pod without a lease costs a look.
 pub fn detach_lost(host: &Host, pod_id: &str) -> Result<()> {
     let interface = link_name(pod_id);
-    for folder in LeaseFolder::all(&host.state_dir) {
+    for folder in LeaseFolder::all(&host.state_dir)? {
         let leases = folder.read();
         // Leases that cannot be read say nothing against it.
         if leases.as_ref().map_or(true, |leases| leases.holds(&interface)) {

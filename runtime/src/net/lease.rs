@@ -72,8 +72,9 @@ impl LeaseFolder {
 
     /// Whether another network has a bridge, whole or half made; one whose leases cannot be read may have.
     pub(super) fn is_beside_others(&self) -> bool {
-        let others = folders(self.above(), &self.pods).into_iter().filter(|other| other.path != self.path);
-        others.into_iter().any(|other| other.read().map_or(true, |leases| !leases.slices().is_empty()))
+        let has_bridge = |other: &Self| other.read().map_or(true, |leases| !leases.slices().is_empty());
+        folders(self.above(), &self.pods)
+            .map_or(true, |all| all.iter().any(|other| other.path != self.path && has_bridge(other)))
     }
 
     fn above(&self) -> &Path {
@@ -81,7 +82,7 @@ impl LeaseFolder {
     }
 
     /// The folder of every network that has leases, whatever the configuration calls its own.
-    pub(super) fn all(state_dir: &Path) -> Vec<Self> {
+    pub(super) fn all(state_dir: &Path) -> Result<Vec<Self>> {
         folders(&state_dir.join("net"), &state_dir.join("pods"))
     }
 
@@ -89,8 +90,8 @@ impl LeaseFolder {
         self.path.join(name)
     }
 
-    /// What this network's bridges have as their alias, by which they are known where the leases are lost: no two networks
-    /// of a host have this folder in common. Of a path longer than an alias may be, it has the end.
+    /// What this network's bridges have as their alias, by which they are known where the leases are lost. Of a path longer
+    /// than an alias may be, it has the end.
     pub(super) fn mark(&self) -> String {
         let path = self.path.display().to_string();
         let start = path.ceil_char_boundary(path.len().saturating_sub(ALIAS_MAX - MARK.len()));
@@ -178,10 +179,14 @@ impl LeaseFolder {
     }
 }
 
-fn folders(above: &Path, pods: &Path) -> Vec<LeaseFolder> {
-    let entries = fs::read_dir(above).into_iter().flatten().flatten();
+fn folders(above: &Path, pods: &Path) -> Result<Vec<LeaseFolder>> {
+    let listed = match fs::read_dir(above) {
+        Err(error) if error.kind() == IoErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.and_then(Iterator::collect::<io::Result<Vec<_>>>),
+    };
+    let entries = listed.context(|| format!("read {}", above.display()))?.into_iter();
     let folders = entries.map(|entry| LeaseFolder { path: entry.path(), pods: pods.to_owned() });
-    folders.filter(LeaseFolder::exists).collect()
+    Ok(folders.filter(LeaseFolder::exists).collect())
 }
 
 /// The leases, while nobody else can change them.

@@ -128,8 +128,10 @@ impl Monitor {
     /// Sends a request to the monitor of pod `id` that is done whether or not its answer is awaited.
     pub(super) fn tell(host: &Host, id: &str, op: Op, patience: Duration) -> Result<()> {
         let mut monitor = Self::reach(host, id, patience)?;
-        monitor.send_ahead(Op::Hello { version: VERSION, maker: None })?;
-        monitor.send_ahead(op)
+        // Together: a monitor that could not answer the first hangs up before it reads the second.
+        let mut frames = monitor.frame(Op::Hello { version: VERSION, maker: None })?.1;
+        frames.extend(monitor.frame(op)?.1);
+        monitor.send_frames(&frames)
     }
 
     /// The process of the monitor of pod `id`; `None`: there is none any more.
@@ -280,6 +282,12 @@ impl Monitor {
 
     /// Sends a request without waiting: for a caller that goes on reading [`Monitor::next`] meanwhile.
     pub fn send(&mut self, op: Op) -> Result<u64> {
+        let (id, frame) = self.frame(op)?;
+        self.send_frames(&frame).map(|()| id)
+    }
+
+    /// A request's number and bytes.
+    fn frame(&mut self, op: Op) -> Result<(u64, Vec<u8>)> {
         let id = self.next_id;
         self.next_id += 1;
         let body = serde_json::to_vec(&Request { id, op }).expect("requests have string keys only");
@@ -293,15 +301,19 @@ impl Monitor {
         let mut frame = Vec::with_capacity(4 + body.len());
         frame.extend_from_slice(&length.to_le_bytes());
         frame.extend_from_slice(&body);
+        Ok((id, frame))
+    }
+
+    fn send_frames(&self, frames: &[u8]) -> Result<()> {
         let mut sent = 0;
-        while sent < frame.len() {
-            match socket::send(self.socket.as_fd(), &frame[sent..], &[]) {
+        while sent < frames.len() {
+            match socket::send(self.socket.as_fd(), &frames[sent..], &[]) {
                 Ok(Some(count)) => sent += count,
                 Ok(None) => return Err(silent()),
                 Err(_) => return Err(gone()),
             }
         }
-        Ok(id)
+        Ok(())
     }
 
     /// Sends a request whose answer nobody waits for. If it fails, the next call fails as it did.

@@ -23,7 +23,6 @@ use crate::host::Host;
 use crate::image::{Image, ImageStore, Reference};
 use crate::lock;
 use crate::net::etc::HostFiles;
-use crate::sys::errno::Errno;
 use crate::sys::interrupt::{self, Signals};
 use crate::sys::pidfd;
 use crate::sys::poll::{self, Interest};
@@ -415,6 +414,7 @@ fn at_most(deadline: Option<Instant>, most: Duration) -> Option<Instant> {
 
 /// The pod's monitor, if one runs. One that runs and does not answer by `deadline` is an error: what it holds is not ours.
 fn connect(host: &Host, id: &str, deadline: Option<Instant>) -> Result<Option<Monitor>> {
+    let until = at_most(deadline, DIES_WITHIN);
     for _ in 0..2 {
         match Monitor::connect(host, id, deadline) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -427,7 +427,7 @@ fn connect(host: &Host, id: &str, deadline: Option<Instant>) -> Result<Option<Mo
         }
         // A monitor shows its socket before its lock, and takes the lock away first. One that is killed closes its socket
         // a moment before its lock, and one that has begun since can be reached.
-        if store::await_end(host, id, within(deadline, DIES_WITHIN))? {
+        if store::await_end(host, id, within(until, DIES_WITHIN))? {
             return Ok(None);
         }
     }
@@ -436,28 +436,21 @@ fn connect(host: &Host, id: &str, deadline: Option<Instant>) -> Result<Option<Mo
 
 /// Kills the pod's monitor, and with it the PID namespace of its containers.
 fn kill_monitor(host: &Host, id: &str, deadline: Option<Instant>) -> Result<()> {
-    let Some(process) = monitor_process(host, id)? else {
+    let known = monitor_process(host, id).or_else(|error| match error.kind() {
+        ErrorKind::Timeout => Ok(None),
+        _ => Err(error),
+    })?;
+    let Some(process) = known else {
+        if shared::kill_lost_monitor(host, id, within(deadline, DIES_WITHIN))? {
+            return Ok(());
+        }
         return match store::await_end(host, id, within(deadline, DIES_WITHIN))? {
             true => Ok(()),
             false => Err(Error::failed("the pod's monitor does not answer, and has no record")
                 .hint("/proc/locks shows by the inode of the pod's `lock` which process it is")),
         };
     };
-    match pidfd::pidfd_send_signal(process.as_fd(), pidfd::SIGKILL) {
-        Ok(()) | Err(Errno::ESRCH) => {}
-        Err(errno) => return Err(errno.during("pidfd_send_signal(the pod's monitor, SIGKILL)").into()),
-    }
-    if pidfd::wait_readable(process.as_fd(), within(deadline, DIES_WITHIN)) {
-        return Ok(());
-    }
-    let pid = pidfd::pid_in_proc(process.as_fd()).unwrap_or_default();
-    Err(Error::new(
-        ErrorKind::Timeout,
-        format!("the pod's monitor, process {pid}, was killed and does not end"),
-    )
-    .hint(format!(
-        "a cgroup that it is in is frozen (/proc/{pid}/cgroup), or it waits in the kernel (/proc/{pid}/stack)"
-    )))
+    shared::kill_monitor(process.as_fd(), within(deadline, DIES_WITHIN))
 }
 
 /// The process of the pod's monitor: by its record, which may be behind, or by its socket.

@@ -6,10 +6,8 @@
 //! deleted; an uncommitted one never was. When all is well this reads two small files and tries one
 //! lock for each living pod, and writes nothing.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::ErrorKind as IoKind;
-use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -25,7 +23,7 @@ use crate::cgroup::{Cgroup, Layout};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::image::snapshot;
-use crate::sys::{Errno, own, pidfd, socket};
+use crate::sys::{own, socket};
 use crate::{lock, net};
 
 /// Ends what died and finishes what was left; gives what it could not, which the next verb tries again. One pod's
@@ -34,13 +32,13 @@ use crate::{lock, net};
 pub fn reap(host: &Host) -> Vec<Error> {
     let mut troubles = Vec::new();
     let mut found_dead = false;
-    match store::boot_id() {
-        Ok(boot) if known_boot(host).as_deref() == Some(boot.as_str()) => {}
-        boot => {
+    match store::boot_id().and_then(|boot| Ok((known_boot(host)?, boot))) {
+        Ok((known, boot)) if known.as_ref() == Some(&boot) => {}
+        Ok((_, boot)) => {
             found_dead = true;
-            let recovered = boot.and_then(|boot| after_boot(host, &boot));
-            troubles.extend(recovered.context(|| "after a reboot").err());
+            troubles.extend(after_boot(host, &boot).context(|| "after a reboot").err());
         }
+        Err(error) => troubles.push(error),
     }
     let marked = store::folder_names(&host.state_dir.join("pods")).unwrap_or_else(|error| {
         troubles.push(error);
@@ -61,12 +59,21 @@ pub(super) fn reap_one(host: &Host, id: &str) -> Result<()> {
     if recover_if_dead(host, id, Loss::MonitorLost)? { shared::tidy(host, true) } else { Ok(()) }
 }
 
+/// How long a monitor that was killed may take to be gone.
+const DIES_WITHIN: Duration = Duration::from_secs(2);
 /// How long a boot's id is: a UUID.
 const BOOT_ID: u64 = 36;
 
 /// The boot in which podrun was last used here; none where what is there is not such an id.
-fn known_boot(host: &Host) -> Option<String> {
-    own::read_text(&host.state_dir.join("boot_id"), BOOT_ID).ok()
+fn known_boot(host: &Host) -> Result<Option<String>> {
+    let path = host.state_dir.join("boot_id");
+    match own::read_text(&path, BOOT_ID) {
+        Ok(boot) => Ok(Some(boot)),
+        Err(error) => match error.kind() {
+            IoKind::NotFound | IoKind::FileTooLarge | IoKind::InvalidData => Ok(None),
+            _ => Err(error).context(|| format!("read {}", path.display())),
+        },
+    }
 }
 
 /// The first verb of a boot, which no pod can have lived through; or of a state dir that was emptied.
@@ -76,24 +83,26 @@ fn after_boot(host: &Host, boot: &str) -> Result<()> {
     // One at a time; the second finds the first's work done.
     let lock = File::open(folder).context(|| format!("open {}", folder.display()))?;
     lock::take(&lock, folder, lock::LONG)?;
-    let known = known_boot(host);
+    let known = known_boot(host)?;
     if known.as_deref() == Some(boot) {
         return Ok(());
     }
     // Who knows no boot was emptied, as a container's /run is when that starts again: then of this boot's pods those are alive
     // that have a monitor.
-    let is_emptied = known.is_none();
-    let running = if is_emptied { shared::running_monitors(host)? } else { HashMap::new() };
+    let running = if known.is_none() { shared::running_monitors(host)? } else { None };
+    let is_lost = |id: &str| running.as_ref().is_some_and(|running| !running.contains_key(id));
     let mut trouble = Ok(());
     for name in store::folder_names(&host.root.join("pods"))? {
         let id = name.trim_start_matches('.');
-        let sandbox = record::load::<Sandbox>(&record::sandbox_path(host, id))?.present();
-        let is_earlier = sandbox.is_none_or(|sandbox| sandbox.boot_id != boot);
-        if is_earlier || is_emptied && !running.contains_key(id) {
+        let ended = record::load::<Sandbox>(&record::sandbox_path(host, id)).and_then(|sandbox| {
+            let is_earlier = sandbox.present().is_none_or(|sandbox| sandbox.boot_id != boot);
+            if !is_earlier && !is_lost(id) {
+                return Ok(());
+            }
             let loss = if is_earlier { Loss::HostRebooted } else { Loss::MonitorLost };
-            let ended = store::mark(host, id).and_then(|()| recover_if_dead(host, id, loss));
-            trouble = trouble.and(ended.map(drop).context(|| format!("pod {id}")));
-        }
+            store::mark(host, id).and_then(|()| recover_if_dead(host, id, loss)).map(drop)
+        });
+        trouble = trouble.and(ended.context(|| format!("pod {id}")));
     }
     // Until all are ended the boot stays unknown, so that what is left of them counts as of the last one.
     trouble?;
@@ -135,34 +144,18 @@ pub(super) fn remove_dead(host: &Host, id: &str, patience: Duration) -> Result<b
 pub(super) fn remove(host: &Host, id: &str) -> Result<()> {
     let sandbox = record::load::<Sandbox>(&record::sandbox_path(host, id))?.present();
     let status = record::load_status(host, id)?.0.present();
-    let is_known_ended = status.is_some_and(|status| status.state == SandboxState::Ended);
+    // Of one that removed its records, and only waits to take the bridge away, nothing is to be done.
+    let may_run = sandbox.is_some() && status.is_none_or(|status| status.state != SandboxState::Ended);
     let is_locked = record::lock_path(host, id).try_exists().context(|| format!("the lock of pod {id}"))?;
     // A state dir that was emptied took the lock and the socket of a monitor that runs: nobody can ask it for anything.
-    let was_lost = !is_locked && !is_known_ended && kill_monitor(host, id)?;
+    let was_lost = !is_locked && may_run && shared::kill_lost_monitor(host, id, DIES_WITHIN)?;
     // A monitor that ended by itself has removed the lock.
-    if is_locked || !is_known_ended {
+    if is_locked || may_run {
         let cgroup = sandbox.map_or_else(|| default_cgroup(host, id), |sandbox| sandbox.cgroup);
         take_down(host, id, &cgroup)?;
     }
     store::remove(host, id)?;
     if was_lost { shared::tidy(host, true) } else { Ok(()) }
-}
-
-/// Kills the monitor of the pod `id` if one runs, which is what it says.
-fn kill_monitor(host: &Host, id: &str) -> Result<bool> {
-    const DIES_WITHIN: Duration = Duration::from_secs(2);
-    let Some(pid) = shared::running_monitors(host)?.remove(id) else { return Ok(false) };
-    let failed = |call: &'static str| move |errno: Errno| errno.during(format!("{call}({pid})"));
-    let process = match pidfd::pidfd_open(pid) {
-        Err(Errno::ESRCH) => return Ok(false),
-        opened => opened.map_err(failed("pidfd_open"))?,
-    };
-    // Looked at again only now: the descriptor names one process for ever.
-    if shared::running_monitors(host)?.get(id) == Some(&pid) {
-        pidfd::pidfd_send_signal(process.as_fd(), pidfd::SIGKILL).map_err(failed("kill"))?;
-        pidfd::wait_readable(process.as_fd(), DIES_WITHIN);
-    }
-    Ok(true)
 }
 
 /// Brings the pod `id`, which nobody works on, to its end.
@@ -326,9 +319,9 @@ mod tests {
         let troubles = reap(&host);
         assert!(troubles.iter().all(|trouble| trouble.to_string().contains("1111")), "{troubles:?}");
         assert!(!host.pod_state_dir("2222").exists(), "the next one was cleaned up");
-        assert_eq!(known_boot(&host), None, "not before all are ended");
+        assert_eq!(known_boot(&host).unwrap(), None, "not before all are ended");
         std::fs::remove_dir_all(host.root.join("pods/.1111")).unwrap();
         assert_eq!(reap(&host).len(), 0);
-        assert_eq!(known_boot(&host), Some(store::boot_id().unwrap()));
+        assert_eq!(known_boot(&host).unwrap(), Some(store::boot_id().unwrap()));
     }
 }

@@ -5,13 +5,15 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::time::Duration;
 
 use crate::cgroup::{Cgroup, Join, Layout};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::image::ImageStore;
 use crate::pod::store;
-use crate::sys::{Errno, own, proc};
+use crate::sys::{Errno, own, pidfd, proc};
 use crate::{lock, net};
 
 /// The cgroup of all monitors, below the host's parent.
@@ -67,25 +69,62 @@ pub(super) fn join_monitors<T>(
     enter(&Cgroup::create_for_supervisor(layout, &path)?.join()?)
 }
 
-/// The monitors that run, as pid by their pod's id: those in the monitors' cgroup, whatever any state dir says of them.
-pub(super) fn running_monitors(host: &Host) -> Result<HashMap<String, i32>> {
+/// The processes of the monitors that run, and of their errands, by their pod's id: those in the monitors' cgroup, whatever any
+/// state dir says of them. `None`: some are of another pid namespace, and could be anybody's.
+pub(super) fn running_monitors(host: &Host) -> Result<Option<HashMap<String, Vec<i32>>>> {
     let cgroup = Cgroup::open(&Layout::detect()?, &monitors_cgroup(host))?;
-    let mut running = HashMap::new();
-    for pid in cgroup.pids()? {
-        match proc::arguments(pid) {
-            Ok(words) => {
-                if let [_, verb, id] = &words[..]
-                    && verb == "monitor"
-                {
-                    running.insert(id.clone(), pid);
-                }
-            }
+    let mut running: HashMap<String, Vec<i32>> = HashMap::new();
+    for pid in cgroup.own_processes()? {
+        if pid == 0 {
+            return Ok(None);
+        }
+        match proc::arguments(pid).as_deref() {
+            Ok([_, verb, id]) if verb == "monitor" => running.entry(id.clone()).or_default().push(pid),
+            Ok(_) => {}
             Err(error) if [Errno::ENOENT, Errno::ESRCH].contains(&Errno(error.errno)) => {}
             // Whoever cannot be looked at may be any of them.
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error.clone().into()),
         }
     }
-    Ok(running)
+    Ok(Some(running))
+}
+
+/// Kills a monitor, and with it the pid namespace of its containers, and waits for its end.
+pub(super) fn kill_monitor(process: BorrowedFd<'_>, patience: Duration) -> Result<()> {
+    match pidfd::pidfd_send_signal(process, pidfd::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(errno) => return Err(errno.during("pidfd_send_signal(the pod's monitor, SIGKILL)").into()),
+    }
+    if pidfd::wait_readable(process, patience) {
+        return Ok(());
+    }
+    let pid = pidfd::pid_in_proc(process).unwrap_or_default();
+    Err(Error::new(
+        ErrorKind::Timeout,
+        format!("the pod's monitor, process {pid}, was killed and does not end"),
+    )
+    .hint(format!(
+        "a cgroup that it is in is frozen (/proc/{pid}/cgroup), or it waits in the kernel (/proc/{pid}/stack)"
+    )))
+}
+
+/// Kills the monitor of the pod `id` that runs and that no record leads to, with its errands; whether there was one.
+pub(super) fn kill_lost_monitor(host: &Host, id: &str, patience: Duration) -> Result<bool> {
+    let pids =
+        || Ok::<_, Error>(running_monitors(host)?.and_then(|mut all| all.remove(id)).unwrap_or_default());
+    let mut found = Vec::new();
+    for pid in pids()? {
+        match pidfd::pidfd_open(pid) {
+            Err(Errno::ESRCH) => {}
+            opened => found.push((pid, opened.map_err(|errno| errno.during(format!("pidfd_open({pid})")))?)),
+        }
+    }
+    // Looked at again only now: a descriptor names one process for ever.
+    let still = pids()?;
+    for (_, process) in found.iter().filter(|(pid, _)| still.contains(pid)) {
+        kill_monitor(process.as_fd(), patience)?;
+    }
+    Ok(!found.is_empty())
 }
 
 /// Takes this monitor, which has done all else, from among the others; the last one takes their cgroup along. Trying to
@@ -116,35 +155,51 @@ pub(super) fn tidy(host: &Host, found_dead: bool) -> Result<()> {
         return Ok(());
     }
     let layout = Layout::detect()?;
-    if found_dead {
-        remove_lost_cgroups(host, &layout)?;
-    }
-    remove_cgroups(host, &layout)?;
-    net::remove_abandoned_bridge(host, found_dead)?;
-    if found_dead { release_stale_leases(host) } else { Ok(()) }
+    // What one of them cannot do keeps nobody from the others.
+    let mut outcome = if found_dead { remove_lost_cgroups(host, &layout) } else { Ok(()) };
+    outcome = outcome.and(remove_cgroups(host, &layout));
+    outcome = outcome.and(net::remove_abandoned_bridge(host, found_dead));
+    if found_dead { outcome.and(release_stale_leases(host)) } else { outcome }
 }
 
 /// Removes the pods' cgroups, which have their ids as names, of whose pods neither a monitor nor a folder in the state dir is
 /// left. Another state dir's pods may have theirs beside them: their monitors run in the same cgroup.
 fn remove_lost_cgroups(host: &Host, layout: &Layout) -> Result<()> {
-    let is_id = |name: &String| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     let parent = parent_cgroup(host);
     let found: Vec<String> = Cgroup::open(layout, parent)?.children().into_iter().filter(is_id).collect();
     if found.is_empty() {
         return Ok(());
     }
     // Looked at after the cgroups: a pod's is made by its monitor.
-    let running = running_monitors(host)?;
+    let Some(running) = running_monitors(host)? else { return Ok(()) };
+    let mut outcome = Ok(());
     for id in found.iter().filter(|id| !running.contains_key(*id)) {
         let folder = host.pod_state_dir(id);
-        if folder.try_exists().context(|| folder.display().to_string())? {
-            continue;
+        if !folder.try_exists().context(|| folder.display().to_string())? {
+            outcome = outcome.and(remove_lost_cgroup(layout, &format!("{parent}/{id}")));
         }
-        let cgroup = Cgroup::open(layout, &format!("{parent}/{id}"))?;
-        cgroup.kill()?;
-        cgroup.remove()?;
     }
-    Ok(())
+    outcome
+}
+
+fn is_id(name: &String) -> bool {
+    name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Removes a pod's cgroup. An OCI container's may have such a name and lie here as well: a pod has its processes in its
+/// containers' cgroups alone, which have their ids as names.
+fn remove_lost_cgroup(layout: &Layout, path: &str) -> Result<()> {
+    let cgroup = Cgroup::open(layout, path)?;
+    let children = cgroup.children();
+    if !cgroup.own_processes()?.is_empty() || !children.iter().all(is_id) {
+        return Ok(());
+    }
+    if children.is_empty() {
+        cgroup.remove_if_empty();
+        return Ok(());
+    }
+    cgroup.kill()?;
+    cgroup.remove()
 }
 
 /// Gives back the images of pods that are no more.
