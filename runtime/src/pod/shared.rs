@@ -166,7 +166,8 @@ pub(super) fn tidy(host: &Host, found_dead: bool) -> Result<()> {
 /// left. Another state dir's pods may have theirs beside them: their monitors run in the same cgroup.
 fn remove_lost_cgroups(host: &Host, layout: &Layout) -> Result<()> {
     let parent = parent_cgroup(host);
-    let found: Vec<String> = Cgroup::open(layout, parent)?.children().into_iter().filter(is_id).collect();
+    let found: Vec<String> =
+        Cgroup::open(layout, parent)?.children().into_iter().filter(|name| is_id(name)).collect();
     if found.is_empty() {
         return Ok(());
     }
@@ -182,7 +183,7 @@ fn remove_lost_cgroups(host: &Host, layout: &Layout) -> Result<()> {
     outcome
 }
 
-fn is_id(name: &String) -> bool {
+fn is_id(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
@@ -191,7 +192,7 @@ fn is_id(name: &String) -> bool {
 fn remove_lost_cgroup(layout: &Layout, path: &str) -> Result<()> {
     let cgroup = Cgroup::open(layout, path)?;
     let children = cgroup.children();
-    if !cgroup.own_processes()?.is_empty() || !children.iter().all(is_id) {
+    if !cgroup.own_processes()?.is_empty() || !children.iter().all(|name| is_id(name)) {
         return Ok(());
     }
     if children.is_empty() {
