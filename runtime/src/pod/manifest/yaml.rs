@@ -30,7 +30,13 @@ pub(crate) fn read(text: &str) -> Result<Vec<Node>, SyntaxError> {
     let mut tries = mend::tries(&text);
     loop {
         let error = match documents(&text) {
-            Ok(found) => return Ok(found.into_iter().map(|found| found.node(&text)).collect()),
+            Ok(found) => {
+                let was = match text {
+                    Cow::Borrowed(_) => |read| read,
+                    Cow::Owned(_) => mend::restore,
+                };
+                return Ok(found.into_iter().map(|found| found.node(&text, was)).collect());
+            }
             Err(error) => error,
         };
         if tries == 0 || !mend::mend(text.to_mut(), error.at) {
@@ -104,18 +110,20 @@ enum FoundValue {
 }
 
 impl Found {
-    /// The node as kubectl understands it.
-    fn node(self, text: &str) -> Node {
+    /// The node as kubectl understands it. `was` gives a string as it was before the text was mended.
+    fn node(self, text: &str, was: fn(String) -> String) -> Node {
         let Self { at, source, value } = self;
         let value = match value {
-            FoundValue::Scalar(Value::String(text)) => Value::String(mend::restore(text)),
+            FoundValue::Scalar(Value::String(text)) => Value::String(was(text)),
             FoundValue::Scalar(value) => return scalar(at, value, text.get(source).unwrap_or_default()),
-            FoundValue::List(items) => Value::List(items.into_iter().map(|item| item.node(text)).collect()),
+            FoundValue::List(items) => {
+                Value::List(items.into_iter().map(|item| item.node(text, was)).collect())
+            }
             FoundValue::Map(entries) => {
                 let entry = |(at, key, found): (_, _, Found)| Entry {
                     at,
-                    key: mend::restore(key),
-                    node: found.node(text),
+                    key: was(key),
+                    node: found.node(text, was),
                 };
                 Value::Map(entries.into_iter().map(entry).collect())
             }

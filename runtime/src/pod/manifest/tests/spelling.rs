@@ -66,6 +66,13 @@ fn yaml_that_kubectl_takes_is_taken() {
     assert_eq!(pods(&format!("{head}\u{feff}---\n{second}")).len(), 2);
     let tabs = "{\n\tapiVersion: v1,\n\tkind: Pod,\n\tmetadata: {\n\t\tname: a,\n\t},\n\tspec: {containers: [{name: a, image: b}]}\n}\n";
     assert_eq!(pods(tabs)[0].pod.metadata.name, "a");
+    // What mending puts in for a while is a character as another one elsewhere.
+    let glyphs =
+        format!("{head}    args: [\u{e000}, \"\\ue001\"]\n    env: [{{name: A, value: '\u{e001}x'}}]\n");
+    let pod = &pods(&glyphs)[0].pod;
+    assert_eq!(pod.spec.containers[0].args, ["\u{e000}", "\u{e001}"]);
+    assert_eq!(pod.spec.containers[0].env[0].value, "\u{e001}x");
+    assert!(errors("p", &format!("{head}    args: [-, \"\\ue000\"]\n")).starts_with("p:8:"));
     // What a mistake is to kubectl stays one, at its place.
     assert!(errors("p", &format!("{head}    args:\n\t- a\n")).starts_with("p:9:"));
     assert!(errors("p", &format!("{head}    args: [-, \"\\q\"]\n")).starts_with("p:8:15: "));

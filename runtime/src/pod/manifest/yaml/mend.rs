@@ -1,7 +1,8 @@
 //! What kubectl's YAML reader takes and the library does not: mended in the text, at the place where the library stumbles.
 //!
 //! Invariant: nothing changes its line, and but for what stands on a line behind a byte order mark nothing its column. A
-//! character that is put in is not in the text before, and is taken out of what was read ([`restore`]).
+//! character that is put in is not in the text before, not as an escape either, and is taken out of what was read where
+//! something was mended, and only there ([`restore`]).
 
 use super::super::tree::Position;
 
@@ -21,10 +22,23 @@ const MENDED_MAX: usize = 100;
 
 /// How often a text may be mended, so that reading it costs no more than its size.
 pub(super) fn tries(text: &str) -> usize {
-    match text.contains([DASH, NOTHING]) {
+    match text.contains([DASH, NOTHING]) || escapes_marks(text) {
         true => 0,
         false => (READ_AGAIN_MAX / text.len().max(1)).min(MENDED_MAX),
     }
+}
+
+/// Whether [`DASH`] or [`NOTHING`] stands in `text` as `\u` or `\U` and its number.
+fn escapes_marks(text: &str) -> bool {
+    let number = |escape: &str| {
+        let digits = match escape.chars().next()? {
+            'u' => escape.get(1..5)?,
+            'U' => escape.get(1..9)?,
+            _ => return None,
+        };
+        u32::from_str_radix(digits, 16).ok().and_then(char::from_u32)
+    };
+    text.split('\\').skip(1).any(|escape| matches!(number(escape), Some(DASH | NOTHING)))
 }
 
 /// Mends the place at which the library stumbled; false where kubectl would stumble too.
@@ -124,6 +138,11 @@ mod tests {
         assert_eq!(tries("a: [-]"), MENDED_MAX);
         assert_eq!(tries(&"x".repeat(READ_AGAIN_MAX / 2)), 2);
         assert_eq!(tries(&"x".repeat(2 * READ_AGAIN_MAX)), 0);
-        assert_eq!(tries("\u{e000}"), 0);
+        for marked in ["\u{e000}", r"a: '\ue001'", r#""\u0041\uE000""#, r#""\U0000e001""#] {
+            assert_eq!(tries(marked), 0, "{marked}");
+        }
+        for plain in [r"\ue002", r"\u", r"\ue00ä", r"\U000e0000", "\\"] {
+            assert_eq!(tries(plain), MENDED_MAX, "{plain}");
+        }
     }
 }
