@@ -55,10 +55,10 @@ pub fn dns_subdomain(text: &str) -> Verdict {
     )
 }
 
-/// What a pod's name may begin with: a name, which may end with one '-'. Letters and digits are added.
+/// What a pod's name may begin with: a name, which may end with '-'. Letters and digits are added.
 pub fn name_prefix(text: &str) -> Verdict {
     rule(
-        is_dns_subdomain(text) || text.strip_suffix('-').is_some_and(is_dns_subdomain),
+        text.len() <= 253 && is_dns_subdomain(text.trim_end_matches('-')),
         text,
         "the beginning of a DNS name (lower case letters, digits, '-' and '.', not ending with '.', at most 253 characters)",
     )
@@ -180,6 +180,7 @@ mod tests {
     fn names_are_what_kubernetes_takes() {
         let (l63, l64) = ("a".repeat(63), "a".repeat(64));
         let (l253, l254) = ("a".repeat(253), "a".repeat(254));
+        let dash254 = format!("{l253}-");
         held(
             dns_label,
             &["a", "0", "a-b", "a--b", &l63],
@@ -190,7 +191,11 @@ mod tests {
             &["a", "a.b", "a-b.c-d", &l253, &l64],
             &["", ".", "a.", ".a", "a..b", "A.b", "a-.b", "a_b", &l254],
         );
-        held(name_prefix, &["a", "a-", "a.b-", &l253], &["-", "A-", "-a", "a_", "a.", "a.-", &l254]);
+        held(
+            name_prefix,
+            &["a", "a-", "a--", "a.b-", &l253],
+            &["", "-", "--", "A-", "-a", "a_", "a.", "a.-", &l254, &dash254],
+        );
         held(
             qualified_name,
             &["app", "App.Kubernetes_io-x", "example.com/App", "1/2", &l63],
