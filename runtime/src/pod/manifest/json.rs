@@ -18,6 +18,13 @@ pub(crate) fn read(text: &str) -> Result<Vec<Node>, SyntaxError> {
     Ok(documents)
 }
 
+/// Whether `at` is where a comment begins, as JavaScript and its kin write them.
+pub(crate) fn is_comment(text: &str, at: Position) -> bool {
+    let line = text.split('\n').nth(at.line as usize - 1).unwrap_or_default();
+    let begin = line.char_indices().nth(at.column as usize - 1).map_or(line.len(), |(begin, _)| begin);
+    line[begin..].starts_with("//") || line[begin..].starts_with("/*")
+}
+
 struct Reader<'a> {
     text: &'a str,
     offset: usize,

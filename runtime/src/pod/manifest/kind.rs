@@ -57,7 +57,8 @@ pub(crate) fn unfold(document: Node, documents: &mut Vec<Node>, report: &mut Rep
     let Value::Map(entries) = document.value else { return };
     let items = entries.into_iter().find(|entry| entry.key == "items").map(|entry| entry.node.value);
     let Some(Value::List(items)) = items else { return };
-    for mut item in items {
+    // Of a null the check has told.
+    for mut item in items.into_iter().filter(|item| item.value != Value::Null) {
         if of_pods {
             name_kind(&mut item);
         }

@@ -95,13 +95,17 @@ fn refused(message: String) -> Error {
 }
 
 /// As kubectl decides: JSON where it begins with a brace, unless YAML's `---` separates documents of it; and YAML, which
-/// has braces too, where it is no JSON. Of what is neither, JSON's mistake is told.
+/// has braces too, where it is no JSON. Of what is neither, and of JSON with `//` or `/*`, which YAML would take for a key or
+/// a value, JSON's mistake is told.
 fn read(text: &str) -> Result<Vec<Node>, SyntaxError> {
     let separated = || text.lines().any(|line| line.trim_end() == "---");
     if !text.trim_start().starts_with('{') || separated() {
         return yaml::read(text);
     }
-    json::read(text).or_else(|error| yaml::read(text).map_err(|_| error))
+    json::read(text).or_else(|error| match json::is_comment(text, error.at) {
+        true => Err(error),
+        false => yaml::read(text).map_err(|_| error),
+    })
 }
 
 /// The pod of one document; what is wrong with it goes into the report.

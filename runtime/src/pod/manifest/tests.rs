@@ -136,6 +136,9 @@ fn a_list_is_its_items() {
         let message = errors("p", &list.to_string());
         assert!(message.contains(expected), "{message}, not {expected}");
     }
+    // One message a place.
+    let message = errors("p", &list("List", json!([null, one("x"), null])).to_string());
+    assert_eq!(message.matches("p:1:").count(), 2, "{message}");
 }
 
 #[test]

@@ -93,6 +93,17 @@ fn yaml_may_look_like_json() {
         assert_ne!(text, good);
         assert_eq!(pods(&text)[0].pod.metadata.name, "a", "{text}");
     }
+    for comment in ["// c\n", "/* c */ "] {
+        for before in ["\"kind\"", "\"metadata\"", "\"Pod\"", "}]}}"] {
+            let text = good.replacen(before, &format!("{comment}{before}"), 1);
+            let message = errors("p", &text);
+            assert!(message.lines().next().unwrap().ends_with("JSON has no comments"), "{message}");
+            assert_eq!(message.matches("p:").count(), 1, "{message}");
+        }
+    }
+    // A slash may be a path's.
+    let path = good.replace("\"image\"", "\"command\": [/bin/sh], \"image\"");
+    assert_eq!(pods(&path)[0].pod.spec.containers[0].command, ["/bin/sh"]);
 }
 
 #[test]
