@@ -6,11 +6,13 @@
 //! line = <RFC 3339 time with nanoseconds> <stdout|stderr> <P|F> <text>   P: the line goes on in the next one
 //! ```
 //!
-//! Invariant: reading needs no monitor, and a line that is still being written is left for later. The
+//! Invariant: reading needs no monitor, and a line that is still being written is left for later. `<attempt>.log` is opened
+//! before the rotated files are listed, so that each file between two that are read is in the list. The
 //! format is CRI's: <https://github.com/kubernetes/design-proposals-archive/blob/main/node/kubelet-cri-logging.md>.
 
 use std::fs::File;
 use std::io::{ErrorKind as IoKind, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Result};
@@ -63,15 +65,40 @@ fn names(directory: &Path) -> Result<Vec<String>> {
     Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
 }
 
-/// The files of an attempt in the order they were written.
-fn files(directory: &Path, attempt: u32) -> Result<Vec<PathBuf>> {
-    let current = format!("{attempt}.log");
-    let rotated = format!("{current}.");
-    let mut files: Vec<String> =
-        names(directory)?.into_iter().filter(|name| name.starts_with(&rotated)).collect();
+/// The rotated files of an attempt in the order they were written.
+fn rotated(directory: &Path, attempt: u32) -> Result<Vec<PathBuf>> {
+    let begin = format!("{attempt}.log.");
+    let names = names(directory)?.into_iter().filter(|name| name.starts_with(&begin));
+    let mut files: Vec<_> = names.map(|name| directory.join(name)).filter(|path| path.is_file()).collect();
     files.sort_unstable();
-    files.push(current);
-    Ok(files.into_iter().map(|name| directory.join(name)).collect())
+    Ok(files)
+}
+
+/// As an error calls it.
+fn name(path: &Path) -> String {
+    format!("log {}", path.display())
+}
+
+/// Opens a log; `None` where it was renamed or removed.
+fn open(path: &Path) -> Result<Option<File>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == IoKind::NotFound => Ok(None),
+        Err(error) => Err(error).context(|| name(path)),
+    }
+}
+
+/// What `file` is, whatever its name.
+fn identity(file: &File) -> Option<(u64, u64)> {
+    file.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// Where a file of this identity is among `files`.
+fn position(files: &[PathBuf], identity: Option<(u64, u64)>) -> Option<usize> {
+    let is_it = |path: &PathBuf| {
+        std::fs::metadata(path).is_ok_and(|found| Some((found.dev(), found.ino())) == identity)
+    };
+    files.iter().position(is_it)
 }
 
 /// Reads an attempt's log from some point on, and what is added to it later.
@@ -79,7 +106,7 @@ fn files(directory: &Path, attempt: u32) -> Result<Vec<PathBuf>> {
 pub struct Reader {
     directory: PathBuf,
     attempt: u32,
-    /// The files still to be read, the next one last.
+    /// The rotated files still to be read, the next one last.
     waiting: Vec<PathBuf>,
     current: Option<File>,
     /// Bytes read and not handed out yet: less than a line, once [`Reader::read`] has returned.
@@ -91,52 +118,106 @@ pub struct Reader {
 impl Reader {
     /// From the beginning, or so that the last `tail` lines follow.
     pub fn open(directory: &Path, attempt: u32, tail: Option<usize>) -> Result<Self> {
-        let mut waiting = files(directory, attempt)?;
-        let mut skip = 0;
-        if let Some(tail) = tail {
-            (waiting, skip) = last_lines(waiting, tail)?;
-        }
-        waiting.reverse();
         let mut reader = Self {
             directory: directory.into(),
             attempt,
-            waiting,
+            waiting: Vec::new(),
             current: None,
             buffer: Vec::new(),
             skipped: false,
         };
-        reader.advance()?;
-        if let (Some(file), true) = (&mut reader.current, skip > 0) {
-            file.seek(SeekFrom::Start(skip)).context(|| reader.name())?;
+        if let Some(tail) = tail {
+            reader.seek_tail(tail)?;
+        }
+        if reader.current.is_none() {
+            reader.advance()?;
         }
         Ok(reader)
     }
 
-    fn name(&self) -> String {
-        format!("log {}", self.directory.join(format!("{}.log", self.attempt)).display())
+    /// The file that is written now.
+    fn path(&self) -> PathBuf {
+        self.directory.join(format!("{}.log", self.attempt))
     }
 
-    /// Opens the next file, if there is one.
+    /// Goes back from the end to where the last `count` lines begin: with no current file where there are not so many.
+    fn seek_tail(&mut self, mut count: usize) -> Result<()> {
+        let (path, now) = (self.path(), open(&self.path())?);
+        let rotated = rotated(&self.directory, self.attempt)?;
+        if let Some(now) = now
+            && position(&rotated, identity(&now)).is_none()
+            && self.seek_lines(&path, now, &mut count)?
+        {
+            return Ok(());
+        }
+        for path in rotated.into_iter().rev() {
+            let Some(file) = open(&path)? else { continue };
+            if self.seek_lines(&path, file, &mut count)? {
+                return Ok(());
+            }
+            self.waiting.push(path);
+        }
+        Ok(())
+    }
+
+    /// Goes on in `file` where its last `count` lines begin; false where it has less, which are taken off.
+    fn seek_lines(&mut self, path: &Path, mut file: File, count: &mut usize) -> Result<bool> {
+        match nth_line_from_end(&mut file, *count).context(|| name(path))? {
+            Ok(offset) => {
+                file.seek(SeekFrom::Start(offset)).context(|| name(path))?;
+                self.current = Some(file);
+                Ok(true)
+            }
+            Err(lines) => {
+                *count -= lines;
+                Ok(false)
+            }
+        }
+    }
+
+    /// At the end of a file: opens the one that was written after it, if there is one.
     fn advance(&mut self) -> Result<bool> {
-        while let Some(path) = self.waiting.pop() {
-            match File::open(&path) {
-                Ok(file) => {
+        loop {
+            while let Some(path) = self.waiting.pop() {
+                if let Some(file) = open(&path)? {
                     self.current = Some(file);
                     return Ok(true);
                 }
-                // Rotated away meanwhile.
-                Err(error) if error.kind() == IoKind::NotFound => self.skipped = true,
-                Err(error) => return Err(error).context(|| format!("log {}", path.display())),
+                self.skipped = true;
             }
+            let now = open(&self.path())?;
+            let held = self.current.as_ref().and_then(identity);
+            if now.is_some() && now.as_ref().and_then(identity) == held {
+                return Ok(false);
+            }
+            // What was written between the last read and the rotation is still in the old file.
+            if self.current.is_some() && self.fill()? {
+                return Ok(true);
+            }
+            let mut rotated = rotated(&self.directory, self.attempt)?;
+            if held.is_some() {
+                match position(&rotated, held) {
+                    Some(at) => drop(rotated.drain(..=at)),
+                    // Ours is among those that are no more, and perhaps not the last of them; or all are gone with the pod.
+                    None if now.is_none() => return Ok(false),
+                    None => self.skipped = true,
+                }
+            }
+            if rotated.is_empty() {
+                let Some(now) = now else { return Ok(false) };
+                self.current = Some(now);
+                return Ok(true);
+            }
+            rotated.reverse();
+            self.waiting = rotated;
         }
-        Ok(false)
     }
 
     /// Hands every whole line that is there to `take`, in order; a later call goes on from there.
     /// `take` returns false to end the reading.
     pub fn read(&mut self, mut take: impl FnMut(&[u8]) -> Result<bool>) -> Result<bool> {
         loop {
-            if !self.fill()? && !self.advance()? && !self.follow_rotation()? {
+            if !self.fill()? && !self.advance()? {
                 return Ok(true);
             }
             let Some(end) = self.buffer.iter().rposition(|byte| *byte == b'\n') else { continue };
@@ -156,38 +237,7 @@ impl Reader {
         self.buffer.resize(start + CHUNK, 0);
         let read = file.read(&mut self.buffer[start..]);
         self.buffer.truncate(start + read.as_ref().copied().unwrap_or(0));
-        read.map(|count| count > 0).context(|| self.name())
-    }
-
-    /// At the end of the file: whether `<attempt>.log` is another one by now, which is then opened.
-    fn follow_rotation(&mut self) -> Result<bool> {
-        use std::os::unix::fs::MetadataExt;
-        let path = self.directory.join(format!("{}.log", self.attempt));
-        let Ok(now) = std::fs::metadata(&path) else { return Ok(false) };
-        let held = self.current.as_ref().and_then(|file| file.metadata().ok());
-        if held.as_ref().is_some_and(|held| (held.dev(), held.ino()) == (now.dev(), now.ino())) {
-            return Ok(false);
-        }
-        // What was written between the last read and the rotation is still in the old file.
-        if self.current.is_some() && self.fill()? {
-            return Ok(true);
-        }
-        // There may have been more than one rotation since.
-        let mut files = files(&self.directory, self.attempt)?;
-        if let Some(held) = held {
-            let is_held = |path: &PathBuf| {
-                std::fs::metadata(path)
-                    .is_ok_and(|found| (found.dev(), found.ino()) == (held.dev(), held.ino()))
-            };
-            match files.iter().position(is_held) {
-                Some(at) => drop(files.drain(..=at)),
-                // Ours is among those that are no more, and perhaps not the last of them.
-                None => self.skipped = true,
-            }
-        }
-        files.reverse();
-        self.waiting = files;
-        self.advance()
+        read.map(|count| count > 0).context(|| name(&self.path()))
     }
 
     /// Whether, since the last call, files were rotated away before they were read.
@@ -210,23 +260,6 @@ pub(super) fn latest_words(directory: &Path, count: usize) -> Vec<String> {
         });
     }
     words
-}
-
-/// The files that hold the last `count` lines, and how many bytes of the first are to be skipped.
-fn last_lines(files: Vec<PathBuf>, count: usize) -> Result<(Vec<PathBuf>, u64)> {
-    let mut wanted = count;
-    for (index, path) in files.iter().enumerate().rev() {
-        let mut file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == IoKind::NotFound => continue,
-            Err(error) => return Err(error).context(|| format!("log {}", path.display())),
-        };
-        match nth_line_from_end(&mut file, wanted).context(|| format!("log {}", path.display()))? {
-            Ok(offset) => return Ok((files[index..].to_vec(), offset)),
-            Err(lines) => wanted -= lines,
-        }
-    }
-    Ok((files, 0))
 }
 
 /// Where the last `count` lines of `file` begin, or else how many lines it has.
@@ -324,6 +357,42 @@ mod tests {
         }
         assert_eq!(texts(&mut reader), ["5", "6"]);
         assert!(reader.has_skipped() && !reader.has_skipped());
+    }
+
+    #[test]
+    fn a_reader_that_is_behind_reads_what_is_rotated_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let rotated = |number: u32| dir.path().join(format!("0.log.{number}"));
+        let current = dir.path().join("0.log");
+        let rotate = |number: u32| {
+            std::fs::rename(&current, rotated(number)).unwrap();
+            write(&current, number + 1..number + 2);
+        };
+        (0..2).for_each(|number| write(&rotated(number), number..number + 1));
+        write(&current, 2..3);
+        let mut reader = Reader::open(dir.path(), 0, None).unwrap();
+        let mut lines = Vec::new();
+        let mut read = |reader: &mut Reader| {
+            let taken = reader.read(|line| {
+                lines.push(line.last().copied().unwrap());
+                if lines.len() == 1 {
+                    (2..4).for_each(rotate);
+                }
+                Ok(true)
+            });
+            assert!(taken.unwrap() && !reader.has_skipped());
+        };
+        read(&mut reader);
+        assert_eq!(lines, b"01234");
+        let mut reader = Reader::open(dir.path(), 0, Some(2)).unwrap();
+        (4..6).for_each(rotate);
+        assert_eq!(texts(&mut reader), ["3", "4", "5", "6"]);
+        // What is gone before it is read is known.
+        let mut reader = Reader::open(dir.path(), 0, Some(3)).unwrap();
+        (6..8).for_each(rotate);
+        std::fs::remove_file(rotated(5)).unwrap();
+        assert_eq!(texts(&mut reader), ["4", "6", "7", "8"]);
+        assert!(reader.has_skipped());
     }
 
     #[test]
