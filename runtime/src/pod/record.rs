@@ -1,8 +1,9 @@
 //! The records of a pod on disk: what was asked for, and what became of it.
 //!
-//! Invariants: a record is replaced whole (temporary file, rename) and read without a lock; each
-//! file has one writer; what is no record is an answer ([`Loaded::Unreadable`]) and
-//! never a silent gap, and what could not be read is an error and never an answer: a pod is not gone for want of a descriptor. Pod records are not fsynced: after a power cut a missing one is Unknown.
+//! Invariants: a record is replaced whole (temporary file, rename) and read without a lock; each file has one writer; what
+//! is no record is an answer ([`Loaded::Unreadable`]) and never a silent gap, and what could not be read is an error and
+//! never an answer: a pod is not gone for want of a descriptor. Of two statuses the later one is true, wherever it is. Pod
+//! records are not fsynced: after a power cut a missing one is Unknown.
 //!
 //! ```text
 //! <root>/pods/<id>/sandbox.json                    Sandbox          immutable
@@ -33,6 +34,9 @@ pub use crate::sys::proc::ProcessId;
 
 /// The version that this podrun writes into every record.
 const VERSION: u32 = 1;
+
+/// The monitor's lock in a pod's state dir.
+pub const LOCK: &str = "lock";
 
 /// A record larger than this is not ours: a manifest is limited to 1 MiB, a spec to a few.
 const LIMIT: u64 = 16 << 20;
@@ -151,6 +155,9 @@ pub enum SandboxState {
 pub struct SandboxStatus {
     /// The record's format.
     pub version: Version,
+    /// Of two such records, in the places of [`write_status`], the one with the higher number is the later one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sequence: u64,
     /// How far it is.
     pub state: SandboxState,
     /// Whether its maker said that the pod stands: one that is not committed is undone when found dead.
@@ -175,6 +182,10 @@ pub struct SandboxStatus {
     /// the creating client, `get` and `describe` ask for, and what ends the pod when its monitor is lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<Box<RawValue>>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl SandboxStatus {
@@ -331,28 +342,37 @@ pub fn write_new<T: Serialize>(path: &Path, record: &T) -> Result<()> {
     own::write(path, &bytes, own::SECRET).context(|| format!("record {}", path.display()))
 }
 
-/// Replaces the pod's `status.json`. Where the disk does not take it, it is put into the state dir, in the place of the one
-/// on the disk, which tells what is not so any more.
+/// Replaces the pod's `status.json`. Where the disk does not take it, it is put into the state dir, where it counts before the
+/// one on the disk, which tells what is not so any more. One that stays in the state dir later on is older than that again.
 ///
 /// # Errors
 /// It is not on the disk: to be tried again.
 pub fn write_status(host: &Host, pod: &str, status: &SandboxStatus) -> Result<()> {
-    let spare = spare_status_path(host, pod);
-    let written = write(&sandbox_status_path(host, pod), status);
+    let (path, spare) = (sandbox_status_path(host, pod), spare_status_path(host, pod));
+    let sequence = |path: &Path| load(path).ok()?.present().map(|status: SandboxStatus| status.sequence);
+    let spared = sequence(&spare);
+    let later =
+        |than: Option<u64>| SandboxStatus { sequence: than.map_or(0, |than| than + 1), ..status.clone() };
+    let written = write(&path, &later(spared));
     match &written {
-        Ok(()) => drop(std::fs::remove_file(spare)),
+        Ok(()) => drop(std::fs::remove_file(&spare)),
         // There may be no room for that either.
-        Err(_) => drop(write(&spare, status)),
+        Err(_) => drop(write(&spare, &later(sequence(&path).max(spared)))),
     }
     written
 }
 
 /// The pod's `status.json`, and whether it is still to be put on the disk.
 pub fn load_status(host: &Host, pod: &str) -> Result<(Loaded<SandboxStatus>, bool)> {
-    match load(&spare_status_path(host, pod))? {
-        Loaded::Present(status) => Ok((Loaded::Present(status), true)),
-        Loaded::Missing | Loaded::Unreadable(_) => Ok((load(&sandbox_status_path(host, pod))?, false)),
-    }
+    let spare = load::<SandboxStatus>(&spare_status_path(host, pod))?.present();
+    let status = load::<SandboxStatus>(&sandbox_status_path(host, pod))?;
+    Ok(match (spare, status) {
+        (Some(spare), Loaded::Present(status)) if status.sequence > spare.sequence => {
+            (Loaded::Present(status), false)
+        }
+        (Some(spare), _) => (Loaded::Present(spare), true),
+        (None, status) => (status, false),
+    })
 }
 
 /// The runtime spec at `path`.
@@ -410,7 +430,7 @@ fn spare_status_path(host: &Host, pod: &str) -> PathBuf {
 
 /// `<state>/pods/<id>/lock`: held by flock for the monitor's life.
 pub fn lock_path(host: &Host, pod: &str) -> PathBuf {
-    host.pod_state_dir(pod).join("lock")
+    host.pod_state_dir(pod).join(LOCK)
 }
 
 /// Now, as records have it: nanoseconds since 1970.
@@ -463,6 +483,41 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink(&path, &path).unwrap();
         assert!(matches!(load(), Loaded::Unreadable(_)), "a link to itself");
+    }
+
+    #[test]
+    fn of_two_statuses_the_later_one_is_true() {
+        let dir = tempfile::tempdir().unwrap();
+        let host =
+            Host { root: dir.path().join("root"), state_dir: dir.path().join("state"), ..Host::default() };
+        let (path, spare) = (sandbox_status_path(&host, "a"), spare_status_path(&host, "a"));
+        std::fs::create_dir_all(host.pod_root("a")).unwrap();
+        std::fs::create_dir_all(host.pod_state_dir("a")).unwrap();
+        let write = |ready_at| write_status(&host, "a", &SandboxStatus { ready_at, ..status() });
+        let told = || {
+            let (status, is_behind) = load_status(&host, "a").unwrap();
+            (status.present().unwrap().ready_at, is_behind)
+        };
+        // What is in the way of the temporary file is as a disk that is full.
+        let in_the_way = path.with_extension("json.new");
+        write(1).unwrap();
+        assert_eq!(told(), (1, false));
+        for round in [10, 20] {
+            std::fs::create_dir(&in_the_way).unwrap();
+            for turn in 1..=2 {
+                write(round + turn).unwrap_err();
+                assert_eq!(told(), (round + turn, true));
+            }
+            let stale = std::fs::read(&spare).unwrap();
+            std::fs::remove_dir(&in_the_way).unwrap();
+            write(round + 3).unwrap();
+            assert!(!spare.exists());
+            // As after a kill before the removal.
+            std::fs::write(&spare, stale).unwrap();
+            assert_eq!(told(), (round + 3, false));
+        }
+        write(31).unwrap();
+        assert!(told() == (31, false) && !spare.exists());
     }
 
     #[test]
