@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{recovery, store};
+use super::{record, recovery, store};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::sys::own;
@@ -20,9 +20,6 @@ use crate::sys::watch::{For, Watch, Watched, What};
 
 /// How long a monitor that lets go of its lock takes at the most to be rid of it.
 const LETS_GO_WITHIN: Duration = Duration::from_secs(1);
-
-/// The monitor's lock in a pod's state dir.
-const LOCK: &str = "lock";
 
 const TOO_MANY_WATCHERS: &str = "fs.inotify.max_user_instances says how many clients of a user may wait at once: \
     `sysctl -w fs.inotify.max_user_instances=1024` allows more";
@@ -91,10 +88,12 @@ impl Changes {
 
     /// Wakes also when pod `id` changes, or its monitor ends. A pod that has gone meanwhile is no error.
     pub fn follow(&mut self, id: &str) -> Result<()> {
-        if !self.followed.insert(id.into()) {
+        if self.followed.contains(id)
+            || !self.place(&self.host.pod_root(id), For::Changes, Place::Records(id.into()))?
+        {
             return Ok(());
         }
-        self.place(&self.host.pod_root(id), For::Changes, Place::Records(id.into()))?;
+        self.followed.insert(id.into());
         self.place(&self.host.pod_state_dir(id), For::Closes, Place::State(id.into()))?;
         // Its monitor may have been killed since the records were read. What cannot be done now is the next verb's to
         // try again, and to tell.
@@ -163,7 +162,7 @@ impl Changes {
         match self.places.get(&watched) {
             Some(Place::Logs) => return Ok(true),
             Some(Place::Records(id)) => _ = pods.insert(id.clone()),
-            Some(Place::State(id)) if name == LOCK => {
+            Some(Place::State(id)) if name == record::LOCK => {
                 // A monitor that was killed wrote nothing down: what it left is brought to its end now. inotify tells of
                 // a close before the lock goes.
                 if store::await_end(&self.host, id, LETS_GO_WITHIN)? {
@@ -187,4 +186,32 @@ impl Changes {
 /// The id of the pod whose records are, or were, in the folder of this name.
 fn id_of(folder: &str) -> &str {
     folder.trim_start_matches('.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_that_is_gone_is_not_kept_and_can_be_followed_when_it_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let host =
+            Host { root: dir.path().join("root"), state_dir: dir.path().join("state"), ..Host::default() };
+        let mut changes = Changes::new(&host).unwrap();
+        changes.follow("a").unwrap();
+        assert!(changes.followed.is_empty());
+        own::directory(&host.pod_root("a"), own::PRIVATE).unwrap();
+        let a = Some(Changed::Pods(BTreeSet::from(["a".into()])));
+        let mut told = || {
+            let soon = Instant::now() + Duration::from_secs(10);
+            changes.follow("a").unwrap();
+            changes.wait(Some(soon)).unwrap()
+        };
+        assert_eq!(told(), a, "it was made");
+        own::write(&host.pod_root("a").join("status.json"), b"", own::SECRET).unwrap();
+        assert_eq!(told(), a, "it is followed");
+        std::fs::remove_dir_all(host.pod_root("a")).unwrap();
+        assert_eq!(changes.wait(None).unwrap(), a);
+        assert!(changes.followed.is_empty());
+    }
 }

@@ -24,7 +24,7 @@ pub struct Watched(WatchDescriptor);
 pub enum For {
     /// A file that is written, made, renamed or removed.
     Changes,
-    /// The end of the last process that has a file open for writing.
+    /// A file that was open for writing and is closed, each time that it was opened.
     Closes,
 }
 
