@@ -39,7 +39,7 @@ fn hard_limit(limits: &str, name: &str) -> Option<usize> {
 fn watchers() -> Option<Finding> {
     const FEW: usize = 32;
     let most = read("/proc/sys/fs/inotify/max_user_instances")?;
-    let seen = format!("{most} clients that wait at once (get -w, logs -f, wait, create)");
+    let seen = format!("{most} clients that wait at once (get -w, logs -f, wait)");
     Some(match most < FEW {
         true => {
             Finding::limited("watchers", seen, "`sysctl -w fs.inotify.max_user_instances=1024` gives more")
