@@ -13,4 +13,4 @@ fi
 cd ../tests/oracle
 # Ten minutes of two processors, the first time; the cache of Go makes it seconds afterwards.
 CGO_ENABLED=0 go build -o "$folder/" k8s.io/kubernetes/cmd/kube-apiserver
-printf '%-14s%s\n' kube-apiserver "$(go list -m -f '{{.Version}}' k8s.io/kubernetes)"
+printf '%-15s%s\n' kube-apiserver "$(go list -m -f '{{.Version}}' k8s.io/kubernetes)"

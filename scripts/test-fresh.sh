@@ -81,7 +81,7 @@ export newcomer='
         make "$part" || outcome=$?
         took "make $part"
     done
-    foreign=$(find ~ -xdev -path ~/.cargo/toolchain -prune -o ! -user plain -print | head -n 5)
+    foreign=$(find ~ -xdev \( -path ~/.cargo/toolchain -o -path ~/podrun/target \) -prune -o ! -user plain -print | head -n 5)
     rm -rf target || outcome=$?
     [ -z "$foreign" ] || { printf "not the user'\''s any more:\n%s\n" "$foreign"; outcome=1; }
     exit $outcome'

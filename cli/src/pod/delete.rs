@@ -85,6 +85,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         }
         failures.hold(output::line(format_args!("pod \"{}\" {forced}deleted", entry.name)));
     }
+    if let Err(error) = launch::tidy(&context.host) {
+        failures.add(error);
+    }
     failures.result()
 }
 

@@ -132,6 +132,7 @@ fn attached(args: &Args, context: &Context) -> Result<ExitCode> {
     if args.rm && !detached {
         let entry = store::find(&context.host, &up.sandbox.namespace, &up.sandbox.name)?;
         launch::down(&context.host, &entry, Grace::default(), None)?;
+        launch::tidy(&context.host)?;
         output::note(format_args!("pod \"{}\" deleted", up.sandbox.name));
     }
     ended.map(|code| code.map_or(ExitCode::SUCCESS, exit::of_child))

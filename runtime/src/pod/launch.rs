@@ -366,16 +366,19 @@ pub struct Grace {
 /// snapshots and logs are gone afterwards. Works without a monitor. Asked again, it may only shorten the grace.
 pub fn down(host: &Host, entry: &PodEntry, grace: Grace, deadline: Option<Instant>) -> Result<()> {
     let id = &entry.id;
-    // One that has ended before has nothing in common with the others any more: thousands of them are deleted soon.
-    let has_ended = !host.pod_state_dir(id).exists();
     loop {
         end_monitor(host, id, grace, deadline)?;
         // Where its maker has brought it up in the meantime it has a monitor to ask.
         let removed = recovery::remove_dead(host, id, within(deadline, lock::LONG));
         if removed.map_err(|error| error.hint("what is left is tried again by the next podrun command"))? {
-            return if has_ended { Ok(()) } else { shared::tidy(host, false) };
+            return Ok(());
         }
     }
+}
+
+/// Takes away what pods share, where the last of them was brought [`down`].
+pub fn tidy(host: &Host) -> Result<()> {
+    shared::tidy(host, false)
 }
 
 /// Brings the pod's monitor to its end, if there is one.

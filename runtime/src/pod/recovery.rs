@@ -133,6 +133,11 @@ fn has_listening_monitor(host: &Host, id: &str) -> Result<bool> {
 
 /// Removes the pod `id` if it has no monitor, which is what it says; whoever makes or removes it is waited for.
 pub(super) fn remove_dead(host: &Host, id: &str, patience: Duration) -> Result<bool> {
+    // Its monitor removed it. Held anew it would seem to be there still, to the last monitor too, which asks whether the
+    // bridge is used.
+    if store::is_removed(host, id)? {
+        return Ok(true);
+    }
     let _guard = store::hold_for_removal(host, id, patience)?;
     if store::is_alive(host, id)? {
         return Ok(false);

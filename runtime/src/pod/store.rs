@@ -6,7 +6,7 @@
 mod edit;
 
 pub use edit::{Guard, begin, boot_id, fill, hold, hold_for_removal, remove};
-pub(in crate::pod) use edit::{folder_names, mark, unlock, unmark};
+pub(in crate::pod) use edit::{folder_names, is_removed, mark, unlock, unmark};
 
 use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};

@@ -164,6 +164,9 @@ fn is_sealed() -> bool {
     seals.is_ok_and(|seals| seals.contains(rustix::fs::SealFlags::WRITE))
 }
 
+/// How often the kernel is asked to seal it.
+const SEALING_TRIES: u32 = 16;
+
 /// This binary in memory, where nobody can change it any more.
 fn sealed_copy() -> Result<OwnedFd> {
     use rustix::fs::{MemfdFlags, SealFlags};
@@ -173,6 +176,13 @@ fn sealed_copy() -> Result<OwnedFd> {
         .and_then(|mut binary| std::io::copy(&mut binary, &mut std::fs::File::from(copy.try_clone()?)));
     copied.map_err(|error| Error::new("copy /proc/self/exe", error.raw_os_error().unwrap_or(0)))?;
     let all = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    // While the kernel itself holds one of the pages, to move it say, nothing can be sealed. Each try waits for 150 ms.
+    for _ in 1..SEALING_TRIES {
+        match rustix::fs::fcntl_add_seals(&copy, all) {
+            Err(Errno::BUSY) => {}
+            sealed => return sealed.map(|()| copy).map_err(failed("fcntl(F_ADD_SEALS)")),
+        }
+    }
     rustix::fs::fcntl_add_seals(&copy, all).map_err(failed("fcntl(F_ADD_SEALS)"))?;
     Ok(copy)
 }

@@ -183,6 +183,12 @@ fn removed_name(id: &str) -> String {
     format!(".{id}")
 }
 
+/// Whether nothing is left of the pod `id`.
+pub(in crate::pod) fn is_removed(host: &Host, id: &str) -> Result<bool> {
+    let is_there = |folder: std::path::PathBuf| folder.try_exists().context(|| folder.display().to_string());
+    Ok(!is_there(host.pod_root(id))? && !is_being_removed(host, id)? && !is_there(host.pod_state_dir(id))?)
+}
+
 /// Whether the pod's folder was taken away, and what it was is still there.
 pub(super) fn is_being_removed(host: &Host, id: &str) -> Result<bool> {
     let removed = host.root.join("pods").join(removed_name(id));
