@@ -56,7 +56,8 @@ export inside='
     cp /etc/resolv.conf etc/
     echo "127.0.0.1 localhost fresh" >etc/hosts
     hostname fresh
-    for part in run tmp; do mount -t tmpfs -o mode=1777 tmpfs "$part"; done
+    mount -t tmpfs -o mode=755 tmpfs run
+    mount -t tmpfs -o mode=1777 tmpfs tmp
     mount --bind "$state/home" home/plain
     mount --bind "$sysroot" home/plain/.cargo/toolchain
     mount -o remount,bind,ro home/plain/.cargo/toolchain
