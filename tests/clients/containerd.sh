@@ -45,6 +45,10 @@ is "$(ctr task ls | awk '$1 == "web" { print $3 }')" PAUSED
 ctr task resume web
 is "$(ctr task metrics web | awk '$1 == "pids.current" { print $2 }')" 1
 ctr task kill --signal KILL web
+for _ in $(seq 300); do # it is told of the end by an event
+    [ "$(ctr task ls | awk '$1 == "web" { print $3 }')" != STOPPED ] || break
+    sleep 0.1
+done
 ctr task delete web 2>&1 | grep -q 'exit code 137'
 ctr container delete web
 

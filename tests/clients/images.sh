@@ -31,7 +31,7 @@ podrun_says() { podrun run one --rm -i --image "$@" </dev/null 2>/dev/null | tr 
 podrun load -q target/fixtures/busybox.tar >/dev/null
 podrun push -q localhost/podrun/busybox:1 $registry/busybox:1 >/dev/null
 is "$(podman run --rm --network none $registry/busybox:1 echo pushed)" pushed
-id=$(podrun image inspect localhost/podrun/busybox:1 -o jsonpath='{[0].id}')
+id=$(podrun image inspect localhost/podrun/busybox:1 -o jsonpath='{.id}')
 is "sha256:$(podman images --no-trunc --quiet $registry/busybox:1 | sed 's/^sha256://')" "$id"
 
 # What podman builds on it, with layers of gzip and of zstd, podrun pulls and runs.
@@ -53,7 +53,7 @@ is "$(head -n 3 <<<"$expected" | tr '\n' ' ')" "built 4711 12:34 b/file "
 for tag in gzip zstd; do
     podrun pull -q $registry/built:$tag >/dev/null
     is "$(podrun_says $registry/built:$tag)" "$expected"
-    is "$(podrun image inspect $registry/built:$tag -o jsonpath='{[0].config.workingDir}')" /a
+    is "$(podrun image inspect $registry/built:$tag -o jsonpath='{.config.workingDir}')" /a
     podrun rmi -f $registry/built:$tag >/dev/null
 done
 
@@ -79,7 +79,7 @@ $umoci new --image /tmp/layout:made
 $umoci insert --image /tmp/layout:made /usr/share/perl5 /usr/share/perl5
 $umoci config --image /tmp/layout:made --config.env A=umoci
 podrun load -q /tmp/layout >/tmp/name
-is "$(podrun image inspect "$(cat /tmp/name)" -o jsonpath='{[0].config.env[0]}')" A=umoci
+is "$(podrun image inspect "$(cat /tmp/name)" -o jsonpath='{.config.env[0]}')" A=umoci
 podrun image mount "$(cat /tmp/name)" -- sh -c 'diff -r "$PODRUN_MOUNT/usr/share/perl5" /usr/share/perl5'
 podrun image fsck >/dev/null
 echo all as expected
