@@ -49,7 +49,10 @@ impl<'a> StandIn<'a> {
 
     /// Takes it away.
     pub(crate) fn end(self) -> Result<()> {
-        self.host.script("umount -n -R /dev")?.ok().map(drop)
+        // The last monitor may be on its way out, with its streams open.
+        support::deadline::wait_for("nobody has it open", || {
+            self.host.script("umount -n -R /dev")?.ok().map(drop)
+        })
     }
 
     /// The mode and the owners of all that is in it: of the host's devices and terminals.

@@ -10,9 +10,11 @@ use support::pods::{pod, shell};
 
 /// The state dir on a file system of its own, which goes with the host.
 const SMALL: &str = "/run/small";
-/// Leaves it, once the last monitor has taken the bridge away and closed the network's lock.
-const LEAVE: &str =
-    "for _ in $(seq 1000); do umount /run/small 2>/dev/null && break; sleep 0.01; done; rmdir /run/small";
+
+/// Takes the file system at `path` away, once the last monitor has closed what it has there.
+fn leave(path: &str) -> String {
+    format!("for _ in $(seq 1000); do umount {path} 2>/dev/null && break; sleep 0.01; done; rmdir {path}")
+}
 
 fn with_small_state(host: &Host, options: &str, script: &str) -> Result<String> {
     let mounted = format!(
@@ -47,8 +49,9 @@ pub(super) fn filled_etc(host: &Host) -> Result<()> {
          echo $before $(room)
          $podrun create next.json >/dev/null
          $podrun delete pod web next --force >/dev/null 2>&1
-         {LEAVE}",
-        fill.replace('\'', "'\\''")
+         {}",
+        fill.replace('\'', "'\\''"),
+        leave(SMALL)
     );
     let said = with_small_state(host, "size=16m", &script)?;
     let numbers: Vec<i64> =
@@ -78,7 +81,8 @@ pub(super) fn full_state_dir(host: &Host) -> Result<()> {
              $podrun delete pod next --force 2>/dev/null
              ip -o link | grep podrun || :
              nft list tables
-             {LEAVE}"
+             {}",
+            leave(SMALL)
         );
         let said = with_small_state(host, options, &script)?;
         let lines: Vec<&str> = said.lines().collect();
@@ -166,7 +170,8 @@ pub(super) fn status_waits_for_room(host: &Host) -> Result<()> {
     })?;
     is_seen("the pod's end on the disk")?;
     host.script(&format!(
-        "PODRUN_ROOT={root} $podrun delete pod web --force >/dev/null 2>&1; umount {root}; rmdir {root}"
+        "PODRUN_ROOT={root} $podrun delete pod web --force >/dev/null 2>&1; {}",
+        leave(root)
     ))?
     .ok()?;
     Ok(())
@@ -210,7 +215,8 @@ pub(super) fn ends_are_seen_on_a_read_only_disk(host: &Host) -> Result<()> {
     })?;
     are_seen("both ends on the disk")?;
     host.script(&format!(
-        "PODRUN_ROOT={root} $podrun delete pod --all --force >/dev/null 2>&1; umount {root}; rmdir {root}"
+        "PODRUN_ROOT={root} $podrun delete pod --all --force >/dev/null 2>&1; {}",
+        leave(root)
     ))?
     .ok()?;
     Ok(())
@@ -245,7 +251,8 @@ pub(super) fn config_waits_for_room(host: &Host) -> Result<()> {
         Ok(())
     })?;
     host.script(&format!(
-        "PODRUN_ROOT={root} $podrun delete pod web --force >/dev/null 2>&1; umount {root}; rmdir {root}"
+        "PODRUN_ROOT={root} $podrun delete pod web --force >/dev/null 2>&1; {}",
+        leave(root)
     ))?
     .ok()?;
     Ok(())
