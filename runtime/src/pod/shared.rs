@@ -207,9 +207,7 @@ fn remove_lost_cgroup(layout: &Layout, path: &str) -> Result<()> {
 fn release_stale_leases(host: &Host) -> Result<()> {
     let images = ImageStore::open(host)?;
     for owner in images.lease_owners()? {
-        let is_there =
-            |folder: std::path::PathBuf| folder.try_exists().context(|| folder.display().to_string());
-        if !is_there(host.pod_state_dir(&owner))? && !is_there(host.pod_root(&owner))? {
+        if store::is_removed(host, &owner)? {
             images.release(&owner).context(|| format!("images of pod {owner}"))?;
         }
     }
