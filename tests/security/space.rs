@@ -133,6 +133,13 @@ pub(super) fn delete_that_fails(host: &Host) -> Result<()> {
     Ok(())
 }
 
+fn wait_for_monitor(host: &Host) -> Result<()> {
+    support::deadline::wait_for("the monitor has written it down and gone", || {
+        ensure!(support::pods::monitors(host)?.is_empty(), "it is there");
+        Ok(())
+    })
+}
+
 /// How a pod ended is not lost because there was no room for it at that moment.
 pub(super) fn status_waits_for_room(host: &Host) -> Result<()> {
     let root = "/run/small-root";
@@ -164,10 +171,7 @@ pub(super) fn status_waits_for_room(host: &Host) -> Result<()> {
     };
     is_seen("the pod's end, though the disk is full")?;
     host.script(&format!("rm {root}/fill"))?.ok()?;
-    support::deadline::wait_for("the monitor has written it down and gone", || {
-        ensure!(support::pods::monitors(host)?.is_empty(), "it is there");
-        Ok(())
-    })?;
+    wait_for_monitor(host)?;
     is_seen("the pod's end on the disk")?;
     host.script(&format!(
         "PODRUN_ROOT={root} $podrun delete pod web --force >/dev/null 2>&1; {}",
@@ -209,10 +213,7 @@ pub(super) fn ends_are_seen_on_a_read_only_disk(host: &Host) -> Result<()> {
     };
     are_seen("both ends, though the disk is read only")?;
     host.script(&format!("mount -o remount,rw {root}"))?.ok()?;
-    support::deadline::wait_for("the monitor has written it down and gone", || {
-        ensure!(support::pods::monitors(host)?.is_empty(), "it is there");
-        Ok(())
-    })?;
+    wait_for_monitor(host)?;
     are_seen("both ends on the disk")?;
     host.script(&format!(
         "PODRUN_ROOT={root} $podrun delete pod --all --force >/dev/null 2>&1; {}",

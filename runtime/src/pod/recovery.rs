@@ -127,7 +127,7 @@ fn recover_if_dead(host: &Host, id: &str, loss: Loss) -> Result<bool> {
 /// Whether a monitor listens that has no lock: somebody has deleted it.
 fn has_listening_monitor(host: &Host, id: &str) -> Result<bool> {
     let lock = record::lock_path(host, id);
-    let is_locked = lock.try_exists().context(|| lock.display().to_string())?;
+    let is_locked = store::is_there(&lock)?;
     Ok(!is_locked && socket::is_listening(&host.pod_state_dir(id), client::SOCKET)?)
 }
 

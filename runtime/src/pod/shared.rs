@@ -175,8 +175,7 @@ fn remove_lost_cgroups(host: &Host, layout: &Layout) -> Result<()> {
     let Some(running) = running_monitors(host)? else { return Ok(()) };
     let mut outcome = Ok(());
     for id in found.iter().filter(|id| !running.contains_key(*id)) {
-        let folder = host.pod_state_dir(id);
-        if !folder.try_exists().context(|| folder.display().to_string())? {
+        if !store::is_there(&host.pod_state_dir(id))? {
             outcome = outcome.and(remove_lost_cgroup(layout, &format!("{parent}/{id}")));
         }
     }

@@ -6,7 +6,7 @@
 mod edit;
 
 pub use edit::{Guard, begin, boot_id, fill, hold, hold_for_removal, remove};
-pub(in crate::pod) use edit::{folder_names, is_removed, mark, unlock, unmark};
+pub(in crate::pod) use edit::{folder_names, is_removed, is_there, mark, unlock, unmark};
 
 use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
@@ -218,8 +218,7 @@ fn load(host: &Host, id: &str, namespace: &str, name: &str) -> Result<Option<Pod
 /// Whether the pod `id`, one of whose records is missing, was deleted since its name was read. A removal takes the folder
 /// away, then the name, then what was the folder: looked for in this order, none of them is missed.
 fn is_gone(host: &Host, id: &str, namespace: &str, name: &str) -> Result<bool> {
-    let folder = host.pod_root(id);
-    if folder.try_exists().context(|| folder.display().to_string())? {
+    if is_there(&host.pod_root(id))? {
         return Ok(false);
     }
     Ok(edit::is_being_removed(host, id)? || names::lookup(host, namespace, name)?.as_deref() != Some(id))

@@ -177,14 +177,14 @@ fn sealed_copy() -> Result<OwnedFd> {
     copied.map_err(|error| Error::new("copy /proc/self/exe", error.raw_os_error().unwrap_or(0)))?;
     let all = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
     // While the kernel itself holds one of the pages, to move it say, nothing can be sealed. Each try waits for 150 ms.
-    for _ in 1..SEALING_TRIES {
-        match rustix::fs::fcntl_add_seals(&copy, all) {
-            Err(Errno::BUSY) => {}
-            sealed => return sealed.map(|()| copy).map_err(failed("fcntl(F_ADD_SEALS)")),
+    let mut sealed = Err(Errno::BUSY);
+    for _ in 0..SEALING_TRIES {
+        sealed = rustix::fs::fcntl_add_seals(&copy, all);
+        if sealed != Err(Errno::BUSY) {
+            break;
         }
     }
-    rustix::fs::fcntl_add_seals(&copy, all).map_err(failed("fcntl(F_ADD_SEALS)"))?;
-    Ok(copy)
+    sealed.map(|()| copy).map_err(failed("fcntl(F_ADD_SEALS)"))
 }
 
 /// What a daemon does before anything else: nobody may trace it, and it lets go of its maker. Returns descriptor

@@ -185,14 +185,17 @@ fn removed_name(id: &str) -> String {
 
 /// Whether nothing is left of the pod `id`.
 pub(in crate::pod) fn is_removed(host: &Host, id: &str) -> Result<bool> {
-    let is_there = |folder: std::path::PathBuf| folder.try_exists().context(|| folder.display().to_string());
-    Ok(!is_there(host.pod_root(id))? && !is_being_removed(host, id)? && !is_there(host.pod_state_dir(id))?)
+    Ok(!is_there(&host.pod_root(id))? && !is_being_removed(host, id)? && !is_there(&host.pod_state_dir(id))?)
+}
+
+/// Whether something is at `path`; what cannot be looked at is an error, and not nothing.
+pub(in crate::pod) fn is_there(path: &Path) -> Result<bool> {
+    path.try_exists().context(|| path.display().to_string())
 }
 
 /// Whether the pod's folder was taken away, and what it was is still there.
 pub(super) fn is_being_removed(host: &Host, id: &str) -> Result<bool> {
-    let removed = host.root.join("pods").join(removed_name(id));
-    removed.try_exists().context(|| removed.display().to_string())
+    is_there(&host.root.join("pods").join(removed_name(id)))
 }
 
 fn release_name(host: &Host, id: &str, sandbox: Option<&Sandbox>) -> Result<()> {
