@@ -12,7 +12,7 @@ use crate::output;
 pub(crate) const PODRUN_FAILED: u8 = 125;
 
 /// What a shell reports for a process that SIGPIPE ended.
-const BROKEN_PIPE: u8 = 141;
+pub(crate) const BROKEN_PIPE: u8 = 141;
 
 /// What each code says, for the manual; docs/cli.md has the same words.
 pub(crate) const MEANINGS: [(u8, &str); 14] = [

@@ -31,7 +31,7 @@ mod update;
 
 use log::{Format, Log};
 
-use crate::output;
+use crate::{exit, output};
 
 /// Run OCI containers, as runc does: for podman, containerd and other callers
 #[derive(Debug, Parser)]
@@ -150,6 +150,9 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
         cli.verb.run(protected, &context)
     });
     ran.unwrap_or_else(|error| {
+        if output::is_closed() {
+            return ExitCode::from(exit::BROKEN_PIPE);
+        }
         context.log.error(&error);
         failed
     })
