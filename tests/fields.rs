@@ -157,6 +157,17 @@ fn users(host: &Host) -> Result<()> {
         ensure!(seen.trim_end() == wanted, "{wanted}: {seen}");
         host.delete("user")?;
     }
+    // As a runtime below containerd finds it: where it is empty, and in the file that the container sees.
+    let own = host.write("passwd", "x:x:33:33::/mounted:\n")?;
+    let mut main = shell("main", "sleep 1000");
+    main["env"] = json!([{ "name": "HOME" }]);
+    main["volumeMounts"] = json!([{ "name": "own", "mountPath": "/etc/passwd" }]);
+    let volumes = json!([{ "name": "own", "hostPath": { "path": own } }]);
+    let spec = json!({ "containers": [main], "volumes": volumes, "securityContext": { "runAsUser": 33 } });
+    host.create(&pod("user", &spec))?;
+    let seen = ask(host, "user", "echo $HOME; tr '\\0' '\\n' </proc/1/environ | grep HOME")?;
+    ensure!(seen == "/mounted\nHOME=/mounted\n", "{seen}");
+    host.delete("user")?;
     Ok(())
 }
 
@@ -206,6 +217,11 @@ fn capabilities(host: &Host) -> Result<()> {
         seen.is_ok() || host.podrun(&["get", "pods"])?.ok()?.is_empty(),
         "a name with CAP_ is taken or refused"
     );
+    let unknown = pod("unknown", &json!({ "containers": [with(json!({ "drop": ["NO_SUCH", "KILL"] }))] }));
+    let told = host.podrun_with_stdin(&["validate", "-"], unknown.to_string().as_bytes())?;
+    ensure!(told.code() == 0 && told.stderr.contains("no capability is called \"NO_SUCH\""), "{told}");
+    let seen = seen_by(host, &with(json!({ "drop": ["NO_SUCH", "KILL"] })), &json!({}))?;
+    ensure!(words(&seen["capabilities"]["effective"]).len() == 13, "{}", seen["capabilities"]);
     refused(
         host,
         &pod("wrong", &json!({ "containers": [with(json!({ "add": ["NO_SUCH"] }))] })),

@@ -37,7 +37,7 @@ pub(crate) fn add(suite: &mut Suite) {
         ("CVE-2019-5736 podrun's binary cannot be written to by what it starts", descriptors::binary),
         ("CVE-2016-3697 CVE-2024-40635 a user is a number in range or refused", identity::users),
         ("CVE-2022-29162 inheritable and ambient capabilities are none", identity::capabilities),
-        ("CVE-2022-2989 the primary group is a supplementary one", identity::groups),
+        ("CVE-2022-2989 the primary group of a pod is a supplementary one", identity::groups),
         ("CVE-2021-43784 paths and maps too long for the kernel are errors", identity::sizes),
         ("CVE-2024-3154 annotations steer nothing", identity::annotations),
         ("CVE-2019-19921 CVE-2023-27561 proc and sys are real directories", paths::proc_and_sys),

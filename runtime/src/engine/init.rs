@@ -6,6 +6,7 @@
 //! configuration and is sent no data: all it knows it inherited.
 
 mod copy_up;
+mod home;
 mod mounts;
 mod reap;
 
@@ -178,6 +179,10 @@ fn walk<'a>(step: &'a Step, state: &mut State<'a>) -> Result<(), Fault> {
         Step::ReadonlyMount(path) => mounts::make_mount_readonly(path, state),
         Step::ReadonlyRoot => mounts::readonly_root(state),
         Step::WorkingDirectory(target) => change_directory(target, state),
+        Step::FindHome { uid, home } => {
+            home::find(*uid, home, state);
+            Ok(())
+        }
         Step::Seccomp(filter) => install_filter(filter, state),
         other => walk_process(other, state),
     }
@@ -223,7 +228,7 @@ fn walk_process(step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
             Ok(())
         }
         Step::ResetSignals => exec::reset_signals().during(Call::Sigaction),
-        Step::FindProgram { paths, .. } => find_program(paths),
+        Step::FindProgram { paths, effective, .. } => find_program(paths, *effective),
         Step::CloseDescriptors { preserve, listener } => {
             close_descriptors(preserve, listener.as_ref().map(OwnedFd::as_fd), state)
         }
@@ -365,16 +370,19 @@ fn await_start(state: &mut State<'_>) -> Result<(), Fault> {
 }
 
 /// Looks at each path as [`execve`] would.
-fn find_program(paths: &[std::ffi::CString]) -> Result<(), Fault> {
-    let mut worst = Errno::ENOENT;
-    for path in paths {
-        match exec::check_program(path) {
-            Ok(()) => return Ok(()),
-            Err(Errno::ENOENT | Errno::ENOTDIR) => {}
-            Err(errno) => worst = errno,
+fn find_program(paths: &[std::ffi::CString], effective: u64) -> Result<(), Fault> {
+    let look = || {
+        let mut worst = Errno::ENOENT;
+        for path in paths {
+            match exec::check_program(path) {
+                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+                Err(Errno::EACCES) => worst = Errno::EACCES,
+                found => return found,
+            }
         }
-    }
-    Err(worst).during(Call::Access)
+        Err(worst)
+    };
+    creds::with_effective(effective, look).during(Call::Access)
 }
 
 /// From here on the filter decides about our own calls too. Where it asks an agent, the parent hands over the

@@ -150,6 +150,17 @@ fn memory_policy(wanted: &LinuxMemoryPolicy) -> Result<Step> {
         }
     });
     let list = wanted.nodes().as_deref().filter(|list| !list.is_empty());
+    let (takes, needs) = match wanted.mode() {
+        Mode::MpolDefault | Mode::MpolLocal => (false, false),
+        Mode::MpolPreferred => (true, false),
+        _ => (true, true),
+    };
+    if list.is_some() && !takes {
+        return Err(usage(format!("linux.memoryPolicy.nodes: {} has none", wanted.mode())));
+    }
+    if list.is_none() && needs {
+        return Err(usage(format!("linux.memoryPolicy.nodes: {} needs some", wanted.mode())));
+    }
     let nodes = list.map(|list| mask("linux.memoryPolicy.nodes", list)).transpose()?.unwrap_or_default();
     Ok(Step::MemoryPolicy { mode: mode | flags, nodes })
 }
@@ -219,6 +230,18 @@ mod tests {
             assert!(scheduled(wrong).is_err(), "{wrong}");
         }
         assert_eq!(scheduled(r#"{"policy":"SCHED_BATCH","nice":-5}"#).unwrap().nice, -5);
+    }
+
+    #[test]
+    fn a_memory_policy_has_the_nodes_that_its_mode_is_for() {
+        let modes =
+            ["DEFAULT", "LOCAL", "PREFERRED", "PREFERRED_MANY", "BIND", "INTERLEAVE", "WEIGHTED_INTERLEAVE"];
+        let taken = |mode: &str, nodes: &str| {
+            let policy = serde_json::json!({"mode": format!("MPOL_{mode}"), "nodes": nodes});
+            memory_policy(&serde_json::from_value(policy).unwrap()).is_ok()
+        };
+        assert_eq!(modes.map(|mode| taken(mode, "")), [true, true, true, false, false, false, false]);
+        assert_eq!(modes.map(|mode| taken(mode, "0")), [false, false, true, true, true, true, true]);
     }
 
     #[test]

@@ -6,13 +6,14 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use std::rc::Rc;
 
 use super::content::Content;
 use super::failure::{Call, Failure};
 use super::seccomp::{Filter, Listener};
 use crate::error::{Error, ErrorKind, KERNEL_LACKS, Result};
 use crate::sys::creds::CapabilitySets;
-use crate::sys::exec::{Rlimit, Strings};
+use crate::sys::exec::{Home, Rlimit, Strings};
 use crate::sys::mount::{Attributes, Depth, Propagation};
 use crate::sys::ns::Namespaces;
 use crate::sys::sched::Scheduling;
@@ -131,6 +132,8 @@ pub(super) enum Step {
     ControllingTerminal,
     /// Go to the working directory, and check that it is inside.
     WorkingDirectory(Target),
+    /// Find the user's home directory in the container's passwd.
+    FindHome { uid: u32, home: Rc<Home> },
     /// The CPUs to run on, as bits.
     Affinity(Vec<u64>),
     /// The scheduler.
@@ -147,7 +150,7 @@ pub(super) enum Step {
     NoNewPrivs,
     /// Drop from the bounding set what is not in this one.
     BoundingSet(u64),
-    /// The supplementary groups, the primary one among them.
+    /// The supplementary groups.
     Groups(Vec<u32>),
     /// The group.
     Gid(u32),
@@ -163,8 +166,8 @@ pub(super) enum Step {
     Umask(u32),
     /// Default actions and an empty mask.
     ResetSignals,
-    /// See whether one of `paths` can be executed.
-    FindProgram { paths: Vec<CString>, name: String },
+    /// See whether one of `paths` can be executed with the rights that execve is called with.
+    FindProgram { paths: Vec<CString>, name: String, effective: u64 },
     /// The set-up is complete: say so by closing the wire, and wait at a listening socket for whoever
     /// starts the program; the connection is the wire from then on.
     AwaitStart,
@@ -291,6 +294,7 @@ impl Step {
             Self::Stdio { .. } => ("stdio", none()),
             Self::ControllingTerminal => ("controlling terminal", none()),
             Self::WorkingDirectory(target) => ("working directory", format!("{:?}", target.path)),
+            Self::FindHome { uid, .. } => ("find home", format!("of {uid}")),
             Self::Affinity(cpus) => ("cpu affinity", format!("{cpus:x?}")),
             Self::Scheduling(wanted) => ("scheduler", format!("policy {}", wanted.policy)),
             Self::IoPriority(packed) => ("io priority", format!("{packed:#x}")),
@@ -506,7 +510,7 @@ fn hint(step: &Step, failure: Failure) -> Option<String> {
         }
         (Step::Scheduling(_) | Step::IoPriority(_), _, Errno::EPERM) => "it needs CAP_SYS_NICE".to_owned(),
         (Step::MemoryPolicy { .. }, _, Errno::EINVAL) => {
-            "a node that is not there, or the mode, is none of this kernel's".to_owned()
+            "mode, flags and nodes do not go together, or one of them is none of this kernel's".to_owned()
         }
         (Step::JoinResctrl(_), _, _) => JOIN_RESCTRL.to_owned(),
         (Step::ReadonlyRoot, _, Errno::EBUSY) => "a file in the root is open for writing".to_owned(),

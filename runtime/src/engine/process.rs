@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::ffi::CString;
 use std::os::fd::BorrowedFd;
+use std::rc::Rc;
 use std::str::FromStr as _;
 
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
@@ -16,7 +17,7 @@ use super::seccomp::Filter;
 use super::{Stdio, Tie, placement};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::creds::{self, CapabilitySets};
-use crate::sys::exec::{self, Rlimit, Strings};
+use crate::sys::exec::{self, Home, Rlimit, Strings};
 use crate::sys::fs;
 use crate::sys::pidfd;
 use crate::sys::seccomp::{LastCall, Pass};
@@ -33,15 +34,27 @@ pub(super) fn c_string(what: &str, text: &str) -> Result<CString> {
     CString::new(text).map_err(|_| usage(format!("{what}: {text:?} holds a null byte")))
 }
 
+/// The variables, each name once: of several the last counts, for the search of the program and for the program. Without a HOME,
+/// or with an empty one, [`Step::FindHome`] gives it.
+fn environment(listed: &[String]) -> (Vec<&str>, Option<Rc<Home>>) {
+    let mut seen = HashSet::new();
+    let name = |entry: &&str| entry.split_once('=').map_or(*entry, |(name, _)| name).to_owned();
+    let last = listed.iter().rev().map(String::as_str).filter(|entry| seen.insert(name(entry)));
+    let mut env: Vec<&str> = last.filter(|entry| *entry != "HOME=").collect();
+    env.reverse();
+    let home = (!env.iter().any(|entry| entry.starts_with("HOME="))).then(Home::new);
+    (env, home)
+}
+
 /// Where a command may be: itself when it names a path, else in each directory of the environment's PATH.
-pub(super) fn candidates(command: &str, env: &[String]) -> Result<Vec<CString>> {
+pub(super) fn candidates(command: &str, env: &[&str]) -> Result<Vec<CString>> {
     if command.is_empty() {
         return Err(usage("process.args: the command is empty".into()).with_kind(ErrorKind::CommandNotFound));
     }
     if command.contains('/') {
         return Ok(vec![c_string("process.args", command)?]);
     }
-    let path = env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
+    let path = env.iter().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
     path.split(':')
         // A relative entry would search where the image or a volume says, as the container's user.
         .filter(|directory| directory.starts_with('/'))
@@ -75,8 +88,7 @@ pub(super) fn steps(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Step>> {
     let user = process.user();
-    let (uid, gid) = (id("process.user.uid", user.uid())?, id("process.user.gid", user.gid())?);
-    let groups = groups(gid, user.additional_gids().as_deref().unwrap_or_default())?;
+    let uid = id("process.user.uid", user.uid())?;
     let End { tie, preserve, mut filter, groups: may_have_groups, inside } = end;
     let terminal = process.terminal() == Some(true);
     let mut steps = vec![install(stdio, uid, terminal)?];
@@ -85,6 +97,13 @@ pub(super) fn steps(
     }
     let cwd = process.cwd().to_str().unwrap_or_default();
     steps.push(Step::WorkingDirectory(target("process.cwd", cwd, true)?));
+    let listed = process.env().as_deref().unwrap_or_default();
+    let (env, home) = match program {
+        None => environment(listed),
+        // A hook has what is written, and no more.
+        Some(_) => (listed.iter().map(String::as_str).collect(), None),
+    };
+    steps.extend(home.clone().map(|home| Step::FindHome { uid, home }));
     steps.extend(placement::of_process(process, inside.is_some())?);
     let limits = limits(process, warnings)?;
     if !limits.is_empty() {
@@ -94,29 +113,22 @@ pub(super) fn steps(
     steps.push(Step::ResetSignals);
     let waits = matches!(tie, Tie::UntilStart(_));
     steps.push(close_descriptors(tie, preserve)?);
-    let rights = rights(process.capabilities().as_ref(), warnings)?;
+    let rights = rights(process.capabilities().as_ref(), warnings);
     steps.push(Step::BoundingSet(rights.bounding));
-    if may_have_groups {
-        steps.push(Step::Groups(groups));
-    } else if groups.len() > 1 {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            "process.user.additionalGids: a user namespace with no group but its maker's has no others",
-        )
-        .hint("map a range of /etc/subgid in linux.gidMappings"));
-    }
-    steps.push(Step::Gid(gid));
+    steps.extend(groups(user.additional_gids().as_deref().unwrap_or_default(), may_have_groups)?);
+    steps.push(Step::Gid(id("process.user.gid", user.gid())?));
     steps.push(Step::Uid(uid));
     let execve = match process.args() {
         // Made without a program, it is there to be deleted.
         None if waits => None,
-        _ => Some(self::program(process, program)?),
+        _ => Some(self::program(process, program, &env, home)?),
     };
     let mut tied = Vec::new();
     if let (true, Some(Step::Execve { paths, argv, .. })) = (waits, &execve) {
         // Whoever creates the container learns of a missing program, not whoever starts it.
         let name = argv.as_slice().first().map(|name| name.to_string_lossy().into_owned());
-        tied.push(Step::FindProgram { paths: paths.clone(), name: name.unwrap_or_default() });
+        let name = name.unwrap_or_default();
+        tied.push(Step::FindProgram { paths: paths.clone(), name, effective: rights.sets.effective });
     }
     if !matches!(tie, Tie::Always) {
         tied.push(Step::Outlive);
@@ -129,11 +141,12 @@ pub(super) fn steps(
     Ok(steps)
 }
 
-/// The supplementary groups, each once; the primary one too: else a mode like 0707 excludes it (CVE-2022-2989).
-fn groups(gid: u32, additional: &[u32]) -> Result<Vec<u32>> {
+/// The supplementary groups, each once, and no other: whether the primary one is among them is the caller's to say. Where
+/// there may be none they are left as they are.
+fn groups(additional: &[u32], may_have: bool) -> Result<Option<Step>> {
     /// The kernel's NGROUPS_MAX.
     const MOST: usize = 65_536;
-    let (mut groups, mut seen) = (vec![gid], HashSet::from([gid]));
+    let (mut groups, mut seen) = (Vec::new(), HashSet::new());
     for group in additional {
         let group = id("process.user.additionalGids", *group)?;
         if seen.insert(group) {
@@ -144,7 +157,14 @@ fn groups(gid: u32, additional: &[u32]) -> Result<Vec<u32>> {
         let count = groups.len();
         return Err(usage(format!("process.user.additionalGids: {count} groups; the kernel takes {MOST}")));
     }
-    Ok(groups)
+    if !may_have && !groups.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "process.user.additionalGids: a user namespace with no group but its maker's has no others",
+        )
+        .hint("map a range of /etc/subgid in linux.gidMappings"));
+    }
+    Ok(may_have.then_some(Step::Groups(groups)))
 }
 
 /// Keeps nothing but what the program gets, and what the steps that are left need.
@@ -220,20 +240,15 @@ fn push_rights(steps: &mut Vec<Step>, rights: &Rights, no_new_privs: bool, last:
     steps.extend(wait);
 }
 
-fn program(process: &Process, path: Option<&str>) -> Result<Step> {
+fn program(process: &Process, path: Option<&str>, env: &[&str], home: Option<Rc<Home>>) -> Result<Step> {
     let args = process.args().as_deref().unwrap_or_default();
-    let env = process.env().as_deref().unwrap_or_default();
     let Some(command) = args.first() else {
         return Err(usage("process.args: there is no command".into()));
     };
-    let strings = |what: &str, strings: &[String]| {
-        strings.iter().map(|string| c_string(what, string)).collect::<Result<Vec<_>>>()
-    };
-    Ok(Step::Execve {
-        paths: candidates(path.unwrap_or(command), env)?,
-        argv: Strings::new(strings("process.args", args)?),
-        envp: Strings::new(strings("process.env", env)?),
-    })
+    let argv: Vec<CString> = args.iter().map(|text| c_string("process.args", text)).collect::<Result<_>>()?;
+    let envp: Vec<CString> = env.iter().map(|text| c_string("process.env", text)).collect::<Result<_>>()?;
+    let paths = candidates(path.unwrap_or(command), env)?;
+    Ok(Step::Execve { paths, argv: Strings::new(argv, None), envp: Strings::new(envp, home) })
 }
 
 /// `terminal`: they are one that was made for the process.
@@ -288,42 +303,49 @@ struct Rights {
     ambient: u64,
 }
 
-fn rights(wanted: Option<&LinuxCapabilities>, warnings: &mut Vec<String>) -> Result<Rights> {
+/// What of the sets the kernel gives; the rest is said: "Runtimes SHOULD NOT fail if the container configuration requests capabilities
+/// that cannot be granted" (config.md, "Linux Process").
+fn rights(wanted: Option<&LinuxCapabilities>, warnings: &mut Vec<String>) -> Rights {
     let own = creds::permitted();
-    let mut missing = Vec::new();
-    let mut bits = |set: Option<&HashSet<Capability>>| -> Result<u64> {
-        let mut bits = 0;
-        for capability in set.into_iter().flatten() {
-            let name = format!("CAP_{capability}");
-            let Ok(known) = caps::Capability::from_str(&name) else {
-                return Err(usage(format!("process.capabilities: `{name}` is no capability")));
-            };
-            if own & known.bitmask() == 0 {
-                missing.push(name);
-            } else {
-                bits |= known.bitmask();
-            }
-        }
-        Ok(bits)
+    let mut lacking = 0;
+    let mut bits = |get: fn(&LinuxCapabilities) -> &Option<HashSet<Capability>>| {
+        let set = wanted.and_then(|wanted| get(wanted).as_ref());
+        let asked = set.into_iter().flatten().fold(0, |all, one| all | bit(*one));
+        lacking |= asked & !own;
+        asked & own
     };
-    let set = |get: fn(&LinuxCapabilities) -> &Option<HashSet<Capability>>| {
-        wanted.and_then(|wanted| get(wanted).as_ref())
-    };
-    let rights = Rights {
-        bounding: bits(set(LinuxCapabilities::bounding))?,
-        sets: CapabilitySets {
-            effective: bits(set(LinuxCapabilities::effective))?,
-            permitted: bits(set(LinuxCapabilities::permitted))?,
-            inheritable: bits(set(LinuxCapabilities::inheritable))?,
-        },
-        ambient: bits(set(LinuxCapabilities::ambient))?,
-    };
-    missing.sort();
-    missing.dedup();
-    if !missing.is_empty() {
-        warnings.push(format!("podrun itself lacks {}, and cannot give it", missing.join(", ")));
+    let bounding = bits(LinuxCapabilities::bounding);
+    let permitted = bits(LinuxCapabilities::permitted);
+    let effective = bits(LinuxCapabilities::effective);
+    let inheritable = bits(LinuxCapabilities::inheritable);
+    let ambient = bits(LinuxCapabilities::ambient);
+    if lacking != 0 {
+        warnings.push(format!("podrun itself lacks {}, and cannot give it", named(lacking)));
     }
-    Ok(rights)
+    // capabilities(7): no set goes beyond these.
+    let mut within = |set: &str, asked: u64, most: u64, others: &str| {
+        if asked & !most != 0 {
+            let left_out = named(asked & !most);
+            warnings
+                .push(format!("process.capabilities.{set}: {left_out} is left out: it is not in {others}"));
+        }
+        asked & most
+    };
+    let effective = within("effective", effective, permitted, "permitted");
+    let inheritable = within("inheritable", inheritable, bounding, "bounding");
+    let ambient = within("ambient", ambient, permitted & inheritable, "permitted and inheritable");
+    Rights { bounding, sets: CapabilitySets { effective, permitted, inheritable }, ambient }
+}
+
+fn bit(capability: Capability) -> u64 {
+    caps::Capability::from_str(&format!("CAP_{capability}")).map_or(0, |known| known.bitmask())
+}
+
+fn named(bits: u64) -> String {
+    let mut names: Vec<String> =
+        caps::all().iter().filter(|known| bits & known.bitmask() != 0).map(ToString::to_string).collect();
+    names.sort();
+    names.join(", ")
 }
 
 /// Every capability that podrun itself has, for what acts in its name.
@@ -365,20 +387,26 @@ pub(super) fn is_running(process: std::os::fd::BorrowedFd<'_>) -> bool {
 mod tests {
     use super::*;
 
-    fn env(path: &str) -> Vec<String> {
-        vec![format!("PATH={path}")]
-    }
-
     #[test]
     fn a_command_is_looked_for_in_absolute_directories_only() {
-        let found = candidates("sh", &env("/bin:.::relative:/usr/bin/")).unwrap();
+        let found = candidates("sh", &["PATH=/bin:.::relative:/usr/bin/"]).unwrap();
         assert_eq!(found, [c"/bin/sh".to_owned(), c"/usr/bin/sh".to_owned()]);
     }
 
     #[test]
     fn a_command_with_a_slash_is_a_path() {
-        assert_eq!(candidates("./x", &env("/bin")).unwrap(), [c"./x".to_owned()]);
+        assert_eq!(candidates("./x", &["PATH=/bin"]).unwrap(), [c"./x".to_owned()]);
         assert_eq!(candidates("sh", &[]).unwrap().len(), 6);
+    }
+
+    #[test]
+    fn of_several_variables_of_a_name_the_last_counts() {
+        let env = ["A=0", "PATH=/one", "HOME=/h", "B=1", "A=9", "PATH=/two", "HOME=", "A", "A=b=c"];
+        let env = env.map(str::to_owned);
+        let (kept, home) = environment(&env);
+        assert_eq!(kept, ["B=1", "PATH=/two", "A=b=c"]);
+        assert!(home.is_some(), "an empty HOME is none");
+        assert_eq!(candidates("sh", &kept).unwrap(), [c"/two/sh".to_owned()]);
     }
 
     #[test]
@@ -390,16 +418,36 @@ mod tests {
 
     #[test]
     fn no_capabilities_means_none() {
-        let rights = rights(None, &mut Vec::new()).unwrap();
+        let rights = rights(None, &mut Vec::new());
         assert_eq!(rights, Rights { bounding: 0, sets: CapabilitySets::default(), ambient: 0 });
     }
 
     #[test]
+    fn what_the_kernel_would_not_give_is_left_out_and_said() {
+        let wanted = serde_json::json!({
+            "bounding": ["CAP_KILL"], "effective": ["CAP_CHOWN"], "inheritable": ["CAP_CHOWN", "CAP_KILL"],
+            "ambient": ["CAP_CHOWN", "CAP_KILL"], "permitted": ["CAP_KILL"],
+        });
+        let mut warnings = Vec::new();
+        let rights = rights(Some(&serde_json::from_value(wanted).unwrap()), &mut warnings);
+        if creds::permitted() & 0b10_0001 == 0b10_0001 {
+            assert_eq!((rights.sets.effective, rights.sets.inheritable, rights.ambient), (0, 1 << 5, 1 << 5));
+            let said =
+                |set: &str| format!("process.capabilities.{set}: CAP_CHOWN is left out: it is not in ");
+            for (warning, set) in warnings.iter().zip(["effective", "inheritable", "ambient"]) {
+                assert!(warning.starts_with(&said(set)), "{warning}");
+            }
+            assert_eq!(warnings.len(), 3);
+        }
+    }
+
+    #[test]
     fn sets_are_apart() {
-        let wanted: LinuxCapabilities =
-            serde_json::from_str(r#"{"bounding":["CAP_CHOWN","CAP_KILL"],"effective":["CAP_KILL"]}"#)
-                .unwrap();
-        let rights = rights(Some(&wanted), &mut Vec::new()).unwrap();
+        let wanted: LinuxCapabilities = serde_json::from_str(
+            r#"{"bounding":["CAP_CHOWN","CAP_KILL"],"permitted":["CAP_KILL"],"effective":["CAP_KILL"]}"#,
+        )
+        .unwrap();
+        let rights = rights(Some(&wanted), &mut Vec::new());
         if creds::permitted() & 0b10_0001 == 0b10_0001 {
             assert_eq!((rights.bounding, rights.sets.effective), (0b10_0001, 0b10_0000));
         }

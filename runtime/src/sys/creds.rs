@@ -80,6 +80,23 @@ pub fn hold_capabilities(inheritable: u64) -> Result<()> {
     set_capabilities(CapabilitySets { effective: permitted, permitted, inheritable })
 }
 
+/// Does `work` with nothing but `effective` as the effective set, of what is permitted.
+pub fn with_effective(effective: u64, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    let held = rustix::thread::capabilities(None)?;
+    let sets = |effective| CapabilitySets {
+        effective,
+        permitted: held.permitted.bits(),
+        inheritable: held.inheritable.bits(),
+    };
+    if held.effective.bits() == effective {
+        return work();
+    }
+    set_capabilities(sets(effective))?;
+    let done = work();
+    set_capabilities(sets(held.effective.bits()))?;
+    done
+}
+
 /// Whether the caller's effective set holds a capability (by the kernel's number).
 pub fn has_capability(number: u32) -> bool {
     rustix::thread::capabilities(None)

@@ -141,7 +141,8 @@ pub fn go_on_read_only(
         Err(_) => Ok(program),
     };
     let program = program.map_err(failed("fcntl(F_SETFD)"))?;
-    super::exec::execveat(program.as_fd(), &super::exec::Strings::new(argv), &super::exec::Strings::new(envp))
+    let strings = |strings| super::exec::Strings::new(strings, None);
+    super::exec::execveat(program.as_fd(), &strings(argv), &strings(envp))
         .map(|_| None)
         .map_err(|errno| errno.during("execveat(podrun's binary, AT_EMPTY_PATH)"))
 }

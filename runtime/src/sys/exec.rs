@@ -1,27 +1,65 @@
 //! The last steps before another program: argv and envp, sessions, limits, signals, execve.
 //!
-//! Invariant: only [`Strings::new`], which runs before clone, allocates.
+//! Invariant: only [`Strings::new`] and [`Home::new`], which run before clone, allocate.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::ffi::{CStr, CString, c_char};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use rustix::fs::Access;
 
 use super::errno::{Errno, Result};
 use super::seccomp::Pass;
+
+/// The bytes of a home directory's path, with its NUL: PATH_MAX.
+pub const HOME_MAX: usize = 4096;
+
+/// A variable HOME whose value is known after clone alone; `/` until it is set.
+#[derive(Debug)]
+pub struct Home(Box<[Cell<u8>]>);
+
+impl Home {
+    const NAME: &[u8] = b"HOME=";
+
+    /// Makes the room for it.
+    pub fn new() -> Rc<Self> {
+        let home = Self(vec![Cell::new(0); Self::NAME.len() + HOME_MAX].into());
+        for (place, byte) in home.0.iter().zip([Self::NAME, b"/"].concat()) {
+            place.set(byte);
+        }
+        Rc::new(home)
+    }
+
+    /// Sets it to `path`, unless that is empty or too long for a path.
+    pub fn set(&self, path: &[u8]) {
+        if path.is_empty() || path.len() >= HOME_MAX {
+            return;
+        }
+        let places = self.0.iter().skip(Self::NAME.len());
+        for (place, byte) in places.zip(path.iter().chain(b"\0")) {
+            place.set(*byte);
+        }
+    }
+}
 
 /// An argv or envp, ready for execve.
 #[derive(Debug)]
 pub struct Strings {
     strings: Vec<CString>,
     pointers: Vec<*const c_char>,
+    /// What one of the pointers leads to.
+    _home: Option<Rc<Home>>,
 }
 
 impl Strings {
-    /// Lays out the pointers, the last one null.
-    pub fn new(strings: Vec<CString>) -> Self {
-        let pointers =
-            strings.iter().map(|string| string.as_ptr()).chain(std::iter::once(std::ptr::null())).collect();
-        Self { strings, pointers }
+    /// Lays out the pointers, the last one null, one to `home` before it.
+    pub fn new(strings: Vec<CString>, home: Option<Rc<Home>>) -> Self {
+        let own = strings.iter().map(|string| string.as_ptr());
+        let home_pointer = home.iter().map(|home| home.0.as_ptr().cast::<c_char>());
+        let pointers = own.chain(home_pointer).chain(std::iter::once(std::ptr::null())).collect();
+        Self { strings, pointers, _home: home }
     }
 
     /// The strings themselves.
@@ -55,17 +93,22 @@ pub fn execveat(fd: BorrowedFd<'_>, argv: &Strings, envp: &Strings) -> Result<In
 
 /// Whether there is a file at `path`, links followed.
 pub fn exists(path: &CStr) -> bool {
-    rustix::fs::access(path, rustix::fs::Access::EXISTS).is_ok()
+    access(path, Access::EXISTS).is_ok()
 }
 
-/// ENOENT when there is nothing at `path`, EACCES when it is no file that the caller's real user may execute.
+/// What execve would say of the file at `path`: ENOENT where there is none, EACCES when it is no file that the caller may execute.
 pub fn check_program(path: &CStr) -> Result<()> {
-    use rustix::fs::{Access, FileType, access, stat};
+    use rustix::fs::{FileType, stat};
     let found = stat(path)?;
     if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
         return Err(Errno::EACCES);
     }
-    Ok(access(path, Access::EXEC_OK)?)
+    access(path, Access::EXEC_OK)
+}
+
+/// By the effective ids and capabilities, as execve: access(2) takes a plain user's capabilities for none.
+fn access(path: &CStr, wanted: Access) -> Result<()> {
+    Ok(rustix::fs::accessat(rustix::fs::CWD, path, wanted, rustix::fs::AtFlags::EACCESS)?)
 }
 
 /// Starts a session of which the caller is the leader, without a terminal. A filter may let the call by for its `pass`.

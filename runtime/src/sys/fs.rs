@@ -48,6 +48,16 @@ pub fn open_in_root(root: BorrowedFd<'_>, path: &CStr, want: Want) -> Result<Own
     openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
 }
 
+/// The regular file at `path` for reading, with `root` as its root as in [`open_in_root`]; `None`: something else is there. To open
+/// that is what the caller's cgroup lets it do, and waits for nobody.
+pub fn open_regular_in_root(root: BorrowedFd<'_>, path: &CStr) -> Result<Option<OwnedFd>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let file = openat2(root, path, flags, Mode::empty(), resolve)?;
+    let regular = FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) == FileType::RegularFile;
+    Ok(regular.then_some(file))
+}
+
 /// An O_PATH descriptor for the entry `name` of `dir` itself: a link is an error.
 pub fn open_entry(dir: BorrowedFd<'_>, name: &CStr, want: Want) -> Result<OwnedFd> {
     let flags = match want {

@@ -73,10 +73,13 @@ pub fn set_affinity(cpus: &[u64]) -> Result<()> {
 
 /// Takes the calling thread's memory from the nodes whose bits are set, as `mode` (MPOL_*) says.
 pub fn set_memory_policy(mode: i32, nodes: &[u64]) -> Result<()> {
-    // The kernel reads one bit less than it is told.
-    let bits = if nodes.is_empty() { 0 } else { nodes.len() * 64 + 1 };
-    // SAFETY: the kernel reads as many whole words as hold `bits - 1` bits: those of the slice.
-    Errno::result(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, nodes.as_ptr(), bits) }).map(drop)
+    // The kernel reads one bit less than it is told, and of none it wants no pointer.
+    let (mask, bits) = match nodes {
+        [] => (std::ptr::null(), 0),
+        nodes => (nodes.as_ptr(), nodes.len() * 64 + 1),
+    };
+    // SAFETY: the kernel reads as many whole words as hold `bits - 1` bits: those of the slice; of a null pointer nothing.
+    Errno::result(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, mask, bits) }).map(drop)
 }
 
 /// Sets the execution domain: PER_*.

@@ -109,7 +109,7 @@ fn process(inputs: &Inputs<'_>) -> Result<Process> {
         .build()
         .map_err(unbuilt)?;
     let process::Program { args, env } =
-        process::program(container, image, inputs.hostname, user.home.as_deref(), inputs.facts.stack)?;
+        process::program(container, image, inputs.hostname, inputs.facts.stack)?;
     ProcessBuilder::default()
         .terminal(container.tty)
         .user(oci_user)

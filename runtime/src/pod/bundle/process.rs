@@ -24,12 +24,12 @@ pub(super) struct Program {
     pub(super) env: Vec<String>,
 }
 
-/// What `container` runs. `home` is its user's; `stack` the limit that its program begins with.
+/// What `container` runs; `stack` is the limit that its program begins with. A HOME that nobody sets is the engine's to find, in the passwd
+/// that the container sees.
 pub(super) fn program(
     container: &Container,
     image: &ImageConfig,
     hostname: &str,
-    home: Option<&str>,
     stack: u64,
 ) -> Result<Program> {
     let expanded = expand_container(container).map_err(|TooMuch { list, index, why }| {
@@ -46,7 +46,7 @@ pub(super) fn program(
     if args.is_empty() {
         return Err(Error::failed("no command specified: neither the manifest nor the image names one"));
     }
-    let program = Program { args, env: env(container, image, expanded.env, hostname, home) };
+    let program = Program { args, env: env(container, image, expanded.env, hostname) };
     fits(&program, total_max(stack))?;
     Ok(program)
 }
@@ -56,7 +56,6 @@ fn env(
     image: &ImageConfig,
     own: Vec<(String, String)>,
     hostname: &str,
-    home: Option<&str>,
 ) -> Vec<String> {
     let mut env = Environment::default();
     env.set(DEFAULT_PATH.to_owned());
@@ -71,9 +70,6 @@ fn env(
     }
     for (name, value) in own {
         env.set(format!("{name}={value}"));
-    }
-    if !env.places.contains_key("HOME") {
-        env.set(format!("HOME={}", home.unwrap_or("/")));
     }
     env.variables
 }
@@ -143,8 +139,8 @@ mod tests {
 
     const STACK: u64 = 8 << 20;
 
-    fn of(container: &Container, image: &ImageConfig, home: Option<&str>) -> Result<Program> {
-        program(container, image, "web", home, STACK)
+    fn of(container: &Container, image: &ImageConfig) -> Result<Program> {
+        program(container, image, "web", STACK)
     }
 
     fn image() -> ImageConfig {
@@ -160,12 +156,12 @@ mod tests {
     #[test]
     fn command_and_args_replace_entrypoint_and_cmd() {
         use serde_json::json;
-        let of = |value| of(&container(value), &image(), None).unwrap().args;
+        let of = |value| of(&container(value), &image()).unwrap().args;
         assert_eq!(of(json!({})), ["/entry", "default"]);
         assert_eq!(of(json!({"args": ["x"]})), ["/entry", "x"]);
         assert_eq!(of(json!({"command": ["c"]})), ["c"]);
         assert_eq!(of(json!({"command": ["c"], "args": ["x"]})), ["c", "x"]);
-        assert!(super::program(&container(json!({})), &ImageConfig::default(), "web", None, STACK).is_err());
+        assert!(super::program(&container(json!({})), &ImageConfig::default(), "web", STACK).is_err());
     }
 
     #[test]
@@ -174,19 +170,16 @@ mod tests {
         let env_ = json!([{"name": "B", "value": "$(A)$(LATE)"}, {"name": "A", "value": "1"}, {"name": "C", "value": "$(A)2"},
                           {"name": "LATE", "value": "l"}]);
         let container = container(json!({"env": env_, "command": ["$(C)", "$$(C)", "$(PATH)", "a$(A)"]}));
-        let program = of(&container, &image(), Some("/root")).unwrap();
+        let program = of(&container, &image()).unwrap();
         assert_eq!(program.args, ["12", "$(C)", "$(PATH)", "a1"]);
-        assert_eq!(
-            program.env,
-            ["PATH=/image", "HOSTNAME=web", "A=1", "B=$(A)$(LATE)", "C=12", "LATE=l", "HOME=/root"]
-        );
+        assert_eq!(program.env, ["PATH=/image", "HOSTNAME=web", "A=1", "B=$(A)$(LATE)", "C=12", "LATE=l"]);
     }
 
     #[test]
     fn a_terminal_has_a_type_and_the_working_directory_is_the_images_unless_given() {
         use serde_json::json;
         let tty = container(json!({"tty": true, "workingDir": "/w"}));
-        assert!(of(&tty, &image(), None).unwrap().env.contains(&"TERM=xterm".to_owned()));
+        assert!(of(&tty, &image()).unwrap().env.contains(&"TERM=xterm".to_owned()));
         assert_eq!(cwd(&tty, &image()), "/w");
         assert_eq!(cwd(&container(json!({})), &image()), "/srv");
         assert_eq!(cwd(&container(json!({})), &ImageConfig::default()), "/");
@@ -196,7 +189,7 @@ mod tests {
     fn what_the_kernel_would_not_take_is_refused_by_name() {
         use serde_json::json;
         let said = |own: serde_json::Value, image: &ImageConfig| {
-            let error = of(&container(own), image, None).unwrap_err();
+            let error = of(&container(own), image).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Manifest);
             error.message().to_owned()
         };
@@ -218,8 +211,8 @@ mod tests {
         let own: Vec<_> = half("M")
             .map(|text| json!({"name": name(&text), "value": text.split_once('=').unwrap().1}))
             .collect();
-        of(&container(json!({})), &image, None).unwrap();
-        of(&container(json!({ "env": own.clone() })), &self::image(), None).unwrap();
+        of(&container(json!({})), &image).unwrap();
+        of(&container(json!({ "env": own.clone() })), &self::image()).unwrap();
         let long = said(json!({ "env": own }), &image);
         assert!(long.starts_with("variable \"M7\"") && long.contains("2097152"), "{long}");
     }
@@ -228,9 +221,8 @@ mod tests {
     fn of_many_variables_each_is_found() {
         let env = (0..100_000).map(|number| format!("V{}={number}", number % 50_000)).collect();
         let image = ImageConfig { env, ..image() };
-        let program =
-            super::program(&container(serde_json::json!({})), &image, "web", None, u64::MAX).unwrap();
-        assert_eq!(program.env.len(), 50_003);
+        let program = super::program(&container(serde_json::json!({})), &image, "web", u64::MAX).unwrap();
+        assert_eq!(program.env.len(), 50_002);
         assert_eq!(program.env[2], "V0=50000");
     }
 }

@@ -11,7 +11,7 @@ fn spec_of(pod: serde_json::Value, sources: &[&Path]) -> Spec {
         pod: &pod,
         container: &pod.spec.containers[0],
         image: &image,
-        user: &User { uid: 33, gid: 34, groups: vec![34, 50], home: None },
+        user: &User { uid: 33, gid: 34, groups: vec![34, 50] },
         hostname: "web",
         cgroup: "/podrun/a/b",
         volume_sources: sources,

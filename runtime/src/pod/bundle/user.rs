@@ -3,7 +3,7 @@
 //!
 //! Invariants: a number is a number and is never looked up as a name; one that does not fit is an
 //! error and never root. The files are an image's, so only regular files are read, up to a bound, line by line and once,
-//! no further than what is looked for; and what comes out of them is ids and one checked path.
+//! no further than what is looked for; and what comes out of them is ids.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -21,9 +21,6 @@ const FILE_MAX: u64 = 10 << 20;
 /// As many groups as a process can have: NGROUPS_MAX.
 const GROUPS_MAX: usize = 65_536;
 
-/// The bytes of a path, with its NUL.
-const PATH_MAX: usize = 4096;
-
 /// The largest id: beyond it a signed 32-bit id of the kernel's interfaces would be negative.
 const ID_MAX: u32 = i32::MAX.unsigned_abs();
 
@@ -36,8 +33,6 @@ pub struct User {
     pub gid: u32,
     /// Every other group, and the primary one too: a file that denies a group must deny all of it.
     pub groups: Vec<u32>,
-    /// The home directory that passwd gives the user.
-    pub home: Option<String>,
 }
 
 /// One half of `user:group`, decided once.
@@ -108,7 +103,7 @@ pub fn resolve(pod: &Pod, container: &Container, image_user: &str, rootfs: Borro
         add_memberships(rootfs, &entry.name, &mut groups)?;
     }
     let groups = groups.into_iter().collect();
-    Ok(User { uid, gid, groups, home: entry.and_then(|entry| entry.home) })
+    Ok(User { uid, gid, groups })
 }
 
 fn add(groups: &mut BTreeSet<u32>, group: u32) -> Result<()> {
@@ -191,7 +186,6 @@ struct Entry {
     name: String,
     uid: u32,
     gid: u32,
-    home: Option<String>,
 }
 
 fn passwd_entry(rootfs: BorrowedFd<'_>, wanted: &Name) -> Result<Option<Entry>> {
@@ -199,7 +193,7 @@ fn passwd_entry(rootfs: BorrowedFd<'_>, wanted: &Name) -> Result<Option<Entry>> 
     passwd.find(|line| {
         let mut fields = line.split(':');
         let mut next = || fields.next();
-        let (Some(name), _, Some(uid), Some(gid), _, Some(home)) =
+        let (Some(name), _, Some(uid), Some(gid), _, Some(_home)) =
             (next(), next(), next(), next(), next(), next())
         else {
             return Ok(None);
@@ -209,9 +203,7 @@ fn passwd_entry(rootfs: BorrowedFd<'_>, wanted: &Name) -> Result<Option<Entry>> 
             Name::Id(id) => *id == uid,
             Name::Name(wanted) => wanted == name,
         };
-        let is_path = home.len() < PATH_MAX && home.starts_with('/') && !home.chars().any(char::is_control);
-        let home = is_path.then(|| home.to_owned());
-        Ok(found.then(|| Entry { name: name.to_owned(), uid, gid, home }))
+        Ok(found.then(|| Entry { name: name.to_owned(), uid, gid }))
     })
 }
 
@@ -284,9 +276,6 @@ mod tests {
         assert_eq!(ids("www:staff").unwrap(), (33, 50, vec![50, 51]));
         assert_eq!(ids("77:88").unwrap(), (77, 88, vec![88]));
         assert_eq!(ids("77").unwrap(), (77, 0, vec![0]));
-        let none = || serde_json::json!({});
-        assert_eq!(resolved("www", none(), none()).unwrap().home.as_deref(), Some("/var/www"));
-        assert_eq!(resolved("bad", none(), none()).unwrap().home, None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ fn filter(pod: Value, container: Value, file: Option<&str>) -> Result<Option<Lin
         pod: &pod,
         container: &pod.spec.containers[0],
         image: &ImageConfig::default(),
-        user: &User { uid: 0, gid: 0, groups: Vec::new(), home: None },
+        user: &User { uid: 0, gid: 0, groups: Vec::new() },
         hostname: "web",
         cgroup: "/c",
         volume_sources: &[],
