@@ -4,6 +4,8 @@
 mod classes;
 #[path = "oci/granted.rs"]
 mod granted;
+#[path = "oci/process.rs"]
+mod process;
 #[path = "oci/shared.rs"]
 mod shared;
 #[path = "oci/systemd.rs"]
@@ -64,6 +66,7 @@ pub(crate) fn add(suite: &mut Suite) {
         suite.on_host_with_controller(name, "memory", &["busybox"], test);
     }
     classes::add(suite);
+    process::add(suite);
     systemd::add(suite);
 }
 

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use runtime::oci::{self, Below, Exec, Foreground, Override, Protected};
-use runtime::{Error, ErrorKind, Result};
+use runtime::Result;
+use runtime::oci::{self, Asked, Below, Exec, Foreground, Override, Protected};
 
 use super::create::{stand_for, streams};
 use super::{Context, Named};
@@ -94,8 +94,8 @@ pub(super) fn run(mut args: Args, protected: Protected, context: &Context) -> Re
         preserve,
         ignore_paused: args.ignore_paused,
         cgroup,
-        process: match args.process.take() {
-            Some(file) => read(&file)?,
+        asked: match args.process.take() {
+            Some(file) => Asked::read(&file, &container)?,
             None => Override {
                 args: args.command,
                 terminal: args.tty,
@@ -120,12 +120,6 @@ pub(super) fn run(mut args: Args, protected: Protected, context: &Context) -> Re
         None => Ok(ExitCode::SUCCESS),
         Some(foreground) => stand_for(&foreground, &executed.process, executed.terminal.as_ref()),
     }
-}
-
-fn read(file: &std::path::Path) -> Result<oci::Process> {
-    let bytes = std::fs::read(file).map_err(|error| Error::from(error).context(file.display()))?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Error::new(ErrorKind::Usage, format!("{}: {error}", file.display())))
 }
 
 #[cfg(test)]

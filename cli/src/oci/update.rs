@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use runtime::oci::Resources;
+use runtime::oci::{self, Resources};
 use runtime::{Error, ErrorKind, Result};
 use serde_json::{Map, Value, json};
 
@@ -137,5 +137,5 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
 }
 
 fn parse(what: &str, document: Value) -> Result<Resources> {
-    serde_json::from_value(document).map_err(|error| Error::new(ErrorKind::Usage, format!("{what}: {error}")))
+    oci::resources(document).map_err(|error| error.context(what))
 }

@@ -21,9 +21,6 @@ fn some<T>(list: &Option<Vec<T>>) -> bool {
 
 /// Refuses a container's spec that asks for what is not done: its groups in resctrl too, where nobody has made them.
 pub(super) fn spec(spec: &Spec, resctrl: bool) -> Result<()> {
-    refuse_if(spec.vm().is_some(), "vm")?;
-    refuse_if(spec.windows().is_some(), "windows")?;
-    refuse_if(spec.solaris().is_some(), "solaris")?;
     if let Some(linux) = spec.linux() {
         self::linux(linux, resctrl)?;
     }
@@ -52,7 +49,8 @@ fn linux(linux: &Linux, resctrl: bool) -> Result<()> {
 
 /// Refuses a process that asks for what is not done.
 pub(super) fn process(process: &Process) -> Result<()> {
-    refuse_if(process.user().username().is_some(), "process.user.username")
+    let named = process.user().username().as_deref().is_some_and(|name| !name.is_empty());
+    refuse_if(named, "process.user.username")
 }
 
 #[cfg(test)]

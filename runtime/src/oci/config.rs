@@ -8,6 +8,7 @@ use std::path::Path;
 use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Spec};
 
 use super::Container;
+use super::schema::{self, Read};
 use super::store::RECORD_MAX;
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys::own;
@@ -17,21 +18,24 @@ use crate::sys::own;
 pub(super) struct Config {
     pub(super) spec: Spec,
     pub(super) bytes: Vec<u8>,
+    /// What was left out of it.
+    pub(super) warnings: Vec<String>,
 }
 
 /// Reads the bundle's config.
 pub(super) fn load(bundle: &Path) -> Result<Config> {
     let path = bundle.join("config.json");
     let bytes = own::read(&path, RECORD_MAX).context(|| format!("open({path:?})"))?;
-    let spec = parse(&bytes).context(|| path.display().to_string())?;
-    Ok(Config { spec, bytes })
+    let Read { value: spec, warnings } = parse(&bytes).context(|| path.display().to_string())?;
+    Ok(Config { spec, bytes, warnings })
 }
 
 /// Reads the copy that create has kept.
 pub(super) fn kept(container: &Container) -> Result<Spec> {
     let path = container.file("config.json");
     let bytes = own::read(&path, RECORD_MAX).context(|| format!("open({path:?})"))?;
-    parse(&bytes).context(|| path.display().to_string())
+    // What was left out was told by create.
+    Ok(parse(&bytes).context(|| path.display().to_string())?.value)
 }
 
 /// `linux.namespaces`.
@@ -44,10 +48,10 @@ pub(super) fn has_own(spec: &Spec, kind: LinuxNamespaceType) -> bool {
     namespaces(spec).iter().any(|one| one.typ() == kind && one.path().is_none())
 }
 
-fn parse(bytes: &[u8]) -> Result<Spec> {
+fn parse(bytes: &[u8]) -> Result<Read<Spec>> {
     let wrong = |message: String| Error::new(ErrorKind::Usage, message);
-    let spec: Spec = serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
-    let version = spec.version();
+    let read = schema::spec(bytes)?;
+    let version = read.value.version();
     let number = |part: Option<&str>| part.is_some_and(|part| part.parse::<u32>().is_ok());
     let core = version.split(['-', '+']).next().unwrap_or_default();
     let mut parts = core.split('.');
@@ -58,7 +62,7 @@ fn parse(bytes: &[u8]) -> Result<Spec> {
     if major != Some("1") {
         return Err(wrong(format!("ociVersion: `{version}`: podrun implements version 1")));
     }
-    Ok(spec)
+    Ok(read)
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ impl Create {
         store::replace(&container.file("config.json"), &config.bytes)?;
         let spec = Arc::new(resolved(config.spec, bundle)?);
         let mut record = Self::record(&spec, bundle)?;
-        let mut warnings = Vec::new();
+        let mut warnings = config.warnings;
         let (cgroup, placeholder) = match self.cgroups {
             CgroupManager::Cgroupfs => (self.cgroup(container, &spec, &mut record, &mut warnings)?, None),
             CgroupManager::Systemd => {

@@ -1,12 +1,12 @@
 //! `exec`: another process in a container that runs. Not in the runtime-spec; runc's flags and habits.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::str::FromStr as _;
 
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 
+use super::schema::{self, Read};
 use super::{Container, Status, Streams, config, resctrl, store};
 use crate::cgroup::{Below, Cgroup};
 use crate::engine::{self, ExecInputs, Nodes, Tie};
@@ -18,7 +18,7 @@ use crate::sys::{pidfd, pty};
 #[derive(Debug)]
 pub struct Exec {
     /// The process.
-    pub process: Process,
+    pub asked: Asked,
     /// Its streams.
     pub streams: Streams,
     /// Where its pid is written (`--pid-file`).
@@ -30,6 +30,51 @@ pub struct Exec {
     /// Where in the container's cgroup it goes (`--cgroup`); nowhere said: to the top of it, or to where the init is
     /// when that takes none.
     pub cgroup: Vec<Below>,
+}
+
+/// A process that is asked for.
+#[derive(Debug)]
+pub struct Asked {
+    process: Process,
+    /// What was left out of it.
+    warnings: Vec<String>,
+}
+
+impl Asked {
+    /// The process that a file has, as config.json has its own. What confines the container's own process holds where the file says
+    /// nothing of it, as runc has it.
+    pub fn read(file: &Path, container: &Container) -> Result<Self> {
+        let context = || file.display().to_string();
+        let bytes = std::fs::read(file).context(context)?;
+        let Read { value: mut process, warnings } = schema::process(&bytes).context(context)?;
+        if let Some(own) = container.config()?.process() {
+            inherit(&mut process, own);
+        }
+        Ok(Self { process, warnings })
+    }
+}
+
+fn inherit(process: &mut Process, own: &Process) {
+    if process.capabilities().is_none() {
+        process.set_capabilities(own.capabilities().clone());
+    }
+    let says = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    if !says(process.apparmor_profile()) && !says(process.selinux_label()) {
+        process.set_apparmor_profile(own.apparmor_profile().clone());
+        process.set_selinux_label(own.selinux_label().clone());
+    }
+    if process.rlimits().as_ref().is_none_or(Vec::is_empty) {
+        process.set_rlimits(own.rlimits().clone());
+    }
+    if process.io_priority().is_none() {
+        process.set_io_priority(*own.io_priority());
+    }
+    if process.scheduler().is_none() {
+        process.set_scheduler(own.scheduler().clone());
+    }
+    if process.exec_cpu_affinity().is_none() {
+        process.set_exec_cpu_affinity(own.exec_cpu_affinity().clone());
+    }
 }
 
 /// Changes to the container's own process, each absent: as it is there.
@@ -59,8 +104,11 @@ pub struct Override {
 
 impl Override {
     /// The container's own process, changed.
-    pub fn of(self, container: &Container) -> Result<Process> {
-        let mut process = container.config()?.process().clone().unwrap_or_default();
+    pub fn of(self, container: &Container) -> Result<Asked> {
+        let mut process = match container.config()?.process() {
+            Some(own) => own.clone(),
+            None => schema::process(br#"{"cwd":"/"}"#)?.value,
+        };
         if self.args.is_empty() {
             return Err(Error::new(ErrorKind::Usage, "exec: there is no command"));
         }
@@ -84,7 +132,7 @@ impl Override {
         let mut env = process.env().clone().unwrap_or_default();
         env.extend(self.env);
         process.set_env(Some(env));
-        add_capabilities(&mut process, &self.capabilities)?;
+        let unknown = add_capabilities(&mut process, &self.capabilities);
         if self.apparmor.is_some() {
             process.set_apparmor_profile(self.apparmor);
         }
@@ -94,38 +142,44 @@ impl Override {
         if self.no_new_privileges.is_some() {
             process.set_no_new_privileges(self.no_new_privileges);
         }
-        Ok(process)
+        let warnings = schema::unknown_capabilities("--cap", &unknown).into_iter().collect();
+        Ok(Asked { process, warnings })
     }
 }
 
-/// To the bounding, permitted and effective sets alone: an inheritable one that is not empty has let programs
-/// gain rights (CVE-2022-29162).
-fn add_capabilities(process: &mut Process, names: &[String]) -> Result<()> {
-    let mut sets = process.capabilities().clone().unwrap_or_else(|| {
-        let mut none = LinuxCapabilities::default();
-        none.set_bounding(None)
-            .set_effective(None)
-            .set_permitted(None)
-            .set_inheritable(None)
-            .set_ambient(None);
-        none
-    });
-    for name in names {
-        let upper = name.to_ascii_uppercase();
-        let Ok(capability) = Capability::from_str(upper.strip_prefix("CAP_").unwrap_or(&upper)) else {
-            return Err(Error::new(ErrorKind::Usage, format!("--cap: `{name}` is no capability")));
-        };
-        let with = |set: &Option<HashSet<Capability>>| {
-            let mut set = set.clone().unwrap_or_default();
-            set.insert(capability);
-            Some(set)
-        };
-        let (bounding, effective, permitted) =
-            (with(sets.bounding()), with(sets.effective()), with(sets.permitted()));
-        sets.set_bounding(bounding).set_effective(effective).set_permitted(permitted);
+/// Adds them to the bounding, permitted and effective sets, and to the ambient one where the container's inheritable set has them. An
+/// inheritable set that is not empty has let programs gain rights (CVE-2022-29162): nothing is added to it. The names that are
+/// none come back.
+fn add_capabilities(process: &mut Process, names: &[String]) -> BTreeSet<String> {
+    let mut unknown = BTreeSet::new();
+    if names.is_empty() {
+        return unknown;
     }
+    let own = process.capabilities().as_ref();
+    let set = |get: fn(&LinuxCapabilities) -> &Option<HashSet<Capability>>| {
+        own.and_then(|own| get(own).clone()).unwrap_or_default()
+    };
+    let (mut bounding, mut ambient) = (set(LinuxCapabilities::bounding), set(LinuxCapabilities::ambient));
+    let (mut effective, mut permitted) =
+        (set(LinuxCapabilities::effective), set(LinuxCapabilities::permitted));
+    let inheritable = set(LinuxCapabilities::inheritable);
+    for name in names {
+        let Some(capability) = schema::capability(name) else {
+            unknown.insert(name.clone());
+            continue;
+        };
+        for set in [&mut bounding, &mut effective, &mut permitted] {
+            set.insert(capability);
+        }
+        if inheritable.contains(&capability) {
+            ambient.insert(capability);
+        }
+    }
+    let mut sets = LinuxCapabilities::default();
+    sets.set_bounding(Some(bounding)).set_effective(Some(effective)).set_permitted(Some(permitted));
+    sets.set_inheritable(Some(inheritable)).set_ambient(Some(ambient));
     process.set_capabilities(Some(sets));
-    Ok(())
+    unknown
 }
 
 /// A process that has reached its program.
@@ -142,6 +196,7 @@ pub struct Executed {
 impl Exec {
     /// Starts it in `container`. The caller's process has one thread.
     pub fn perform(self, container: &Container) -> Result<Executed> {
+        let Asked { process, warnings: left_out } = &self.asked;
         let living: &[Status] = match self.ignore_paused {
             true => &[Status::Created, Status::Running, Status::Paused],
             false => &[Status::Created, Status::Running],
@@ -156,15 +211,15 @@ impl Exec {
         let config = container.config()?;
         let mut held = HeldMounts::default();
         let mut nodes = Nodes::among(&mut held, config.linux().as_ref());
-        let terminal = match (self.process.terminal(), record.init) {
+        let terminal = match (process.terminal(), record.init) {
             (Some(true), Some(init)) => Some(pty::open_for(Path::new(&format!("/proc/{}/root", init.pid)))?),
             (Some(true), None) => Some(pty::open()?),
             _ => None,
         };
-        let (stdio, master) = self.streams.prepare(Some(&self.process), terminal, &mut nodes)?.split();
+        let (stdio, master) = self.streams.prepare(Some(process), terminal, &mut nodes)?.split();
         let preserve: Vec<BorrowedFd<'_>> = self.preserve.iter().map(OwnedFd::as_fd).collect();
         let plan = engine::compile_exec(ExecInputs {
-            process: &self.process,
+            process,
             program: None,
             init: init.as_fd(),
             namespaces: config::namespaces(config),
@@ -186,7 +241,8 @@ impl Exec {
         });
         match told {
             Ok(terminal) => {
-                Ok(Executed { process: child.pidfd, terminal, warnings: plan.warnings().to_vec() })
+                let warnings = [left_out, plan.warnings()].concat();
+                Ok(Executed { process: child.pidfd, terminal, warnings })
             }
             Err(error) => {
                 // Nobody would know of it.
