@@ -73,8 +73,9 @@ pub(super) fn capabilities(container: &Container, facts: &Facts) -> Result<Linux
             }
             set.insert(capability);
         }
-        for name in given.drop.iter().filter(|name| !name.eq_ignore_ascii_case("ALL")) {
-            set.remove(&parse(name)?);
+        // Of a name that is none, which the manifest's check has warned of, there is nothing to drop.
+        for capability in given.drop.iter().filter_map(|name| parse(name).ok()) {
+            set.remove(&capability);
         }
     }
     let capabilities = LinuxCapabilitiesBuilder::default()
@@ -148,6 +149,8 @@ mod tests {
         );
         assert_eq!(names(json!({"capabilities": {"add": ["ALL"], "drop": ["KILL"]}})).unwrap().len(), 3);
         assert_eq!(names(json!({"capabilities": {"add": ["CAP_SYS_ADMIN"]}})).unwrap().len(), 4);
+        let drop = json!({"capabilities": {"drop": ["FLY", "kill", "CAP_CHOWN"]}});
+        assert_eq!(names(drop).unwrap(), ["NET_RAW"], "what there is of them");
         assert_eq!(names(json!({"privileged": true})).unwrap().len(), 4);
     }
 

@@ -12,7 +12,7 @@ use super::super::types::{
     Container, ContainerPort, ObjectMeta, Pod, PodSpec, Protocol, SeccompProfile, SeccompProfileType,
 };
 use super::container::each;
-use super::names;
+use super::{names, security};
 use crate::error::{quoted, shown};
 
 /// A sentence for each likely mistake.
@@ -143,13 +143,18 @@ fn container(path: &Path, container: &Container, warnings: &mut Vec<String>) {
     if container.stdin_once && !container.stdin {
         warnings.push(format!("{path}.stdinOnce: means nothing without stdin"));
     }
-    let security = &container.security_context;
+    let context = &container.security_context;
     let unconfined = |profile: &SeccompProfile| profile.kind == Some(SeccompProfileType::Unconfined);
-    if security.privileged == Some(true)
-        && security.seccomp_profile.as_ref().is_some_and(|own| !unconfined(own))
+    if context.privileged == Some(true)
+        && context.seccomp_profile.as_ref().is_some_and(|own| !unconfined(own))
     {
         warnings
             .push(format!("{path}.securityContext.seccompProfile: means nothing where privileged is true"));
+    }
+    let dropped = context.capabilities.iter().flat_map(|capabilities| &capabilities.drop);
+    for (index, name) in dropped.enumerate().filter(|(_, name)| !security::is_droppable(name)) {
+        let why = security::no_capability(name);
+        warnings.push(format!("{path}.securityContext.capabilities.drop[{index}]: {why}"));
     }
     let mut seen = HashSet::new();
     for (index, variable) in container.env.iter().enumerate() {

@@ -86,9 +86,10 @@ fn container(context: &SecurityContext, path: &Path, findings: &mut Findings) {
         findings.add(path.field("allowPrivilegeEscalation"), "cannot be false where privileged is true");
     }
     let Some(capabilities) = &context.capabilities else { return };
-    for (list, named) in [("add", &capabilities.add), ("drop", &capabilities.drop)] {
-        for (index, name) in named.iter().enumerate() {
-            capability(name, path.field("capabilities").field(list).index(index), findings);
+    for (index, name) in capabilities.add.iter().enumerate() {
+        if !is_capability(name) {
+            let path = path.field("capabilities").field("add").index(index);
+            findings.add_with(path, || no_capability(name));
         }
     }
 }
@@ -115,18 +116,24 @@ fn seccomp(profile: Option<&SeccompProfile>, path: &Path, findings: &mut Finding
     }
 }
 
-fn capability(name: &str, path: Path, findings: &mut Findings) {
-    if name == "ALL" || CAPABILITIES.contains(&name) {
-        return;
+fn is_capability(name: &str) -> bool {
+    name == "ALL" || CAPABILITIES.contains(&name)
+}
+
+/// Whether a capability has this name, in either of its spellings.
+pub(super) fn is_droppable(name: &str) -> bool {
+    let upper = name.to_ascii_uppercase();
+    is_capability(upper.strip_prefix("CAP_").unwrap_or(&upper))
+}
+
+/// What is said of a name that is no capability's.
+pub(super) fn no_capability(name: &str) -> String {
+    let bare = name.strip_prefix("CAP_").unwrap_or(name);
+    let message = format!("no capability is called {}", quoted(name));
+    match suggest::nearest(bare, CAPABILITIES.into_iter()) {
+        Some(meant) => format!("{message}; did you mean {meant}?"),
+        None => message,
     }
-    findings.add_with(path, || {
-        let bare = name.strip_prefix("CAP_").unwrap_or(name);
-        let message = format!("no capability is called {}", quoted(name));
-        match suggest::nearest(bare, CAPABILITIES.into_iter()) {
-            Some(meant) => format!("{message}; did you mean {meant}?"),
-            None => message,
-        }
-    });
 }
 
 /// What a kernel setting belongs to.

@@ -284,8 +284,8 @@ fn each_rule_of_a_container_is_held() {
             "securityContext.capabilities.add[0]: no capability is called \"CAP_SYS_ADMIN\"; did you mean SYS_ADMIN?",
         ),
         (
-            json!({"securityContext": {"capabilities": {"drop": ["NET_ADMN"]}}}),
-            "securityContext.capabilities.drop[0]: no capability is called \"NET_ADMN\"; did you mean NET_ADMIN?",
+            json!({"securityContext": {"capabilities": {"add": ["NET_ADMN"]}}}),
+            "securityContext.capabilities.add[0]: no capability is called \"NET_ADMN\"; did you mean NET_ADMIN?",
         ),
     ] {
         let found = container(fields.clone());
@@ -334,6 +334,7 @@ fn likely_mistakes_are_named() {
             "initContainers": [{"name": "i", "ports": [{"containerPort": 80}, {"containerPort": 80}]}],
             "containers": [
                 {"name": "a", "stdinOnce": true,
+                 "securityContext": {"capabilities": {"drop": ["NET_ADMN", "net_raw", "CAP_KILL", "ALL"]}},
                  "ports": [{"containerPort": 80, "name": "web"}, {"containerPort": 80, "hostPort": 1}, {"containerPort": 81, "hostIP": "10.0.0.1"}],
                  "env": [{"name": "X"}, {"name": "X"}, {"name": "X", "value": "$(X)y"}]},
                 {"name": "b", "ports": [{"containerPort": 80}, {"containerPort": 80, "protocol": "UDP", "name": "web"}],
@@ -355,6 +356,7 @@ fn likely_mistakes_are_named() {
         "spec.containers[0].ports[1].containerPort: 80 is declared by spec.containers[0].ports[0] already",
         "spec.containers[0].ports[2].hostIP: means nothing without hostPort",
         "spec.containers[0].stdinOnce: means nothing",
+        "spec.containers[0].securityContext.capabilities.drop[0]: no capability is called \"NET_ADMN\"; did you mean NET_ADMIN?",
         "spec.containers[0].env[1].name: X is set twice",
         "spec.containers[1].ports[0].containerPort: 80 is declared by container \"a\" too",
         "spec.containers[1].ports[1].name: spec.containers[0].ports[0] is called \"web\" too",
@@ -363,5 +365,5 @@ fn likely_mistakes_are_named() {
     ]) {
         assert!(warning.starts_with(expected), "{warning}, not {expected}");
     }
-    assert_eq!(found.len(), 15, "{found:?}");
+    assert_eq!(found.len(), 16, "{found:?}");
 }
