@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
 use runtime::host::Host;
@@ -180,10 +181,15 @@ pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> std::result::Result
     Ok(Parsed { verb, line, cli })
 }
 
-/// The command line with kubectl's habits: of a flag that is given twice the last one counts, and a switch takes
-/// `=true` and `=false`. Help and completion show it without them.
+/// The command line as kubectl's is read. Help and completion show it as it is declared.
 pub(crate) fn command() -> clap::Command {
-    Cli::command().args_override_self(true).mut_subcommands(with_switches)
+    with_gos_habits(Cli::command())
+}
+
+/// What kubectl and runc have of Go's packages: of a flag that is given twice the last one counts, and a switch takes
+/// `=true` and `=false`.
+pub(crate) fn with_gos_habits(command: clap::Command) -> clap::Command {
+    command.args_override_self(true).mut_args(switch).mut_subcommands(with_switches)
 }
 
 fn with_switches(verb: clap::Command) -> clap::Command {
@@ -199,6 +205,14 @@ fn switch(arg: Arg) -> Arg {
         .require_equals(true)
         .default_value("false")
         .default_missing_value("true")
+        .value_parser(boolean())
+}
+
+/// The words of Go's strconv.ParseBool.
+fn boolean() -> impl TypedValueParser<Value = bool> {
+    let yes = PossibleValue::new("true").aliases(["1", "t", "T", "TRUE", "True"]);
+    let no = PossibleValue::new("false").aliases(["0", "f", "F", "FALSE", "False"]);
+    PossibleValuesParser::new([yes, no]).map(|word| word.starts_with(['1', 't', 'T']))
 }
 
 /// The namespace that is given: a name as Kubernetes wants it, and no other word ever becomes a path.

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use runtime::oci::{self, CgroupManager, ContainerId, Protected, Store};
 use runtime::{Error, ErrorKind, Result};
 
@@ -28,10 +28,11 @@ mod spec;
 mod start;
 mod state;
 mod update;
+mod words;
 
 use log::{Format, Log};
 
-use crate::{exit, output};
+use crate::{args, exit, output};
 
 /// Run OCI containers, as runc does: for podman, containerd and other callers
 #[derive(Debug, Parser)]
@@ -115,6 +116,23 @@ pub(crate) fn asked(arguments: impl Iterator<Item = OsString>) -> Option<Vec<OsS
     Some(std::iter::once(OsString::from("podrun-oci")).chain(arguments).collect())
 }
 
+/// The command line as it is read; help shows it as it is declared.
+fn command() -> clap::Command {
+    args::with_gos_habits(Cli::command())
+}
+
+/// What clap answers itself: help and version to stdout, complaints to stderr, which quote what was typed. A closed stream is
+/// nobody's concern.
+fn answer(error: &clap::Error, line: &[OsString]) -> ExitCode {
+    if error.use_stderr() {
+        output::note(error.render().to_string().trim_end());
+        return ExitCode::FAILURE;
+    }
+    // The same line asks for the same page there.
+    let _ = Cli::command().try_get_matches_from(line).err().as_ref().unwrap_or(error).print();
+    ExitCode::SUCCESS
+}
+
 /// Runs a verb: 0, the code of the program it stands for, or 1.
 pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     // First, where it may be wanted, since all that comes before is done twice. Why it cannot be is told by [`protect`]; a
@@ -122,17 +140,11 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     let makes = |word: &OsString| ["create", "run", "exec"].iter().any(|verb| word == verb);
     let early = arguments.iter().any(makes) && !oci::is_plain_user();
     let protected = early.then(go_on_protected).and_then(Result::ok);
-    let cli = match Cli::try_parse_from(arguments) {
+    let command = command();
+    let line = words::with_two_dashes(&command, arguments);
+    let cli = match command.try_get_matches_from(&line).and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version to stdout, complaints to stderr, which quote what was typed. A closed stream is nobody's concern.
-            if error.use_stderr() {
-                output::note(error.render().to_string().trim_end());
-                return ExitCode::FAILURE;
-            }
-            let _ = error.print();
-            return ExitCode::SUCCESS;
-        }
+        Err(error) => return answer(&error, &line),
     };
     let Globals { root, log, log_format, debug, .. } = &cli.globals;
     let log = Log::new(log.as_deref(), *log_format, *debug);
@@ -247,8 +259,6 @@ impl Named {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     fn words(line: &str) -> impl Iterator<Item = OsString> {
@@ -257,7 +267,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
