@@ -4,6 +4,8 @@
 mod classes;
 #[path = "oci/granted.rs"]
 mod granted;
+#[path = "oci/limits.rs"]
+mod limits;
 #[path = "oci/process.rs"]
 mod process;
 #[path = "oci/shared.rs"]
@@ -66,6 +68,7 @@ pub(crate) fn add(suite: &mut Suite) {
         suite.on_host_with_controller(name, "memory", &["busybox"], test);
     }
     classes::add(suite);
+    limits::add(suite);
     process::add(suite);
     systemd::add(suite);
 }

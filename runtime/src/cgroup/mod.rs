@@ -10,7 +10,9 @@ mod block_io;
 mod dbus;
 mod devices;
 mod end;
+mod in_force;
 mod layout;
+mod realtime;
 mod resources;
 mod stats;
 mod systemd;
@@ -122,13 +124,16 @@ impl Cgroup {
                         || (*controller == Controller::Freezer && layout.unified.is_none())
                 });
         }
-        cgroup.make().and_then(|()| resources.map_or(Ok(()), |wanted| cgroup.set(wanted))).map_err(
-            |error| {
-                // Half made is not made; what cannot be removed either is in use by someone else.
-                let _ = cgroup.remove();
-                error.context(format!("cgroup {path}"))
-            },
-        )?;
+        let realtime = resources.is_some_and(resources::has_realtime);
+        let made = if realtime { cgroup.missing() } else { Vec::new() };
+        let set = |wanted| {
+            in_force::InForce::default().complete(wanted).and_then(|wanted| cgroup.set(&wanted, &made))
+        };
+        cgroup.make().and_then(|()| resources.map_or(Ok(()), set)).map_err(|error| {
+            // Half made is not made; what cannot be removed either is in use by someone else.
+            let _ = cgroup.remove();
+            error.context(format!("cgroup {path}"))
+        })?;
         Ok(cgroup)
     }
 
@@ -192,6 +197,15 @@ impl Cgroup {
             unified: unified.map(|unified| unified.mount.join(below)),
             unified_controllers: unified.map(|unified| unified.controllers.clone()).unwrap_or_default(),
         })
+    }
+
+    /// Those of its directories, and of the ones above, that are not there yet.
+    fn missing(&self) -> Vec<PathBuf> {
+        let missing = |directory: &PathBuf| {
+            let above = directory.ancestors().take_while(|above| !above.is_dir());
+            above.map(Path::to_owned).collect::<Vec<_>>()
+        };
+        self.directories().flat_map(missing).collect()
     }
 
     fn make(&self) -> Result<()> {
@@ -273,49 +287,60 @@ impl Cgroup {
                 "linux.resources.devices: cannot be changed later on cgroup v2",
             ));
         }
-        self.set(resources).context(|| format!("cgroup {}", self.path))
+        let resources = self.complete(resources).context(|| format!("cgroup {}", self.path))?;
+        self.set(&resources, &[]).context(|| format!("cgroup {}", self.path))
     }
 
-    fn set(&self, resources: &LinuxResources) -> Result<()> {
+    /// Sets limits that are complete; `made`: the directories above that are new with it.
+    fn set(&self, resources: &LinuxResources, made: &[PathBuf]) -> Result<()> {
         resources::check(resources)?;
         if self.v1.is_empty() {
             resources::refuse_on_v2(resources)?;
         }
-        let memsw = self
-            .directory(Controller::Memory)
-            .filter(|_| resources.memory().as_ref().is_some_and(|memory| memory.swap().is_some()))
-            .and_then(|directory| read_number(&directory.join("memory.memsw.limit_in_bytes")));
-        for write in resources::v1(resources, memsw) {
+        self.make_room_for_realtime(resources, made)?;
+        let mut writes = Vec::new();
+        for write in resources::v1(resources) {
             if let Some(directory) = self.directory(write.controller) {
-                let file = directory.join(&write.file);
-                if !write.is_of_swap() || file.exists() {
-                    write_file(&file, &write.value)?;
-                }
+                writes.extend(placed(write, directory));
             } else if !self.unified_controllers.contains(&write.controller) {
                 return Err(lacks(&write));
             }
         }
         if let Some(unified) = &self.unified {
             if !self.unified_controllers.is_empty() {
-                for write in resources::v2(resources)? {
-                    let file = unified.join(&write.file);
-                    let there = self.unified_controllers.contains(&write.controller);
-                    if there && (!write.is_of_swap() || file.exists()) {
-                        write_file(&file, &write.value)?;
-                    }
-                }
+                let here = |write: &Write| self.unified_controllers.contains(&write.controller);
+                let ours = resources::v2(resources)?.into_iter().filter(here);
+                writes.extend(ours.filter_map(|write| placed(write, unified)));
             }
             for (file, value) in resources::unified(resources) {
                 let path = unified.join(&file);
                 if !resources::is_of_swap(&file) || path.exists() {
-                    write_file(&path, &value)?;
+                    writes.push((path, value));
                 }
             }
         }
+        write_together(&writes)?;
         match resources.devices() {
             Some(rules) if !rules.is_empty() => self.set_devices(rules),
             _ => Ok(()),
         }
+    }
+
+    /// What is podrun's own above gives what it has to.
+    fn make_room_for_realtime(&self, resources: &LinuxResources, made: &[PathBuf]) -> Result<()> {
+        let Some(cpu) = resources.cpu().as_ref().filter(|_| resources::has_realtime(resources)) else {
+            return Ok(());
+        };
+        let Some(place) = self.v1.iter().find(|place| place.controllers.contains(&Controller::Cpu)) else {
+            return Ok(());
+        };
+        let own = place.mount.join("podrun");
+        let above = place.directory.ancestors().skip(1);
+        let above: Vec<PathBuf> = above
+            .take_while(|above| above.starts_with(&own) || made.iter().any(|made| made == above))
+            .map(Path::to_owned)
+            .collect();
+        realtime::make_room(cpu, &place.directory, &above)
     }
 
     fn set_devices(&self, rules: &[LinuxDeviceCgroup]) -> Result<()> {
@@ -379,6 +404,16 @@ impl Cgroup {
     }
 }
 
+/// The file of `directory` that a write is for, and its value; none for a limit of swap where swap is not counted.
+fn placed(write: Write, directory: &Path) -> Option<(PathBuf, String)> {
+    let file = directory.join(&write.file);
+    match write.or {
+        Some((other, value)) if !file.exists() => Some((directory.join(other), value)),
+        _ if resources::is_of_swap(&write.file) && !file.exists() => None,
+        _ => Some((file, write.value)),
+    }
+}
+
 fn lacks(write: &Write) -> Error {
     let name = write.controller.name();
     Error::new(ErrorKind::Unsupported, format!("{}: this host has no cgroup controller `{name}`", write.file))
@@ -438,12 +473,36 @@ fn inherit_cpuset(mount: &Path, directory: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Writes values that are judged with each other, as a quota is with its period and memory's limit with that of memory and
+/// swap: what the kernel refuses beside a value that is still to come is written again behind all others.
+fn write_together(writes: &[(PathBuf, String)]) -> Result<()> {
+    let mut refused = Vec::new();
+    for (file, value) in writes {
+        match try_write(file, value) {
+            Err(error) if error.raw_os_error() == Some(sys::Errno::EINVAL.0) => refused.push((file, value)),
+            other => written(file, value, other)?,
+        }
+    }
+    refused.into_iter().try_for_each(|(file, value)| written(file, value, try_write(file, value)))
+}
+
+fn written(file: &Path, value: &str, result: std::io::Result<()>) -> Result<()> {
+    let lacks = result.as_ref().is_err_and(|error| error.kind() == Io::NotFound);
+    result.context(|| format!("write({file:?}, {value:?})")).map_err(|error| match lacks {
+        true if file.parent().is_some_and(Path::is_dir) => error
+            .with_kind(ErrorKind::Unsupported)
+            .hint("this kernel has no such limit: it is a newer one's, or needs a kernel option"),
+        _ => realtime::hint(file, error),
+    })
+}
+
 fn write_file(file: &Path, value: &str) -> Result<()> {
-    std::fs::OpenOptions::new()
-        .write(true)
-        .open(file)
-        .and_then(|mut file| file.write_all(value.as_bytes()))
-        .context(|| format!("write({file:?}, {value:?})"))
+    try_write(file, value).context(|| format!("write({file:?}, {value:?})"))
+}
+
+fn try_write(file: &Path, value: &str) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().write(true).open(file)?;
+    file.write_all(value.as_bytes())
 }
 
 /// Writes line after line, each by one write(2), a file open as long as it is the same.

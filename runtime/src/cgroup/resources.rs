@@ -17,12 +17,15 @@ pub(super) struct Write {
     pub(super) controller: Controller,
     pub(super) file: String,
     pub(super) value: String,
+    /// The file and value of a kernel that has no `file`.
+    pub(super) or: Option<(String, String)>,
 }
 
 impl Write {
-    /// See [`is_of_swap`].
-    pub(super) fn is_of_swap(&self) -> bool {
-        is_of_swap(&self.file)
+    /// The same on a kernel that has no such file, but another one.
+    pub(super) fn or(mut self, file: &str, value: impl ToString) -> Self {
+        self.or = Some((file.to_owned(), value.to_string()));
+        self
     }
 }
 
@@ -31,8 +34,13 @@ pub(super) fn is_of_swap(file: &str) -> bool {
     ["memory.memsw.limit_in_bytes", "memory.swap.max"].contains(&file)
 }
 
+/// Whether a share of realtime scheduling is asked for.
+pub(super) fn has_realtime(resources: &LinuxResources) -> bool {
+    resources.cpu().as_ref().is_some_and(|cpu| cpu.realtime_runtime().is_some())
+}
+
 pub(super) fn write(controller: Controller, file: &str, value: impl ToString) -> Write {
-    Write { controller, file: file.to_owned(), value: value.to_string() }
+    Write { controller, file: file.to_owned(), value: value.to_string(), or: None }
 }
 
 /// Refuses what no kernel that podrun runs on has a file for, and what means nothing.
@@ -77,7 +85,7 @@ pub(super) fn controllers(resources: Option<&LinuxResources>) -> BTreeSet<&'stat
     // The memory controller is read at each exit: was it the kernel's OOM killer?
     let mut names = BTreeSet::from([Controller::Memory.name()]);
     if let Some(resources) = resources {
-        names.extend(v1(resources, None).iter().map(|write| write.controller.name()));
+        names.extend(v1(resources).iter().map(|write| write.controller.name()));
         if resources.devices().as_ref().is_some_and(|rules| !rules.is_empty()) {
             names.insert(Controller::Devices.name());
         }
@@ -87,9 +95,8 @@ pub(super) fn controllers(resources: Option<&LinuxResources>) -> BTreeSet<&'stat
     names
 }
 
-/// The writes for v1. `memsw` is the present limit of memory and swap together, where one is known
-/// to be set: the kernel refuses any moment at which memory's own would be above it.
-pub(super) fn v1(resources: &LinuxResources, memsw: Option<i64>) -> Vec<Write> {
+/// The writes for v1.
+pub(super) fn v1(resources: &LinuxResources) -> Vec<Write> {
     let mut writes = Vec::new();
     if let Some(cpu) = resources.cpu() {
         writes.extend(cpuset(cpu));
@@ -111,7 +118,7 @@ pub(super) fn v1(resources: &LinuxResources, memsw: Option<i64>) -> Vec<Write> {
         writes.extend(realtime(cpu));
     }
     if let Some(memory) = resources.memory() {
-        writes.extend(memory_v1(memory, memsw));
+        writes.extend(memory_v1(memory));
     }
     if let Some(pids) = resources.pids() {
         writes.push(write(Controller::Pids, "pids.max", pids_max(pids.limit())));
@@ -197,20 +204,12 @@ fn cpuset(cpu: &LinuxCpu) -> Vec<Write> {
     set("cpuset.cpus", cpu.cpus()).into_iter().chain(set("cpuset.mems", cpu.mems())).collect()
 }
 
-fn memory_v1(memory: &LinuxMemory, memsw: Option<i64>) -> Vec<Write> {
-    let limit = memory.limit().filter(|limit| *limit != 0);
-    let swap = memory.swap().filter(|swap| *swap != 0);
-    let limit = limit.map(|limit| write(Controller::Memory, "memory.limit_in_bytes", limit));
-    let mut both: Vec<Write> = limit.into_iter().collect();
-    if let Some(swap) = swap {
-        let raised = swap == -1 || memsw.is_some_and(|present| swap > present);
-        let swap = write(Controller::Memory, "memory.memsw.limit_in_bytes", swap);
-        if raised && memsw.is_some() {
-            both.insert(0, swap);
-        } else {
-            both.push(swap);
-        }
-    }
+fn memory_v1(memory: &LinuxMemory) -> Vec<Write> {
+    let bytes = |file, bytes: Option<i64>| {
+        bytes.filter(|bytes| *bytes != 0).map(|bytes| write(Controller::Memory, file, bytes))
+    };
+    let mut both: Vec<Write> = bytes("memory.limit_in_bytes", memory.limit()).into_iter().collect();
+    both.extend(bytes("memory.memsw.limit_in_bytes", memory.swap()));
     if let Some(reservation) = memory.reservation().filter(|bytes| *bytes != 0) {
         both.push(write(Controller::Memory, "memory.soft_limit_in_bytes", reservation));
     }
@@ -237,18 +236,19 @@ pub(super) fn v2(resources: &LinuxResources) -> Result<Vec<Write>> {
         if let Some(shares) = cpu.shares().filter(|shares| *shares != 0) {
             writes.push(write(Controller::Cpu, "cpu.weight", cpu_weight(shares)));
         }
-        if cpu.quota().is_some() || cpu.period().is_some() {
-            let quota = cpu.quota().filter(|quota| *quota > 0);
+        let (quota, period) =
+            (cpu.quota().filter(|quota| *quota != 0), cpu.period().filter(|period| *period != 0));
+        if quota.is_some() || period.is_some() {
+            let quota = quota.filter(|quota| *quota > 0);
             let quota = quota.map_or_else(|| "max".to_owned(), |quota| quota.to_string());
-            let period = cpu.period().filter(|period| *period != 0).unwrap_or(100_000);
-            writes.push(write(Controller::Cpu, "cpu.max", format!("{quota} {period}")));
+            writes.push(write(Controller::Cpu, "cpu.max", format!("{quota} {}", period.unwrap_or(100_000))));
         }
         if let Some(burst) = cpu.burst() {
             writes.push(write(Controller::Cpu, "cpu.max.burst", burst));
         }
     }
     if let Some(memory) = resources.memory() {
-        writes.extend(memory_v2(memory)?);
+        writes.extend(memory_v2(memory));
     }
     if let Some(pids) = resources.pids() {
         writes.push(write(Controller::Pids, "pids.max", pids_max(pids.limit())));
@@ -272,26 +272,18 @@ pub(super) fn unified(resources: &LinuxResources) -> Vec<(String, String)> {
     files
 }
 
-fn memory_v2(memory: &LinuxMemory) -> Result<Vec<Write>> {
+fn memory_v2(memory: &LinuxMemory) -> Vec<Write> {
     let bytes = |bytes: i64| if bytes < 0 { "max".to_owned() } else { bytes.to_string() };
     let mut writes = Vec::new();
     let limit = memory.limit().filter(|limit| *limit != 0);
-    if let Some(swap) = memory.swap().filter(|swap| *swap != 0) {
-        // The spec's swap counts memory and swap together; v2 counts swap alone.
-        let alone = match (swap, limit) {
-            (..0, _) => "max".to_owned(),
-            (swap, Some(limit)) if limit > 0 && swap >= limit => (swap - limit).to_string(),
-            (swap, limit) => {
-                return Err(Error::new(
-                    ErrorKind::Usage,
-                    format!(
-                        "linux.resources.memory.swap: {swap} must be at least memory.limit ({})",
-                        limit.map_or_else(|| "not set".to_owned(), |limit| limit.to_string())
-                    ),
-                ));
-            }
-        };
-        writes.push(write(Controller::Memory, "memory.swap.max", alone));
+    // The spec's swap counts memory and swap together; v2 counts swap alone.
+    let swap = match (memory.swap().filter(|swap| *swap != 0), limit) {
+        (Some(..0), _) => Some(-1),
+        (Some(both), Some(limit @ 1..)) => Some(both.saturating_sub(limit)),
+        _ => None,
+    };
+    if let Some(swap) = swap {
+        writes.push(write(Controller::Memory, "memory.swap.max", bytes(swap)));
     }
     if let Some(limit) = limit {
         writes.push(write(Controller::Memory, "memory.max", bytes(limit)));
@@ -299,12 +291,13 @@ fn memory_v2(memory: &LinuxMemory) -> Result<Vec<Write>> {
     if let Some(reservation) = memory.reservation().filter(|bytes| *bytes != 0) {
         writes.push(write(Controller::Memory, "memory.low", bytes(reservation)));
     }
-    Ok(writes)
+    writes
 }
 
-/// oci-spec cannot tell an absent limit from 0; nobody can mean that nothing may run.
-fn pids_max(limit: i64) -> String {
-    if limit <= 0 { "max".to_owned() } else { limit.to_string() }
+/// 0 is a limit (config-linux.md, "PIDs"), below 0 there is none. Who is in it already is not counted against 0, and
+/// nobody can be born there: 1 says the same of a container, whose first process is.
+pub(super) fn pids_max(limit: i64) -> String {
+    if limit < 0 { "max".to_owned() } else { limit.max(1).to_string() }
 }
 
 /// v1 shares (2 to 262144, 1024 is usual) as a v2 weight (1 to 10000, 100 is usual): the curve through
@@ -345,7 +338,7 @@ mod tests {
     #[test]
     fn v1_writes_are_in_an_order_the_kernel_takes() {
         assert_eq!(
-            lines(&v1(&resources(FULL), None)),
+            lines(&v1(&resources(FULL))),
             [
                 "cpuset.cpus=0-1",
                 "cpu.shares=512",
@@ -357,14 +350,6 @@ mod tests {
                 "pids.max=7",
             ]
         );
-    }
-
-    #[test]
-    fn a_raised_swap_limit_is_written_first_and_a_lowered_one_last() {
-        let raised = lines(&v1(&resources(FULL), Some(1_048_576)));
-        assert_eq!(raised[4], "memory.memsw.limit_in_bytes=2097152");
-        let lowered = lines(&v1(&resources(FULL), Some(4_194_304)));
-        assert_eq!(lowered[4], "memory.limit_in_bytes=1048576");
     }
 
     #[test]
@@ -412,7 +397,13 @@ mod tests {
     }
 
     #[test]
-    fn swap_below_memory_is_refused_on_v2() {
-        assert!(v2(&resources(r#"{"memory":{"limit":10,"swap":5}}"#)).is_err());
+    fn no_process_is_a_limit_and_less_is_none() {
+        assert_eq!([-1, 0, 1, 7].map(pids_max), ["max", "1", "1", "7"]);
+    }
+
+    #[test]
+    fn nothing_is_written_of_what_is_0() {
+        let zeros = resources(r#"{"cpu":{"quota":0,"period":0,"shares":0},"memory":{"limit":0,"swap":0}}"#);
+        assert_eq!((lines(&v1(&zeros)), lines(&v2(&zeros).unwrap())), (vec![], vec![]));
     }
 }

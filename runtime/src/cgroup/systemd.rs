@@ -9,7 +9,7 @@ use std::path::Path;
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
 use super::dbus::{Connection, Method, Value, Writer};
-use super::resources::cpu_weight;
+use super::resources::{cpu_weight, pids_max};
 use super::{Layout, block_io};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys::clone::{Cloned, Request, SingleThreaded, clone_child};
@@ -255,7 +255,7 @@ fn limits(resources: &LinuxResources) -> Result<Vec<(&'static str, Value)>> {
         lists.extend([("AllowedCPUs", cpu.cpus().as_deref()), ("AllowedMemoryNodes", cpu.mems().as_deref())]);
     }
     if let Some(pids) = resources.pids() {
-        numbers.push(("TasksMax", or_infinity(pids.limit().max(0))));
+        numbers.push(("TasksMax", size(&pids_max(pids.limit())).unwrap_or(INFINITY)));
     }
     if let Some(weight) = resources.block_io().as_ref().and_then(|block_io| block_io.weight()) {
         numbers.extend((weight != 0).then(|| ("IOWeight", block_io::weight_v2(weight).into())));
@@ -348,10 +348,11 @@ fn cpu_limits(cpu: &LinuxCpu) -> Vec<(&'static str, u64)> {
         limits.push(("CPUWeight", cpu_weight(shares)));
     }
     // As cpu.max is written: a period alone is one without a quota.
-    if cpu.quota().is_some() || cpu.period().is_some() {
-        let quota = cpu.quota().and_then(|quota| u64::try_from(quota).ok()).filter(|quota| *quota != 0);
-        let period = cpu.period().filter(|period| *period != 0).unwrap_or(100_000);
-        limits.extend(quota_properties(quota, period));
+    let (quota, period) =
+        (cpu.quota().filter(|quota| *quota != 0), cpu.period().filter(|period| *period != 0));
+    if quota.is_some() || period.is_some() {
+        let quota = quota.and_then(|quota| u64::try_from(quota).ok());
+        limits.extend(quota_properties(quota, period.unwrap_or(100_000)));
     }
     limits
 }

@@ -295,11 +295,23 @@ impl Container {
     /// Changes its limits.
     pub fn update(&self, resources: &LinuxResources) -> Result<()> {
         let record = self.must_be(&[Status::Created, Status::Running, Status::Paused], "updated")?;
+        let cgroup = self.own_cgroup(&record)?;
+        let resources = cgroup.complete(&self.without_own_rules(resources)?)?;
         // The unit first: setting its properties writes files too, and with less precision.
         if let Some(unit) = &record.unit {
-            Scope::of_unit(unit).update(resources)?;
+            Scope::of_unit(unit).update(&resources)?;
         }
-        self.own_cgroup(&record)?.update(resources)
+        cgroup.update(&resources)
+    }
+
+    /// `change` without device rules that are the container's already: callers send all that they know of a container.
+    fn without_own_rules(&self, change: &LinuxResources) -> Result<LinuxResources> {
+        let mut change = change.clone();
+        let own = self.config()?.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+        if own.is_some_and(|own| own.devices() == change.devices()) {
+            change.set_devices(None);
+        }
+        Ok(change)
     }
 
     /// Changes what its class of service has of the L3 cache and of the memory's bandwidth, as lines of a `schemata` file.
