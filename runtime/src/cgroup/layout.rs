@@ -1,8 +1,9 @@
 //! Which cgroup hierarchies this host mounts, and which controller lives where: v1, hybrid or v2.
 //!
-//! Invariant: read from /proc/self/mountinfo, never guessed from the names below /sys/fs/cgroup.
+//! Invariant: read from /proc/self/mountinfo, never guessed from the names below /sys/fs/cgroup. What lies at and below that
+//! directory decides; a hierarchy that somebody mounts elsewhere, for a controller of its own, does not change what a host is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -144,25 +145,30 @@ impl Layout {
     }
 
     /// The hierarchies of a mountinfo table. Of several mounts of one hierarchy the first counts.
-    fn parse(table: &str) -> Self {
+    pub(super) fn parse(table: &str) -> Self {
+        let mounts = table.lines().filter_map(Mount::parse);
+        let mut mounts: Vec<Mount<'_>> =
+            mounts.filter(|mount| mount.is_root() || mount.is_cgroup()).collect();
+        // The last of those mounted there covers the others.
+        let last = mounts.iter().rposition(Mount::is_root);
+        let mut index = 0..;
+        mounts.retain(|mount| index.next() == last || !mount.is_root());
+        let root = mounts.iter().find(|mount| mount.is_root());
+        if let Some(root) = root.filter(|root| root.kind == "cgroup2") {
+            // The hierarchies below it, if any, are covered, or of somebody's own.
+            let unified = Unified { mount: root.point.clone(), controllers: Vec::new() };
+            return Self { v1: Vec::new(), unified: Some(unified) };
+        }
+        let usual = |mount: &Mount<'_>| mount.is_cgroup() && mount.point.starts_with(ROOT);
+        let elsewhere = !mounts.iter().any(usual);
         let mut layout = Self { v1: Vec::new(), unified: None };
-        for line in table.lines() {
-            let Some((place, kind)) = line.split_once(" - ") else { continue };
-            let Some(mount) = place.split(' ').nth(4).map(unescape_mount_point) else { continue };
-            let mut kind = kind.split(' ');
-            match (kind.next(), kind.nth(1)) {
-                (Some("cgroup2"), _) if layout.unified.is_none() => {
-                    layout.unified = Some(Unified { mount, controllers: Vec::new() });
+        for mount in mounts.iter().filter(|mount| elsewhere || usual(mount)) {
+            match mount.kind {
+                "cgroup2" if layout.unified.is_none() => {
+                    layout.unified = Some(Unified { mount: mount.point.clone(), controllers: Vec::new() });
                 }
-                (Some("cgroup"), Some(options)) => {
-                    // Before the name of the hierarchy stand the words of its file system.
-                    let words = options.split(',').filter(|word| !["rw", "ro", "xattr"].contains(word));
-                    let hierarchy = Hierarchy {
-                        mount,
-                        name: words.collect::<Vec<_>>().join(","),
-                        controllers: options.split(',').filter_map(Controller::parse).collect(),
-                        systemd: options.split(',').any(|option| option == "name=systemd"),
-                    };
+                "cgroup" => {
+                    let hierarchy = mount.hierarchy();
                     if !layout.v1.iter().any(|known| known.name == hierarchy.name) {
                         layout.v1.push(hierarchy);
                     }
@@ -171,6 +177,45 @@ impl Layout {
             }
         }
         layout
+    }
+}
+
+/// Where a host has its cgroups.
+const ROOT: &str = "/sys/fs/cgroup";
+
+/// A line of mountinfo.
+struct Mount<'a> {
+    point: PathBuf,
+    kind: &'a str,
+    options: &'a str,
+}
+
+impl<'a> Mount<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        let (place, file_system) = line.split_once(" - ")?;
+        let point = place.split(' ').nth(4).map(unescape_mount_point)?;
+        let mut words = file_system.split(' ');
+        Some(Self { point, kind: words.next()?, options: words.nth(1).unwrap_or_default() })
+    }
+
+    fn is_root(&self) -> bool {
+        self.point == Path::new(ROOT)
+    }
+
+    fn is_cgroup(&self) -> bool {
+        ["cgroup", "cgroup2"].contains(&self.kind)
+    }
+
+    fn hierarchy(&self) -> Hierarchy {
+        let options = || self.options.split(',');
+        // Before the name of the hierarchy stand the words of its file system.
+        let words = options().filter(|word| !["rw", "ro", "xattr"].contains(word));
+        Hierarchy {
+            mount: self.point.clone(),
+            name: words.collect::<Vec<_>>().join(","),
+            controllers: options().filter_map(Controller::parse).collect(),
+            systemd: options().any(|option| option == "name=systemd"),
+        }
     }
 }
 
@@ -204,6 +249,21 @@ mod tests {
     fn a_unified_host_has_one() {
         let layout = Layout::parse("24 22 0:22 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n");
         assert!(layout.is_unified_only());
+    }
+
+    #[test]
+    fn what_is_mounted_elsewhere_does_not_change_what_a_host_is() {
+        const UNIFIED: &str = "24 22 0:22 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        const CLASSES: &str = "99 1 0:50 / /mnt/classes rw - cgroup none rw,net_cls\n";
+        const BELOW: &str = "98 24 0:51 / /sys/fs/cgroup/pids rw - cgroup none rw,pids\n";
+        const TMPFS: &str = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n";
+        const OTHER: &str = "97 1 0:52 / /mnt/unified rw - cgroup2 none rw\n";
+        let described = |lines: &[&str]| Layout::parse(&lines.concat()).describe();
+        assert_eq!(described(&[CLASSES, UNIFIED, BELOW]), "v2");
+        // A unified hierarchy mounted over those of v1 covers them, and the other way round.
+        assert_eq!(described(&[TMPFS, BELOW, UNIFIED]), "v2");
+        assert_eq!(described(&[UNIFIED, TMPFS, BELOW, OTHER]), "v1");
+        assert_eq!(described(&[OTHER]), "v2");
     }
 
     #[test]
