@@ -14,6 +14,7 @@ use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespace, LinuxNamespaceTyp
 use super::plan::{Entry, Identity, Moment, Plan, Step};
 use super::process::c_string;
 use super::seccomp::{self, Filter, Listener};
+use super::sysctl::{Owner, Setting};
 use super::{Attached, ExecInputs, Inputs, Tie, idmap, labels, mounts, placement, process, refuse};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, ErrorKind, Result};
@@ -378,35 +379,26 @@ fn push_settings(steps: &mut Vec<Step>, spec: &Spec, new: Namespaces, own: [Opti
 }
 
 /// The file of a sysctl that belongs to a namespace of the container's own.
-fn sysctl(key: &str, new: Namespaces) -> Result<CString> {
-    // A slash separates where a part holds a dot (`net/ipv4/conf/eth0.1/forwarding`), as sysctl(8) has it.
-    let separator =
-        if key.find('/') < key.find('.') && key.contains('/') || !key.contains('.') { '/' } else { '.' };
-    let parts: Vec<&str> = key.split(separator).collect();
-    let plain = |part: &&str| {
-        !part.is_empty()
-            && **part != *"."
-            && **part != *".."
-            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:@".contains(&byte))
-    };
-    if !parts.iter().all(plain) {
+fn sysctl(key: &str, own: Namespaces) -> Result<CString> {
+    let Some(setting) = Setting::parse(key) else {
         return Err(usage(format!("linux.sysctl: `{key}` is not the name of a setting")));
-    }
-    let (owner, kind) = match parts.as_slice() {
-        ["net", ..] => ("net", Namespaces::NET),
-        ["kernel", name] if ["msg", "sem", "shm"].iter().any(|ipc| name.starts_with(ipc)) => {
-            ("ipc", Namespaces::IPC)
-        }
-        ["fs", "mqueue", _] => ("ipc", Namespaces::IPC),
-        ["kernel", "hostname" | "domainname"] => ("uts", Namespaces::UTS),
-        _ => return Err(usage(format!("linux.sysctl: `{key}` is the host's, not a namespace's"))),
     };
-    if !new.contains(kind) {
+    let (owner, kind) = match setting.owner() {
+        Owner::Network => ("net", Namespaces::NET),
+        Owner::Ipc => ("ipc", Namespaces::IPC),
+        Owner::Uts => ("uts", Namespaces::UTS),
+        Owner::User => ("user", Namespaces::USER),
+        Owner::Pid => ("pid", Namespaces::PID),
+        Owner::Host => {
+            return Err(usage(format!("linux.sysctl: `{key}` is the host's, not a namespace's")));
+        }
+    };
+    if !own.contains(kind) {
         return Err(usage(format!(
             "linux.sysctl: `{key}`: the container has no {owner} namespace of its own"
         )));
     }
-    c_string("linux.sysctl", &format!("sys/{}", parts.join("/")))
+    c_string("linux.sysctl", &setting.file())
 }
 
 /// What hides or protects: after all that needs to write there.

@@ -24,6 +24,7 @@ mod process;
 mod refuse;
 mod seccomp;
 mod spawn;
+pub mod sysctl;
 mod terminal;
 
 use std::os::fd::{BorrowedFd, OwnedFd};

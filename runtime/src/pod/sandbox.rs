@@ -8,6 +8,7 @@ use super::manifest::{self, DnsPolicy, Pod, PodSpec, Protocol, StorageMedium, Vo
 use super::protocol::{HostAlias, NamespaceMode, Network, SandboxSpec};
 use super::record::{Sandbox, Sharing};
 use super::resources::{self, Missing};
+use crate::engine::sysctl::Setting;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::etc::{self, HostFiles};
 use crate::net::{self, PortFilter};
@@ -133,7 +134,9 @@ fn sysctls(spec: &PodSpec) -> BTreeMap<String, String> {
     let open = open.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let given = spec.security_context.sysctls.iter();
     // What the manifest says comes later, and stands.
-    open.chain(given.map(|sysctl| (sysctl.name.replace('/', "."), sysctl.value.clone()))).collect()
+    let name =
+        |given: &str| Setting::parse(given).map_or_else(|| given.to_owned(), |setting| setting.dotted());
+    open.chain(given.map(|sysctl| (name(&sysctl.name), sysctl.value.clone()))).collect()
 }
 
 fn memory_volumes(spec: &PodSpec) -> BTreeMap<String, Option<u64>> {

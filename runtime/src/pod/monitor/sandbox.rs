@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use super::container::failure_on;
 use super::{Monitor, start};
 use crate::cgroup::Cgroup;
+use crate::engine::sysctl::{self, Setting};
 use crate::engine::{self, Child, Nodes};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::net::etc::{self, HostFiles, Names};
@@ -436,25 +437,13 @@ fn write_sysctl(spec: &SandboxSpec, name: &str, value: &str) -> Result<()> {
 /// Where a sysctl lies, if it belongs to a namespace that the pod has of its own. All others are the host's.
 fn sysctl_path(spec: &SandboxSpec, name: &str) -> Result<PathBuf> {
     let refuse = |why: &str| Err(Error::new(ErrorKind::Manifest, format!("sysctl {name}: {why}")));
-    let ipc = ["kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."];
-    if ipc.iter().any(|prefix| name.starts_with(prefix)) {
-        if spec.ipc == NamespaceMode::Host {
-            return refuse("the pod uses the host's IPC namespace");
+    let Some(setting) = Setting::parse(name) else { return refuse("not the name of a setting") };
+    match setting.owner() {
+        sysctl::Owner::Ipc if spec.ipc == NamespaceMode::Host => {
+            refuse("the pod uses the host's IPC namespace")
         }
-    } else if name.starts_with("net.") {
-        if spec.network == Network::Host {
-            return refuse("the pod uses the host's network");
-        }
-    } else {
-        return refuse("it belongs to no namespace of the pod");
+        sysctl::Owner::Network if spec.network == Network::Host => refuse("the pod uses the host's network"),
+        sysctl::Owner::Ipc | sysctl::Owner::Network => Ok(Path::new("/proc").join(setting.file())),
+        _ => refuse("it belongs to no namespace of the pod"),
     }
-    let mut path = PathBuf::from("/proc/sys");
-    for part in name.split('.') {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        if part.is_empty() || !part.bytes().all(plain) {
-            return refuse("not a name in dotted form");
-        }
-        path.push(part);
-    }
-    Ok(path)
 }

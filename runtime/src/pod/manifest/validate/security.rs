@@ -10,6 +10,7 @@ use super::super::suggest;
 use super::super::types::{PodSpec, SeccompProfile, SeccompProfileType, SecurityContext, Sysctl};
 use super::container::each;
 use super::{Findings, names};
+use crate::engine::sysctl::{Owner, Setting};
 use crate::error::quoted;
 
 /// The kernel's capabilities, in the order of their numbers.
@@ -136,25 +137,6 @@ pub(super) fn no_capability(name: &str) -> String {
     }
 }
 
-/// What a kernel setting belongs to.
-#[derive(PartialEq, Eq)]
-enum Owner {
-    Network,
-    Ipc,
-    Host,
-}
-
-fn owner(name: &str) -> Owner {
-    let ipc = ["kernel.shm", "kernel.msg", "fs.mqueue."];
-    if name.starts_with("net.") {
-        Owner::Network
-    } else if name == "kernel.sem" || ipc.iter().any(|prefix| name.starts_with(prefix)) {
-        Owner::Ipc
-    } else {
-        Owner::Host
-    }
-}
-
 fn sysctls(sysctls: &[Sysctl], path: &Path, spec: &PodSpec, findings: &mut Findings) {
     let mut seen = HashSet::new();
     for (index, sysctl) in sysctls.iter().enumerate() {
@@ -167,9 +149,16 @@ fn sysctls(sysctls: &[Sysctl], path: &Path, spec: &PodSpec, findings: &mut Findi
             findings.add(at, message);
             continue;
         }
-        let name = dotted(&sysctl.name);
-        match owner(&name) {
+        let Some(setting) = Setting::parse(&sysctl.name) else {
+            findings.add(at, format!("{} is not the name of a kernel setting", quoted(&sysctl.name)));
+            continue;
+        };
+        let name = setting.dotted();
+        match setting.owner() {
             Owner::Host => findings.add(at, format!("{name} belongs to the whole host, not to a pod")),
+            Owner::Uts | Owner::User | Owner::Pid => {
+                findings.add(at, format!("{name} is neither of the pod's network nor of its IPC"));
+            }
             Owner::Network if spec.host_network => {
                 findings.add(at, format!("{name} would be the host's with hostNetwork"));
             }
@@ -185,21 +174,5 @@ fn sysctls(sysctls: &[Sysctl], path: &Path, spec: &PodSpec, findings: &mut Findi
             _ => {}
         }
         seen.insert(name);
-    }
-}
-
-/// A setting's name with dots between its parts. As in sysctl(8), where the first separator is a
-/// slash, dots are part of the names: `net/ipv4/conf/eth0.1/forwarding`.
-fn dotted(name: &str) -> String {
-    match name.find(['.', '/']) {
-        Some(first) if name[first..].starts_with('/') => name
-            .chars()
-            .map(|c| match c {
-                '/' => '.',
-                '.' => '/',
-                other => other,
-            })
-            .collect(),
-        _ => name.into(),
     }
 }
