@@ -923,9 +923,10 @@ fn a_start_is_awaited(bench: &Bench) {
     let held = std::fs::read_dir(format!("/proc/{}/fd", child.pid)).unwrap().count();
     assert_eq!(held, 4, "the standard streams and the socket");
     // A look is no start.
-    drop(socket::connect(bench.directory.path(), "start.sock").unwrap());
-    let mut start =
-        std::os::unix::net::UnixStream::from(socket::connect(bench.directory.path(), "start.sock").unwrap());
+    let connect =
+        || socket::connect_within(bench.directory.path(), "start.sock", Duration::from_secs(10)).unwrap();
+    drop(connect());
+    let mut start = std::os::unix::net::UnixStream::from(connect());
     assert!(socket::is_listening(bench.directory.path(), "start.sock").unwrap());
     start.write_all(&[1]).unwrap();
     let mut said = Vec::new();

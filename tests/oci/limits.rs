@@ -1,6 +1,6 @@
 //! Limits, the flags that set them, and cgroups that stand still: what `create` makes, `update` changes and `delete` waits for.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -11,6 +11,19 @@ use super::Oci;
 
 pub(super) fn add(suite: &mut Suite) {
     suite.on_host("oci switches and dashes are read as Go's package flag reads them", &["busybox"], flags);
+    suite.on_host(
+        "oci a host is what lies at /sys/fs/cgroup, whatever hierarchy is mounted elsewhere",
+        &["busybox"],
+        layout,
+    );
+    suite.on_host("oci settings go to the namespaces that are the container's own", &["busybox"], settings);
+    suite.on_host("oci nothing is put into a cgroup that stands still", &["busybox"], joins_nothing_frozen);
+    suite.on_host_with_controller(
+        "oci delete tells what keeps a killed container, and goes on when that lets it go",
+        "freezer",
+        &["busybox"],
+        deletes_within_a_time,
+    );
     for (name, controller, test) in [
         (
             "oci an update takes runc's sizes and is judged with the limits in force",
@@ -245,4 +258,157 @@ fn weight(host: &Host) -> Result<()> {
     ensure!(limit(host, &FILES)? != found);
     oci.oci(&["delete", "--force", "web"])?.ok()?;
     Ok(())
+}
+
+/// Tells every freezer of these directories, of either version, to hold what is in it or to let it go.
+fn freeze(folders: &[PathBuf], hold: bool) -> Result<()> {
+    let words = if hold { ["1", "FROZEN"] } else { ["0", "THAWED"] };
+    for folder in folders {
+        for (file, word) in ["cgroup.freeze", "freezer.state"].into_iter().zip(words) {
+            let file = folder.join(file);
+            if file.exists() {
+                std::fs::write(file, word)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn joins_nothing_frozen(host: &Host) -> Result<()> {
+    let oci = Oci::new(host)?;
+    let outer = Outer::new(host)?;
+    oci.config(&["sleep", "1000"], &[])?;
+    let bundle = oci.bundle.to_string_lossy().into_owned();
+    for one in outer
+        .0
+        .iter()
+        .filter(|one| ["cgroup.freeze", "freezer.state"].iter().any(|file| one.join(file).exists()))
+    {
+        freeze(std::slice::from_ref(one), true)?;
+        let said = oci.oci(&["run", "--bundle", &bundle, "web"])?.fails_with(1)?;
+        let folder = one.to_string_lossy();
+        ensure!(
+            said.contains(&format!("below {folder}, which is frozen")) && said.contains("hint: `echo"),
+            "{said}"
+        );
+        freeze(std::slice::from_ref(one), false)?;
+        oci.gone()?;
+    }
+    oci.create("")?.ok()?;
+    oci.oci(&["start", "web"])?.ok()?;
+    // A part of it alone; and all of it, by one above.
+    let parts: Vec<PathBuf> = outer.0.iter().map(|one| one.join("c/part")).collect();
+    parts.iter().try_for_each(std::fs::create_dir)?;
+    freeze(&parts, true)?;
+    // A new cpuset takes nobody: where there is one, the part is the freezer's alone.
+    let v1 = parts.iter().any(|part| part.join("freezer.state").exists());
+    let part = if v1 { "freezer:part" } else { "part" };
+    let said = oci.oci(&["exec", "--cgroup", part, "web", "true"])?.fails_with(255)?;
+    ensure!(said.contains("c/part, which is frozen"), "{said}");
+    freeze(&parts, false)?;
+    oci.oci(&["exec", "--cgroup", part, "web", "true"])?.ok()?;
+    freeze(&outer.0, true)?;
+    oci.wait_for("paused")?;
+    ensure!(oci.oci(&["exec", "web", "true"])?.fails_with(255)?.contains("paused"));
+    freeze(&outer.0, false)?;
+    // What another has frozen of its own goes on by resume, and ends by delete.
+    let own: Vec<PathBuf> = outer.0.iter().map(|one| one.join("c")).collect();
+    freeze(&own, true)?;
+    oci.wait_for("paused")?;
+    oci.oci(&["resume", "web"])?.ok()?;
+    oci.wait_for("running")?;
+    freeze(&own, true)?;
+    oci.oci(&["delete", "--force", "web"])?.ok()?;
+    oci.gone()
+}
+
+fn deletes_within_a_time(host: &Host) -> Result<()> {
+    let oci = created(host, &json!({}))?;
+    oci.oci(&["start", "web"])?.ok()?;
+    let pid = oci.state()?["pid"].to_string();
+    let folders = host.cgroup_folders()?;
+    let strange = folders.iter().find(|folder| folder.join("c/freezer.state").exists());
+    let strange = strange.context("this is cgroup v1's freezer")?.join("strange");
+    std::fs::create_dir(&strange)?;
+    // By its number on this host, which is another on the machine.
+    host.script(&format!("echo {pid} >{}/cgroup.procs", strange.display()))?.ok()?;
+    freeze(std::slice::from_ref(&strange), true)?;
+    let said = oci.oci(&["delete", "--force", "web"])?.fails_with(1)?;
+    let held = format!("does not end: it is in the frozen cgroup {}", strange.display());
+    ensure!(said.contains(&held) && said.contains("THAWED"), "{said}");
+    // Its lock is free, and it is not forgotten.
+    ensure!(oci.state()?["id"] == "web");
+    freeze(std::slice::from_ref(&strange), false)?;
+    oci.oci(&["delete", "--force", "web"])?.ok()?;
+    // The one above could not go with the container.
+    strange.ancestors().take(2).try_for_each(std::fs::remove_dir)?;
+    oci.gone()
+}
+
+fn layout(host: &Host) -> Result<()> {
+    let oci = Oci::new(host)?;
+    oci.config(&["true"], &[])?;
+    let script = format!(
+        "mkdir elsewhere
+        unshare --mount --propagation private sh -euc '
+            umount -l /sys/fs/cgroup
+            mount -t cgroup2 none /sys/fs/cgroup
+            mount -t cgroup -o none,name=podrun-elsewhere none elsewhere
+            \"$podrun\" oci features
+            \"$podrun\" oci --root {} run --bundle {} web >&2 </dev/null'",
+        oci.root(),
+        oci.bundle.display()
+    );
+    let features: Value = serde_json::from_str(&host.script(&script)?.ok()?)?;
+    let cgroup = &features["linux"]["cgroup"];
+    ensure!(cgroup["v1"] == false && cgroup["v2"] == true, "{cgroup}");
+    oci.gone()
+}
+
+fn settings(host: &Host) -> Result<()> {
+    let oci = Oci::new(host)?;
+    let bundle = oci.bundle.to_string_lossy().into_owned();
+    let run = |name: &str, value: &str, kinds: &[&str]| {
+        let namespaces = kinds.iter().chain(&["mount"]).map(|kind| json!({"type": kind})).collect::<Vec<_>>();
+        let mut changes =
+            vec![("/linux/sysctl", json!({name: value})), ("/linux/namespaces", json!(namespaces))];
+        if kinds.contains(&"user") {
+            let ids = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
+            changes.extend([("/linux/uidMappings", ids.clone()), ("/linux/gidMappings", ids)]);
+        }
+        if !kinds.contains(&"uts") {
+            changes.push(("/hostname", json!("")));
+        }
+        let file = if name.contains('/') { name.to_owned() } else { name.replace('.', "/") };
+        oci.config(&["sh", "-c", &format!("cat /proc/sys/{file}")], &changes)?;
+        oci.oci(&["run", "--bundle", &bundle, "web"])
+    };
+    let mut good = vec![
+        ("user.max_net_namespaces", "7", "user"),
+        ("user/max_inotify_watches", "9", "user"),
+        ("kernel.auto_msgmni", "0", "ipc"),
+        ("kernel/sem", "250\t32000\t32\t7", "ipc"),
+        ("kernel.domainname", "example", "uts"),
+        ("net/ipv4/conf/lo/forwarding", "1", "network"),
+        ("net.ipv4.conf.lo.forwarding", "1", "network"),
+    ];
+    if Path::new("/proc/sys/kernel/ns_last_pid").exists() {
+        good.push(("kernel.ns_last_pid", "70", "pid"));
+    }
+    for (name, value, kind) in &good {
+        let ran = run(name, value, &["network", "uts", "ipc", "pid", "user"])?;
+        // The kernel says of the last pid what it is by now.
+        let same = ran.stdout.trim() == *value || name.ends_with("last_pid");
+        ensure!(ran.code() == 0 && same, "{name}: {ran}");
+        let others: Vec<&str> =
+            ["network", "uts", "ipc", "pid", "user"].into_iter().filter(|other| other != kind).collect();
+        let said = run(name, value, &others)?.fails_with(1)?;
+        let short = if *kind == "network" { "net" } else { kind };
+        ensure!(said.contains(&format!("no {short} namespace of its own")), "{name}: {said}");
+    }
+    for name in ["kernel.core_pattern", "kernel.threads-max", "user", "fs.file-max"] {
+        let said = run(name, "1", &["network", "uts", "ipc", "pid", "user"])?.fails_with(1)?;
+        ensure!(said.contains("is the host's"), "{name}: {said}");
+    }
+    oci.gone()
 }

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::sys::socket;
 
 /// How long all that is said over a connection may take: systemd may be reading all its units meanwhile.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -273,8 +274,8 @@ impl Connection {
     }
 
     fn open_for(path: &Path, patience: Duration) -> Result<Self> {
-        let stream = UnixStream::connect(path).context(|| format!("connect({path:?})"))?;
-        stream.set_write_timeout(Some(patience))?;
+        let (directory, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
+        let stream = UnixStream::from(socket::connect_within(directory, &name.to_string_lossy(), patience)?);
         let mut connection = Self { stream, end: Instant::now() + patience, serial: 0, signals: Vec::new() };
         connection.authenticate().context(|| format!("{}: D-Bus authentication", path.display()))?;
         Ok(connection)

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::layout::Controller;
-use super::{Cgroup, write_file};
+use super::{Cgroup, explain, unended, write_file};
 use crate::error::{Context as _, Error, Result};
 use crate::sys;
 
@@ -22,7 +22,8 @@ impl Cgroup {
     pub fn kill(&self) -> Result<()> {
         if let Some(unified) = &self.unified {
             match write_if_there(&unified.join("cgroup.kill"), "1") {
-                Ok(true) => return Ok(()),
+                // A task that the v1 freezer holds ends when that lets it go.
+                Ok(true) => return self.set_frozen_v1("THAWED"),
                 // Before 5.14 there is no such file.
                 Ok(false) => {}
                 Err(error) => return Err(error.context(format!("cgroup {}", self.path))),
@@ -36,26 +37,33 @@ impl Cgroup {
     pub fn kill_each(&self) -> Result<()> {
         // A task that the v1 freezer holds ignores SIGKILL until it is let go.
         self.thaw()?;
-        const ROUNDS: u32 = 64;
-        for _ in 0..ROUNDS {
+        let deadline = Instant::now() + sys::pidfd::KILLED_WITHIN;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        while !left().is_zero() {
             let pids = self.pids()?;
             if pids.is_empty() {
                 return Ok(());
             }
-            for pid in pids {
-                if let Ok(pidfd) = sys::pidfd::pidfd_open(pid) {
-                    // It may be dead by now, which is what was wanted.
-                    let _ = sys::pidfd::pidfd_send_signal(pidfd.as_fd(), sys::pidfd::SIGKILL);
-                    sys::pidfd::wait_readable(pidfd.as_fd(), Duration::from_millis(100));
-                }
+            let mut killed = Vec::new();
+            for process in pids.into_iter().filter_map(|pid| sys::pidfd::pidfd_open(pid).ok()) {
+                // It may be dead by now, which is what was wanted.
+                let _ = sys::pidfd::pidfd_send_signal(process.as_fd(), sys::pidfd::SIGKILL);
+                killed.push(process);
+            }
+            // Most are dead by now; one may have been born meanwhile.
+            for process in &killed {
+                sys::pidfd::wait_readable(process.as_fd(), left());
             }
         }
-        Err(Error::failed(format!("cgroup {}: its processes fork faster than they are killed", self.path)))
+        Err(self.unended(None).context(format!("cgroup {}", self.path)))
     }
 
     /// Stops everything inside.
     pub fn freeze(&self) -> Result<()> {
-        self.set_frozen("1", "FROZEN")
+        match &self.unified {
+            Some(directory) => self.freezer(&directory.join("cgroup.freeze"), "1"),
+            None => self.set_frozen_v1("FROZEN"),
+        }
     }
 
     /// Stops everything inside, and waits a bounded time until the kernel says that it stands.
@@ -80,28 +88,31 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Whether everything inside stands still.
+    /// Whether everything inside stands still, by its own cgroup or one above, in whichever hierarchy.
     pub fn is_frozen(&self) -> bool {
-        let text = |file: PathBuf| std::fs::read_to_string(file).unwrap_or_default();
-        match (&self.unified, self.directory(Controller::Freezer)) {
-            (Some(directory), _) => field(&text(directory.join("cgroup.events")), "frozen") == Some(1),
-            (None, Some(directory)) => text(directory.join("freezer.state")).trim() == "FROZEN",
-            (None, None) => false,
-        }
+        let by_unified = self.unified.as_ref().is_some_and(|directory| {
+            let text = std::fs::read_to_string(directory.join("cgroup.events")).unwrap_or_default();
+            field(&text, "frozen") == Some(1)
+        });
+        let state = |directory: &PathBuf| is_said(&directory.join("freezer.state"), "FROZEN");
+        by_unified || self.directory(Controller::Freezer).is_some_and(state)
     }
 
-    /// Undoes [`Cgroup::freeze`].
+    /// Undoes [`Cgroup::freeze`], and what another has had the v1 freezer do to it.
     pub fn thaw(&self) -> Result<()> {
-        self.set_frozen("0", "THAWED")
+        if let Some(directory) = &self.unified {
+            self.freezer(&directory.join("cgroup.freeze"), "0")?;
+        }
+        self.set_frozen_v1("THAWED")
     }
 
-    fn set_frozen(&self, unified: &str, v1: &str) -> Result<()> {
-        let written = match (&self.unified, self.directory(Controller::Freezer)) {
-            (Some(directory), _) => write_if_there(&directory.join("cgroup.freeze"), unified),
-            (None, Some(directory)) => write_if_there(&directory.join("freezer.state"), v1),
-            (None, None) => Ok(true),
-        };
-        written.map(drop).map_err(|error| error.context(format!("cgroup {}", self.path)))
+    fn set_frozen_v1(&self, word: &str) -> Result<()> {
+        let directory = self.directory(Controller::Freezer);
+        directory.map_or(Ok(()), |directory| self.freezer(&directory.join("freezer.state"), word))
+    }
+
+    fn freezer(&self, file: &Path, word: &str) -> Result<()> {
+        write_if_there(file, word).map(drop).map_err(|error| error.context(format!("cgroup {}", self.path)))
     }
 
     /// Whether it is there, in any hierarchy.
@@ -253,6 +264,11 @@ fn write_if_there(file: &Path, value: &str) -> Result<bool> {
     }
 }
 
+/// Whether a file has `word` and nothing else.
+pub(super) fn is_said(file: &Path, word: &str) -> bool {
+    std::fs::read_to_string(file).is_ok_and(|text| text.trim() == word)
+}
+
 /// The number after `name` in a file of `name number` lines.
 fn field(text: &str, name: &str) -> Option<u64> {
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
@@ -303,7 +319,11 @@ fn remove_tree(directory: &Path, deadline: Instant) -> Result<()> {
             remove_tree(&directory, deadline)?;
         }
         if leaf && !wait_until_left(directory, deadline) {
-            return Err(Error::from(error).context(format!("rmdir({directory:?})")));
+            let mut inside = Vec::new();
+            let known = collect_pids(directory, &mut inside).ok().and(inside.first());
+            let error = Error::from(error).context(format!("rmdir({directory:?})"));
+            return Err(known
+                .map_or(error, |pid| explain(unended(*pid).context(format!("rmdir({directory:?})")), *pid)));
         }
     }
 }

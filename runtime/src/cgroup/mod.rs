@@ -14,6 +14,7 @@ mod in_force;
 mod layout;
 mod realtime;
 mod resources;
+mod standstill;
 mod stats;
 mod systemd;
 
@@ -32,6 +33,7 @@ pub use end::OomNotices;
 use layout::Controller;
 pub use layout::Layout;
 use resources::Write;
+pub use standstill::{explain, unended};
 pub use stats::{BlockIo, Cpu, Memory, Pids, Stats, Usage};
 pub use systemd::{Placeholder, Scope};
 

@@ -237,8 +237,8 @@ impl Placeholder {
 impl Drop for Placeholder {
     fn drop(&mut self) {
         drop(self.end.take());
-        // There is nothing that it could not do now but end.
-        let _ = pidfd::reap(self.process.pidfd.as_fd(), pidfd::Wait::Block);
+        // There is nothing that it could do now but end, unless its slice is frozen.
+        let _ = pidfd::reap_within(self.process.pidfd.as_fd(), pidfd::KILLED_WITHIN);
     }
 }
 

@@ -42,7 +42,7 @@ pub use options::words as mount_options;
 pub use plan::{Moment, Plan};
 pub use process::{all_capabilities, all_known_capabilities};
 pub use seccomp::{check as check_seccomp, features as seccomp_features};
-pub use spawn::{Child, KILLED};
+pub use spawn::{Child, KILLED, PATIENCE};
 pub use terminal::{Console, Terminal, terminal};
 
 /// The kinds of namespace that a spec may name.

@@ -9,9 +9,14 @@ use std::time::Duration;
 use super::failure::{Failure, Word};
 use super::init::{self, Outfit};
 use super::plan::{Moment, NAMESPACE_LIMIT, PROCESS_LIMIT, Plan, Step};
+use crate::cgroup;
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys::clone::{Cloned, Request, SharedPid, SingleThreaded, clone_child};
 use crate::sys::{Errno, exec, fs, pidfd};
+
+/// How long a child may take from one word to the next, which may stand for the mounts of slow disks, and to its end where it is
+/// not killed.
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Why there is nobody inside, and no failure on the wire either.
 pub const KILLED: &str = "the process was killed on its way to its command";
@@ -64,7 +69,8 @@ impl Child {
     /// Waits for the next word; `None`: the child has ended its wire.
     fn word(&self, patience: Duration) -> Result<Option<Word>> {
         if !pidfd::wait_readable(self.wire.as_fd(), patience) {
-            return Err(Error::new(ErrorKind::Timeout, "the container does not come to its command"));
+            let error = Error::new(ErrorKind::Timeout, "the container does not come to its command");
+            return Err(cgroup::explain(error, self.pid));
         }
         let mut bytes = [0; Failure::SIZE];
         let read = fs::read(self.wire.as_fd(), &mut bytes);
@@ -88,7 +94,8 @@ impl Child {
         for process in outside.iter().chain([&self.pidfd]) {
             // ESRCH: it has ended by itself; either way it is there to be reaped.
             let _ = pidfd::pidfd_send_signal(process.as_fd(), pidfd::SIGKILL);
-            let _ = pidfd::reap(process.as_fd(), pidfd::Wait::Block);
+            // One that is frozen ends when it is let go, and its parent has told of that.
+            let _ = pidfd::reap_within(process.as_fd(), pidfd::KILLED_WITHIN);
         }
     }
 }
@@ -128,7 +135,7 @@ impl Plan {
     /// when it pauses at [`Moment::Mounted`]. A child that fails, or that cannot go on, is killed and reaped.
     pub fn complete(&self, child: &mut Child, mut paused: impl FnMut(&Child) -> Result<()>) -> Result<()> {
         let outcome = loop {
-            match child.word(Duration::MAX).and_then(|word| self.answer(child, word, &mut paused)) {
+            match child.word(PATIENCE).and_then(|word| self.answer(child, word, &mut paused)) {
                 Ok(true) => {}
                 Ok(false) => break self.arrive(child),
                 Err(error) => break Err(error),
@@ -141,9 +148,11 @@ impl Plan {
     fn arrive(&self, child: &mut Child) -> Result<()> {
         match child.follow()? {
             Some(outside) => {
-                pidfd::reap(outside.as_fd(), pidfd::Wait::Block)
-                    .map_err(|errno| errno.during("waitid(P_PIDFD)"))?;
-                Ok(())
+                let reaped = pidfd::reap_within(outside.as_fd(), PATIENCE);
+                match reaped.map_err(|errno| errno.during("waitid(P_PIDFD)"))? {
+                    Some(_) => Ok(()),
+                    None => Err(Error::new(ErrorKind::Timeout, "the process that stood for it does not end")),
+                }
             }
             None if child.is_outside() => Err(Error::failed(KILLED)),
             None => Ok(()),

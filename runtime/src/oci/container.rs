@@ -333,7 +333,7 @@ impl Container {
         let record = self.record()?;
         let status = match self.stopped_or_paused(&record)? {
             Some(status) => status,
-            None => match socket::connect_if_listening(&self.directory, START)? {
+            None => match socket::connect_if_listening(&self.directory, START, pidfd::KILLED_WITHIN)? {
                 Some(word) => return Ok((record, word)),
                 None => Status::Running,
             },
@@ -352,11 +352,14 @@ impl Container {
         record.filter(|_| wanted.contains(&status)).ok_or_else(|| self.cannot_be(verb, status))
     }
 
-    /// Waits until its init has ended; at once when it has.
-    pub(super) fn wait(&self, record: &Record) {
-        if let Ok(Some(init)) = alive(record) {
-            while !pidfd::wait_readable(init.as_fd(), Duration::from_secs(3600)) {}
+    /// Waits until its killed init has ended, and with it all of its pid namespace; at once when it has.
+    pub(super) fn await_end(&self, record: &Record) -> Result<()> {
+        let Ok(Some(init)) = alive(record) else { return Ok(()) };
+        if pidfd::wait_readable(init.as_fd(), pidfd::KILLED_WITHIN) {
+            return Ok(());
         }
+        let error = self.cgroup_of(record)?.unended(record.init.map(|init| init.pid));
+        Err(error.context(format!("container `{}`", self.id)).hint("delete it again once that has ended"))
     }
 }
 

@@ -99,6 +99,7 @@ impl Create {
         };
         // From here on the cgroup is this container's, and delete removes it.
         store::write(container, &record)?;
+        cgroup.must_move()?;
         let resctrl = resctrl::make(&spec, container.id(), |group| {
             record.resctrl = group;
             store::write(container, &record)

@@ -33,7 +33,7 @@ impl Container {
         let spec = self.config().ok();
         if let Some(record) = &record {
             self.kill_processes(record)?;
-            self.wait(record);
+            self.await_end(record)?;
             detach_root(record)?;
             remove_cgroup(self, &self.cgroup_of(record)?, record)?;
             remove_groups(self, record)?;

@@ -208,6 +208,9 @@ impl Exec {
             ([], Some(init)) => own.with_init(init.pid)?,
             (listed, _) => listed.iter().try_fold(own, Cgroup::at).context(|| "--cgroup")?,
         };
+        if !self.ignore_paused {
+            cgroup.must_move()?;
+        }
         let config = container.config()?;
         let mut held = HeldMounts::default();
         let mut nodes = Nodes::among(&mut held, config.linux().as_ref());

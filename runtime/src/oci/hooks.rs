@@ -154,10 +154,14 @@ fn run_one_inside(hook: &Hook, spec: &Spec, state: &State, inside: Inside<'_>) -
     plan.complete(&mut child, |_| Ok(()))?;
     let timed_out = time(hook).is_some_and(|time| !pidfd::wait_readable(child.pidfd.as_fd(), time));
     if timed_out {
-        // It may have ended this moment; it is reaped either way.
+        // It may have ended this moment. One that is frozen with its container is not waited for.
         let _ = pidfd::pidfd_send_signal(child.pidfd.as_fd(), pidfd::SIGKILL);
     }
-    let exit = pidfd::reap(child.pidfd.as_fd(), Wait::Block).map_err(|errno| errno.during("waitid(hook)"))?;
+    let exit = match timed_out {
+        true => pidfd::reap_within(child.pidfd.as_fd(), pidfd::KILLED_WITHIN),
+        false => pidfd::reap(child.pidfd.as_fd(), Wait::Block),
+    };
+    let exit = exit.map_err(|errno| errno.during("waitid(hook)"))?;
     let ended = match exit {
         _ if timed_out => Ended::TimedOut,
         Some(Exit::Code(0)) | None => Ended::Status(None, String::new()),

@@ -4,7 +4,8 @@ use std::os::fd::AsFd as _;
 
 use super::hooks::{self, Inside, Kind};
 use super::{Container, Status, store};
-use crate::engine::Failure;
+use crate::cgroup;
+use crate::engine::{self, Failure};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{fs, pidfd, proc};
 
@@ -41,6 +42,10 @@ impl Container {
             }
         }
         fs::write_whole(word.as_fd(), &[1]).map_err(|errno| errno.during("write(start.sock)"))?;
+        if !pidfd::wait_readable(word.as_fd(), engine::PATIENCE) {
+            let error = Error::new(ErrorKind::Timeout, "the container does not come to its program");
+            return Err(cgroup::explain(error, record.init.map_or(0, |init| init.pid)));
+        }
         let mut bytes = [0; Failure::SIZE];
         let count = match fs::read(word.as_fd(), &mut bytes) {
             // The init was killed with our byte unread.

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use oci_spec::runtime::Process;
 
@@ -85,6 +86,9 @@ pub(super) struct Master {
     console: Console,
 }
 
+/// How long who is to have a terminal may take to accept it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 impl Master {
     /// Sends it to the socket, as one message that holds the descriptor and a name, or gives it to the caller.
     pub(super) fn deliver(self) -> Result<Option<OwnedFd>> {
@@ -96,9 +100,12 @@ impl Master {
             return Err(Error::new(ErrorKind::Usage, "the path is not that of a socket").context(what()));
         };
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let socket = socket::connect(directory.unwrap_or(Path::new(".")), name).context(what)?;
-        socket::send(socket.as_fd(), b"/dev/pts/console", &[master.as_fd()]).context(what)?;
-        Ok(None)
+        let directory = directory.unwrap_or(Path::new("."));
+        let socket = socket::connect_within(directory, name, PATIENCE).context(what)?;
+        match socket::send(socket.as_fd(), b"/dev/pts/console", &[master.as_fd()]).context(what)? {
+            Some(_) => Ok(None),
+            None => Err(Error::new(ErrorKind::Timeout, "nobody reads there").context(what())),
+        }
     }
 }
 

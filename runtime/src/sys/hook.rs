@@ -65,9 +65,11 @@ pub fn run(
     if let Some(time) = time {
         let process = pidfd::pidfd_open(pid).map_err(|errno| errno.during("pidfd_open(hook)"))?;
         if !pidfd::wait_readable(process.as_fd(), time) {
-            // It may have ended this moment; it is reaped either way.
+            // It may have ended this moment. One that stands still in the kernel is not waited for.
             let _ = child.kill();
-            child.wait().map_err(failed("wait4(hook)"))?;
+            if pidfd::wait_readable(process.as_fd(), pidfd::KILLED_WITHIN) {
+                child.wait().map_err(failed("wait4(hook)"))?;
+            }
             return Ok(Ended::TimedOut);
         }
     }

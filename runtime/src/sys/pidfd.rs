@@ -102,6 +102,14 @@ pub fn reap(pidfd: BorrowedFd<'_>, wait: Wait) -> Result<Option<Exit>> {
     }
 }
 
+/// How long killed processes may take to end: a frozen one takes as long as it is. Callers know it from runc.
+pub const KILLED_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The same within a time; `None`: it has not ended by then.
+pub fn reap_within(pidfd: BorrowedFd<'_>, time: std::time::Duration) -> Result<Option<Exit>> {
+    if wait_readable(pidfd, time) { reap(pidfd, Wait::Poll) } else { Ok(None) }
+}
+
 /// The signal that cannot be refused.
 pub const SIGKILL: i32 = libc::SIGKILL;
 

@@ -70,27 +70,16 @@ pub fn listen(directory: &Path, name: &str) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-/// A stream connected to the socket `name` in `directory`.
-pub fn connect(directory: &Path, name: &str) -> Result<OwnedFd> {
-    let (socket, connected) = try_to_connect(directory, name, SocketFlags::CLOEXEC)?;
-    connected.map(|()| socket).map_err(error(format!("connect({:?})", directory.join(name))))
-}
-
-/// The same, where neither a full queue of those who want to connect nor one who does not read is waited for longer than
-/// `patience`: what is sent later may then be `None`, as if it would block.
+/// A stream connected to the socket `name` in `directory`. Neither a full queue of those who want to connect nor one who does not
+/// read is waited for longer than `patience`: what is sent later may then be `None`, as if it would block.
 pub fn connect_within(directory: &Path, name: &str, patience: Duration) -> Result<OwnedFd> {
-    let (socket, address) = stream_to(directory, name, SocketFlags::CLOEXEC)?;
-    // A time of zero would be none.
-    let patience = patience.max(Duration::from_millis(1));
-    rustix::net::sockopt::set_socket_timeout(&socket, rustix::net::sockopt::Timeout::Send, Some(patience))
-        .map_err(error("setsockopt(SO_SNDTIMEO)"))?;
-    let connected = rustix::net::connect(&socket, &address.1);
+    let (socket, connected) = try_to_connect_within(directory, name, patience)?;
     connected.map(|()| socket).map_err(error(format!("connect({:?})", directory.join(name))))
 }
 
-/// A stream connected to that socket, if somebody listens there.
-pub fn connect_if_listening(directory: &Path, name: &str) -> Result<Option<OwnedFd>> {
-    let (socket, connected) = try_to_connect(directory, name, SocketFlags::CLOEXEC)?;
+/// The same, if somebody listens there.
+pub fn connect_if_listening(directory: &Path, name: &str, patience: Duration) -> Result<Option<OwnedFd>> {
+    let (socket, connected) = try_to_connect_within(directory, name, patience)?;
     match connected {
         Ok(()) => Ok(Some(socket)),
         Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(None),
@@ -98,24 +87,29 @@ pub fn connect_if_listening(directory: &Path, name: &str) -> Result<Option<Owned
     }
 }
 
+fn try_to_connect_within(
+    directory: &Path,
+    name: &str,
+    patience: Duration,
+) -> Result<(OwnedFd, std::result::Result<(), Errno>)> {
+    let (socket, (_at, address)) = stream_to(directory, name, SocketFlags::CLOEXEC)?;
+    // A time of zero would be none.
+    let patience = patience.max(Duration::from_millis(1));
+    rustix::net::sockopt::set_socket_timeout(&socket, rustix::net::sockopt::Timeout::Send, Some(patience))
+        .map_err(error("setsockopt(SO_SNDTIMEO)"))?;
+    let connected = rustix::net::connect(&socket, &address);
+    Ok((socket, connected))
+}
+
 /// Whether somebody listens at the socket `name` in `directory`; waits for nobody.
 pub fn is_listening(directory: &Path, name: &str) -> Result<bool> {
-    match try_to_connect(directory, name, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?.1 {
+    let (socket, (_at, address)) = stream_to(directory, name, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    match rustix::net::connect(&socket, &address) {
         // A queue that is full is somebody's.
         Ok(()) | Err(Errno::AGAIN) => Ok(true),
         Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
         Err(errno) => Err(error(format!("connect({:?})", directory.join(name)))(errno)),
     }
-}
-
-fn try_to_connect(
-    directory: &Path,
-    name: &str,
-    flags: SocketFlags,
-) -> Result<(OwnedFd, std::result::Result<(), Errno>)> {
-    let (socket, (_at, address)) = stream_to(directory, name, flags)?;
-    let connected = rustix::net::connect(&socket, &address);
-    Ok((socket, connected))
 }
 
 /// A socket and the address to connect it to, which leads through the descriptor beside it.

@@ -65,7 +65,7 @@ impl Listener {
         let (Some(folder), Some(name)) = (self.path.parent(), self.path.file_name()) else {
             return Err(Error::failed("the path names no socket"));
         };
-        let agent = socket::connect(folder, &name.to_string_lossy())
+        let agent = socket::connect_within(folder, &name.to_string_lossy(), PATIENCE)
             .map_err(|error| Error::from(error).hint("the agent must listen before the container is made"))?;
         stream::set_nonblocking(agent.as_fd())?;
         let until = Instant::now() + PATIENCE;
