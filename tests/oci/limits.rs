@@ -11,8 +11,10 @@ use super::Oci;
 
 pub(super) fn add(suite: &mut Suite) {
     suite.on_host("oci switches and dashes are read as Go's package flag reads them", &["busybox"], flags);
-    suite.on_host(
+    // A hierarchy of v1 that is there already: a new one would be seen by all.
+    suite.on_host_with_controller(
         "oci a host is what lies at /sys/fs/cgroup, whatever hierarchy is mounted elsewhere",
+        "freezer",
         &["busybox"],
         layout,
     );
@@ -353,7 +355,7 @@ fn layout(host: &Host) -> Result<()> {
         unshare --mount --propagation private sh -euc '
             umount -l /sys/fs/cgroup
             mount -t cgroup2 none /sys/fs/cgroup
-            mount -t cgroup -o none,name=podrun-elsewhere none elsewhere
+            mount -t cgroup -o freezer none elsewhere
             \"$podrun\" oci features
             \"$podrun\" oci --root {} run --bundle {} web >&2 </dev/null'",
         oci.root(),
