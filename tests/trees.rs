@@ -1,6 +1,8 @@
 //! What podrun unpacks is what GNU tar and umoci make of the same layers: path, type, mode, owner, size,
 //! time, device, link, attributes, content and which names are one file.
 
+mod orders;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -27,6 +29,7 @@ pub(crate) fn add(suite: &mut Suite) {
         FIXTURES.iter().filter(|name| **name != "platforms").try_for_each(|fixture| as_umoci(host, fixture))
     };
     suite.on_host_with_tool("every fixture unpacks to the tree that umoci makes of it", "umoci", umoci);
+    orders::add(suite);
     suite.on_host("an image of 127 layers is run with all of them", &[], many_layers);
     let tar = |host: &Host| SYSTEMS.iter().try_for_each(|fixture| as_tar(host, fixture));
     suite.on_host_with_big(
@@ -52,9 +55,8 @@ fn many_layers(host: &Host) -> Result<()> {
     let mut layers = plain_layers("busybox")?;
     let tiny = |number: usize| Tar::default().dir("many").file(&format!("many/{number}"), b"here").end();
     layers.extend((layers.len()..LAYERS).map(tiny));
-    let stored = layers.iter().map(|layer| Ok((digest(layer), gzip(layer)?))).collect::<Result<Vec<_>>>()?;
     let folder = host.file("layout");
-    Layout::stored(&folder, &stored, &json!({}))?;
+    lay_out(&folder, &layers)?;
     let loaded = host.podrun(&["load", "-q", &folder.to_string_lossy()])?.ok()?;
     let run =
         ["run", "many", "--rm", "-i", "--image", loaded.trim(), "--", "sh", "-c", "cat /many/* | wc -c"];
@@ -84,19 +86,30 @@ fn as_tar(host: &Host, fixture: &'static str) -> Result<()> {
 }
 
 fn as_umoci(host: &Host, fixture: &'static str) -> Result<()> {
-    let umoci = fixtures::tool("umoci").context("umoci")?;
     // It knows no sparse files of GNU's old form, the only thing that is left out here.
     let layers: Vec<_> = plain_layers(fixture)?.iter().map(|layer| without_old_sparse(layer)).collect();
     let folder = host.file("layout");
-    let stored = layers.iter().map(|layer| Ok((digest(layer), gzip(layer)?))).collect::<Result<Vec<_>>>()?;
-    Layout::stored(&folder, &stored, &json!({}))?;
     let expected = host.file("expected");
-    let image = format!("{}:{}", folder.display(), crate::hostile::tar::NAME);
-    let output = Command::new(&umoci).args(["raw", "unpack", "--image", &image]).arg(&expected).output()?;
-    ensure!(output.status.success(), "umoci: {}", String::from_utf8_lossy(&output.stderr));
+    lay_out(&folder, &layers)?;
+    by_umoci(&folder, &expected)?;
     compare(&merged(host, &folder)?, &look(&expected)?).context(fixture)?;
     std::fs::remove_dir_all(&expected)?;
     Ok(std::fs::remove_dir_all(&folder)?)
+}
+
+/// Makes a layout of plain `layers`, compressed.
+fn lay_out(folder: &Path, layers: &[Vec<u8>]) -> Result<()> {
+    let stored = layers.iter().map(|layer| Ok((digest(layer), gzip(layer)?))).collect::<Result<Vec<_>>>()?;
+    Layout::stored(folder, &stored, &json!({}))
+}
+
+/// Has umoci unpack the image in `layout` to `folder`.
+fn by_umoci(layout: &Path, folder: &Path) -> Result<()> {
+    let umoci = fixtures::tool("umoci").context("umoci")?;
+    let image = format!("{}:{}", layout.display(), crate::hostile::tar::NAME);
+    let output = Command::new(&umoci).args(["raw", "unpack", "--image", &image]).arg(folder).output()?;
+    ensure!(output.status.success(), "umoci: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }
 
 /// The layers of a fixture for this machine, decompressed, the lowest first.
@@ -188,6 +201,11 @@ fn remove(path: &Path) -> Result<()> {
 
 /// The tree that a container of this image has: its layers under overlayfs.
 fn merged(host: &Host, layout: &Path) -> Result<Tree> {
+    in_merged(host, layout, look)
+}
+
+/// What `see` makes of that tree.
+fn in_merged<T>(host: &Host, layout: &Path, see: impl Fn(&Path) -> Result<T>) -> Result<T> {
     host.podrun(&["load", "-q", &layout.to_string_lossy()])?.ok()?;
     let images: Value = serde_json::from_str(&host.podrun(&["images", "-o", "json"])?.ok()?)?;
     let layers = images[0]["layers"].as_array().context("layers")?;
@@ -202,10 +220,10 @@ fn merged(host: &Host, layout: &Path) -> Result<Tree> {
         lower.join(":")
     ))?
     .ok()?;
-    let tree = look(&host.path("/run/merged"));
+    let seen = see(&host.path("/run/merged"));
     host.script("umount /run/merged; rmdir /run/merged /run/empty")?.ok()?;
     host.podrun(&["rmi", "--force", images[0]["id"].as_str().context("id")?])?.ok()?;
-    tree
+    seen
 }
 
 /// All that is below `folder`; of the folder itself only what an image decides.

@@ -10,8 +10,9 @@ mod lower;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod whiteout;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -26,7 +27,6 @@ use crate::sys::dir::{self, Kind, Links, Stat};
 use crate::sys::{self, xattr};
 
 const WHITEOUT: &[u8] = b".wh.";
-const OPAQUE: &[u8] = b".wh..wh..opq";
 const OPAQUE_XATTR: &[u8] = b"trusted.overlay.opaque";
 const XATTR_MAX: usize = 64 * 1024;
 
@@ -70,6 +70,7 @@ pub(super) fn unpack(
         parent: None,
         directories: BTreeMap::new(),
         names: 0,
+        borrowed: BTreeSet::new(),
         hides_root: false,
         has_root: false,
         limits,
@@ -102,6 +103,8 @@ struct Unpacker<'a> {
     directories: BTreeMap<Vec<u8>, (i64, i64)>,
     /// What their names take in memory.
     names: usize,
+    /// What is here and is none of this layer's own entries: copies of what is below, and whiteouts.
+    borrowed: BTreeSet<Vec<u8>>,
     /// Whether a whiteout hides all of the layers below.
     hides_root: bool,
     /// Whether an entry says what the root is like.
@@ -110,6 +113,15 @@ struct Unpacker<'a> {
     space: Space,
     entries: u64,
     made: Unpacked,
+}
+
+/// Where an entry goes.
+#[derive(Clone, Copy)]
+struct Spot<'a> {
+    parent: &'a OwnedFd,
+    name: &'a [u8],
+    /// Both as a path, perhaps with links on the way.
+    path: &'a [u8],
 }
 
 fn refuse(why: impl Into<String>) -> Error {
@@ -175,8 +187,14 @@ impl Unpacker<'_> {
     fn remember(&mut self, path: Vec<u8>, mtime: (i64, i64)) -> Result<()> {
         let len = path.len() + size_of::<(Vec<u8>, (i64, i64))>();
         if self.directories.insert(path, mtime).is_none() {
-            self.names += len;
+            self.count_name(len)?;
         }
+        Ok(())
+    }
+
+    /// Counts a name of `len` bytes that stays in memory.
+    fn count_name(&mut self, len: usize) -> Result<()> {
+        self.names += len;
         if self.names > self.limits.names {
             return Err(refuse(format!(
                 "the names of the layer's directories take more than {} bytes",
@@ -218,62 +236,60 @@ impl Unpacker<'_> {
         }
         let parent = self.directory(parent)?;
         self.count_inode()?;
+        let spot = Spot { parent: &parent, name, path: &path };
         match entry.kind {
-            EntryKind::Directory => self.make_directory(&parent, name, &path, entry),
-            EntryKind::File => self.make_file(&parent, name, entry, stream),
-            EntryKind::Symlink => self.make_symlink(&parent, name, entry),
-            EntryKind::HardLink => self.make_hard_link(&parent, name, entry),
-            EntryKind::CharDevice => self.make_node(&parent, name, Kind::CharDevice, entry),
-            EntryKind::BlockDevice => self.make_node(&parent, name, Kind::BlockDevice, entry),
-            EntryKind::Fifo => self.make_node(&parent, name, Kind::Fifo, entry),
+            EntryKind::Directory => self.make_directory(spot, entry),
+            EntryKind::File => self.make_file(spot, entry, stream),
+            EntryKind::Symlink => self.make_symlink(spot, entry),
+            EntryKind::HardLink => self.make_hard_link(spot, entry),
+            EntryKind::CharDevice => self.make_node(spot, Kind::CharDevice, entry),
+            EntryKind::BlockDevice => self.make_node(spot, Kind::BlockDevice, entry),
+            EntryKind::Fifo => self.make_node(spot, Kind::Fifo, entry),
         }
     }
 
-    /// Takes what is at `name` away: by renaming, so that however big it is costs nothing now.
-    fn remove(&mut self, parent: &OwnedFd, name: &[u8]) -> Result<()> {
+    /// Takes what is there away: by renaming, so that however big it is costs nothing now.
+    fn remove(&mut self, spot: Spot<'_>) -> Result<()> {
+        self.forget_borrowed(spot.path)?;
         self.parent = None;
         self.trashed += 1;
-        dir::rename(parent, name, &self.trash, self.trashed.to_string().as_bytes())?;
+        dir::rename(spot.parent, spot.name, &self.trash, self.trashed.to_string().as_bytes())?;
         Ok(())
     }
 
     /// Runs `make`, which must find no such name; if it does, what is there goes first: the last
     /// entry of a name counts.
-    fn make_anew<T>(
-        &mut self,
-        parent: &OwnedFd,
-        name: &[u8],
-        make: impl Fn() -> sys::Result<T>,
-    ) -> Result<T> {
+    fn make_anew<T>(&mut self, spot: Spot<'_>, make: impl Fn() -> sys::Result<T>) -> Result<T> {
         match make() {
             Err(error) if error.is_taken() => {
-                self.remove(parent, name)?;
+                self.remove(spot)?;
                 Ok(make()?)
             }
             result => Ok(result?),
         }
     }
 
-    fn make_directory(&mut self, parent: &OwnedFd, name: &[u8], path: &[u8], entry: &Entry) -> Result<()> {
-        let mut hides_lower = false;
-        if let Err(error) = dir::make_dir(parent, name, 0o700) {
+    fn make_directory(&mut self, spot: Spot<'_>, entry: &Entry) -> Result<()> {
+        let mut replaces = false;
+        if let Err(error) = dir::make_dir(spot.parent, spot.name, 0o700) {
             if !error.is_taken() {
                 return Err(error.into());
             }
-            let there = dir::stat_at(parent, name)?;
-            if there.kind == Kind::Directory {
+            if dir::stat_at(spot.parent, spot.name)?.kind == Kind::Directory {
                 self.made.inodes -= 1;
+                self.claim(spot.path)?;
             } else {
-                hides_lower = is_whiteout(&there);
-                self.remove(parent, name)?;
-                dir::make_dir(parent, name, 0o700)?;
+                replaces = true;
+                self.remove(spot)?;
+                dir::make_dir(spot.parent, spot.name, 0o700)?;
             }
         }
-        let fd = dir::open_at(parent, name)?;
-        if hides_lower {
+        let fd = dir::open_at(spot.parent, spot.name)?;
+        // A whiteout or a file that stood here hid the directory below, and so does what takes its place.
+        if replaces && !self.lower.is_empty() {
             xattr::set(&fd, OPAQUE_XATTR, b"y")?;
         }
-        self.finish_directory(&fd, path.to_vec(), entry)
+        self.finish_directory(&fd, spot.path.to_vec(), entry)
     }
 
     fn finish_directory(&mut self, fd: &OwnedFd, path: Vec<u8>, entry: &Entry) -> Result<()> {
@@ -281,15 +297,9 @@ impl Unpacker<'_> {
         self.remember(path, entry.mtime)
     }
 
-    fn make_file<R: Read>(
-        &mut self,
-        parent: &OwnedFd,
-        name: &[u8],
-        entry: &Entry,
-        stream: &mut TarStream<R>,
-    ) -> Result<()> {
+    fn make_file<R: Read>(&mut self, spot: Spot<'_>, entry: &Entry, stream: &mut TarStream<R>) -> Result<()> {
         self.account(entry.sparse.as_ref().map_or(entry.size, |sparse| sparse.length), entry.size)?;
-        let fd = self.make_anew(parent, name, || dir::create_file(parent, name, 0o600))?;
+        let fd = self.make_anew(spot, || dir::create_file(spot.parent, spot.name, 0o600))?;
         let mut file = std::fs::File::from(fd);
         let mut behind = WriteBehind::default();
         match &entry.sparse {
@@ -317,17 +327,17 @@ impl Unpacker<'_> {
         self.space.take(&self.root, stored, 0)
     }
 
-    fn make_symlink(&mut self, parent: &OwnedFd, name: &[u8], entry: &Entry) -> Result<()> {
+    fn make_symlink(&mut self, spot: Spot<'_>, entry: &Entry) -> Result<()> {
         if entry.link.is_empty() || entry.link.contains(&0) {
             return Err(refuse("a symbolic link must say where to"));
         }
         self.parent = None;
-        self.make_anew(parent, name, || dir::make_symlink(parent, name, &entry.link))?;
-        dir::set_owner_at(parent, name, entry.uid, entry.gid)?;
-        Ok(dir::set_times_at(parent, name, entry.mtime)?)
+        self.make_anew(spot, || dir::make_symlink(spot.parent, spot.name, &entry.link))?;
+        dir::set_owner_at(spot.parent, spot.name, entry.uid, entry.gid)?;
+        Ok(dir::set_times_at(spot.parent, spot.name, entry.mtime)?)
     }
 
-    fn make_hard_link(&mut self, parent: &OwnedFd, name: &[u8], entry: &Entry) -> Result<()> {
+    fn make_hard_link(&mut self, spot: Spot<'_>, entry: &Entry) -> Result<()> {
         self.made.inodes -= 1;
         let path = normalise(&entry.link)?;
         let target = self
@@ -337,10 +347,10 @@ impl Unpacker<'_> {
         if there.kind == Kind::Directory || is_whiteout(&there) {
             return Err(refuse(format!("the hard link's target {} is no file", shown(&entry.link))));
         }
-        if dir::stat_at(parent, name).is_ok_and(|same| same.inode == there.inode) {
-            return Ok(());
+        if dir::stat_at(spot.parent, spot.name).is_ok_and(|same| same.inode == there.inode) {
+            return self.claim(spot.path);
         }
-        self.make_anew(parent, name, || dir::publish(&target, parent, name))
+        self.make_anew(spot, || dir::publish(&target, spot.parent, spot.name))
     }
 
     /// The file that a hard link names: in this layer, or copied up into it from one below.
@@ -362,16 +372,18 @@ impl Unpacker<'_> {
         let path = join(&place.path, name);
         let Some(below) = lower::find(self.lower.get()?, &path)? else { return Ok(None) };
         let there = dir::stat(&below)?;
-        if there.kind != Kind::File {
-            return Ok(None);
+        if there.kind == Kind::Directory {
+            return Ok(Some(below));
         }
         self.account(there.size, there.size)?;
         self.count_inode()?;
-        lower::copy_file(self.lower.get()?, &path, &place.fd, name)?;
+        lower::copy(self.lower.get()?, &path, &place.fd, name)?;
+        self.borrow(path)?;
         Ok(Some(dir::resolve_handle(&*place.fd, name, Links::Refused)?))
     }
 
-    fn make_node(&mut self, parent: &OwnedFd, name: &[u8], kind: Kind, entry: &Entry) -> Result<()> {
+    fn make_node(&mut self, spot: Spot<'_>, kind: Kind, entry: &Entry) -> Result<()> {
+        let Spot { parent, name, .. } = spot;
         let (major, minor) = entry.device;
         if kind != Kind::Fifo && (major > 0xfff || minor > 0xf_ffff) {
             return Err(refuse(format!("there is no device {major}:{minor}")));
@@ -380,69 +392,13 @@ impl Unpacker<'_> {
             return Err(refuse("the device 0:0 is how overlayfs marks a removed file"));
         }
         let device = if kind == Kind::Fifo { (0, 0) } else { entry.device };
-        self.make_anew(parent, name, || dir::make_node(parent, name, kind, 0o600, device)).map_err(
-            |error| {
-                if kind == Kind::Fifo {
-                    error
-                } else {
-                    error.hint("only the host's own root may make devices")
-                }
-            },
-        )?;
+        self.make_anew(spot, || dir::make_node(parent, name, kind, 0o600, device)).map_err(|error| {
+            if kind == Kind::Fifo { error } else { error.hint("only the host's own root may make devices") }
+        })?;
         dir::set_owner_at(parent, name, entry.uid, entry.gid)?;
         let handle = dir::resolve_handle(parent, name, Links::Refused)?;
         dir::set_mode_of_handle(&handle, entry.mode)?;
         Ok(dir::set_times_at(parent, name, entry.mtime)?)
-    }
-
-    /// `.wh.NAME` hides NAME of the layers below, `.wh..wh..opq` all of the directory's. What this
-    /// layer itself brings stays, before or after.
-    fn whiteout(&mut self, parent: &[u8], name: &[u8]) -> Result<()> {
-        let opaque = name == OPAQUE;
-        let hidden = &name[WHITEOUT.len()..];
-        if !opaque && (matches!(hidden, b"" | b"." | b"..") || hidden.starts_with(WHITEOUT)) {
-            return Err(refuse("a whiteout of a name that no file has"));
-        }
-        // Where neither this layer nor one below has the directory, there is nothing to hide.
-        let Some(place) = self.walk(parent, Missing::Left)? else { return Ok(()) };
-        if self.lower.is_empty() || place.hides_lower {
-            return Ok(());
-        }
-        if opaque {
-            self.hides_root |= place.path.is_empty();
-            let fd = dir::open_at(&*place.fd, b".")?;
-            return Ok(xattr::set(&fd, OPAQUE_XATTR, b"y")?);
-        }
-        self.hide(&place.fd, hidden)
-    }
-
-    /// Hides what the layers below have at `name` in `parent`, and nothing that this layer has there.
-    fn hide(&mut self, parent: &OwnedFd, name: &[u8]) -> Result<()> {
-        match dir::stat_at(parent, name) {
-            Ok(there) if there.kind == Kind::Directory => {
-                let fd = dir::open_at(parent, name)?;
-                Ok(xattr::set(&fd, OPAQUE_XATTR, b"y")?)
-            }
-            Ok(_) => Ok(()),
-            Err(error) if error.is_not_found() => {
-                self.count_inode()?;
-                Ok(dir::make_node(parent, name, Kind::CharDevice, 0o000, (0, 0))?)
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Overlayfs merges the layers' roots whatever their attributes say: to hide all below, each name is
-    /// hidden, once it is known which of them this layer has itself.
-    fn hide_root(&mut self) -> Result<()> {
-        if !self.hides_root {
-            return Ok(());
-        }
-        let root = Rc::clone(&self.root);
-        for name in lower::names_in_root(self.lower.get()?)? {
-            self.hide(&root, &name)?;
-        }
-        Ok(())
     }
 
     /// Sets the times of all directories; one that a later entry replaced has none to set.

@@ -239,6 +239,11 @@ pub fn remove_file(dir: impl AsFd, name: &[u8]) -> Result<()> {
     fs::unlinkat(&dir, name, AtFlags::empty()).map_err(failed("unlinkat", &dir, name))
 }
 
+/// Removes a directory that holds nothing; one that holds something [is taken](Error::is_taken).
+pub fn remove_dir(dir: impl AsFd, name: &[u8]) -> Result<()> {
+    fs::unlinkat(&dir, name, AtFlags::REMOVEDIR).map_err(failed("unlinkat(AT_REMOVEDIR)", &dir, name))
+}
+
 /// Renames within one file system; what is at the new name is replaced as rename(2) does.
 pub fn rename(from: impl AsFd, old: &[u8], to: impl AsFd, new: &[u8]) -> Result<()> {
     fs::renameat(&from, old, &to, new).map_err(failed("renameat", &from, old))

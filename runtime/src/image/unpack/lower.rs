@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use super::{OPAQUE_XATTR, is_allowed, is_whiteout};
 use crate::error::{Context, Result};
-use crate::sys::dir::{self, Kind, Links};
+use crate::sys::dir::{self, Kind, Links, Stat};
 use crate::sys::xattr;
 
 /// The layers below one that is being unpacked, the topmost first. They may still be made when it begins, and are waited
@@ -134,13 +134,27 @@ pub(super) fn copy_attributes(from: impl AsFd, to: impl AsFd) -> Result<()> {
     Ok(())
 }
 
-/// Copies the regular file at `path` of the merged `layers` to `name` in `dir`.
-pub(super) fn copy_file(layers: &[OwnedFd], path: &[u8], to: &OwnedFd, name: &[u8]) -> Result<()> {
-    let Some((number, _)) = find_in(layers, path)? else { return Ok(()) };
-    let from = dir::resolve_file(&layers[number], path, Links::Refused)?;
-    let stat = dir::stat(&from)?;
+/// Copies what is at `path` of the merged `layers`, and no directory, to `name` in `dir`.
+pub(super) fn copy(layers: &[OwnedFd], path: &[u8], to: &OwnedFd, name: &[u8]) -> Result<()> {
+    let Some((number, below)) = find_in(layers, path)? else { return Ok(()) };
+    let stat = dir::stat(&below)?;
+    if stat.kind == Kind::File {
+        let from = dir::resolve_file(&layers[number], path, Links::Refused)?;
+        return copy_file(File::from(from), &stat, to, name);
+    }
+    if stat.kind == Kind::Symlink {
+        dir::make_symlink(to, name, &dir::read_link_of_handle(&below)?)?;
+        dir::set_owner_at(to, name, stat.uid, stat.gid)?;
+    } else {
+        dir::make_node(to, name, stat.kind, 0o600, stat.device)?;
+        dir::set_owner_at(to, name, stat.uid, stat.gid)?;
+        dir::set_mode_of_handle(dir::resolve_handle(to, name, Links::Refused)?, stat.mode)?;
+    }
+    Ok(dir::set_times_at(to, name, stat.mtime)?)
+}
+
+fn copy_file(mut from: File, stat: &Stat, to: &OwnedFd, name: &[u8]) -> Result<()> {
     let mut target = File::from(dir::create_file(to, name, 0o600)?);
-    let mut from = File::from(from);
     io::copy(&mut from, &mut target).context(|| "copy a file of a layer below")?;
     dir::set_owner(&target, stat.uid, stat.gid)?;
     dir::set_mode(&target, stat.mode)?;

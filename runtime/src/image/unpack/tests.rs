@@ -392,6 +392,22 @@ fn a_whiteout_where_nothing_is_makes_nothing() {
 }
 
 #[test]
+fn a_copy_for_a_link_goes_with_what_is_hidden() {
+    if !is_root() {
+        return;
+    }
+    for hidden in ["x/.wh.a", "x/.wh..wh..opq"] {
+        let (lower, upper) = (Bench::new(), Bench::new());
+        lower.run(Tar::default().file("x/a", b"below")).unwrap();
+        let tar = Tar::default().link("x/b", b'1', "x/a").file(hidden, b"");
+        upper.run_on(tar, &[&lower], Limits::default()).unwrap();
+        assert_eq!(upper.read("x/b"), "below", "{hidden}");
+        let layers = [&upper, &lower].map(|bench| dir::open(&bench.tree()).unwrap());
+        assert!(lower::find(&layers, b"x/a").unwrap().is_none(), "{hidden}");
+    }
+}
+
+#[test]
 fn sizes_that_no_file_has_are_refused() {
     let sized = |field: &[u8; 12]| {
         let mut tar = Tar::default().file("x", b"");

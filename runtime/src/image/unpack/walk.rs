@@ -8,7 +8,7 @@
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use super::{OPAQUE_XATTR, Unpacker, is_whiteout, join, lower, refuse, split};
+use super::{OPAQUE_XATTR, Spot, Unpacker, is_whiteout, join, lower, refuse, split};
 use crate::error::Result;
 use crate::image::archive::shown;
 use crate::sys::dir::{self, Kind, Links};
@@ -114,11 +114,12 @@ impl Unpacker<'_> {
                 if missing == Missing::Left {
                     return Ok(Step::Nowhere);
                 }
-                self.remove(&here.fd, name)?;
+                self.remove(Spot { parent: &here.fd, name, path: &path })?;
                 let fd = self.make_plain(&here.fd, name)?;
                 xattr::set(&fd, OPAQUE_XATTR, b"y")?;
                 Ok(Step::Into(Place { fd: Rc::new(fd), path, hides_lower: true }))
             }
+            Ok(_) if missing == Missing::Left => Ok(Step::Nowhere),
             Ok(_) => Err(refuse(format!("{} is not a directory", shown(&path)))),
             Err(error) if error.is_not_found() => self.step_below(here, name, path, missing),
             Err(error) => Err(error.into()),
@@ -135,6 +136,7 @@ impl Unpacker<'_> {
                 let fd = self.make_plain(&here.fd, name)?;
                 let mtime = lower::copy_directory(&below, &fd)?;
                 self.remember(path.clone(), mtime)?;
+                self.borrow(path.clone())?;
                 Ok(Step::Into(place(fd)))
             }
             (Some(below), Some(Kind::Symlink)) => Ok(Step::Link(dir::read_link_of_handle(&below)?)),
