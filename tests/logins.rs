@@ -202,7 +202,7 @@ fn client_certificates(host: &Host) -> Result<()> {
         tls: Some(&server),
         client_ca: Some(&authority.certificate),
         address: Some("[::1]:5000"),
-        users: false,
+        ..Options::default()
     };
     let registry = Registry::start_with(host, &options)?;
     let image = registry.publish("probe", "probe", "1")?;

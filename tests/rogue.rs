@@ -2,6 +2,7 @@
 //! lies or never ends is refused with a bound, and credentials stay where they belong.
 
 pub(crate) mod server;
+mod urls;
 
 use std::path::PathBuf;
 
@@ -23,6 +24,7 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.on_host("a registry that lies or never ends is refused", &[], liars);
     suite.on_host("credentials go to their own registry alone", &[], credentials);
     suite.on_host("an image that is here costs one question", &[], one_question);
+    urls::add(suite);
 }
 
 /// An image in a layout, and what an honest registry answers about it.

@@ -30,6 +30,8 @@ pub struct Options<'a> {
     pub users: bool,
     /// Where it listens, if not on port 5000 of 127.0.0.1.
     pub address: Option<&'a str>,
+    /// What it takes for its own URL, if not what it is asked under.
+    pub url: Option<&'a str>,
 }
 
 /// A registry that runs on `127.0.0.1:5000` of a host, until the host goes.
@@ -70,6 +72,9 @@ impl Registry {
         });
         if let Some(tls) = tls {
             config["http"]["tls"] = tls;
+        }
+        if let Some(url) = options.url {
+            config["http"]["host"] = json!(url);
         }
         if options.users {
             config["auth"] = json!({ "htpasswd": { "realm": "test", "path": users } });

@@ -8,6 +8,7 @@ mod credentials;
 mod endpoint;
 mod helper;
 mod login;
+mod relative;
 mod retry;
 mod settings;
 mod tags;

@@ -48,9 +48,9 @@ pub(super) fn parse_challenges(header: &str) -> Vec<Challenge> {
 }
 
 /// A quoted or bare value, and what follows it.
-fn parse_value(text: &str) -> Option<(String, &str)> {
+pub(super) fn parse_value(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
-        let end = text.find([',', ' ']).unwrap_or(text.len());
+        let end = text.find([',', ';', ' ']).unwrap_or(text.len());
         return Some((text[..end].to_owned(), &text[end..]));
     };
     let mut value = String::new();

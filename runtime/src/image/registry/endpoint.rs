@@ -13,10 +13,13 @@ use hyper::header::{
     ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION, RANGE, USER_AGENT,
     WWW_AUTHENTICATE,
 };
+use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode, Uri};
+use tokio::sync::Mutex as AsyncMutex;
 
 use super::auth::{self, Challenge};
 use super::credentials::{self, Credentials};
+use super::relative;
 use super::retry;
 use super::settings::{authority_of, is_loopback};
 use super::transport::{Body, Transport, Trouble, reason, sensitive, within};
@@ -86,6 +89,13 @@ impl<'a> Ask<'a> {
         *self.method == Method::GET || *self.method == Method::HEAD
     }
 
+    /// Whether it is made again where an answer with this `status` says: another method than GET only where it is
+    /// said to stay that one (RFC 9110, section 15.4).
+    fn goes_on(&self, status: StatusCode) -> bool {
+        let keeps_method = matches!(status.as_u16(), 307 | 308);
+        keeps_method || (self.is_reading() && matches!(status.as_u16(), 301 | 302 | 303))
+    }
+
     pub(super) fn with(method: &'a Method, payload: Payload<'a>) -> Self {
         Self { method, accept: "*/*", from: 0, payload }
     }
@@ -108,8 +118,8 @@ pub(super) struct Endpoint<'a> {
     authorization: Mutex<Option<String>>,
     /// Whether it is spoken to with TLS.
     tls: AtomicBool,
-    /// Whether it may turn out to speak the other way.
-    undecided: AtomicBool,
+    /// Whether it may turn out to speak the other way; locked by who finds out.
+    undecided: AsyncMutex<bool>,
 }
 
 impl<'a> Endpoint<'a> {
@@ -126,7 +136,7 @@ impl<'a> Endpoint<'a> {
         let loopback = is_loopback(&authority);
         Ok(Self {
             tls: AtomicBool::new(wants_tls || !(settings.http || loopback)),
-            undecided: AtomicBool::new(!settings.http && !wants_tls && (loopback || access.skip_verify)),
+            undecided: AsyncMutex::new(!settings.http && !wants_tls && (loopback || access.skip_verify)),
             transport,
             name: name.to_owned(),
             authority,
@@ -181,20 +191,11 @@ impl<'a> Endpoint<'a> {
         what: &str,
         ask: Ask<'_>,
     ) -> Result<(Uri, Response<Incoming>), Failure> {
-        self.follow(self.url(what)?, what, ask).await
+        self.ask_at(self.url(what)?, what, ask).await
     }
 
     /// The same for a URL that the registry gave.
     pub(super) async fn ask_at(
-        &self,
-        uri: Uri,
-        what: &str,
-        ask: Ask<'_>,
-    ) -> Result<Response<Incoming>, Failure> {
-        self.follow(uri, what, ask).await.map(|(_, response)| response)
-    }
-
-    async fn follow(
         &self,
         mut uri: Uri,
         what: &str,
@@ -202,10 +203,10 @@ impl<'a> Endpoint<'a> {
     ) -> Result<(Uri, Response<Incoming>), Failure> {
         let mut authorized = false;
         for _ in 0..=REDIRECTS_MAX {
-            let own = uri.authority().is_some_and(|authority| authority.as_str() == self.authority);
+            let own = is_site(&uri, &self.authority);
             let sent = if own { self.current_authorization() } else { None };
             let response = self.send(&uri, ask, sent.as_deref()).await;
-            if own && self.speaks_otherwise(&response).await? {
+            if own && self.speaks_otherwise(&uri, &response).await? {
                 uri = self.url(what)?;
                 continue;
             }
@@ -216,13 +217,7 @@ impl<'a> Endpoint<'a> {
                     authorized = true;
                     self.authorize(&response).await?;
                 }
-                // Another method than GET is only sent on where it is said to stay that one (RFC 9110, section 15.4).
-                status
-                    if status.is_redirection()
-                        && (ask.is_reading() || matches!(status.as_u16(), 307 | 308)) =>
-                {
-                    uri = self.location(&uri, &response)?;
-                }
+                status if ask.goes_on(status) => uri = self.location(&uri, &response)?,
                 status => {
                     let asked = retry::asked(response.headers(), SystemTime::now());
                     let error = self.refused(what, status, response).await;
@@ -233,18 +228,24 @@ impl<'a> Endpoint<'a> {
         Err(self.said("redirects without end").into())
     }
 
-    /// Whether the first answer of a registry that may speak either way came from one that speaks the other.
-    async fn speaks_otherwise(&self, first: &Result<Response<Incoming>, Trouble>) -> Result<bool> {
-        if !self.undecided.swap(false, Ordering::Relaxed) {
-            return Ok(false);
-        }
-        let with_tls = self.tls.load(Ordering::Relaxed);
-        let suspicious = match first {
+    /// Whether the answer at `uri`, of a registry that may speak either way, came from one that speaks the other.
+    async fn speaks_otherwise(
+        &self,
+        uri: &Uri,
+        answer: &Result<Response<Incoming>, Trouble>,
+    ) -> Result<bool> {
+        let with_tls = uri.scheme_str() == Some("https");
+        let suspicious = match answer {
             // What TLS servers say to a plain request.
             Ok(response) => !with_tls && response.status() == StatusCode::BAD_REQUEST,
             Err(trouble) => trouble.otherwise,
         };
-        if !suspicious {
+        let mut undecided = self.undecided.lock().await;
+        if suspicious && self.tls.load(Ordering::Relaxed) != with_tls {
+            // A request beside this one has found out.
+            return Ok(true);
+        }
+        if !std::mem::take(&mut *undecided) || !suspicious {
             return Ok(false);
         }
         let scheme = if with_tls { "http" } else { "https" };
@@ -279,15 +280,17 @@ impl<'a> Endpoint<'a> {
         self.absolute(from, location)
     }
 
-    /// A URL that may leave out what the one before it had.
-    pub(super) fn absolute(&self, from: &Uri, location: &str) -> Result<Uri> {
-        let absolute = if location.starts_with('/') && !location.starts_with("//") {
-            let authority = from.authority().map_or("", |authority| authority.as_str());
-            format!("{}://{authority}{location}", from.scheme_str().unwrap_or("https"))
-        } else {
-            location.to_owned()
-        };
-        absolute.parse().map_err(|_| self.said("a redirect to what is no URL"))
+    /// The URL that `reference` is, as seen from the one that gave it. None leads from TLS to plain HTTP.
+    pub(super) fn absolute(&self, from: &Uri, reference: &str) -> Result<Uri> {
+        let uri =
+            relative::resolve(from, reference).ok_or_else(|| self.said("a redirect to what is no URL"))?;
+        if from.scheme_str() == Some("https") && uri.scheme_str() != Some("https") {
+            let authority = uri.authority().map_or("", |authority| authority.as_str());
+            return Err(self.said(&format!("it sends us from TLS to {authority} without")).hint(
+                "behind a proxy that does its TLS, a registry has to be told so: X-Forwarded-Proto, or its own URL",
+            ));
+        }
+        Ok(uri)
     }
 
     /// Sends one request.
@@ -409,7 +412,7 @@ impl<'a> Endpoint<'a> {
             (format!("{realm}{begin}{}", query.trim_end_matches('&')), Ask::get("application/json"), basic)
         };
         let uri: Uri = url.parse().map_err(|_| self.said("a token server whose address is no URL"))?;
-        let response = self.send(&uri, ask, basic.as_deref()).await?;
+        let response = self.ask_token_server(uri, ask, basic.as_deref()).await?;
         match response.status() {
             status if status.is_success() => {}
             // A token server of OAuth says so of a token that is no longer good.
@@ -433,6 +436,29 @@ impl<'a> Endpoint<'a> {
             .find_map(|key| answer.get(*key).and_then(serde_json::Value::as_str))
             .map(str::to_owned)
             .ok_or_else(|| self.said("its token server's answer has no token").into())
+    }
+
+    /// Asks where the registry says, and wherever that sends us; who asks is told the first host alone.
+    async fn ask_token_server(
+        &self,
+        mut uri: Uri,
+        ask: Ask<'_>,
+        basic: Option<&str>,
+    ) -> Result<Response<Incoming>, Failure> {
+        let first = uri.authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
+        for _ in 0..=REDIRECTS_MAX {
+            let own = is_site(&uri, &first);
+            // The form that is posted has a token in it.
+            if !own && !ask.is_reading() {
+                return Err(self.said("its token server sends the token to another host").into());
+            }
+            let response = self.send(&uri, ask, basic.filter(|_| own)).await?;
+            if !ask.goes_on(response.status()) {
+                return Ok(response);
+            }
+            uri = self.location(&uri, &response)?;
+        }
+        Err(self.said("its token server redirects without end").into())
     }
 
     fn unauthorized(&self, had_credentials: bool) -> Error {
@@ -498,6 +524,14 @@ impl<'a> Endpoint<'a> {
         }
         Ok(bytes)
     }
+}
+
+/// Whether a URL leads to the host and port that `authority` names; the port that a scheme has by itself may be left out.
+fn is_site(uri: &Uri, authority: &str) -> bool {
+    let Ok(site) = authority.parse::<Authority>() else { return false };
+    let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+    uri.host().is_some_and(|host| host.eq_ignore_ascii_case(site.host()))
+        && uri.port_u16().unwrap_or(default) == site.port_u16().unwrap_or(default)
 }
 
 /// What a path below a repository stands for, in words.

@@ -7,7 +7,8 @@ use hyper::header::LINK;
 use serde::Deserialize;
 use tokio::runtime::Builder;
 
-use super::endpoint::{Ask, Failure};
+use super::auth::parse_value;
+use super::endpoint::Ask;
 use super::settings::Access;
 use super::transport::Transport;
 use super::{Registry, Source};
@@ -49,14 +50,11 @@ impl Source<'_> {
             let (uri, answer) = endpoint
                 .persist(async || match &next {
                     None => endpoint.ask_from(FIRST, ask).await,
-                    Some(uri) => {
-                        let answer = endpoint.ask_at(uri.clone(), "tags/list", ask).await?;
-                        Ok::<_, Failure>((uri.clone(), answer))
-                    }
+                    Some(uri) => endpoint.ask_at(uri.clone(), "tags/list", ask).await,
                 })
                 .await?;
-            let link = answer.headers().get(LINK).and_then(|link| link.to_str().ok()).and_then(next_page);
-            let link = link.map(|link| endpoint.absolute(&uri, link)).transpose()?;
+            let mut links = answer.headers().get_all(LINK).iter().filter_map(|link| link.to_str().ok());
+            let link = links.find_map(next_page).map(|link| endpoint.absolute(&uri, link)).transpose()?;
             let bytes = endpoint.read_small(answer, DOCUMENT_MAX).await?;
             let page: Page = serde_json::from_slice(&bytes).map_err(|error| {
                 endpoint.said(&format!("its list of tags cannot be read: {}", shown(&error.to_string())))
@@ -71,14 +69,32 @@ impl Source<'_> {
     }
 }
 
-/// What a Link header names as the next page (RFC 8288, section 3): `<URL>; rel="next"`.
-pub(super) fn next_page(link: &str) -> Option<&str> {
-    let (url, parameters) = link.trim_start().strip_prefix('<')?.split_once('>')?;
-    let is_next = |parameter: &str| {
-        let parameter = parameter.trim();
-        parameter.eq_ignore_ascii_case("rel=\"next\"") || parameter.eq_ignore_ascii_case("rel=next")
-    };
-    parameters.split(';').any(is_next).then_some(url)
+/// What a Link header names as the next page, among others (RFC 8288, section 3): `<URL>; rel="prev next", <URL>; …`.
+pub(super) fn next_page(links: &str) -> Option<&str> {
+    let mut rest = links;
+    loop {
+        let (url, mut after) =
+            rest.trim_start_matches([' ', '\t', ',']).strip_prefix('<')?.split_once('>')?;
+        let mut relation = None;
+        while let Some(parameter) = after.trim_start().strip_prefix(';') {
+            let end = parameter.find(['=', ';', ',']).unwrap_or(parameter.len());
+            let (name, mut behind) = parameter.split_at(end);
+            let mut value = String::new();
+            if let Some(text) = behind.strip_prefix('=') {
+                (value, behind) = parse_value(text.trim_start())?;
+            }
+            // The first one counts.
+            if name.trim().eq_ignore_ascii_case("rel") && relation.is_none() {
+                relation = Some(value);
+            }
+            after = behind;
+        }
+        let relation = relation.unwrap_or_default();
+        if relation.split_ascii_whitespace().any(|kind| kind.eq_ignore_ascii_case("next")) {
+            return Some(url);
+        }
+        rest = after.trim_start().strip_prefix(',')?;
+    }
 }
 
 #[cfg(test)]
@@ -92,7 +108,24 @@ mod tests {
             Some("/v2/a/tags/list?last=b&n=2")
         );
         assert_eq!(next_page("<https://r.example/x>;rel=next"), Some("https://r.example/x"));
-        for none in ["", "<", "</x>", "</x>; rel=\"prev\"", "/x; rel=\"next\""] {
+        for several in [
+            "</p>; rel=prev, </n>; rel=next",
+            "</p,q>;rel=\"first prev\",</n>; title=\"a; b, \\\"c\" ; REL=\"last NEXT\"",
+            "</n>; rel=\"next\"; rel=prev",
+            "</n>; flag; rel = \"next\"",
+        ] {
+            assert_eq!(next_page(several), Some("/n"), "{several}");
+        }
+        for none in [
+            "",
+            "<",
+            "</x>",
+            "</x>; rel=\"prev\"",
+            "/x; rel=\"next\"",
+            "</x>; rel=prev; rel=next",
+            "</x>; title=\"; rel=next\"",
+            "</x>; rel=\"next",
+        ] {
             assert_eq!(next_page(none), None, "{none}");
         }
     }
