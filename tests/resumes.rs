@@ -26,6 +26,7 @@ const HALF: u64 = 400_000;
 pub(crate) fn add(suite: &mut Suite) {
     suite.on_host("a pull that was killed is gone on with where it stopped", &[], killed);
     suite.on_host("a pull that breaks off is gone on with by the next", &[], broken_off);
+    suite.on_host("a pull that was killed begins anew where the rest cannot be had", &[], from_the_start);
     suite.on_host("what came of a blob is counted and pruned", &[], counted);
     suite.on_host("a spoilt beginning of a blob is fetched anew", &[], spoilt);
     suite.on_host(
@@ -131,6 +132,64 @@ fn broken_off(host: &Host) -> Result<()> {
     host.podrun(&["pull", "-q", NAME])?.fails_with(IMAGE)?;
     rogue.stop()?;
     holds_nothing(host)
+}
+
+fn from_the_start(host: &Host) -> Result<()> {
+    let image = Image::new(host)?;
+    let size = std::fs::metadata(&image.layer_file)?.len();
+    let last = size - 1;
+    let whole = image.layer_answer();
+    let part = |range: &str, file: PathBuf| {
+        Answer { status: 206, ..Answer::file(file) }.header("Content-Range", range)
+    };
+    let no_range = Answer { ranges: false, ..whole.clone() };
+    // As many bytes, and others; and more.
+    let (other, longer) = (host.file("other-blob"), host.file("longer-blob"));
+    let mut bytes = std::fs::read(&image.layer_file)?;
+    bytes.iter_mut().skip(usize::try_from(HALF)?).for_each(|byte| *byte ^= 1);
+    std::fs::write(&other, &bytes)?;
+    bytes.extend([0; 1000]);
+    std::fs::write(&longer, &bytes)?;
+    let own = image.layer_file.clone();
+    let rest = format!("bytes {HALF}-{last}/{size}");
+    let busy = Answer::status(500).header("Retry-After", "0");
+    for (what, answers) in [
+        ("416", vec![Answer::status(416), whole.clone()]),
+        ("403", vec![Answer::status(403), whole.clone()]),
+        ("500 to a part", [vec![busy; 5], vec![whole.clone()]].concat()),
+        ("no Content-Range", vec![Answer { status: 206, ..Answer::file(own.clone()) }, no_range.clone()]),
+        (
+            "from a byte behind",
+            vec![part(&format!("bytes {}-{last}/{size}", HALF + 1), own.clone()), no_range.clone()],
+        ),
+        (
+            "of another size",
+            vec![part(&format!("bytes {HALF}-{size}/{}", size + 1), own.clone()), no_range.clone()],
+        ),
+        ("of no known size", vec![part("bytes */5", own.clone()), no_range.clone()]),
+        ("of another length", vec![part(&rest, own.clone()), no_range.clone()]),
+        ("too much", vec![Answer { unsaid: true, ..part(&rest, longer.clone()) }, whole.clone()]),
+        ("another blob", vec![Answer { file: Some(other.clone()), ..whole.clone() }, whole.clone()]),
+    ] {
+        interrupt(host, &image, Signal::SIGKILL)?;
+        let asked = pull_rest(host, &image, answers).context(what)?;
+        let by_range = count(&asked, &format!("range: bytes={HALF}-"));
+        ensure!(by_range >= 1 && asked.len() == by_range + 1, "{what}: {asked:#?}");
+    }
+    // A part that begins before is as good, and so is one that ends before.
+    interrupt(host, &image, Signal::SIGKILL)?;
+    let asked = pull_rest(host, &image, vec![part(&format!("bytes 0-{last}/{size}"), own.clone())])?;
+    ensure!(asked.len() == 1, "{asked:#?}");
+    interrupt(host, &image, Signal::SIGKILL)?;
+    let short = part(&format!("bytes 0-{}/*", HALF + 99), own);
+    let short = Answer { cut: Some(HALF + 100), length: Some(HALF + 100), ..short };
+    let asked = pull_rest(host, &image, vec![short, whole.clone()])?;
+    ensure!(asked.len() == 2 && count(&asked, &format!("range: bytes={}-", HALF + 100)) == 1, "{asked:#?}");
+    // Within one pull, too: what was there changes while it comes.
+    let cut = Answer { cut: Some(HALF), ..whole.clone() };
+    let asked = pull_rest(host, &image, vec![cut, Answer { file: Some(other), ..whole.clone() }, whole])?;
+    ensure!(asked.len() == 3 && count(&asked, "range: bytes=") == 1, "{asked:#?}");
+    Ok(())
 }
 
 fn counted(host: &Host) -> Result<()> {

@@ -242,6 +242,7 @@ impl Bring<'_> {
     /// Brings what is not here of the blob. What another process is bringing is waited for.
     async fn from(&self, source: &Source<'_>) -> Result<Blob> {
         let Self { host, blob, .. } = self;
+        let mut anew = false;
         loop {
             let mut writer = match partial::claim(host, &blob.digest, blob.size)? {
                 Claim::Taken => {
@@ -262,7 +263,13 @@ impl Bring<'_> {
                 writer.write(piece)?;
                 (self.came)(writer.written())
             };
-            let fetched = source.blob(blob, from, take).await;
+            let pieced = Cell::new(false);
+            let fetched = source.blob(blob, from, &pieced, take).await;
+            // Of pieces that do not make the blob nothing stays, and all of it is fetched, once.
+            let may_go_anew = pieced.get() && !std::mem::replace(&mut anew, true);
+            if may_go_anew && writer.written() > blob.size {
+                continue;
+            }
             let is_whole = writer.written() == blob.size;
             self.broken.set(match &fetched {
                 Err(error) => error.kind() != ErrorKind::Interrupted,
@@ -271,8 +278,7 @@ impl Bring<'_> {
             });
             fetched?;
             match writer.finish() {
-                // What was here of it may have been wrong: it is gone now, and all of it is fetched.
-                Err(_) if is_whole && from > 0 => {}
+                Err(_) if is_whole && may_go_anew => {}
                 result => return result,
             }
         }

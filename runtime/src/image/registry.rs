@@ -17,6 +17,7 @@ mod tls;
 mod transport;
 mod upload;
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http_body_util::BodyExt;
@@ -163,23 +164,39 @@ impl Source<'_> {
     }
 
     /// Fetches a blob from the byte `from` on; `take` gets it piece by piece, and can end it by an error. Where the
-    /// connection breaks off it is taken up again from the byte that was reached.
+    /// connection breaks off it is taken up again from the byte that was reached, and `pieced` is set; of a registry that
+    /// does not give a part, all of it is asked.
     pub(super) async fn blob(
         &self,
         descriptor: &Descriptor,
         from: u64,
+        pieced: &Cell<bool>,
         mut take: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
         let what = format!("blobs/{}", descriptor.digest);
-        let (mut got, mut fruitless) = (from, 0);
+        let (mut got, mut fruitless, mut by_range) = (from, 0, true);
         for _ in 0..retry::RESUMES {
-            let before = got;
-            let response = self.0.ask(&what, Ask { from: got, ..Ask::get("*/*") }).await?;
-            let skip = check_range(&response, descriptor, got)?;
+            pieced.set(got > 0);
+            let (before, asked) = (got, if by_range { got } else { 0 });
+            let response = match self.0.ask(&what, Ask { from: asked, ..Ask::get("*/*") }).await {
+                Err(_) if asked > 0 => {
+                    by_range = false;
+                    continue;
+                }
+                answer => answer?,
+            };
+            let (skip, end) = match check_range(&response, descriptor, got) {
+                Err(_) if asked > 0 => {
+                    by_range = false;
+                    continue;
+                }
+                part => part?,
+            };
             let broken = match self.read_blob(response, skip, &mut got, &mut take).await? {
-                None => return Ok(()),
                 // All of it came, whatever became of the connection.
-                Some(_) if got == descriptor.size => return Ok(()),
+                _ if got == descriptor.size => return Ok(()),
+                None if got < end || end == descriptor.size => return Ok(()),
+                None => "it sent a part".to_owned(),
                 Some(broken) => broken,
             };
             fruitless = if got > before { 0 } else { fruitless + 1 };
@@ -220,32 +237,41 @@ fn manifest_types() -> String {
     [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST].join(", ")
 }
 
-/// Whether the body that comes is what was asked for: how many bytes at its beginning are known already.
-/// A length that is not the promised one is refused before anything is read.
-fn check_range(response: &Response<Incoming>, descriptor: &Descriptor, from: u64) -> Result<u64> {
+/// Whether the body that comes is what was asked for: how many bytes at its beginning are known already, and where
+/// in the blob it ends. A length that is not the promised one is refused before anything is read.
+fn check_range(response: &Response<Incoming>, descriptor: &Descriptor, from: u64) -> Result<(u64, u64)> {
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-    let is_part = response.status() == StatusCode::PARTIAL_CONTENT;
-    if is_part && !header(CONTENT_RANGE).is_some_and(|range| range.starts_with(&format!("bytes {from}-"))) {
-        return Err(failed(format!(
-            "blob {}: another part came than the one from byte {from}",
-            descriptor.digest
-        )));
+    let length = header(CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    if response.status() == StatusCode::PARTIAL_CONTENT {
+        let part = header(CONTENT_RANGE).and_then(|range| part_of(range, descriptor.size));
+        let fits = |(first, end): &(u64, u64)| {
+            (*first..*end).contains(&from) && length.is_none_or(|length| length == end - first)
+        };
+        return part.filter(fits).map(|(first, end)| (from - first, end)).ok_or_else(|| {
+            failed(format!("blob {}: another part came than the one from byte {from}", descriptor.digest))
+        });
     }
-    let known = if is_part { from } else { 0 };
-    let Some(length) = header(CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok()) else {
-        return Ok(from - known);
-    };
-    match known.saturating_add(length) {
-        whole if whole < descriptor.size => Err(failed(format!(
+    match length {
+        Some(whole) if whole < descriptor.size => Err(failed(format!(
             "blob {} is truncated: the registry has {whole} of {} bytes",
             descriptor.digest, descriptor.size
         ))),
-        whole if whole > descriptor.size => Err(failed(format!(
+        Some(whole) if whole > descriptor.size => Err(failed(format!(
             "blob {} is longer than the {} bytes it should have: the registry has {whole}",
             descriptor.digest, descriptor.size
         ))),
-        _ => Ok(from - known),
+        _ => Ok((from, descriptor.size)),
     }
+}
+
+/// The first byte and the one behind the last that a Content-Range names (RFC 9110, section 14.4), if it is one of `size`.
+fn part_of(range: &str, size: u64) -> Option<(u64, u64)> {
+    let (unit, rest) = range.trim().split_once(' ')?;
+    let (part, whole) = rest.trim().split_once('/')?;
+    let (first, last) = part.split_once('-')?;
+    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+    let fits = unit.eq_ignore_ascii_case("bytes") && first <= last && last < size;
+    (fits && (whole == "*" || whole.parse() == Ok(size))).then(|| (first, last + 1))
 }
 
 fn broken_off(descriptor: &Descriptor, got: u64, why: &str) -> Error {
@@ -253,4 +279,27 @@ fn broken_off(descriptor: &Descriptor, got: u64, why: &str) -> Error {
         "blob {} is truncated: the connection ended after {got} of {} bytes ({why})",
         descriptor.digest, descriptor.size
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_one_of_the_blob() {
+        for (range, part) in [
+            ("bytes 0-9/10", Some((0, 10))),
+            ("Bytes 3-3/*", Some((3, 4))),
+            ("bytes 0-9/11", None),
+            ("bytes 0-10/*", None),
+            ("bytes 4-3/10", None),
+            ("bytes */10", None),
+            ("items 0-9/10", None),
+            ("bytes 0-9", None),
+            ("bytes 0-18446744073709551615/10", None),
+            ("", None),
+        ] {
+            assert_eq!(part_of(range, 10), part, "{range}");
+        }
+    }
 }
