@@ -3,16 +3,19 @@
 //! Invariant: what an entry takes in memory is bounded before it is read, so is what the whole stream
 //! takes, and an entry on which two readers of tar could disagree is an error.
 
+mod pax;
+
 use std::io::{self, Read};
 
-use tar_core::EntryType;
 use tar_core::parse::{Limits, ParseEvent, ParsedEntry, Parser};
+use tar_core::{EntryType, Header};
 
 use crate::error::{Error, ErrorKind, Result, quoted};
 
 /// Small under a fuzzer, whose inputs would never come to its end.
 const BUFFER: usize = if cfg!(fuzzing) { 1024 } else { 256 * 1024 };
-const BLOCK: u64 = 512;
+const BLOCK_LEN: usize = 512;
+const BLOCK: u64 = BLOCK_LEN as u64;
 /// All that stands before an entry's content: long names, PAX records, a sparse map.
 const METADATA_MAX: u32 = 1024 * 1024;
 /// The same with headers and padding: what the buffer may grow to.
@@ -70,6 +73,9 @@ pub(super) struct TarStream<R> {
     /// Content of the current entry that was not taken yet, and the padding behind it.
     content: u64,
     padding: u64,
+    /// How much behind `start` of what stands before an entry's header was looked through, and the time found there.
+    mended: usize,
+    mtime: Option<(i64, i64)>,
     /// Where in the stream `start` stands.
     position: u64,
     /// How long the stream may be.
@@ -86,9 +92,20 @@ impl<R: Read> TarStream<R> {
         let mut parser = Parser::new(limits);
         // An empty name is refused with the entry, where the error can say which one it is.
         parser.set_allow_empty_path(true);
-        let buffer = vec![0; BUFFER];
-        let last = Vec::new();
-        Self { source, parser, buffer, start: 0, end: 0, content: 0, padding: 0, position: 0, limit, last }
+        Self {
+            source,
+            parser,
+            buffer: vec![0; BUFFER],
+            start: 0,
+            end: 0,
+            content: 0,
+            padding: 0,
+            mended: 0,
+            mtime: None,
+            position: 0,
+            limit,
+            last: Vec::new(),
+        }
     }
 
     /// The next entry, or nothing at the archive's end. Content that was not taken is skipped.
@@ -113,15 +130,16 @@ impl<R: Read> TarStream<R> {
 
     fn next_header(&mut self) -> Result<Option<Entry>> {
         loop {
+            self.mend()?;
             let (step, consumed) = match self.parser.parse(&self.buffer[self.start..self.end]) {
                 Ok(ParseEvent::NeedData { min_bytes }) => (Step::Need(min_bytes), 0),
                 Ok(ParseEvent::Entry { consumed, entry }) => {
-                    check_size_field(&self.buffer[self.start..self.start + consumed], &entry)?;
-                    (Step::Entry(convert(&entry, None)?), consumed)
+                    (Step::Entry(convert(&entry, None, self.mtime)?), consumed)
                 }
                 Ok(ParseEvent::SparseEntry { consumed, entry, sparse_map, real_size }) => {
                     let pieces = sparse_map.iter().map(|piece| (piece.offset, piece.length)).collect();
-                    (Step::Entry(convert(&entry, Some(Sparse { pieces, length: real_size }))?), consumed)
+                    let sparse = Some(Sparse { pieces, length: real_size });
+                    (Step::Entry(convert(&entry, sparse, self.mtime)?), consumed)
                 }
                 Ok(ParseEvent::GlobalExtensions { consumed, pax_data }) => {
                     check_global(pax_data)?;
@@ -134,6 +152,9 @@ impl<R: Read> TarStream<R> {
                 Err(error) => return Err(wrong(format!("at byte {}: {error}", self.position))),
             };
             self.advance(consumed);
+            if consumed > 0 {
+                (self.mended, self.mtime) = (0, None);
+            }
             match step {
                 Step::Again => {}
                 Step::End => return Ok(None),
@@ -152,6 +173,38 @@ impl<R: Read> TarStream<R> {
                     return Ok(Some(entry));
                 }
             }
+        }
+    }
+
+    /// Looks through the PAX records that are here of the coming entry, before the parser does.
+    fn mend(&mut self) -> Result<()> {
+        loop {
+            let at = self.start + self.mended;
+            let Some(block) = self.buffer[..self.end].get(at..).and_then(<[u8]>::first_chunk) else {
+                return Ok(());
+            };
+            let header = Header::from_bytes(block);
+            let is_extension = header.is_gnu() || header.is_ustar();
+            let (size, is_pax) = match header.entry_type() {
+                EntryType::XHeader if is_extension => (header.entry_size(), true),
+                EntryType::GnuLongName | EntryType::GnuLongLink if is_extension => {
+                    (header.entry_size(), false)
+                }
+                // A block of zeros alone is passed over.
+                _ if block.iter().all(|byte| *byte == 0) => (Ok(0), false),
+                _ => return Ok(()),
+            };
+            // What is too large is refused by the parser.
+            let size = size.ok().filter(|size| *size <= u64::from(METADATA_MAX));
+            let Some(size) = size.and_then(|size| usize::try_from(size).ok()) else { return Ok(()) };
+            let content = at + BLOCK_LEN;
+            if content + size > self.end {
+                return Ok(());
+            }
+            if is_pax {
+                self.mtime = pax::mend(&mut self.buffer[content..content + size])?;
+            }
+            self.mended = content + size.next_multiple_of(BLOCK_LEN) - self.start;
         }
     }
 
@@ -279,30 +332,30 @@ pub(super) fn shown(name: &[u8]) -> String {
     quoted(&String::from_utf8_lossy(name)).to_string()
 }
 
-/// A global header would change every entry after it, and readers disagree on whether it does:
-/// only a comment is taken.
+/// A global header would change every entry after it, and readers disagree on whether it does: only a comment is
+/// taken, and an empty value, which would delete what no other one can have said.
 fn check_global(pax: &[u8]) -> Result<()> {
     for record in tar_core::PaxExtensions::new(pax) {
         let record = record.map_err(|error| wrong(format!("has a broken global header: {error}")))?;
-        if record.key_bytes() != b"comment" {
+        if record.key_bytes() != b"comment" && !record.value_bytes().is_empty() {
             return Err(wrong(format!("has a global header with {}", shown(record.key_bytes()))));
         }
     }
     Ok(())
 }
 
-/// A binary size of more than 63 bits: the parser keeps the low ones, GNU's and Go's refuse it.
-fn check_size_field(headers: &[u8], entry: &ParsedEntry<'_>) -> Result<()> {
-    let header = headers.len().checked_sub(512).map(|start| &headers[start..]);
-    match header.map(|header| &header[124..136]) {
-        Some([first, rest @ ..]) if first & 0x80 != 0 && (first & 0x7f != 0 || rest[..3] != [0; 3]) => {
-            Err(wrong(format!("entry {}: has a size that no file has", shown(&entry.path))))
-        }
-        _ => Ok(()),
+/// Whether a header's binary number is one of 63 bits and a sign: of others the parser keeps the low bits, GNU's and
+/// Go's refuse them.
+fn is_small(field: &[u8; 12]) -> bool {
+    match field {
+        [0x80, 0, 0, 0, high, ..] => high & 0x80 == 0,
+        [0xff, 0xff, 0xff, 0xff, high, ..] => high & 0x80 != 0,
+        [first, ..] => first & 0x80 == 0,
     }
 }
 
-fn convert(entry: &ParsedEntry<'_>, sparse: Option<Sparse>) -> Result<Entry> {
+/// The entry as it is to be made, with the time that PAX gives it.
+fn convert(entry: &ParsedEntry<'_>, sparse: Option<Sparse>, mtime: Option<(i64, i64)>) -> Result<Entry> {
     let path = entry.path.to_vec();
     let refuse = |why: &str| wrong(format!("entry {}: {why}", shown(&path)));
     let kind = match entry.entry_type {
@@ -326,8 +379,14 @@ fn convert(entry: &ParsedEntry<'_>, sparse: Option<Sparse>) -> Result<Entry> {
     let id = |id: u64| u32::try_from(id).ok().filter(|id| *id != u32::MAX);
     let uid = id(entry.uid).ok_or_else(|| refuse("has an owner that is no user id"))?;
     let gid = id(entry.gid).ok_or_else(|| refuse("has a group that is no group id"))?;
-    if entry.size > SIZE_MAX {
+    let fields = entry.header.as_ustar();
+    // A time before 1970 is a negative number, and a size never is.
+    let has_size = is_small(&fields.size) && fields.size[0] != 0xff;
+    if entry.size > SIZE_MAX || !has_size {
         return Err(refuse("has a size that no file has"));
+    }
+    if mtime.is_none() && !is_small(&fields.mtime) {
+        return Err(refuse("has a time that no file has"));
     }
     Ok(Entry {
         kind,
@@ -335,8 +394,8 @@ fn convert(entry: &ParsedEntry<'_>, sparse: Option<Sparse>) -> Result<Entry> {
         mode: entry.mode & 0o7777,
         uid,
         gid,
-        // A time before 1970 is a negative number, which GNU's binary form writes as two's complement.
-        mtime: (entry.mtime.cast_signed(), entry.pax.map_or(0, fraction_of_mtime)),
+        // GNU's binary form writes negative numbers as two's complement.
+        mtime: mtime.unwrap_or((entry.mtime.cast_signed(), 0)),
         device: (entry.dev_major.unwrap_or(0), entry.dev_minor.unwrap_or(0)),
         xattrs: entry.xattrs.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect(),
         // Links, devices and directories have no content, whatever their header says: so do GNU tar and Go.
@@ -357,18 +416,4 @@ fn check_sparse(sparse: &Sparse, stored: u64) -> Result<(), &'static str> {
         (end, total) = (piece_end, total + length);
     }
     if total == stored { Ok(()) } else { Err("has a sparse map that does not fit its size") }
-}
-
-/// The nanoseconds of a PAX `mtime`, which tar-core leaves out.
-fn fraction_of_mtime(pax: &[u8]) -> i64 {
-    let mut nanoseconds = 0;
-    for record in tar_core::PaxExtensions::new(pax).flatten() {
-        if record.key_bytes() != b"mtime" {
-            continue;
-        }
-        let fraction = record.value().ok().and_then(|text| text.split_once('.')).map_or("", |(_, rest)| rest);
-        let digits: String = fraction.chars().chain(std::iter::repeat('0')).take(9).collect();
-        nanoseconds = digits.parse().ok().filter(|n| (0..1_000_000_000).contains(n)).unwrap_or(0);
-    }
-    nanoseconds
 }

@@ -451,6 +451,54 @@ fn attributes_are_chosen() {
 }
 
 #[test]
+fn times_and_empty_records_are_as_go_has_them() {
+    let bench = Bench::new();
+    let binary = |field: [u8; 12]| {
+        let mut tar = Tar::default().file("binary", b"");
+        tar.0[136..148].copy_from_slice(&field);
+        tar.0[148..156].copy_from_slice(b"        ");
+        let sum: u32 = tar.0[..512].iter().map(|byte| u32::from(*byte)).sum();
+        tar.0[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        tar
+    };
+    let negative = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe];
+    let empty: &[(&str, &[u8])] = &[
+        ("path", b"other"),
+        ("path", b""),
+        ("size", b""),
+        ("mtime", b""),
+        ("uid", b""),
+        ("SCHILY.xattr.user.a", b"1"),
+        ("SCHILY.xattr.user.a", b""),
+        ("SCHILY.xattr.user.b", b"2"),
+    ];
+    bench
+        .run(
+            binary(negative)
+                .pax(&[("mtime", b"-1.5")])
+                .file("before", b"")
+                .file("after", b"")
+                .pax(empty)
+                .file("empty", b"four")
+                .pax(&[("linkpath", b"")])
+                .link("link", b'2', "empty"),
+        )
+        .unwrap();
+    let time = |name: &str| {
+        let meta = fs::metadata(bench.path(name)).unwrap();
+        (meta.mtime(), meta.mtime_nsec())
+    };
+    assert_eq!((time("binary"), time("before")), ((-2, 0), (-2, 500_000_000)));
+    assert_eq!((time("after"), time("empty")), ((1_000_000_000, 0), (1_000_000_000, 0)));
+    assert_eq!(bench.read("link"), "four");
+    let names = xattr::list(fs::File::open(bench.path("empty")).unwrap()).unwrap();
+    assert_eq!(names, [b"user.b"]);
+    Bench::refuses(binary([0x80, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0]), "time that no file has");
+    Bench::refuses(binary([0xff, 0xff, 0xff, 0xff, 0x7f, 0, 0, 0, 0, 0, 0, 0]), "time that no file has");
+    Bench::refuses(Tar::default().pax(&[("mtime", b"never")]).file("x", b""), "PAX time");
+}
+
+#[test]
 fn devices_are_made_in_their_range() {
     Bench::refuses(Tar::default().node("d", b'4', (4096, 0)), "no device");
     if is_root() {
