@@ -115,7 +115,7 @@ fn hostile_entries(canary: &str) -> Vec<Case> {
     cases.push(refused("tar archive", t().pax(sparse).file("s", map.as_bytes())));
     cases.push(refused("more than 68719476736 bytes", t().pax(sparse).file("s", &padded(b"1\n0\n0\n"))));
     for name in
-        [".wh.", ".wh..", ".wh...", "d/.wh..", ".wh..wh.x", ".wh..wh..wh..opq", ".wh.d/x", "d/.wh..wh..opq/x"]
+        [".wh.", ".wh..", ".wh...", "d/.wh..", "d/.wh..wh.x", ".wh..wh..opq/x", ".wh.d/x", "d/.wh..wh..opq/x"]
     {
         cases.push(refused("whiteout", t().dir("d").file(name, b"")));
     }
@@ -153,6 +153,12 @@ fn harmless_entries(canary: &str) -> Vec<Case> {
         taken(vec![t().dir("etc"), t().symlink("etc", canary), t().file("etc/x", b"x")]),
         taken(vec![t().file("f", b"f"), t().file(".wh..wh..opq", b"").file("g", b"")]),
         taken(vec![t().file("f", b"f"), t().hard_link("g", "f").file(".wh.f", b"")]),
+        taken(vec![
+            t().dir(".wh..wh.plnk").file(".wh..wh.plnk/1.2", b"x").hard_link("f", ".wh..wh.plnk/1.2"),
+        ]),
+        taken(vec![
+            t().symlink(".wh..wh.plnk", canary).file(".wh..wh.plnk/secret", b"x").file(".wh..wh.x", b""),
+        ]),
         taken(vec![t().file("line\nfeed", b"").file("\u{1b}[31mred", b"").file("-rf", b"").file("...", b"")]),
         taken(vec![t().pax(&[("path", long.as_bytes())]).file("x", b"deep")]),
         taken(vec![

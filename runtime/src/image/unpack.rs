@@ -6,6 +6,7 @@
 //! entry reaches anything outside, whatever the links before it say. Whiteouts become what overlayfs
 //! understands, and an archive can make neither those nor overlayfs' attributes itself.
 
+mod aufs;
 mod lower;
 #[cfg(test)]
 mod tests;
@@ -71,6 +72,7 @@ pub(super) fn unpack(
         directories: BTreeMap::new(),
         names: 0,
         borrowed: BTreeSet::new(),
+        linked: BTreeMap::new(),
         hides_root: false,
         has_root: false,
         limits,
@@ -105,6 +107,8 @@ struct Unpacker<'a> {
     names: usize,
     /// What is here and is none of this layer's own entries: copies of what is below, and whiteouts.
     borrowed: BTreeSet<Vec<u8>>,
+    /// Files that AUFS kept for its hard links, by their names there.
+    linked: BTreeMap<Vec<u8>, aufs::Linked>,
     /// Whether a whiteout hides all of the layers below.
     hides_root: bool,
     /// Whether an entry says what the root is like.
@@ -226,6 +230,9 @@ impl Unpacker<'_> {
             self.has_root = true;
             let root = Rc::clone(&self.root);
             return self.finish_directory(&root, path, entry);
+        }
+        if aufs::is_left_over(&path) {
+            return self.pass_over(&path, entry, stream);
         }
         let (parent, name) = split(&path);
         if parent.split(|byte| *byte == b'/').any(|part| part.starts_with(WHITEOUT)) {
@@ -355,6 +362,9 @@ impl Unpacker<'_> {
 
     /// The file that a hard link names: in this layer, or copied up into it from one below.
     fn link_target(&mut self, path: &[u8]) -> Result<Option<OwnedFd>> {
+        if let Some(kept) = self.linked(path)? {
+            return Ok(Some(kept));
+        }
         let (above, name) = split(path);
         if name.is_empty() {
             return Ok(None);

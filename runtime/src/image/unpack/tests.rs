@@ -288,10 +288,34 @@ fn the_last_entry_of_a_name_counts() {
 
 #[test]
 fn odd_whiteouts_are_refused() {
-    for name in [".wh.", ".wh..", ".wh...", ".wh..wh.x", "d/.wh..wh.plnk", ".wh.d/x"] {
+    for name in [".wh.", ".wh..", ".wh...", "d/.wh..wh.x", "d/.wh..wh.plnk", ".wh..wh..opq/x", ".wh.d/x"] {
         Bench::refuses(Tar::default().file(name, b""), "whiteout");
     }
     Bench::refuses(Tar::default().node("x", b'3', (0, 0)), "overlayfs");
+}
+
+#[test]
+fn what_aufs_left_is_passed_over_and_its_hard_links_are_whole() {
+    let bench = Bench::new();
+    let mut tar = Tar::default();
+    for name in [".wh..wh.plnk", ".wh..wh.orph", ".wh..wh.plnk/below"] {
+        tar = tar.dir(name);
+    }
+    for name in [".wh..wh.aufs", ".wh..wh.orph/12", ".wh..wh.x", ".wh..wh.plnk/12.3", ".wh..wh.plnk/4.5"] {
+        tar = tar.file(name, b"content");
+    }
+    let tar = tar.dir("d").link("d/one", b'1', ".wh..wh.plnk/12.3").link("two", b'1', "/.wh..wh.plnk/12.3");
+    let made = bench.run(tar.file("own", b"x")).unwrap();
+    assert_eq!((bench.read("d/one"), bench.read("two")), ("content".into(), "content".into()));
+    let number = |name: &str| fs::metadata(bench.path(name)).unwrap().ino();
+    assert_eq!(number("d/one"), number("two"));
+    let mut names: Vec<_> =
+        fs::read_dir(bench.tree()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["d", "own", "two"]);
+    // What no link names is nothing that the layer takes.
+    assert_eq!((made.inodes, made.bytes), (3, 8));
+    Bench::refuses(Tar::default().link("x", b'1', ".wh..wh.plnk/none"), "is not there");
 }
 
 #[test]
