@@ -84,11 +84,11 @@ impl<'a> Filters<'a> {
         for filter in all {
             match filter {
                 Filter::Before(image) => {
-                    let then = built(&store.known(image)?).unwrap_or_default();
+                    let then = built(&store.known(image)?);
                     before = Some(before.map_or(then, |other| other.min(then)));
                 }
                 Filter::Since(image) => {
-                    let then = built(&store.known(image)?).unwrap_or_default();
+                    let then = built(&store.known(image)?);
                     since = Some(since.map_or(then, |other| other.max(then)));
                 }
                 Filter::Until(then) => before = Some(before.map_or(*then, |other| other.min(*then))),
@@ -114,8 +114,7 @@ impl<'a> Filters<'a> {
     }
 
     fn in_time(&self, image: &Image) -> bool {
-        // An image that does not say when it was built is older than all that do.
-        let then = built(image).unwrap_or_default();
+        let then = built(image);
         self.before.is_none_or(|before| then < before) && self.since.is_none_or(|since| then > since)
     }
 
@@ -133,8 +132,10 @@ impl<'a> Filters<'a> {
     }
 }
 
-fn built(image: &Image) -> Option<Time> {
-    image.created.as_deref().and_then(|text| text.parse().ok())
+/// When an image was built; one that does not say is older than all that do.
+fn built(image: &Image) -> Time {
+    let said = image.created.as_deref().and_then(|text| text.parse().ok());
+    said.unwrap_or(Time::from_unix(i64::MIN))
 }
 
 /// The ways to write a name: whole, as people write it, each with its tag and without.

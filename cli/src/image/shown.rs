@@ -19,13 +19,19 @@ pub(crate) fn id(image: &Image, whole: bool) -> String {
     if whole { image.id.to_string() } else { image.id.short().to_owned() }
 }
 
-/// How long ago `then` (RFC 3339, as an image says it) was, in kubectl's words.
+/// Go's empty time, 0001-01-01T00:00:00Z: nobody said when.
+const UNSAID: i64 = -62_135_596_800;
+/// By how many seconds another machine's clock may be ahead of this one's.
+const AHEAD: i64 = -60;
+
+/// How long ago `then` (RFC 3339, as an image says it) was, in kubectl's words; the day, where it is still to come.
 pub(crate) fn age(then: Option<&str>) -> String {
-    // Reproducible images say the year 1, or 1970: that is no age.
-    let then = then.and_then(|text| text.parse::<Time>().ok()).filter(|then| then.unix() > 0);
+    let then = then.and_then(|text| text.parse::<Time>().ok()).filter(|then| then.unix() != UNSAID);
     let Some(then) = then else { return "<unknown>".into() };
-    let age = (Time::now().unix() - then.unix()).max(0);
+    let age = Time::now().unix() - then.unix();
     match age {
+        ..AHEAD => then.to_string()[..10].to_owned(),
+        AHEAD..0 => "0s".to_owned(),
         0..120 => format!("{age}s"),
         120..7200 => format!("{}m", age / 60),
         7200..172_800 => format!("{}h", age / 3600),
@@ -88,7 +94,17 @@ mod tests {
     fn ages_are_of_times_that_can_be_one() {
         assert_eq!(age(Some(&Time::now().to_string())), "0s");
         assert_eq!(age(Some(&Time::from_unix(Time::now().unix() - 86_400 * 3).to_string())), "3d");
-        for text in ["yesterday", "0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", ""] {
+        let since_1970 = Time::now().unix() / 31_536_000;
+        for text in ["1970-01-01T00:00:00Z", "1970-01-01T01:00:00+01:00"] {
+            assert_eq!(age(Some(text)), format!("{since_1970}y"), "{text}");
+        }
+        assert_eq!(
+            age(Some("1900-01-01T00:00:00Z")),
+            format!("{}y", (Time::now().unix() + 2_208_988_800) / 31_536_000)
+        );
+        assert_eq!(age(Some("9999-12-31T23:59:59Z")), "9999-12-31");
+        assert_eq!(age(Some(&Time::from_unix(Time::now().unix() + 30).to_string())), "0s");
+        for text in ["yesterday", "0001-01-01T00:00:00Z", ""] {
             assert_eq!(age(Some(text)), "<unknown>", "{text}");
         }
         assert_eq!(age(None), "<unknown>");
