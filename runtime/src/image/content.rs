@@ -1,4 +1,4 @@
-//! The content store: blobs under their digests, `content/sha256/<hex>`.
+//! The content store: blobs under their digests, `content/<algorithm>/<hex>`.
 //!
 //! Invariant: a blob has a name here only when its size and its digest were checked and its bytes are on the disk. Until
 //! then it is a file without a name, which a crash takes with it, or, if it comes from afar, one in `partial/`.
@@ -367,10 +367,15 @@ impl Read for Hashed<'_> {
     }
 }
 
+/// Makes the names of all blobs last.
+pub(super) fn sync(host: &Host) -> Result<()> {
+    Algorithm::ALL.iter().try_for_each(|algorithm| super::record::sync_dir(&dir(host, *algorithm)))
+}
+
 /// All blobs that have a name, with their lengths.
 pub(super) fn list(host: &Host) -> Result<Vec<(Digest, u64)>> {
     let mut all = Vec::new();
-    for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+    for algorithm in Algorithm::ALL {
         for hex in super::record::names_in(&dir(host, algorithm))? {
             // What is no digest was put there by somebody else, and is nobody's blob.
             let Ok(digest) = format!("{}:{hex}", algorithm.name()).parse::<Digest>() else { continue };

@@ -22,6 +22,9 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
+    /// All of them.
+    pub(super) const ALL: [Self; 2] = [Self::Sha256, Self::Sha512];
+
     /// The algorithm's name, as it stands before the colon.
     pub fn name(self) -> &'static str {
         match self {
@@ -30,7 +33,8 @@ impl Algorithm {
         }
     }
 
-    fn hex_len(self) -> usize {
+    /// How many hex digits its digests have.
+    pub(super) fn hex_len(self) -> usize {
         match self {
             Self::Sha256 => 64,
             Self::Sha512 => 128,
@@ -38,7 +42,7 @@ impl Algorithm {
     }
 
     /// Whether its digests look like this.
-    pub(super) fn has(self, hex: &str) -> bool {
+    fn has(self, hex: &str) -> bool {
         hex.len() == self.hex_len() && hex.bytes().all(is_lower_hex)
     }
 }
@@ -63,10 +67,18 @@ impl Digest {
         hasher.finish()
     }
 
-    /// The SHA-256 with these hex digits.
+    /// The digest with these hex digits: as many as there are only one algorithm has.
     pub(super) fn of_hex(hex: &str) -> Option<Self> {
-        let hex = Some(hex).filter(|hex| Algorithm::Sha256.has(hex))?.to_owned();
-        Some(Self { algorithm: Algorithm::Sha256, hex })
+        let algorithm = Algorithm::ALL.into_iter().find(|algorithm| algorithm.has(hex))?;
+        Some(Self { algorithm, hex: hex.to_owned() })
+    }
+
+    /// Whether `text` is the beginning of this: of its hex digits, or of the whole with the algorithm before a colon.
+    pub(super) fn begins_with(&self, text: &str) -> bool {
+        match text.split_once(':') {
+            Some((algorithm, hex)) => algorithm == self.algorithm.name() && self.hex.starts_with(hex),
+            None => self.hex.starts_with(text),
+        }
     }
 
     /// The algorithm.
@@ -91,11 +103,8 @@ impl FromStr for Digest {
     fn from_str(text: &str) -> Result<Self> {
         let wrong = |why: &str| Error::new(ErrorKind::Image, format!("digest {}: {why}", quoted(text)));
         let (algorithm, hex) = text.split_once(':').ok_or_else(|| wrong("no algorithm before a colon"))?;
-        let algorithm = match algorithm {
-            "sha256" => Algorithm::Sha256,
-            "sha512" => Algorithm::Sha512,
-            _ => return Err(wrong("the algorithm is neither sha256 nor sha512")),
-        };
+        let algorithm = Algorithm::ALL.into_iter().find(|known| known.name() == algorithm);
+        let algorithm = algorithm.ok_or_else(|| wrong("the algorithm is neither sha256 nor sha512"))?;
         if !algorithm.has(hex) {
             return Err(wrong(&format!("not {} lower-case hex digits", algorithm.hex_len())));
         }
@@ -285,6 +294,20 @@ mod tests {
             "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 ",
         ] {
             assert!(wrong.parse::<Digest>().is_err(), "{wrong:?} was taken");
+        }
+    }
+
+    #[test]
+    fn hex_digits_alone_are_a_digest_of_the_algorithm_that_has_as_many() {
+        for algorithm in Algorithm::ALL {
+            let digest = Digest::with(algorithm, b"x");
+            assert_eq!(Digest::of_hex(digest.hex()), Some(digest.clone()));
+            assert_eq!(Digest::of_hex(&digest.hex()[1..]), None);
+            for text in [&digest.hex()[..4], digest.hex(), &digest.to_string(), &digest.to_string()[..12]] {
+                assert!(digest.begins_with(text), "{text}");
+            }
+            let other = if algorithm == Algorithm::Sha256 { "sha512" } else { "sha256" };
+            assert!(!digest.begins_with(&format!("{other}:{}", &digest.hex()[..4])));
         }
     }
 

@@ -248,7 +248,7 @@ fn commit(
             layers::publish(host, &path, chain, &store.trash_name())?;
         }
     }
-    record::sync_dir(&host.root.join("content/sha256"))?;
+    content::sync(host)?;
     record::sync_dir(&host.root.join("layers"))?;
     let blobs = candidate.blobs();
     let mut new = Record::new(candidate.id, ImageConfig::from(&candidate.config));

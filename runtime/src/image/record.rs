@@ -14,7 +14,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use super::config::ImageConfig;
-use super::digest::{Algorithm, ChainId, Digest};
+use super::digest::{ChainId, Digest};
 use crate::error::{Context, Error, ErrorKind, Result, shown};
 use crate::spread;
 use crate::sys::dir::Links;
@@ -257,9 +257,9 @@ fn keep_youngest_claims<Blobs, Ways>(all: &mut [Loaded<Record<Blobs, Ways>>]) {
     }
 }
 
-/// The hex digits of the image whose record a file of that name is, if it is one.
-fn hex_of(name: &str) -> Option<&str> {
-    name.strip_suffix(".json").filter(|hex| Algorithm::Sha256.has(hex))
+/// The id of the image whose record a file of that name is, if it is one.
+fn id_of(name: &str) -> Option<Digest> {
+    Digest::of_hex(name.strip_suffix(".json")?)
 }
 
 /// The record in the file `name`, if that is one's name and it is still there. `room` is where it is read to.
@@ -268,8 +268,8 @@ where
     Blobs: DeserializeOwned,
     Ways: DeserializeOwned + Default,
 {
-    let hex = hex_of(name)?;
-    let damaged = |why: String| Some(Loaded::Damaged(Digest::of_hex(hex)?, why));
+    let id = id_of(name)?;
+    let damaged = |why: String| Some(Loaded::Damaged(id.clone(), why));
     let file = match sys::dir::resolve_file(dir, name.as_bytes(), Links::Refused) {
         Ok(file) => File::from(file).take(MOST),
         Err(error) if error.errno == Errno::ENOENT.0 => return None,
@@ -279,7 +279,7 @@ where
         Ok(Ok(record)) if record.version > VERSION => {
             damaged(format!("{NEWER} (version {})", record.version))
         }
-        Ok(Ok(record)) if record.id.hex() == hex => match record.config.check() {
+        Ok(Ok(record)) if record.id == id => match record.config.check() {
             Ok(()) => Some(Loaded::Whole(Box::new(record))),
             // It came before there were such limits.
             Err(why) => damaged(format!("image config: {why}")),
@@ -305,10 +305,21 @@ fn parse<R: DeserializeOwned>(mut file: impl Read, room: &mut [u8]) -> io::Resul
     }
 }
 
-/// Replaces the record of an image; it is on the disk when this returns.
+/// Replaces the record of an image; it is on the disk when this returns, and was read again: what readers would pass over
+/// or show as damaged is an error here, where the image comes.
 pub(super) fn save(dir: &Path, record: &Record) -> Result<()> {
     let text = serde_json::to_vec_pretty(record).expect("a record is plain data");
-    replace_file(&record_path(dir, &record.id), &text)
+    let path = record_path(dir, &record.id);
+    replace_file(&path, &text)?;
+    let lost = |why: &str| Error::failed(format!("{}: the record that was written {why}", path.display()));
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let at = sys::dir::open(dir)?;
+    match load::<Vec<Digest>, Vec<Vec<Packed>>>(at.as_fd(), name, &mut vec![0; AT_FIRST]) {
+        Some(Loaded::Whole(read)) if *read == *record => Ok(()),
+        Some(Loaded::Whole(_)) => Err(lost("is read as another")),
+        Some(Loaded::Damaged(_, why)) => Err(lost(&format!("cannot be read: {why}"))),
+        None => Err(lost("is not found")),
+    }
 }
 
 /// Whether there is a record of that image, readable or not.

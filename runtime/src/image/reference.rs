@@ -13,7 +13,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::digest::{Digest, is_lower_hex};
+use super::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, quoted, shown};
 
 const DEFAULT_DOMAIN: &str = "docker.io";
@@ -109,8 +109,8 @@ fn parse(text: &str) -> Result<Reference, String> {
     if text.is_empty() {
         return Err("is empty".into());
     }
-    if text.len() == 64 && text.bytes().all(is_lower_hex) {
-        return Err("64 hex digits are an image id, not a name".into());
+    if Digest::of_hex(text).is_some() {
+        return Err(format!("{} hex digits are an image id, not a name", text.len()));
     }
     // As curl, skopeo and Kubernetes' `imageID` write them.
     if let Some((scheme, _)) = text.split_once("://") {

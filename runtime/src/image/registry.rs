@@ -35,7 +35,7 @@ pub(super) use self::target::Target;
 pub(super) use self::transport::Transport;
 use self::transport::{reason, within};
 pub(super) use self::upload::Upload;
-use super::digest::{Digest, Hasher};
+use super::digest::Digest;
 use super::manifest::{DOCKER_LIST, DOCKER_MANIFEST, DOCUMENT_MAX, Descriptor, OCI_INDEX, OCI_MANIFEST};
 use super::reference::Reference;
 use crate::error::{Error, ErrorKind, Result};
@@ -139,18 +139,17 @@ impl Source<'_> {
         let promised = response.headers().get("docker-content-digest").and_then(|value| value.to_str().ok());
         let promised = promised.map(str::parse::<Digest>).transpose()?;
         let bytes = self.0.read_small(response, DOCUMENT_MAX).await?;
-        let digest = Digest::of(&bytes);
         let wanted = target.parse::<Digest>().ok();
-        for expected in [wanted, promised].into_iter().flatten() {
-            let mut hasher = Hasher::new(expected.algorithm());
-            hasher.update(&bytes);
-            let found = hasher.finish();
-            if found != expected {
+        for expected in [&wanted, &promised].into_iter().flatten() {
+            let found = Digest::with(expected.algorithm(), &bytes);
+            if found != *expected {
                 return Err(failed(format!(
                     "wrong digest: the manifest's content is {found}, not {expected}"
                 )));
             }
         }
+        // Under which it is asked for again: by whoever wants it, else by the registry.
+        let digest = wanted.or(promised).unwrap_or_else(|| Digest::of(&bytes));
         Ok((bytes, digest, media_type))
     }
 

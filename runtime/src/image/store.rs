@@ -11,7 +11,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::digest::{Digest, is_lower_hex};
+use super::digest::{Algorithm, Digest, is_lower_hex};
 use super::record::{self, Image, Loaded, Record};
 use super::reference::Reference;
 use super::version;
@@ -89,7 +89,7 @@ impl ImageStore {
         let Some(prefix) = id_prefix(text) else {
             return reference.map(|_| None).map_err(|error| error.with_kind(ErrorKind::Usage));
         };
-        let mut matching = all.into_iter().filter(|image| image.id.hex().starts_with(prefix));
+        let mut matching = all.into_iter().filter(|image| image.id.begins_with(prefix));
         match (matching.next(), matching.next()) {
             (Some(_), Some(_)) => Err(Error::new(
                 ErrorKind::Usage,
@@ -271,11 +271,15 @@ fn tag_meant(text: &str) -> Option<String> {
     reference.tag().map(|tag| format!("{}:{tag}", reference.repository()))
 }
 
-/// The hex digits that `text` gives as (the beginning of) an id.
+/// `text`, if it can be (the beginning of) an id: hex digits, perhaps behind an algorithm.
 fn id_prefix(text: &str) -> Option<&str> {
-    let hex = text.strip_prefix("sha256:").unwrap_or(text);
-    let long_enough = (ID_PREFIX_MIN..=64).contains(&hex.len());
-    (long_enough && hex.bytes().all(is_lower_hex)).then_some(hex)
+    let with =
+        |algorithm: Algorithm| Some((text.strip_prefix(algorithm.name())?.strip_prefix(':')?, algorithm));
+    let said = Algorithm::ALL.into_iter().find_map(with);
+    // Without a word on it the one with the most digits may be meant.
+    let (hex, algorithm) = said.unwrap_or((text, Algorithm::Sha512));
+    let is_as_long = (ID_PREFIX_MIN..=algorithm.hex_len()).contains(&hex.len());
+    (is_as_long && hex.bytes().all(is_lower_hex)).then_some(text)
 }
 
 fn merge<T: Clone + PartialEq>(into: &mut Vec<T>, from: &[T]) {
