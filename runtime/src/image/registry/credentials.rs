@@ -147,9 +147,9 @@ fn plain_key(key: &str) -> &str {
 
 /// Docker leaves an empty entry for what a helper keeps.
 fn is_empty(entry: &Value) -> bool {
-    entry
-        .as_object()
-        .is_none_or(|entry| entry.values().all(|value| value.as_str().is_some_and(str::is_empty)))
+    entry.as_object().is_none_or(|entry| {
+        entry.values().all(|value| value.is_null() || value.as_str().is_some_and(str::is_empty))
+    })
 }
 
 fn read_entry(entry: &Value) -> Option<Credentials> {
@@ -197,7 +197,10 @@ pub(super) fn keep(path: &Path, key: &str, user: &str, password: &str) -> Result
         {
             return helper::store(helper, &server_url(key), user, password).map(|()| false);
         }
-        let auths = file.entry("auths").or_insert_with(|| json!({}));
+        let auths = file.entry("auths").or_insert(Value::Null);
+        if auths.is_null() {
+            *auths = json!({});
+        }
         let Some(auths) = auths.as_object_mut() else {
             return Err(Error::new(ErrorKind::Failed, "its `auths` is no object"));
         };
@@ -315,7 +318,7 @@ mod tests {
         let text = json!({ "auths": {
             "r.example": auth("a:1"), "r.example/team": auth("b:2:3"), DOCKER_HUB_KEY: auth("c:4"),
             "https://old.example/v2/": auth("d:5"), "i.example": { "auth": "", "identitytoken": "t" },
-            "b.example": { "registrytoken": "u" }, "empty.example": {}, "broken.example": { "auth": "!!" },
+            "b.example": { "registrytoken": "u" }, "empty.example": {}, "null.example": { "auth": null }, "broken.example": { "auth": "!!" },
         }});
         fs::write(&path, text.to_string()).unwrap();
         let files = [dir.path().join("none"), path.clone()];
@@ -326,7 +329,14 @@ mod tests {
         assert_eq!(find("old.example/x").as_deref(), Some("d 5"));
         assert_eq!(find("i.example/x").as_deref(), Some("identity t"));
         assert_eq!(find("b.example").as_deref(), Some("bearer u"));
-        for none in ["r.example.org/x", "example/x", "empty.example/x", "r.example:5000/x", "team/x"] {
+        for none in [
+            "r.example.org/x",
+            "example/x",
+            "empty.example/x",
+            "null.example/x",
+            "r.example:5000/x",
+            "team/x",
+        ] {
             assert_eq!(find(none), None, "{none}");
         }
         let broken = super::find(&files, "broken.example/x").unwrap_err();
@@ -355,6 +365,16 @@ mod tests {
         let file: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         assert_eq!(file, json!({ "auths": {}, "HttpHeaders": { "X": "y" } }));
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing else is left");
+    }
+
+    #[test]
+    fn credentials_go_into_a_file_that_has_null_for_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("auth.json");
+        fs::write(&path, r#"{"auths":null,"credHelpers":null,"credsStore":null}"#).unwrap();
+        assert_eq!(shown(find(std::slice::from_ref(&path), "r.example").unwrap()), None);
+        keep(&path, "r.example", "u", "p").unwrap();
+        assert_eq!(shown(find(&[path], "r.example").unwrap()).as_deref(), Some("u p"));
     }
 
     #[test]

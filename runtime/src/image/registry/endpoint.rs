@@ -433,7 +433,9 @@ impl<'a> Endpoint<'a> {
             serde_json::from_slice(&bytes).map_err(|_| self.said("its token server's answer is no JSON"))?;
         ["token", "access_token"]
             .iter()
-            .find_map(|key| answer.get(*key).and_then(serde_json::Value::as_str))
+            .filter_map(|key| answer.get(*key).and_then(serde_json::Value::as_str))
+            // Go's token servers write the one that they do not use as an empty text.
+            .find(|token| !token.is_empty())
             .map(str::to_owned)
             .ok_or_else(|| self.said("its token server's answer has no token").into())
     }
