@@ -93,6 +93,11 @@ pub(super) fn claim(host: &Host, digest: &Digest, size: u64) -> Result<Claim> {
         if !place.is_named()? {
             continue;
         }
+        // Whoever brought it may have given it its name in the store, and taken this one away, between our two looks.
+        if let Some(whole) = content::open(host, digest, size)? {
+            place.drop_name();
+            return Ok(Claim::Whole(Blob::of_file(digest.clone(), whole)));
+        }
         let (there, hasher) = read(&file, digest)?;
         if there < size {
             let writer = BlobWriter::resume(host, digest, size, (file, there, hasher), place)?;
