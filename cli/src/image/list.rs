@@ -117,7 +117,8 @@ fn table(
 fn wide_cells(host: &Host, store: &ImageStore, image: &Image) -> Result<Vec<String>> {
     let pods = shown::pods(host, &store.holders(&image.id)?);
     let pods = if pods.is_empty() { NONE.to_owned() } else { pods.join(",") };
-    let platform = format!("{}/{}", image.config.os, image.config.architecture);
+    let said = |word: &str| if word.is_empty() { "<unknown>" } else { word }.to_owned();
+    let platform = format!("{}/{}", said(&image.config.os), said(&image.config.architecture));
     Ok(vec![platform, image.layers.len().to_string(), pods])
 }
 

@@ -57,19 +57,15 @@ pub fn documents(bytes: &[u8]) {
     for fetched_as in FETCHED_AS {
         match manifest::parse(bytes, fetched_as) {
             Ok(Document::Index(entries)) => {
-                if let Ok(chosen) = manifest::choose(&entries, &platform) {
+                for chosen in manifest::choose(&entries, &platform).unwrap_or_default() {
                     assert!(entries.contains(chosen), "what was chosen is none of them");
                 }
                 let count = entries.len();
-                if let Ok(groups) = load::group_by_name(entries) {
-                    assert_eq!(
-                        groups.iter().map(|(_, group)| group.len()).sum::<usize>(),
-                        count,
-                        "all entries"
-                    );
-                    groups.iter().filter_map(|(name, _)| name.as_deref()).for_each(archived_as);
-                }
+                let groups = load::group_by_name(entries);
+                assert_eq!(groups.iter().map(|(_, group)| group.len()).sum::<usize>(), count, "all entries");
+                groups.iter().filter_map(|(name, _)| name.as_deref()).for_each(archived_as);
             }
+            Ok(Document::Artifact(what)) => assert!(!what.is_empty(), "an artifact without a word"),
             Ok(Document::Manifest(read)) => {
                 assert!(read.layers.len() <= bytes.len(), "more layers than bytes");
             }
@@ -88,8 +84,10 @@ pub fn documents(bytes: &[u8]) {
 
 /// Reads the name that an archive's annotation gives.
 fn archived_as(annotation: &str) {
-    if let Ok(name) = load::full_name(annotation, Path::new("/archives/image.tar")) {
-        reference(&name.to_string());
+    match load::read_name(annotation) {
+        Ok(load::Named::Whole(name)) => reference(&name.to_string()),
+        Ok(load::Named::Tag(tag)) => reference(&format!("image:{tag}")),
+        Err(_) => {}
     }
 }
 

@@ -60,16 +60,12 @@ impl Candidate {
             ));
         }
         let (os, architecture) = (config.os().to_string(), config.architecture().to_string());
-        if os != platform.os || architecture != platform.architecture {
-            return Err(Error::new(
-                ErrorKind::Image,
-                format!("the image is for {}/{}, not for {platform}", shown(&os), shown(&architecture)),
-            )
-            .hint(format!(
-                "--platform {}/{} takes it nevertheless",
-                shown(&os),
-                shown(&architecture)
-            )));
+        if !platform.fits(&os, &architecture) {
+            let or = |said: String, wanted: &String| if said.is_empty() { wanted.clone() } else { said };
+            let (os, architecture) = (or(os, &platform.os), or(architecture, &platform.architecture));
+            let own = format!("{}/{}", shown(&os), shown(&architecture));
+            let error = Error::new(ErrorKind::Image, format!("the image is for {own}, not for {platform}"));
+            return Err(error.hint(format!("--platform {own} takes it nevertheless")));
         }
         Ok(Self {
             id,

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use super::archive::{EntryKind, TarStream};
 use super::decompress::{self, Compression};
+use super::manifest::DOCUMENT_MAX;
 use super::space::Space;
 use crate::error::{self, Context, Error, ErrorKind, Result};
 use crate::host::Host;
@@ -129,6 +130,12 @@ impl Layout {
                 Ok(Some((Box::new(Piece { file, offset: *offset, left: *size }), *size)))
             }
         }
+    }
+
+    /// A document, which has to be there.
+    pub(super) fn document(&self, name: &str) -> Result<Vec<u8>> {
+        let found = self.read(name, DOCUMENT_MAX)?;
+        found.ok_or_else(|| Error::new(ErrorKind::Image, format!("{} is missing", error::shown(name))))
     }
 
     /// A small file, whole.

@@ -1,18 +1,24 @@
 //! `load`: images from an archive or a directory into the store.
 //!
-//! Invariant: every blob is checked against the digest under which it is named, whatever the layout.
+//! Invariant: every blob is checked against the digest under which it is named, whatever the layout; and of each image that
+//! a layout names it is said whether it was loaded, refused, or passed over as none.
+
+mod listed;
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use serde::Deserialize;
-
+#[cfg(any(test, fuzzing))]
+pub(super) use self::listed::parse_docker_list;
+use self::listed::{Listed, Origin};
+#[cfg(fuzzing)]
+pub(super) use self::listed::{Named, group_by_name, read_name};
 use super::content::Blob;
 use super::digest::{Algorithm, Digest, Hasher};
 use super::ingest::{self, Candidate, Incoming, Layers, Making};
 use super::layout::{self, Layout};
-use super::manifest::{self, DOCUMENT_MAX, Descriptor, Document};
+use super::manifest::{self, Descriptor, Document};
 use super::platform::Platform;
 use super::progress::Progress;
 use super::reference::Reference;
@@ -21,32 +27,18 @@ use crate::error::{Context, Error, ErrorKind, Result, shown};
 
 /// How deep an index may lie in an index.
 const INDEX_DEPTH: usize = 2;
-/// How many images one archive may hold.
-const IMAGES_MAX: usize = 1000;
 
 fn wrong(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::Image, what)
 }
 
-/// One image of Docker's `manifest.json`.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct DockerImage {
-    config: String,
-    #[serde(default)]
-    repo_tags: Option<Vec<String>>,
-    layers: Vec<String>,
-}
-
-/// Reads Docker's `manifest.json`.
-pub(super) fn parse_docker_list(bytes: &[u8]) -> Result<Vec<DockerImage>> {
-    let bad = |error: serde_json::Error| wrong(format!("manifest.json: {error}"));
-    let value = manifest::unique_keys(bytes).map_err(bad)?;
-    let list: Vec<DockerImage> = serde_json::from_value(value).map_err(bad)?;
-    if list.len() > IMAGES_MAX {
-        return Err(wrong(format!("the archive has more than {IMAGES_MAX} images")));
-    }
-    Ok(list)
+/// What to load.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// The platform to take of an image for several; nothing: the host's.
+    pub platform: Option<Platform>,
+    /// The name, the tag or the digest of the one image that is wanted; nothing: all.
+    pub only: Option<String>,
 }
 
 /// An image that was loaded.
@@ -56,107 +48,162 @@ pub struct LoadedImage {
     pub image: Image,
     /// The names that it came with: perhaps none.
     pub names: Vec<String>,
+    /// The tag that was all of its name, and belongs to no repository that is known.
+    pub lone_tag: Option<String>,
+}
+
+/// What became of each image of a layout.
+#[derive(Debug, Default)]
+pub struct Loads {
+    /// Those that are in the store now.
+    pub images: Vec<LoadedImage>,
+    /// What is no image, by name and with what it is.
+    pub passed_over: Vec<String>,
+    /// Those that are not, each by name and with the reason.
+    pub failed: Vec<Error>,
 }
 
 impl ImageStore {
-    /// Loads every image of an OCI layout (a directory), or of an archive: an OCI or Docker one,
-    /// plain or compressed; `-` reads it from standard input. Of an image for several platforms the
-    /// one for `platform` is taken (nothing: the host's).
-    pub fn load(
-        &self,
-        path: &Path,
-        platform: Option<&Platform>,
-        progress: &dyn Progress,
-    ) -> Result<Vec<LoadedImage>> {
-        let platform = platform.cloned().unwrap_or_else(Platform::host);
-        self.load_all(path, &platform, progress)
-            .map_err(|error| error.context(layout::shown(path)).with_kind(ErrorKind::Image))
+    /// Loads the images of an OCI layout (a directory), or of an archive: an OCI or Docker one,
+    /// plain or compressed; `-` reads it from standard input. One that is refused keeps none of the others from
+    /// coming.
+    pub fn load(&self, path: &Path, options: &LoadOptions, progress: &dyn Progress) -> Result<Loads> {
+        let named = |error: Error| error.context(layout::shown(path)).with_kind(ErrorKind::Image);
+        let mut loads = self.load_all(path, options, progress).map_err(named)?;
+        loads.failed = loads.failed.into_iter().map(named).collect();
+        Ok(loads)
     }
 
-    fn load_all(
-        &self,
-        path: &Path,
-        platform: &Platform,
-        progress: &dyn Progress,
-    ) -> Result<Vec<LoadedImage>> {
+    fn load_all(&self, path: &Path, options: &LoadOptions, progress: &dyn Progress) -> Result<Loads> {
         let layout = Layout::open(self.host(), path)?;
+        let platform = options.platform.clone().unwrap_or_else(Platform::host);
         let loader = Loader { store: self, layout: &layout, platform, progress };
-        if let Some(index) = layout.read("index.json", DOCUMENT_MAX)? {
-            return loader.load_oci(&index, path);
+        let mut all = listed::read(&layout, path)?;
+        if let Some(only) = &options.only {
+            all = listed::only(all, only)?;
         }
-        if let Some(list) = layout.read("manifest.json", DOCUMENT_MAX)? {
-            return loader.load_docker(&list);
+        let mut loads = Loads::default();
+        for listed in all {
+            let called = listed.called();
+            match loader.take(listed) {
+                Ok(Taken::Image(image)) => loads.images.push(*image),
+                Ok(Taken::None(what)) => loads.passed_over.push(format!("{called}: {what}")),
+                Err(error) => loads.failed.push(error.context(called)),
+            }
         }
-        Err(wrong(
-            "is neither an OCI layout (no index.json) nor an archive of docker save (no manifest.json)",
-        )
-        .hint("`podrun image import` makes an image of a root file system's tar"))
+        match loads.passed_over.first() {
+            Some(first) if loads.images.is_empty() && loads.failed.is_empty() => {
+                Err(wrong(format!("has no image: {first}")))
+            }
+            _ => Ok(loads),
+        }
     }
+}
+
+/// What became of something that a layout lists.
+enum Taken {
+    Image(Box<LoadedImage>),
+    /// It is none, and what it is.
+    None(String),
+}
+
+/// What a descriptor leads to.
+enum Found {
+    Image(Box<Candidate>),
+    Artifact(String),
 }
 
 struct Loader<'a> {
     store: &'a ImageStore,
     layout: &'a Layout,
-    platform: &'a Platform,
+    platform: Platform,
     progress: &'a dyn Progress,
 }
 
 impl Loader<'_> {
-    fn load_oci(&self, index: &[u8], path: &Path) -> Result<Vec<LoadedImage>> {
-        let entries = match manifest::parse(index, None).context(|| "index.json")? {
-            Document::Index(entries) if !entries.is_empty() => entries,
-            Document::Index(_) => return Err(wrong("index.json names no image")),
-            Document::Manifest(_) => return Err(wrong("index.json is a manifest, not an index")),
+    fn take(&self, listed: Listed) -> Result<Taken> {
+        let names = listed.names?;
+        let image = match listed.origin {
+            Origin::Docker(image) => {
+                let config = image.config.clone();
+                let layers =
+                    image.layers.iter().map(|name| self.describe(name)).collect::<Result<Vec<_>>>()?;
+                let places: HashMap<Digest, String> =
+                    layers.iter().map(|layer| layer.digest.clone()).zip(image.layers).collect();
+                let mut candidate = self.docker_candidate(&config, layers)?;
+                candidate.names = names.iter().map(ToString::to_string).collect();
+                self.add(candidate, |layer| places.get(&layer.digest).cloned().unwrap_or_default())?
+            }
+            Origin::Oci(entries) => {
+                let (mut candidate, top) = match self.first_of(&entries, 0)? {
+                    (Found::Image(candidate), top) => (candidate, top),
+                    (Found::Artifact(what), _) => return Ok(Taken::None(what)),
+                };
+                let known = |name: &Reference| name.with_digest(top.digest.clone()).to_string();
+                candidate.digests = names.iter().map(known).collect();
+                candidate.names = names.iter().map(ToString::to_string).collect();
+                self.add(*candidate, |layer| blob_name(&layer.digest))?
+            }
         };
-        let mut images = Vec::new();
-        for (name, group) in group_by_name(entries)? {
-            let names = match &name {
-                None => Vec::new(),
-                Some(name) => vec![full_name(name, path)?],
-            };
-            let chosen = if group.len() == 1 { &group[0] } else { manifest::choose(&group, self.platform)? };
-            let image = self.load_descriptor(chosen, names);
-            images.push(image.map_err(|error| match name {
-                Some(name) => error.context(shown(&name)),
-                None => error,
-            })?);
-        }
-        Ok(images)
+        let lone_tag = listed.tag.filter(|_| image.names.is_empty());
+        Ok(Taken::Image(Box::new(LoadedImage { lone_tag, ..image })))
     }
 
-    /// Follows indexes down to one manifest, and takes that image in.
-    fn load_descriptor(&self, top: &Descriptor, names: Vec<Reference>) -> Result<LoadedImage> {
-        let mut documents = Vec::new();
-        let mut here = top.clone();
-        for _ in 0..=INDEX_DEPTH {
-            let bytes = self.document(&here)?;
-            documents.push(Blob::from_bytes(self.store.host(), &here.digest, &bytes)?);
-            let parsed = manifest::parse(&bytes, Some(&here.media_type))
-                .map_err(|error| error.context(format!("blob {}", here.digest)))?;
-            match parsed {
-                Document::Index(entries) => here = manifest::choose(&entries, self.platform)?.clone(),
-                Document::Manifest(found) => {
-                    let config = self.document(&found.config)?;
-                    documents.push(Blob::from_bytes(self.store.host(), &found.config.digest, &config)?);
-                    let mut candidate =
-                        Candidate::new(found.config.digest.clone(), &config, found.layers, self.platform)?;
-                    candidate.documents = documents;
-                    candidate.digests =
-                        names.iter().map(|name| name.with_digest(top.digest.clone()).to_string()).collect();
-                    candidate.names = names.iter().map(ToString::to_string).collect();
-                    return self.add(candidate, |layer| blob_name(&layer.digest));
-                }
+    /// The first of `entries` that leads to an image for the platform. Where there is none: why, or what there is instead.
+    fn first_of<'e>(&self, entries: &'e [Descriptor], depth: usize) -> Result<(Found, &'e Descriptor)> {
+        let chosen = match entries {
+            [only] => vec![only],
+            all => manifest::choose(all, &self.platform)?,
+        };
+        let (mut failed, mut artifact) = (None, None);
+        for entry in chosen {
+            match self.follow(entry, depth) {
+                Ok(Found::Artifact(what)) => artifact = artifact.or(Some((Found::Artifact(what), entry))),
+                Ok(found) => return Ok((found, entry)),
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        Err(wrong("an index lies in an index in an index"))
+        match (failed, artifact, entries) {
+            (Some(error), ..) => Err(error),
+            (None, Some(artifact), _) => Ok(artifact),
+            (None, None, [first, ..]) => Ok((Found::Artifact(first.not_an_image()), first)),
+            (None, None, []) => Err(wrong("the index names nothing")),
+        }
+    }
+
+    /// What `here` is: an image's manifest, an index of some, or an artifact's.
+    fn follow(&self, here: &Descriptor, depth: usize) -> Result<Found> {
+        if !here.may_be_image() {
+            return Ok(Found::Artifact(here.not_an_image()));
+        }
+        if depth > INDEX_DEPTH {
+            return Err(wrong("an index lies in an index in an index"));
+        }
+        let bytes = self.document(here)?;
+        let blob = Blob::from_bytes(self.store.host(), &here.digest, &bytes)?;
+        let parsed = manifest::parse(&bytes, Some(&here.media_type))
+            .map_err(|error| error.context(format!("blob {}", here.digest)))?;
+        let mut candidate = match parsed {
+            Document::Artifact(what) => return Ok(Found::Artifact(what)),
+            Document::Index(entries) => match self.first_of(&entries, depth + 1)? {
+                (Found::Image(candidate), _) => candidate,
+                (artifact, _) => return Ok(artifact),
+            },
+            Document::Manifest(found) => {
+                let config = self.document(&found.config)?;
+                let id = found.config.digest;
+                let mut candidate = Candidate::new(id.clone(), &config, found.layers, &self.platform)?;
+                candidate.documents.push(Blob::from_bytes(self.store.host(), &id, &config)?);
+                Box::new(candidate)
+            }
+        };
+        candidate.documents.push(blob);
+        Ok(Found::Image(candidate))
     }
 
     fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
         let name = blob_name(&descriptor.digest);
-        let bytes = self
-            .layout
-            .read(&name, DOCUMENT_MAX)?
-            .ok_or_else(|| wrong(format!("{} is missing", shown(&name))))?;
+        let bytes = self.layout.document(&name)?;
         if bytes.len() as u64 != descriptor.size {
             return Err(wrong(format!("{name} has {} bytes, not {}", bytes.len(), descriptor.size)));
         }
@@ -169,46 +216,15 @@ impl Loader<'_> {
         let source = Files { loader: self, layers, place, opened: Mutex::default() };
         let making = Making::begin(self.store, self.store.begin_ingest()?, &candidate)?;
         let image = ingest::add(self.store, making, candidate, &source, self.progress)?;
-        Ok(LoadedImage { image, names })
+        Ok(LoadedImage { image, names, lone_tag: None })
     }
 
-    fn load_docker(&self, list: &[u8]) -> Result<Vec<LoadedImage>> {
-        let list = parse_docker_list(list)?;
-        let named = |image: &DockerImage| image.repo_tags.iter().flatten().next().cloned();
-        list.iter()
-            .map(|image| {
-                self.load_docker_image(image).map_err(|error| match named(image) {
-                    Some(name) => error.context(shown(&name)),
-                    None => error,
-                })
-            })
-            .collect()
-    }
-
-    fn load_docker_image(&self, image: &DockerImage) -> Result<LoadedImage> {
-        let config = self
-            .layout
-            .read(&image.config, DOCUMENT_MAX)?
-            .ok_or_else(|| wrong(format!("{} is missing", image.config)))?;
-        let id = Digest::of(&config);
-        let layers = image.layers.iter().map(|name| self.describe(name)).collect::<Result<Vec<_>>>()?;
-        let places: Vec<(Digest, String)> = layers
-            .iter()
-            .zip(&image.layers)
-            .map(|(layer, name)| (layer.digest.clone(), name.clone()))
-            .collect();
-        let mut candidate = Candidate::new(id.clone(), &config, layers, self.platform)?;
-        candidate.documents = vec![Blob::from_bytes(self.store.host(), &id, &config)?];
-        for tag in image.repo_tags.iter().flatten() {
-            candidate.names.push(tag.parse::<Reference>()?.to_string());
-        }
-        self.add(candidate, |layer| {
-            places
-                .iter()
-                .find(|(digest, _)| *digest == layer.digest)
-                .map(|(_, name)| name.clone())
-                .unwrap_or_default()
-        })
+    fn docker_candidate(&self, config: &str, layers: Vec<Descriptor>) -> Result<Candidate> {
+        let bytes = self.layout.document(config)?;
+        let id = listed::config_digest(config, &bytes);
+        let mut candidate = Candidate::new(id.clone(), &bytes, layers, &self.platform)?;
+        candidate.documents = vec![Blob::from_bytes(self.store.host(), &id, &bytes)?];
+        Ok(candidate)
     }
 
     /// Docker's archives give no digests of the layers as they lie there: they are taken now.
@@ -271,39 +287,4 @@ impl<P: Fn(&Descriptor) -> String + Sync> Layers for Files<'_, P> {
 
 fn blob_name(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm().name(), digest.hex())
-}
-
-/// The entries of an index by name, in their order; those without one stand for themselves, unless
-/// they are one image's platforms.
-pub(super) fn group_by_name(entries: Vec<Descriptor>) -> Result<Vec<(Option<String>, Vec<Descriptor>)>> {
-    if entries.len() > IMAGES_MAX {
-        return Err(wrong(format!("the layout has more than {IMAGES_MAX} images")));
-    }
-    let mut groups: Vec<(Option<String>, Vec<Descriptor>)> = Vec::new();
-    for entry in entries {
-        let same_image = |name: &Option<String>| {
-            *name == entry.name && (name.is_some() || (entry.platform.is_some() && !entry.is_index()))
-        };
-        match groups.iter_mut().find(|(name, _)| same_image(name)) {
-            Some((_, group)) => group.push(entry),
-            None => groups.push((entry.name.clone(), vec![entry])),
-        }
-    }
-    Ok(groups)
-}
-
-/// The name an annotation gives: a whole one, or only a tag, which belongs to the file's own name.
-pub(super) fn full_name(annotation: &str, path: &Path) -> Result<Reference> {
-    if annotation.contains(['/', ':', '@']) {
-        return annotation.parse();
-    }
-    let stem = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .map(|name| name.split('.').next().unwrap_or(name).to_lowercase())
-        .filter(|stem| !stem.is_empty() && *stem != "-");
-    match stem.map(|stem| format!("{stem}:{annotation}").parse()) {
-        Some(Ok(reference)) => Ok(reference),
-        _ => annotation.parse(),
-    }
 }

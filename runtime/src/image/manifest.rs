@@ -1,25 +1,28 @@
 //! Manifests, indexes and configs, in OCI's and Docker's words.
 //!
-//! Invariant: a document is read whole or refused: it is bounded, has no key twice, and is an index
-//! or a manifest and never both, and what it calls itself is what it was fetched as.
+//! Invariant: a document is read whole or refused: it is bounded, and is an index, an image's manifest or an artifact's
+//! and never two of them, and what it calls itself is what it was fetched as.
 
-use std::collections::HashSet;
 use std::fmt;
 
 use oci_spec::image::{self as oci, ImageConfiguration, ImageIndex, ImageManifest};
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
 use super::config::ImageConfig;
 use super::decompress::Compression;
 use super::digest::Digest;
+use super::document;
 use super::platform::Platform;
 use super::record::Packed;
-use crate::error::{Error, ErrorKind, Result, quoted, shown};
+use crate::error::{Error, ErrorKind, Result, shown};
 
 /// The largest manifest, index or config that is read.
 pub(super) const DOCUMENT_MAX: u64 = 4 * 1024 * 1024;
 const LAYERS_MAX: usize = 512;
+/// The most entries of an index: what layouts with many images have.
+const MANIFESTS_MAX: usize = 1000;
+/// How many of an index's entries without a platform are looked at: each is a manifest and a config to fetch.
+const TRIES: usize = 16;
 
 pub(super) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(super) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -29,6 +32,9 @@ pub(super) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// A layer as a plain tar; compressed it has `+gzip` or `+zstd` behind.
 const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const CONFIG_TYPES: [&str; 2] = [OCI_CONFIG, "application/vnd.docker.container.image.v1+json"];
+/// How the types of layers begin, be they known or not.
+const LAYER_FAMILIES: [&str; 2] =
+    ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."];
 const LAYER_TYPES: [&str; 6] = [
     OCI_LAYER,
     "application/vnd.oci.image.layer.v1.tar+gzip",
@@ -54,6 +60,16 @@ impl Descriptor {
     pub(super) fn is_index(&self) -> bool {
         matches!(self.media_type.as_str(), OCI_INDEX | DOCKER_LIST)
     }
+
+    /// What is said of it where it points to neither.
+    pub(super) fn not_an_image(&self) -> String {
+        format!("it is a {}, not an image", shown(&self.media_type))
+    }
+
+    /// Whether it points to an image's manifest, to an index, or does not say to what.
+    pub(super) fn may_be_image(&self) -> bool {
+        self.is_index() || matches!(self.media_type.as_str(), "" | OCI_MANIFEST | DOCKER_MANIFEST)
+    }
 }
 
 impl From<Descriptor> for Packed {
@@ -67,6 +83,8 @@ impl From<Descriptor> for Packed {
 pub(super) enum Document {
     Index(Vec<Descriptor>),
     Manifest(Manifest),
+    /// Something else than an image, and what.
+    Artifact(String),
 }
 
 /// One image: its config and its layers, the lowest first.
@@ -85,12 +103,19 @@ fn unread(error: serde_json::Error) -> Error {
     wrong(shown(&error.to_string()))
 }
 
-/// Reads a manifest or an index that was fetched as `media_type` (from a registry's header or a
-/// descriptor; nothing where nobody said).
-pub(super) fn parse(bytes: &[u8], media_type: Option<&str>) -> Result<Document> {
-    let value = unique_keys(bytes).map_err(unread)?;
-    let own = value.get("mediaType").and_then(Value::as_str);
-    if let (Some(own), Some(fetched)) = (own, media_type)
+/// A media type as they are compared: RFC 2045 has no case in them, and parameters behind a semicolon.
+pub(super) fn media_type(text: &str) -> String {
+    text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// Reads a manifest or an index that was fetched as `fetched` (a media type from a registry's header or a
+/// descriptor; nothing, or empty, where nobody said).
+pub(super) fn parse(bytes: &[u8], fetched: Option<&str>) -> Result<Document> {
+    let value = document::parse(bytes).map_err(unread)?;
+    let said = |text: &str| Some(media_type(text)).filter(|text| !text.is_empty());
+    let own = value.get("mediaType").and_then(Value::as_str).and_then(said);
+    let fetched = fetched.and_then(said);
+    if let (Some(own), Some(fetched)) = (&own, &fetched)
         && own != fetched
     {
         return Err(wrong(format!("it calls itself {}, and was fetched as {}", shown(own), shown(fetched))));
@@ -100,16 +125,25 @@ pub(super) fn parse(bytes: &[u8], media_type: Option<&str>) -> Result<Document> 
             wrong("Docker's schema 1 is not supported").hint("push the image again with a current client")
         );
     }
-    let has = |key: &str| value.get(key).is_some();
-    let kind = own.or(media_type);
-    match (has("manifests"), has("layers") || has("config")) {
+    let holds = |key: &str| value.get(key).is_some_and(|value| !value.is_null());
+    let kind = own.or(fetched);
+    let is_manifest = holds("layers") || holds("config");
+    // Go writes null, or nothing at all, for a list without an entry.
+    let is_called = matches!(kind.as_deref(), Some(OCI_INDEX | DOCKER_LIST));
+    let is_index = holds("manifests") || !is_manifest && (is_called || value.get("manifests").is_some());
+    match (is_index, is_manifest) {
         (true, true) => Err(wrong("it is an index and a manifest at once")),
         (false, false) => Err(wrong("it is neither an index nor an image's manifest")),
-        (true, false) if matches!(kind, None | Some(OCI_INDEX | DOCKER_LIST)) => parse_index(value),
-        (false, true) if matches!(kind, None | Some(OCI_MANIFEST | DOCKER_MANIFEST)) => parse_manifest(value),
-        _ => {
-            Err(wrong(format!("its media type {} does not fit its content", shown(kind.unwrap_or_default()))))
+        (true, false) if matches!(kind.as_deref(), None | Some(OCI_INDEX | DOCKER_LIST)) => {
+            parse_index(value)
         }
+        (false, true) if matches!(kind.as_deref(), None | Some(OCI_MANIFEST | DOCKER_MANIFEST)) => {
+            parse_manifest(value)
+        }
+        _ => Err(wrong(format!(
+            "its media type {} does not fit its content",
+            shown(&kind.unwrap_or_default())
+        ))),
     }
 }
 
@@ -133,37 +167,51 @@ pub(super) fn manifest_of(config: &Digest, config_size: usize, layers: &[Value])
     manifest.to_string().into_bytes()
 }
 
+/// Refuses a list of more entries before anything is made of them.
+fn at_most(value: &Value, list: &str, most: usize) -> Result<()> {
+    match value.get(list).and_then(Value::as_array).map_or(0, Vec::len) {
+        count if count > most => Err(wrong(format!("it has {count} {list}, at most {most} are taken"))),
+        _ => Ok(()),
+    }
+}
+
 fn parse_index(value: Value) -> Result<Document> {
-    let index: ImageIndex = serde_json::from_value(value).map_err(unread)?;
+    at_most(&value, "manifests", MANIFESTS_MAX)?;
+    let index: ImageIndex = document::read(value, &document::INDEX).map_err(unread)?;
     index.manifests().iter().map(descriptor).collect::<Result<_>>().map(Document::Index)
 }
 
 fn parse_manifest(value: Value) -> Result<Document> {
-    let manifest: ImageManifest = serde_json::from_value(value).map_err(unread)?;
-    if let Some(artifact) = manifest.artifact_type() {
-        return Err(wrong(format!("it is an artifact of type {}, not an image", shown(artifact.as_ref()))));
+    at_most(&value, "layers", LAYERS_MAX)?;
+    let Some(config_type) = value.pointer("/config/mediaType").and_then(Value::as_str).map(media_type) else {
+        return Err(wrong("it says of no config what that is"));
+    };
+    // What an artifact has for layers may be anything.
+    if !CONFIG_TYPES.contains(&config_type.as_str()) {
+        let own = value.get("artifactType").and_then(Value::as_str).filter(|own| !own.is_empty());
+        return Ok(Document::Artifact(match own {
+            Some(own) => format!("it is an artifact of type {}, not an image", shown(own)),
+            None => format!("it is an artifact (its config is a {}), not an image", shown(&config_type)),
+        }));
     }
+    let manifest: ImageManifest = document::read(value, &document::MANIFEST).map_err(unread)?;
     let config = descriptor(manifest.config())?;
-    if !CONFIG_TYPES.contains(&config.media_type.as_str()) {
-        return Err(wrong(format!(
-            "it is an artifact (its config is a {}), not an image",
-            shown(&config.media_type)
-        )));
-    }
     let layers: Vec<Descriptor> = manifest.layers().iter().map(descriptor).collect::<Result<_>>()?;
-    if layers.len() > LAYERS_MAX {
-        return Err(wrong(format!("it has {} layers, at most {LAYERS_MAX} are taken", layers.len())));
+    let unknown = |layer: &Descriptor| {
+        format!("its layer {} has the unknown type {}", layer.digest, shown(&layer.media_type))
+    };
+    // As cosign and BuildKit attach what they know of an image: with an image's config, and layers that are none.
+    let is_file =
+        |layer: &Descriptor| !LAYER_FAMILIES.iter().any(|family| layer.media_type.starts_with(family));
+    if let Some(first) = layers.first().filter(|_| layers.iter().all(is_file)) {
+        return Ok(Document::Artifact(format!("it is an artifact ({}), not an image", unknown(first))));
     }
     for layer in &layers {
         if layer.media_type.contains("nondistributable") || layer.media_type.contains("foreign") {
             return Err(wrong(format!("its layer {} may not be distributed", layer.digest)));
         }
         if !LAYER_TYPES.contains(&layer.media_type.as_str()) {
-            return Err(wrong(format!(
-                "its layer {} has the unknown type {}",
-                layer.digest,
-                shown(&layer.media_type)
-            )));
+            return Err(wrong(unknown(layer)));
         }
     }
     Ok(Document::Manifest(Manifest { config, layers }))
@@ -171,55 +219,52 @@ fn parse_manifest(value: Value) -> Result<Document> {
 
 fn descriptor(from: &oci::Descriptor) -> Result<Descriptor> {
     let annotation = |key: &str| from.annotations().as_ref().and_then(|all| all.get(key)).cloned();
+    let platform = from.platform().as_ref().map(|platform| Platform {
+        os: platform.os().to_string(),
+        architecture: platform.architecture().to_string(),
+        variant: platform.variant().clone().filter(|variant| !variant.is_empty()),
+    });
     Ok(Descriptor {
-        media_type: from.media_type().to_string(),
+        media_type: media_type(from.media_type().as_ref()),
         digest: from.digest().to_string().parse()?,
         size: from.size(),
-        platform: from.platform().as_ref().map(|platform| Platform {
-            os: platform.os().to_string(),
-            architecture: platform.architecture().to_string(),
-            variant: platform.variant().clone().filter(|variant| !variant.is_empty()),
-        }),
+        platform: platform.filter(|said| !said.os.is_empty() || !said.architecture.is_empty()),
         name: annotation("io.containerd.image.name")
-            .or_else(|| annotation("org.opencontainers.image.ref.name")),
+            .or_else(|| annotation("org.opencontainers.image.ref.name"))
+            .filter(|name| !name.is_empty()),
     })
 }
 
-/// The image among `manifests` that runs best on `platform`. One without a platform fits if it is
-/// the only one: its config will tell.
-pub(super) fn choose<'a>(manifests: &'a [Descriptor], platform: &Platform) -> Result<&'a Descriptor> {
-    if let [only] = manifests
-        && only.platform.is_none()
-    {
-        return Ok(only);
+/// The images among `manifests` that may run on `platform`: the one that says it runs best there, else, in their order, those
+/// that say nothing: their configs will tell. None where there are only artifacts.
+pub(super) fn choose<'a>(manifests: &'a [Descriptor], platform: &Platform) -> Result<Vec<&'a Descriptor>> {
+    let images: Vec<&Descriptor> = manifests.iter().filter(|entry| entry.may_be_image()).collect();
+    let ranked = images.iter().filter_map(|entry| Some((platform.rank(entry.platform.as_ref()?)?, *entry)));
+    // Of two that rank the same the first counts, as everywhere.
+    if let Some((_, best)) = ranked.rev().max_by_key(|(rank, _)| *rank) {
+        return Ok(vec![best]);
     }
-    let ranked = manifests
-        .iter()
-        .filter_map(|entry| {
-            entry.platform.as_ref().and_then(|theirs| platform.rank(theirs)).map(|rank| (rank, entry))
-        })
-        // Of two that rank the same the first counts, as everywhere.
-        .rev()
-        .max_by_key(|(rank, _)| *rank);
-    ranked.map(|(_, entry)| entry).ok_or_else(|| {
-        let there: Vec<String> = manifests
-            .iter()
-            .filter_map(|entry| entry.platform.as_ref())
-            .filter(|platform| platform.os != "unknown")
-            .map(ToString::to_string)
-            .collect();
-        let there = there.join(", ");
-        Error::new(ErrorKind::Image, format!("no image for {platform}; there is {}", shown(&there)))
-            .hint("choose one of them with --platform")
-    })
+    let silent = images.iter().copied().filter(|entry| entry.platform.is_none());
+    let silent: Vec<&Descriptor> = silent.take(TRIES).collect();
+    if !silent.is_empty() || images.is_empty() && !manifests.is_empty() {
+        return Ok(silent);
+    }
+    let there = images.iter().filter_map(|entry| entry.platform.as_ref());
+    let there = there.filter(|platform| platform.os != "unknown").map(ToString::to_string);
+    let there = there.collect::<Vec<_>>().join(", ");
+    if there.is_empty() {
+        return Err(Error::new(ErrorKind::Image, format!("no image for {platform}: the index names none")));
+    }
+    Err(Error::new(ErrorKind::Image, format!("no image for {platform}; there is {}", shown(&there)))
+        .hint("choose one of them with --platform"))
 }
 
 /// Reads a config, which has no more than podrun takes of anything, and the digests of the layers' plain tars.
 pub(super) fn parse_config(bytes: &[u8]) -> Result<(ImageConfiguration, Vec<Digest>)> {
     let bad = |why: String| Error::new(ErrorKind::Image, format!("image config: {why}"));
     let unread = |error: serde_json::Error| bad(shown(&error.to_string()).to_string());
-    let value = unique_keys(bytes).map_err(unread)?;
-    let config: ImageConfiguration = serde_json::from_value(value).map_err(unread)?;
+    let value = document::parse(bytes).map_err(unread)?;
+    let config: ImageConfiguration = document::read(value, &document::CONFIG).map_err(unread)?;
     ImageConfig::checked(&config).map_err(bad)?;
     let count = config.rootfs().diff_ids().len();
     if count > LAYERS_MAX {
@@ -227,77 +272,6 @@ pub(super) fn parse_config(bytes: &[u8]) -> Result<(ImageConfiguration, Vec<Dige
     }
     let diff_ids = config.rootfs().diff_ids().iter().map(|id| id.parse()).collect::<Result<_>>()?;
     Ok((config, diff_ids))
-}
-
-/// Parses JSON in which no object has a key twice: of two values one reader takes the first and
-/// another the last.
-pub(super) fn unique_keys(bytes: &[u8]) -> Result<Value, serde_json::Error> {
-    serde_json::from_slice::<Unique>(bytes).map(|unique| unique.0)
-}
-
-struct Unique(Value);
-
-impl<'de> Deserialize<'de> for Unique {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(UniqueVisitor).map(Unique)
-    }
-}
-
-struct UniqueVisitor;
-
-impl<'de> Visitor<'de> for UniqueVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E: de::Error>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
-        while let Some(Unique(value)) = seq.next_element()? {
-            list.push(value);
-        }
-        Ok(Value::Array(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let (mut map, mut seen) = (serde_json::Map::new(), HashSet::new());
-        while let Some(key) = access.next_key::<String>()? {
-            if !seen.insert(key.clone()) {
-                return Err(de::Error::custom(format!(
-                    "the key {} stands twice in one object",
-                    quoted(&key)
-                )));
-            }
-            let Unique(value) = access.next_value()?;
-            map.insert(key, value);
-        }
-        Ok(Value::Object(map))
-    }
 }
 
 #[cfg(test)]
@@ -334,10 +308,10 @@ mod tests {
         assert!(error(&manifest(r#""schemaVersion":2,"#, LAYER_TYPES[1]), None).contains("twice"));
         assert!(error(r#"{"schemaVersion":1,"fsLayers":[]}"#, None).contains("schema 1"));
         assert!(error(r#"{"schemaVersion":2}"#, None).contains("neither"));
-        assert!(error(&manifest("", "text/plain"), None).contains("unknown type"));
+        let encrypted = "application/vnd.oci.image.layer.v1.tar+gzip+encrypted";
+        assert!(error(&manifest("", encrypted), None).contains("unknown type"));
         let foreign = manifest("", "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip");
         assert!(error(&foreign, None).contains("may not be distributed"));
-        assert!(error(&manifest(r#""artifactType":"a/b","#, LAYER_TYPES[1]), None).contains("artifact"));
         assert!(error(&good.replace("sha256:", "sha256:../"), None).starts_with("manifest: "));
     }
 
@@ -357,8 +331,58 @@ mod tests {
             entry("linux/amd64/v4", 4),
         ];
         let host = "linux/amd64/v3".parse().unwrap();
-        assert_eq!(choose(&all, &host).unwrap().size, 3);
+        let sizes = |all: &[Descriptor]| -> Vec<u64> {
+            choose(all, &host).unwrap().iter().map(|entry| entry.size).collect()
+        };
+        assert_eq!(sizes(&all), [3]);
         let error = choose(&all[..1], &host).unwrap_err();
         assert!(error.message().contains("there is linux/arm64"), "{error}");
+        assert!(choose(&[], &host).unwrap_err().message().contains("names none"));
+        // Those that say nothing are tried one after the other, where none says that it is for this.
+        let silent = |media_type: &str, size| Descriptor {
+            media_type: media_type.into(),
+            platform: None,
+            ..entry("linux/amd64", size)
+        };
+        let some = [entry("linux/arm64", 1), silent("", 2), silent("application/x", 3), silent(OCI_INDEX, 4)];
+        assert_eq!(sizes(&some), [2, 4]);
+        assert_eq!(sizes(&[some.as_slice(), &all].concat()), [3]);
+        assert_eq!(sizes(&some[2..3]), [0; 0]);
+    }
+
+    #[test]
+    fn an_artifact_is_what_has_another_config_or_no_layer() {
+        let read = |text: &str| parse(text.as_bytes(), None).unwrap();
+        let artifact = |text: &str| match read(text) {
+            Document::Artifact(what) => what,
+            other => panic!("{other:?}"),
+        };
+        let image = manifest("", LAYER_TYPES[1]);
+        // An image may say of which type of artifact it is.
+        let typed = manifest(r#""artifactType":"application/vnd.example","#, LAYER_TYPES[1]);
+        assert!(matches!(read(&typed), Document::Manifest(_)));
+        let other = image.replace("oci.image.config.v1+json", "oci.empty.v1+json");
+        assert!(artifact(&other).contains("its config is a application/vnd.oci.empty.v1+json"));
+        let other = typed.replace("oci.image.config.v1+json", "oci.empty.v1+json");
+        assert!(artifact(&other).contains("of type application/vnd.example"));
+        assert!(
+            artifact(&manifest("", "application/vnd.dev.cosign.simplesigning.v1+json"))
+                .contains("simplesigning")
+        );
+    }
+
+    #[test]
+    fn media_types_have_no_case_and_may_have_parameters() {
+        let text = manifest(
+            r#""mediaType":"Application/Vnd.OCI.image.manifest.v1+JSON","#,
+            "application/vnd.OCI.image.layer.v1.tar+GZIP; x=y",
+        );
+        let text = text.replace("vnd.oci.image.config", "VND.oci.image.config");
+        let fetched = "application/VND.oci.image.manifest.v1+json; charset=utf-8";
+        let Document::Manifest(read) = parse(text.as_bytes(), Some(fetched)).unwrap() else { panic!() };
+        assert_eq!(
+            (read.config.media_type.as_str(), read.layers[0].media_type.as_str()),
+            (OCI_CONFIG, LAYER_TYPES[1])
+        );
     }
 }

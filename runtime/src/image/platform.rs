@@ -31,9 +31,14 @@ impl Platform {
         Self { os: "linux".into(), architecture: architecture.into(), variant: variant.map(str::to_owned) }
     }
 
+    /// Whether what says that it is for this system and this architecture is for this; what is not said (empty) fits.
+    pub fn fits(&self, os: &str, architecture: &str) -> bool {
+        (os.is_empty() || os == self.os) && (architecture.is_empty() || architecture == self.architecture)
+    }
+
     /// How well an image of `other` runs here: nothing if it does not, else the higher the better.
     pub fn rank(&self, other: &Platform) -> Option<u32> {
-        if self.os != other.os || self.architecture != other.architecture {
+        if !self.fits(&other.os, &other.architecture) {
             return None;
         }
         let wanted = other.level();
@@ -122,6 +127,17 @@ mod tests {
         assert_eq!(host.rank(&platform("windows/amd64")), None);
         assert_eq!(platform("linux/arm64/v8").rank(&platform("linux/arm64")), Some(8));
         assert_eq!(platform("linux/arm/v7").rank(&platform("linux/arm/v6")), Some(6));
+    }
+
+    #[test]
+    fn what_is_not_said_fits() {
+        let host = platform("linux/amd64/v3");
+        for (os, architecture) in [("linux", "amd64"), ("", ""), ("linux", ""), ("", "amd64")] {
+            assert!(host.fits(os, architecture), "{os}/{architecture}");
+        }
+        for (os, architecture) in [("windows", ""), ("", "arm64"), ("linux", "arm64")] {
+            assert!(!host.fits(os, architecture), "{os}/{architecture}");
+        }
     }
 
     #[test]

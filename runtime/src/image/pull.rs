@@ -4,10 +4,11 @@
 //! it, while the layers come. What has come lies in the store's files and never in memory, and nothing of a layer is
 //! committed before all of it was checked.
 
+mod resolve;
+
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
-use std::io::Read;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,10 +19,9 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 use super::content::{self, Blob, Follower};
-use super::digest::Digest;
-use super::ingest::{self, Candidate, Incoming, Layers, Making};
+use super::ingest::{self, Incoming, Layers, Making};
 use super::layers;
-use super::manifest::{self, DOCUMENT_MAX, Descriptor, Document};
+use super::manifest::Descriptor;
 use super::partial::{self, Claim};
 use super::platform::Platform;
 use super::progress::{Event, Phase, Progress};
@@ -33,8 +33,6 @@ use crate::host::Host;
 
 /// How many layers come at once.
 const DOWNLOADS: usize = 3;
-/// How deep an index may lie in an index.
-const INDEX_DEPTH: usize = 2;
 /// How many bytes come between two events.
 const REPORT_EVERY: u64 = 256 * 1024;
 /// How long it takes at most to see that another process has brought a blob, or has given it up.
@@ -77,7 +75,8 @@ impl ImageStore {
         if let Some(image) = self.unchanged(&runtime, &registry, reference, &platform)? {
             return Ok(image);
         }
-        let (candidate, _config) = runtime.block_on(self.resolve(&registry, reference, &platform))?;
+        let (candidate, _configs) =
+            runtime.block_on(resolve::resolve(self, &registry, reference, &platform))?;
         // Before anything is counted on: from here on nobody takes it away.
         let making = Making::begin(self, lock, &candidate)?;
         let wanted = candidate.to_fetch(self, &making)?;
@@ -107,7 +106,7 @@ impl ImageStore {
         };
         let (config, host) = (&image.config, Platform::host());
         let platform = platform.unwrap_or(&host);
-        if config.os != platform.os || config.architecture != platform.architecture {
+        if !platform.fits(&config.os, &config.architecture) {
             return Ok(None);
         }
         if !self.is_complete(&image)? {
@@ -147,82 +146,6 @@ impl ImageStore {
             }
         }
         Ok(true)
-    }
-
-    /// Fetches manifests down to one image, and its config.
-    async fn resolve(
-        &self,
-        registry: &Registry<'_>,
-        reference: &Reference,
-        platform: &Platform,
-    ) -> Result<(Candidate, Fetched<'_>)> {
-        let mut documents = Vec::new();
-        let mut target = match (reference.digest(), reference.tag()) {
-            (Some(digest), _) => digest.to_string(),
-            (None, tag) => tag.unwrap_or("latest").to_owned(),
-        };
-        let (mut top, mut expected): (Option<_>, Option<Descriptor>) = (None, None);
-        for _ in 0..=INDEX_DEPTH {
-            let (bytes, digest, media_type) =
-                registry.any(async |source| source.manifest(&target).await).await?;
-            if let Some(expected) = &expected {
-                check_promise(expected, bytes.len(), media_type.as_deref())?;
-            }
-            documents.push(Blob::from_bytes(self.host(), &digest, &bytes)?);
-            let top = top.get_or_insert(digest).clone();
-            let promised = expected.as_ref().map(|descriptor| descriptor.media_type.as_str());
-            match manifest::parse(&bytes, media_type.as_deref().or(promised))? {
-                Document::Index(entries) => {
-                    let chosen = manifest::choose(&entries, platform)?;
-                    target = chosen.digest.to_string();
-                    expected = Some(chosen.clone());
-                }
-                Document::Manifest(found) => {
-                    let fetched = Fetched { host: self.host(), digest: found.config.digest.clone() };
-                    let (blob, config) = self.fetch_config(registry, &found.config).await?;
-                    documents.push(blob);
-                    let mut candidate = Candidate::new(found.config.digest, &config, found.layers, platform)?;
-                    candidate.documents = documents;
-                    candidate.digests = vec![reference.with_digest(top).to_string()];
-                    if reference.digest().is_none() {
-                        candidate.names = vec![reference.to_string()];
-                    }
-                    return Ok((candidate, fetched));
-                }
-            }
-        }
-        Err(Error::new(ErrorKind::Image, "an index lies in an index in an index"))
-    }
-
-    /// The image's config, which may be here.
-    async fn fetch_config(&self, registry: &Registry<'_>, config: &Descriptor) -> Result<(Blob, Vec<u8>)> {
-        if config.size > DOCUMENT_MAX {
-            let what = format!("blob {} is larger than {DOCUMENT_MAX} bytes", config.digest);
-            return Err(Error::new(ErrorKind::Image, what));
-        }
-        let (host, broken) = (self.host(), &Cell::new(false));
-        let bring = Bring { host, blob: config, begun: &|_| (), came: &|_| Ok(()), broken };
-        let blob = registry.any(async |source| bring.from(source).await).await?;
-        let mut bytes = Vec::new();
-        blob.reader()?.read_to_end(&mut bytes).context(|| format!("blob {}", config.digest))?;
-        let found = Digest::with(config.digest.algorithm(), &bytes);
-        if found != config.digest {
-            let what = format!("blob {} has the wrong digest: its content is {found}", config.digest);
-            return Err(Error::new(ErrorKind::Image, what).hint("`podrun image fsck --repair` drops it"));
-        }
-        Ok((blob, bytes))
-    }
-}
-
-/// What was fetched before anything held it: when the pull ends, the store has it or nobody wants it.
-struct Fetched<'a> {
-    host: &'a Host,
-    digest: Digest,
-}
-
-impl Drop for Fetched<'_> {
-    fn drop(&mut self) {
-        partial::forget(self.host, &self.digest);
     }
 }
 
@@ -282,21 +205,6 @@ impl Bring<'_> {
                 result => return result,
             }
         }
-    }
-}
-
-/// What an index said of a manifest must be so.
-fn check_promise(expected: &Descriptor, len: usize, media_type: Option<&str>) -> Result<()> {
-    let wrong =
-        |what: String| Err(Error::new(ErrorKind::Image, format!("manifest {}: {what}", expected.digest)));
-    if len as u64 != expected.size {
-        return wrong(format!("has {len} bytes, the index says {}", expected.size));
-    }
-    match media_type {
-        Some(other) if other != expected.media_type => {
-            wrong(format!("comes as {other}, the index says {}", expected.media_type))
-        }
-        _ => Ok(()),
     }
 }
 

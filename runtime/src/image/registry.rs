@@ -36,7 +36,9 @@ pub(super) use self::transport::Transport;
 use self::transport::{reason, within};
 pub(super) use self::upload::Upload;
 use super::digest::Digest;
-use super::manifest::{DOCKER_LIST, DOCKER_MANIFEST, DOCUMENT_MAX, Descriptor, OCI_INDEX, OCI_MANIFEST};
+use super::manifest::{
+    DOCKER_LIST, DOCKER_MANIFEST, DOCUMENT_MAX, Descriptor, OCI_INDEX, OCI_MANIFEST, media_type,
+};
 use super::reference::Reference;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -126,12 +128,11 @@ impl Source<'_> {
         let accept = manifest_types();
         let what = format!("manifests/{target}");
         let response = self.0.ask(&what, Ask::get(&accept)).await?;
-        let media_type = response
+        let said = response
             .headers()
             .get(CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split(';').next())
-            .map(|value| value.trim().to_owned())
+            .map(media_type)
             // What a server says when it knows nothing says nothing.
             .filter(|value| {
                 !matches!(value.as_str(), "application/json" | "text/plain" | "application/octet-stream")
@@ -150,7 +151,7 @@ impl Source<'_> {
         }
         // Under which it is asked for again: by whoever wants it, else by the registry.
         let digest = wanted.or(promised).unwrap_or_else(|| Digest::of(&bytes));
-        Ok((bytes, digest, media_type))
+        Ok((bytes, digest, said))
     }
 
     /// The digest of the manifest that `tag` names now, without the manifest itself; nothing if the registry does not tell.

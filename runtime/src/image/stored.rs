@@ -90,7 +90,8 @@ impl Stored {
 /// What a manifest is: what it calls itself, else what its config belongs to.
 fn media_type(bytes: &[u8], config: &Descriptor) -> String {
     let own = serde_json::from_slice::<serde_json::Value>(bytes).ok();
-    let own = own.and_then(|value| value.get("mediaType")?.as_str().map(str::to_owned));
+    let own = own.and_then(|value| value.get("mediaType")?.as_str().map(manifest::media_type));
+    let own = own.filter(|own| !own.is_empty());
     own.unwrap_or_else(|| {
         if config.media_type == OCI_CONFIG { OCI_MANIFEST } else { DOCKER_MANIFEST }.to_owned()
     })
