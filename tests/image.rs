@@ -40,7 +40,7 @@ pub(crate) fn remove_all(host: &Host) -> Result<()> {
 }
 
 pub(crate) fn holds_nothing(host: &Host) -> Result<()> {
-    for folder in ["layers", "content/sha256", "tmp", "trash", "leases", "partial"] {
+    for folder in ["layers", "content/sha256", "content/sha512", "tmp", "trash", "leases", "partial"] {
         let left = std::fs::read_dir(host.root().join(folder))?.count();
         ensure!(left == 0, "{left} left in {folder}");
     }

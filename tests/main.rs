@@ -11,6 +11,7 @@ mod edges;
 mod examples;
 mod faults;
 mod fields;
+mod formats;
 mod habits;
 mod hangs;
 mod harness;
@@ -49,13 +50,14 @@ use support::suite::Suite;
 type Add = fn(&mut Suite);
 
 /// The modules by their names: `PODRUN_TESTS_OF` names those to run; empty, all.
-const MODULES: [(&str, Add); 41] = [
+const MODULES: [(&str, Add); 42] = [
     ("harness", harness::add),
     ("image", image::add),
     ("images", images::add),
     ("store", store::add),
     ("collect", collect::add),
     ("archives", archives::add),
+    ("formats", formats::add),
     ("hostile", hostile::add),
     ("rogue", rogue::add),
     ("logins", logins::add),
