@@ -6,6 +6,8 @@ mod classes;
 mod granted;
 #[path = "oci/limits.rs"]
 mod limits;
+#[path = "oci/mounts.rs"]
+mod mounts;
 #[path = "oci/process.rs"]
 mod process;
 #[path = "oci/shared.rs"]
@@ -69,6 +71,7 @@ pub(crate) fn add(suite: &mut Suite) {
     }
     classes::add(suite);
     limits::add(suite);
+    mounts::add(suite);
     process::add(suite);
     systemd::add(suite);
 }

@@ -253,6 +253,24 @@ fn refused(host: &Host) -> Result<()> {
         );
         user.gone()?;
     }
+    // What a mount of the host's root is marked with stays.
+    let locked = user.home.join("locked");
+    let at = locked.display();
+    host.script(&format!("mkdir {at}; mount -t tmpfs -o nosuid,noexec,strictatime locked {at}"))?.ok()?;
+    let outcomes = ["ro", "suid"].map(|word| -> Result<_> {
+        let mounts = json!([
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/x", "type": "bind", "source": locked, "options": ["bind", word]},
+        ]);
+        user.config(&["grep", " /x ", "/proc/self/mountinfo"], &[("/mounts", mounts)])?;
+        user.oci("run web")
+    });
+    host.script(&format!("umount {at}"))?.ok()?;
+    let [kept, cleared] = outcomes;
+    let kept = kept?.ok()?;
+    ensure!(kept.contains(" ro,nosuid,noexec - "), "{kept}");
+    let said = cleared?.fails_with(1)?;
+    ensure!(said.contains("clear MOUNT_ATTR_NOSUID") && said.contains("more privileged user"), "{said}");
     // What has no effect is said; what is not forgiven fails.
     let devices = json!({"devices": [{"allow": false, "access": "rwm"}]});
     user.config(&["echo", "ran"], &[("/linux/resources", devices)])?;

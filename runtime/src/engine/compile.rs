@@ -63,11 +63,11 @@ pub fn compile(inputs: Inputs<'_>) -> Result<Plan> {
     if console.is_none() && process.terminal() == Some(true) {
         return Err(usage("process.terminal: the streams are no terminal".into()));
     }
-    let listed = mounts::all(spec, attached, cgroup, console, user, &mut warnings)?;
+    let listed = mounts::all(spec, rootfs, cgroup, attached, console, user, &mut warnings)?;
     let root = mounts::root(rootfs, spec)?;
     let pause = pause.then_some(Step::Pause(Moment::Mounted));
     let readonly: Vec<CString> =
-        listed.iter().filter(|mount| mount.readonly_later).map(|mount| mount.target.path.clone()).collect();
+        listed.iter().filter(|mount| mount.readonly_later).map(|mount| mount.place.clone()).collect();
     push_filesystem(&mut steps, spec, Tree { listed, root, shared }, pause, user)?;
     steps.extend(null.map(Step::NullDevice));
     let label = labels::of(process)?;
@@ -409,8 +409,8 @@ fn push_covers(steps: &mut Vec<Step>, spec: &Spec, cwd: &str) -> Result<()> {
     for path in linux(spec, Linux::masked_paths) {
         steps.push(Step::MaskedPath(mounts::relative("linux.maskedPaths", path)?));
     }
-    let cwd = mounts::target("process.cwd", cwd, true)?;
-    if !cwd.parts.is_empty() {
+    let cwd = mounts::place("process.cwd", cwd)?;
+    if cwd.as_c_str() != c"." {
         steps.push(Step::MakeDirectory(cwd));
     }
     if let Some((propagation, depth)) = root_propagation(spec)? {

@@ -1,12 +1,16 @@
-//! Why a child half gave up: 16 bytes on the wire, and the sentence that the parent makes of them.
+//! Why a child half gave up: 16 bytes on the wire, the kernel's own words after them where it had some, and the sentence
+//! that the parent makes of them.
 //!
-//! The record: magic (u32), step (u16), call (u16), index (u32), errno (i32), in the machine's order.
+//! The record: magic (u32), step (u16), call (u16), index (u32), errno (i32), in the machine's order, then words.
 //! A child that waits for its parent writes as many bytes: another magic, what for (u32), a descriptor (u32), 0.
 //! Invariant: writing one allocates nothing; reading one trusts nothing.
 
-use super::plan::{INTERPRETER, Moment, NO_INTERPRETER, TOO_BIG};
+use std::os::fd::BorrowedFd;
+
+use super::hints::{NO_INTERPRETER, TOO_BIG};
+use super::plan::Moment;
 use crate::error::{Error, ErrorKind};
-use crate::sys::{Errno, errno_name};
+use crate::sys::{Errno, errno_name, fs};
 
 /// The record of a child that did not reach execve; [`super::Plan::render`] gives it words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,18 +19,68 @@ pub struct Failure {
     pub(super) call: Call,
     pub(super) index: u32,
     pub(super) errno: i32,
+    pub(super) said: Said,
 }
 
 /// The first word of each record.
 const MAGIC: u32 = 0x706f_6472;
 
-impl Failure {
-    /// Its size on the wire.
-    pub const SIZE: usize = 16;
+/// How long a record is without the kernel's words.
+const HEAD: usize = 16;
 
-    /// Reads the wire's bytes; `None` when they are not one whole record.
+/// Set in a failure's index when a program is there and its interpreter is not.
+pub(super) const INTERPRETER: u32 = 1 << 31;
+
+/// The index of a fault where a file's mount meets a directory.
+pub(super) const OTHER_TYPE: u32 = 1;
+
+/// What the kernel said of a file system that it refused, as much of it as fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Said {
+    bytes: [u8; Self::MAX],
+    length: usize,
+}
+
+impl Said {
+    /// How much fits: a record is written at once, and read at once.
+    const MAX: usize = 160;
+
+    pub(super) const NOTHING: Self = Self { bytes: [0; Self::MAX], length: 0 };
+
+    /// Takes what the kernel says at last by the context of a file system: a line that begins with `e `, `w ` or `i `.
+    pub(super) fn hear(&mut self, context: BorrowedFd<'_>) {
+        // A line that is longer is EMSGSIZE, and the end of them ENODATA.
+        while let Ok(length @ 1..) = fs::read(context, &mut self.bytes) {
+            self.length = length;
+        }
+    }
+
+    fn of(bytes: &[u8]) -> Option<Self> {
+        let mut said = Self { length: bytes.len(), ..Self::NOTHING };
+        said.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(said)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    /// The words in one line; `None`: there are none.
+    pub(super) fn text(&self) -> Option<String> {
+        let text = String::from_utf8_lossy(self.bytes());
+        let words = ["e ", "w ", "i "].iter().find_map(|level| text.strip_prefix(level)).unwrap_or(&text);
+        let plain: String = words.trim().chars().filter(|char| !char.is_control()).collect();
+        (!plain.is_empty()).then_some(plain)
+    }
+}
+
+impl Failure {
+    /// Its greatest size on the wire.
+    pub const SIZE: usize = HEAD + Said::MAX;
+
+    /// Reads the wire's bytes; `None` when they are no record.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; Self::SIZE] = bytes.try_into().ok()?;
+        let (bytes, said) = bytes.split_first_chunk::<HEAD>()?;
         let [m0, m1, m2, m3, s0, s1, c0, c1, i0, i1, i2, i3, e0, e1, e2, e3] = *bytes;
         if u32::from_ne_bytes([m0, m1, m2, m3]) != MAGIC {
             return None;
@@ -36,11 +90,21 @@ impl Failure {
             call: Call::from_number(u16::from_ne_bytes([c0, c1]))?,
             index: u32::from_ne_bytes([i0, i1, i2, i3]),
             errno: i32::from_ne_bytes([e0, e1, e2, e3]),
+            said: Said::of(said)?,
         })
     }
 
-    /// The record's bytes.
-    pub(super) fn to_bytes(self) -> [u8; Self::SIZE] {
+    /// Writes the record into `room`, and gives what is to be sent.
+    pub(super) fn write(self, room: &mut [u8; Self::SIZE]) -> &[u8] {
+        let words = self.said.bytes();
+        for (place, byte) in room.iter_mut().zip(self.head().iter().chain(words)) {
+            *place = *byte;
+        }
+        room.get(..HEAD + words.len()).unwrap_or_default()
+    }
+
+    /// The record without the kernel's words.
+    fn head(self) -> [u8; HEAD] {
         let [m0, m1, m2, m3] = MAGIC.to_ne_bytes();
         let [s0, s1] = self.step.to_ne_bytes();
         let [c0, c1] = (self.call as u16).to_ne_bytes();
@@ -95,8 +159,8 @@ const PAUSED: u32 = 0x706f_6470;
 impl Word {
     /// Reads the wire's bytes; `None` when they are not one whole record.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; Failure::SIZE] = bytes.try_into().ok()?;
-        let [m0, m1, m2, m3, k0, k1, k2, k3, n0, n1, n2, n3, rest @ ..] = *bytes;
+        let (head, more) = bytes.split_first_chunk::<HEAD>()?;
+        let [m0, m1, m2, m3, k0, k1, k2, k3, n0, n1, n2, n3, rest @ ..] = *head;
         if u32::from_ne_bytes([m0, m1, m2, m3]) != PAUSED {
             return Failure::parse(bytes).map(Self::Failed);
         }
@@ -108,17 +172,17 @@ impl Word {
             (3, 0..) => Self::Proc(number),
             _ => return None,
         };
-        (rest == [0; 4]).then_some(word)
+        (rest == [0; 4] && more.is_empty()).then_some(word)
     }
 
-    /// The record's bytes.
-    pub(super) fn to_bytes(self) -> [u8; Failure::SIZE] {
+    /// The record's bytes; a failure's without the kernel's words.
+    pub(super) fn to_bytes(self) -> [u8; HEAD] {
         let (kind, number): (u32, i32) = match self {
             Self::Reached(Moment::Born) => (0, 0),
             Self::Reached(Moment::Mounted) => (1, 0),
             Self::Filtered(number) => (2, number),
             Self::Proc(number) => (3, number),
-            Self::Failed(failure) => return failure.to_bytes(),
+            Self::Failed(failure) => return failure.head(),
         };
         let [m0, m1, m2, m3] = PAUSED.to_ne_bytes();
         let [k0, k1, k2, k3] = kind.to_ne_bytes();
@@ -185,6 +249,7 @@ calls! {
     Fsconfig = "fsconfig",
     Fsmount = "fsmount",
     Fsopen = "fsopen",
+    Fspick = "fspick",
     Fstat = "fstat",
     Getcwd = "getcwd",
     Getdents = "getdents64",
@@ -204,6 +269,7 @@ calls! {
     Prlimit = "prlimit64",
     Procfs = "fstatfs",
     Read = "read",
+    Readlink = "readlinkat",
     SchedSetaffinity = "sched_setaffinity",
     SchedSetattr = "sched_setattr",
     Seccomp = "seccomp",
@@ -228,13 +294,20 @@ mod tests {
 
     #[test]
     fn a_record_survives_the_wire() {
-        let failure = Failure { step: 7, call: Call::MoveMount, index: 3, errno: 1 };
-        assert_eq!(Failure::parse(&failure.to_bytes()), Some(failure));
+        let failure = Failure { step: 7, call: Call::MoveMount, index: 3, errno: 1, said: Said::NOTHING };
+        let mut room = [0; Failure::SIZE];
+        assert_eq!(Failure::parse(failure.write(&mut room)), Some(failure));
+        assert_eq!(failure.said.text(), None);
+        let said = Said::of(b"e tmpfs: Unknown parameter 'x'\n").unwrap();
+        let failure = Failure { said, ..failure };
+        assert_eq!(Failure::parse(failure.write(&mut room)), Some(failure));
+        assert_eq!(said.text().as_deref(), Some("tmpfs: Unknown parameter 'x'"));
+        assert_eq!(Said::of(&[0; Said::MAX + 1]), None);
     }
 
     #[test]
     fn a_word_survives_the_wire() {
-        let failure = Failure { step: 7, call: Call::Write, index: 3, errno: 1 };
+        let failure = Failure { step: 7, call: Call::Write, index: 3, errno: 1, said: Said::NOTHING };
         let (born, mounted) = (Word::Reached(Moment::Born), Word::Reached(Moment::Mounted));
         for word in
             [born, mounted, Word::Filtered(0), Word::Filtered(5), Word::Proc(5), Word::Failed(failure)]
@@ -247,7 +320,7 @@ mod tests {
 
     #[test]
     fn what_is_no_record_is_none() {
-        let bytes = Failure { step: 7, call: Call::Write, index: 3, errno: 1 }.to_bytes();
+        let bytes = Failure { step: 7, call: Call::Write, index: 3, errno: 1, said: Said::NOTHING }.head();
         assert_eq!(Failure::parse(bytes.get(..15).unwrap()), None);
         assert_eq!(Failure::parse(&[0; 16]), None);
         let mut wrong_call = bytes;

@@ -74,6 +74,12 @@ impl Owners {
         })
     }
 
+    /// The same for a child: the namespace that carries them.
+    pub(super) fn hold(self, destination: &str) -> Result<(OwnedFd, Depth)> {
+        let mapped = self.namespace().context(|| format!("mount {destination}: idmap"))?;
+        Ok((mapped, self.depth))
+    }
+
     /// A user namespace with these mappings.
     fn namespace(&self) -> Result<OwnedFd> {
         userns::made(|pid| {
@@ -94,7 +100,7 @@ mod tests {
     fn owners(mount: &str, linux: &str) -> Result<Option<Owners>> {
         let mount: SpecMount = serde_json::from_str(mount).unwrap();
         let spec = serde_json::from_str(&format!(r#"{{"ociVersion":"1.2.0","linux":{linux}}}"#)).unwrap();
-        let options = options::parse("/x", mount.options().as_deref().unwrap_or_default())?;
+        let options = options::parse(mount.options().as_deref().unwrap_or_default());
         of_mount(&mount, "/x", &options, &spec)
     }
 

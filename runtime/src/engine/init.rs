@@ -2,18 +2,22 @@
 //! into a pid namespace is a copy of what stays outside and ends ([`Step::GoInside`]).
 //!
 //! Invariant: between clone and execve nothing here allocates, locks, logs, panics or returns into
-//! the caller's code; a failed step is 16 bytes on the wire and an exit. The child reads no
+//! the caller's code; a failed step is one record on the wire and an exit. The child reads no
 //! configuration and is sent no data: all it knows it inherited.
 
 mod copy_up;
 mod home;
 mod mounts;
+mod place;
 mod reap;
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 
-use super::failure::{Call, During as _, Failure, Fault, Word};
-use super::plan::{INTERPRETER, Plan, Step};
+pub(super) use place::find_or_make;
+
+use super::failure::{Call, During as _, Failure, Fault, INTERPRETER, Said, Word};
+use super::plan::{Plan, Step};
 use super::seccomp::Filter;
 use crate::sys::clone::{SharedPid, Side, clone_beside};
 use crate::sys::exec::Strings;
@@ -54,6 +58,8 @@ struct State<'a> {
     empty: Option<OwnedFd>,
     /// Where [`Step::AwaitStart`] waits.
     listener: Option<BorrowedFd<'static>>,
+    /// What the kernel said of a failure.
+    said: Said,
 }
 
 /// What files are covered with.
@@ -88,6 +94,7 @@ pub(super) fn run<'a>(plan: &'a Plan, outfit: Outfit<'a>) -> i32 {
         null: None,
         empty: None,
         listener: None,
+        said: Said::NOTHING,
     };
     if inside.is_some_and(|pid| pid.keep_from_copies().is_err()) {
         return 1; // which no kernel refuses; the parent sees an end without a word
@@ -103,9 +110,10 @@ pub(super) fn run<'a>(plan: &'a Plan, outfit: Outfit<'a>) -> i32 {
             Ok(Side::Caller) => return 0,
             Err(fault) => {
                 let step = u16::try_from(number).unwrap_or(u16::MAX);
-                let failure = Failure { step, call: fault.call, index: fault.index, errno: fault.errno.0 };
+                let Fault { call, index, errno } = fault;
+                let failure = Failure { step, call, index, errno: errno.0, said: state.said };
                 // A parent that is gone will not read it; either way the child ends.
-                let _ = fs::write_whole(state.wire, &failure.to_bytes());
+                let _ = fs::write_whole(state.wire, failure.write(&mut [0; Failure::SIZE]));
                 return 1;
             }
         }
@@ -174,11 +182,11 @@ fn walk<'a>(step: &'a Step, state: &mut State<'a>) -> Result<(), Fault> {
         }
         Step::ReadonlyPath(path) => mounts::make_readonly(path, state),
         Step::MaskedPath(path) => mounts::mask(path, state),
-        Step::MakeDirectory(target) => mounts::find_or_make(target, false, state).map(drop),
+        Step::MakeDirectory(path) => make_directory(path, state),
         Step::RootPropagation(propagation, depth) => mounts::root_propagation(*propagation, *depth, state),
         Step::ReadonlyMount(path) => mounts::make_mount_readonly(path, state),
         Step::ReadonlyRoot => mounts::readonly_root(state),
-        Step::WorkingDirectory(target) => change_directory(target, state),
+        Step::WorkingDirectory(path) => change_directory(path, state),
         Step::FindHome { uid, home } => {
             home::find(*uid, home, state);
             Ok(())
@@ -311,9 +319,14 @@ fn install_stdio(fds: &[OwnedFd; 3], give: [bool; 3], uid: u32) -> Result<(), Fa
     Ok(())
 }
 
-fn change_directory(target: &super::plan::Target, state: &State<'_>) -> Result<(), Fault> {
+fn make_directory(path: &CStr, state: &State<'_>) -> Result<(), Fault> {
     let root = state.root().during(Call::Openat)?;
-    let directory = fs::open_in_root(root, &target.path, Want::Directory).during(Call::Openat)?;
+    place::find_or_make(root, path, Want::Directory, true).map(drop)
+}
+
+fn change_directory(path: &CStr, state: &State<'_>) -> Result<(), Fault> {
+    let root = state.root().during(Call::Openat)?;
+    let directory = fs::open_in_root(root, path, Want::Directory).during(Call::Openat)?;
     fs::fchdir(directory.as_fd()).during(Call::Chdir)?;
     fs::check_cwd_reachable().during(Call::Getcwd)
 }

@@ -6,12 +6,15 @@
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::{Component, Path};
 
 use oci_spec::runtime::{Mount as SpecMount, Spec};
 
 use super::content::Content;
+use super::hints::LOCKED;
+use super::init::find_or_make;
 use super::options::{self, Options};
-use super::plan::{Mount, NewMount, Source, Target};
+use super::plan::{Change, InnerTree, Mount, NewMount, Remount, Source};
 use super::process::c_string;
 use super::{Attached, Console, Nodes, Rootfs, devices, idmap, labels};
 use crate::cgroup::Cgroup;
@@ -34,6 +37,16 @@ const PROC_FILES: [&str; 10] = [
     "uptime",
 ];
 
+/// What only the host's mount of a cgroup v2 hierarchy is told (cgroup v2's own documentation, Mounting).
+const HOSTS_CGROUP_OPTIONS: [&str; 6] = [
+    "nsdelegate",
+    "favordynmods",
+    "memory_localevents",
+    "memory_recursiveprot",
+    "memory_hugetlb_accounting",
+    "pids_localevents",
+];
+
 fn usage(message: String) -> Error {
     Error::new(ErrorKind::Usage, message)
 }
@@ -48,38 +61,56 @@ fn parts<'a>(what: &str, path: &'a str) -> Result<Vec<&'a str>> {
     if !path.starts_with('/') {
         return Err(usage(format!("{what}: `{path}` is not an absolute path")));
     }
-    let mut parts = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    Ok(parts)
+    Ok(words(path))
 }
 
-/// A place inside the root, to be found or made by the child.
-pub(super) fn target(what: &str, path: &str, directory: bool) -> Result<Target> {
-    let parts = parts(what, path)?;
-    let named = |count: usize| -> Result<(CString, CString)> {
-        let path = parts.get(..count).unwrap_or_default().join("/");
-        let name = parts.get(count - 1).copied().unwrap_or_default();
-        Ok((c_string(what, &path)?, c_string(what, name)?))
-    };
-    let parts: Vec<_> = (1..=parts.len()).map(named).collect::<Result<_>>()?;
-    let path = parts.last().map_or_else(|| c".".to_owned(), |(path, _)| path.clone());
-    Ok(Target { path, parts, directory })
+fn words(path: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    for word in path.split('/') {
+        match word {
+            "" | "." => {}
+            ".." => {
+                words.pop();
+            }
+            word => words.push(word),
+        }
+    }
+    words
+}
+
+/// A place inside the root, to be found or made by the child; `.` is the root itself.
+pub(super) fn place(what: &str, path: &str) -> Result<CString> {
+    match parts(what, path)?.join("/") {
+        empty if empty.is_empty() => Ok(c".".to_owned()),
+        path => c_string(what, &path),
+    }
+}
+
+/// Opens the directory at `path` in `root`; it is made where it is missing, as a mount's destination is.
+pub fn make_directory(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd> {
+    let found = find_or_make(root, &place("a directory", path)?, fs::Want::Directory, true);
+    let place = found.map_err(|fault| fault.errno.during(format!("{}({path:?})", fault.call.name())))?;
+    Ok(place.fd)
 }
 
 /// The path of a mask or a read-only path, relative to the root.
 pub(super) fn relative(what: &str, path: &str) -> Result<CString> {
-    match parts(what, path)?.join("/") {
-        empty if empty.is_empty() => Err(usage(format!("{what}: `{path}` is the whole root"))),
-        path => c_string(what, &path),
+    match place(what, path)? {
+        root if root.as_c_str() == c"." => Err(usage(format!("{what}: `{path}` is the whole root"))),
+        path => Ok(path),
     }
+}
+
+/// Where the spec's mount goes, from the root on and without dots and double slashes; a relative one is meant so too.
+pub(super) fn destination(mount: &SpecMount) -> Result<String> {
+    let Some(path) = mount.destination().to_str() else {
+        return Err(usage(format!("mount {:?}: not UTF-8", mount.destination())));
+    };
+    normal(path)
+}
+
+fn normal(path: &str) -> Result<String> {
+    Ok(format!("/{}", parts("mounts", &format!("/{path}"))?.join("/")))
 }
 
 /// The detached tree that becomes the root.
@@ -96,7 +127,11 @@ pub(super) fn root(rootfs: Rootfs<'_>, spec: &Spec) -> Result<OwnedFd> {
     if !fs::is_directory(tree.as_fd()).map_err(|errno| errno.during("statx(root)"))? {
         return Err(usage("root.path: not a directory".into()));
     }
-    dress(tree.as_fd(), Depth::Recursive, Attributes::default(), Some(Propagation::Private))?;
+    let private = Some(Propagation::Private);
+    dress(
+        tree.as_fd(),
+        Change { depth: Depth::Recursive, attributes: Attributes::default(), propagation: private },
+    )?;
     Ok(tree)
 }
 
@@ -111,62 +146,38 @@ pub(super) fn root_path(spec: &Spec) -> Result<CString> {
 /// All mounts of a container, in the order in which they are made.
 pub(super) fn all(
     spec: &Spec,
-    attached: &[Attached<'_>],
+    rootfs: Rootfs<'_>,
     cgroup: &Cgroup,
+    attached: &[Attached<'_>],
     console: Option<Console>,
     user: bool,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Mount>> {
-    let listed = spec.mounts().as_deref().unwrap_or_default();
     let label = labels::of_mounts(spec.linux().as_ref())?;
-    let mut attached: Vec<&Attached<'_>> = attached.iter().collect();
-    let mut mounts = Vec::new();
-    let mut devices = Some(dev(spec, user)?);
     let (terminal, devpts) = console.map(|console| (console.terminal, console.devpts)).unzip();
-    let mut devpts = devpts.flatten();
-    let has_dev = listed.iter().any(|mount| mount.destination().to_str().is_some_and(|path| path == "/dev"));
-    if !has_dev {
+    let root = match rootfs {
+        Rootfs::Spec => spec.root().as_ref().map(|root| root.path().as_path()),
+        Rootfs::Detached(_) => None,
+    };
+    let mut making = Making {
+        spec,
+        root,
+        cgroup,
+        attached: attached.iter().collect(),
+        devices: Some(dev(spec, user)?),
+        devpts: devpts.flatten(),
+        mounts: Vec::new(),
+        warnings,
+    };
+    let listed = spec.mounts().as_deref().unwrap_or_default();
+    if !listed.iter().any(|mount| destination(mount).is_ok_and(|path| path == "/dev")) {
         // The image's own /dev is never written to: links in it have led elsewhere (CVE-2026-41579).
-        let (content, nodes) = devices.take().unwrap_or_default();
-        mounts.push(new("/dev", "tmpfs", "tmpfs", &default_dev()?, content)?);
-        mounts.extend(nodes);
+        making.fresh("/dev", "tmpfs", "tmpfs", &default_dev())?;
     }
     for mount in listed {
-        let Some(destination) = mount.destination().to_str() else {
-            return Err(usage(format!("mount {:?}: not UTF-8", mount.destination())));
-        };
-        check(destination)?;
-        let mut options = options::parse(destination, mount.options().as_deref().unwrap_or_default())?;
-        let owners = idmap::of_mount(mount, destination, &options, spec)?;
-        if let Some(bind) = options.take_data_of_bind() {
-            warnings
-                .push(format!("mount {destination}: a bind mount has no options like `{bind}`: left out"));
-        }
-        // Each stands for one mount: a later one of this destination covers it.
-        let held =
-            attached.iter().position(|held| parts("", held.destination).ok() == parts("", destination).ok());
-        let held = held.map(|at| attached.remove(at));
-        let kind = mount.typ().as_deref().unwrap_or("bind");
-        let made =
-            devpts.take_if(|(at, _)| kind == "devpts" && parts("", at).ok() == parts("", destination).ok());
-        match held {
-            _ if let Some((at, made)) = made => mounts.push(tree(kind, &at, made)?),
-            Some(held) => mounts.push(given(mount, destination, held, &options)?),
-            None if options.bind.is_some() || kind == "bind" => {
-                mounts.push(bind(mount, destination, &options, owners)?);
-            }
-            None if kind == "cgroup" || kind == "cgroup2" => {
-                mounts.extend(cgroups(destination, cgroup, &options)?);
-            }
-            None => {
-                let source = mount.source().as_ref().and_then(|source| source.to_str()).unwrap_or(kind);
-                let (content, nodes) =
-                    if destination == "/dev" { devices.take().unwrap_or_default() } else { <_>::default() };
-                mounts.push(new(destination, kind, source, &options, content)?);
-                mounts.extend(nodes);
-            }
-        }
+        making.add(mount)?;
     }
+    let Making { devices, mut mounts, .. } = making;
     let ours = devices.is_none();
     if !ours
         && spec
@@ -183,6 +194,166 @@ pub(super) fn all(
         mounts.iter_mut().for_each(|mount| give_label(mount, &label));
     }
     Ok(mounts)
+}
+
+/// The list as it grows, and what its mounts take.
+struct Making<'a> {
+    spec: &'a Spec,
+    cgroup: &'a Cgroup,
+    /// `root.path`, where that is what becomes the root.
+    root: Option<&'a Path>,
+    /// Each stands for one mount: a later one of this destination covers it.
+    attached: Vec<&'a Attached<'a>>,
+    /// For the first mount that makes a /dev.
+    devices: Option<(Vec<Content>, Vec<Mount>)>,
+    devpts: Option<(String, OwnedFd)>,
+    mounts: Vec<Mount>,
+    warnings: &'a mut Vec<String>,
+}
+
+impl Making<'_> {
+    fn warn(&mut self, destination: &str, text: std::fmt::Arguments<'_>) {
+        self.warnings.push(format!("mount {destination}: {text}"));
+    }
+
+    /// Adds what the spec's mount becomes.
+    fn add(&mut self, mount: &SpecMount) -> Result<()> {
+        let at = destination(mount)?;
+        if !mount.destination().is_absolute() {
+            self.warn(
+                &at,
+                format_args!("the destination {:?} is relative: taken from /", mount.destination()),
+            );
+        }
+        check(&at)?;
+        let mut options = options::parse(mount.options().as_deref().unwrap_or_default());
+        let owners = idmap::of_mount(mount, &at, &options, self.spec)?;
+        let kind = mount.typ().as_deref().unwrap_or("bind");
+        let binds = options.bind.is_some() || kind == "bind";
+        let data = if binds { options.take_data() } else { None };
+        if let Some(words) = data {
+            self.warn(&at, format_args!("a bind mount has no options like `{words}`: left out"));
+        }
+        for word in &options.idle {
+            self.warn(&at, format_args!("`{word}` changes nothing on this kernel: left out"));
+        }
+        if options.remount {
+            let change = remount(&at, kind, &options)?;
+            let changed = self.mounts.iter_mut().rfind(|earlier| earlier.place == change.place);
+            changed.into_iter().for_each(|earlier| earlier.readonly_later = false);
+            self.mounts.push(change);
+            return Ok(());
+        }
+        let held =
+            self.attached.iter().position(|held| normal(held.destination).is_ok_and(|path| path == at));
+        let held = held.map(|index| self.attached.remove(index));
+        let devpts = self.devpts.take_if(|(path, _)| kind == "devpts" && *path == at);
+        match held {
+            _ if let Some((_, made)) = devpts => self.mounts.push(tree(kind, &at, made)?),
+            Some(held) => self.mounts.push(given(mount, &at, held, &options)?),
+            None if binds => self.bind(mount, &at, &options, owners)?,
+            None if kind == "cgroup" || kind == "cgroup2" => self.cgroups(&at, options)?,
+            None => {
+                let source = mount.source().as_ref().and_then(|source| source.to_str()).unwrap_or(kind);
+                self.fresh(&at, kind, source, &options)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A file system that the child makes; the first /dev is filled.
+    fn fresh(&mut self, at: &str, kind: &str, source: &str, options: &Options) -> Result<()> {
+        let devices = if at == "/dev" { self.devices.take() } else { None };
+        let (content, nodes) = devices.unwrap_or_default();
+        self.mounts.push(new(at, kind, source, options, content)?);
+        self.mounts.extend(nodes);
+        Ok(())
+    }
+
+    fn bind(
+        &mut self,
+        mount: &SpecMount,
+        at: &str,
+        options: &Options,
+        owners: Option<idmap::Owners>,
+    ) -> Result<()> {
+        let Some(source) = mount.source().as_ref().and_then(|source| source.to_str()) else {
+            return Err(usage(format!("mount {at}: a bind mount needs a source")));
+        };
+        let depth = options.bind.unwrap_or(Depth::One);
+        let what = format!("mount {at}");
+        // What the mounts before this one put there is seen by the child alone. A procfs is checked before it is moved.
+        if let Some(inner) = self.inside(source).filter(|_| at != "/proc") {
+            let path = place(&what, &format!("/{inner}"))?;
+            let owners = owners.map(|owners| owners.hold(at)).transpose()?;
+            let inner = InnerTree { path, depth, changes: options.changes(), owners };
+            self.mounts.push(Mount::of(source, at, Source::Inside(inner))?);
+            return Ok(());
+        }
+        let clone = clone_path(&what, source, depth)?;
+        dress_by(clone.as_fd(), options, at)?;
+        if let Some(owners) = owners {
+            owners.give(clone.as_fd(), at)?;
+        }
+        self.mounts.push(tree(source, at, clone)?);
+        Ok(())
+    }
+
+    /// The rest of the path of a source that lies in the root, whatever leads to that.
+    fn inside(&self, source: &str) -> Option<String> {
+        let root = self.root?;
+        let name = root.file_name()?;
+        let is_root = |path: &Path| path == root || path.canonicalize().is_ok_and(|path| path == root);
+        let source = Path::new(source);
+        let mut above = source.ancestors().filter(|path| path.file_name() == Some(name));
+        let inner = source.strip_prefix(above.find(|path| is_root(path))?).ok()?;
+        let leaves = inner.components().any(|part| part == Component::ParentDir);
+        inner.to_str().filter(|_| !leaves).map(|inner| words(inner).join("/"))
+    }
+
+    /// The container's own cgroups: one tree on v2, a directory per hierarchy in a tmpfs elsewhere.
+    fn cgroups(&mut self, at: &str, mut options: Options) -> Result<()> {
+        self.check_cgroup_options(at, &mut options)?;
+        let mut places = Vec::new();
+        let mut content = Vec::new();
+        for view in self.cgroup.views() {
+            let source = view.directory.display().to_string();
+            let clone = clone_path(&format!("mount {at}"), &source, Depth::One)?;
+            dress_by(clone.as_fd(), &options, at)?;
+            if view.name.is_empty() {
+                self.mounts.push(tree("cgroup", at, clone)?);
+                return Ok(());
+            }
+            content.push(Content::Directory { name: c_string("cgroup", &view.name)? });
+            let place = format!("{}/{}", at.trim_end_matches('/'), view.name);
+            places.push(tree(&format!("cgroup {}", view.name), &place, clone)?);
+        }
+        let Options { attributes, recursive, .. } = options;
+        let mut over = Options { attributes, recursive, ..Options::default() };
+        over.data.push(("mode".to_owned(), Some("755".to_owned())));
+        self.mounts.push(new(at, "tmpfs", "tmpfs", &over, content)?);
+        self.mounts.extend(places);
+        Ok(())
+    }
+
+    /// The host has mounted the hierarchies, and said how: what it alone can say is left out, as the kernel does in a cgroup
+    /// namespace; what no hierarchy takes is an error.
+    fn check_cgroup_options(&mut self, at: &str, options: &mut Options) -> Result<()> {
+        if options.copy_up {
+            return Err(usage(format!("mount {at}: `tmpcopyup` is for a tmpfs, not for cgroups")));
+        }
+        let (hosts, unknown): (Vec<_>, Vec<_>) = std::mem::take(&mut options.data)
+            .into_iter()
+            .partition(|(key, value)| HOSTS_CGROUP_OPTIONS.contains(&key.as_str()) && value.is_none());
+        for (key, _) in hosts {
+            self.warn(at, format_args!("`{key}` is for the host's mount of the hierarchy: left out"));
+        }
+        options.data = unknown;
+        match options.take_data() {
+            Some(words) => Err(usage(format!("mount {at}: cgroups have no mount option like `{words}`"))),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A new file system's files get the label as it is mounted. The kernel labels what it makes up itself (proc, sysfs) and
@@ -211,9 +382,8 @@ fn dev(spec: &Spec, user: bool) -> Result<(Vec<Content>, Vec<Mount>)> {
     Ok((inside, nodes.collect::<Result<_>>()?))
 }
 
-fn default_dev() -> Result<Options> {
-    let words = ["nosuid", "strictatime", "mode=755", "size=65536k"].map(str::to_owned);
-    options::parse("/dev", &words)
+fn default_dev() -> Options {
+    options::parse(&["nosuid", "strictatime", "mode=755", "size=65536k"].map(str::to_owned))
 }
 
 fn check(destination: &str) -> Result<()> {
@@ -239,55 +409,37 @@ pub fn check_source(destination: &str, source: BorrowedFd<'_>) -> Result<()> {
 /// A tree whose attributes are set, for the child to move.
 fn tree(text: &str, destination: &str, tree: OwnedFd) -> Result<Mount> {
     check_source(destination, tree.as_fd())?;
-    checked_tree(text, destination, tree)
+    Mount::of(text, destination, Source::Tree(tree))
 }
 
-/// The same of a tree that was checked: nothing here waits for its file system.
-fn checked_tree(text: &str, destination: &str, tree: OwnedFd) -> Result<Mount> {
-    let statx = || format!("statx({text:?})");
-    let directory = fs::is_directory(tree.as_fd()).map_err(|errno| errno.during(statx()))?;
-    Ok(Mount {
-        text: text.to_owned(),
-        source: Source::Tree(tree),
-        target: target("mounts", destination, directory)?,
-        refuse_links: false,
-        may_cover_proc: may_cover_proc(destination),
-        readonly_later: false,
-    })
+impl Mount {
+    fn of(text: &str, destination: &str, source: Source) -> Result<Self> {
+        Ok(Self {
+            text: text.to_owned(),
+            source,
+            place: place("mounts", destination)?,
+            refuse_links: false,
+            may_cover_proc: may_cover_proc(destination),
+            readonly_later: false,
+        })
+    }
 }
 
 fn may_cover_proc(destination: &str) -> bool {
     destination.trim_start_matches('/').strip_prefix("proc/").is_some_and(|file| PROC_FILES.contains(&file))
 }
 
-fn bind(
-    mount: &SpecMount,
-    destination: &str,
-    options: &Options,
-    owners: Option<idmap::Owners>,
-) -> Result<Mount> {
-    let Some(source) = mount.source().as_ref().and_then(|source| source.to_str()) else {
-        return Err(usage(format!("mount {destination}: a bind mount needs a source")));
-    };
-    let clone = clone_path(&format!("mount {destination}"), source, options.bind.unwrap_or(Depth::One))?;
-    dress_by(clone.as_fd(), options)?;
-    if let Some(owners) = owners {
-        owners.give(clone.as_fd(), destination)?;
-    }
-    tree(source, destination, clone)
-}
-
 /// A tree that the caller gives away.
 fn given(mount: &SpecMount, destination: &str, held: &Attached<'_>, options: &Options) -> Result<Mount> {
     let whole = fs::dup_above(held.tree, 3).map_err(|errno| errno.during("fcntl(F_DUPFD_CLOEXEC)"))?;
-    dress_by(whole.as_fd(), options)?;
+    dress_by(whole.as_fd(), options, destination)?;
     if !held.checked {
         check_source(destination, whole.as_fd())?;
     }
     let source =
         mount.source().as_ref().and_then(|source| source.to_str()).filter(|source| !source.is_empty());
     let kind = mount.typ().as_deref().unwrap_or("bind");
-    let tree = checked_tree(source.unwrap_or("held by descriptor"), destination, whole)?;
+    let tree = Mount::of(source.unwrap_or("held by descriptor"), destination, Source::Tree(whole))?;
     Ok(Mount { refuse_links: refuses_links(kind), ..tree })
 }
 
@@ -317,26 +469,25 @@ impl NewProcfs {
 pub(super) fn new_procfs(spec: &Spec, attached: &[Attached<'_>]) -> Result<Vec<(String, NewProcfs)>> {
     let mut found = Vec::new();
     for mount in spec.mounts().iter().flatten().filter(|mount| mount.typ().as_deref() == Some("proc")) {
-        let destination = mount.destination().to_str().unwrap_or_default();
-        let options = options::parse(destination, mount.options().as_deref().unwrap_or_default())?;
-        let held =
-            attached.iter().any(|held| parts("", held.destination).ok() == parts("", destination).ok());
-        if !held && options.bind.is_none() {
+        let destination = destination(mount)?;
+        let options = options::parse(mount.options().as_deref().unwrap_or_default());
+        let held = attached.iter().any(|held| normal(held.destination).is_ok_and(|path| path == destination));
+        if !held && options.bind.is_none() && !options.remount {
             let source = mount.source().as_ref().and_then(|source| source.to_str()).unwrap_or("proc");
-            found.push((destination.to_owned(), NewProcfs(parameters(source, &options)?)));
+            found.push((destination, NewProcfs(parameters(Some(source), &options)?)));
         }
     }
     Ok(found)
 }
 
 /// What a new file system is told as it is made.
-fn parameters(source: &str, options: &Options) -> Result<Vec<(CString, Option<CString>)>> {
+fn parameters(source: Option<&str>, options: &Options) -> Result<Vec<(CString, Option<CString>)>> {
     let parameter = |(key, value): &(String, Option<String>)| -> Result<(CString, Option<CString>)> {
         let value = value.as_ref().map(|value| c_string("mounts", value)).transpose()?;
         Ok((c_string("mounts", key)?, value))
     };
-    let first = Ok((c"source".to_owned(), Some(c_string("mounts", source)?)));
-    std::iter::once(first).chain(options.data.iter().map(parameter)).collect()
+    let named = |source| Ok((c"source".to_owned(), Some(c_string("mounts", source)?)));
+    source.map(named).into_iter().chain(options.data.iter().map(parameter)).collect()
 }
 
 fn clone_path(what: &str, path: &str, depth: Depth) -> Result<OwnedFd> {
@@ -347,43 +498,41 @@ fn clone_path(what: &str, path: &str, depth: Depth) -> Result<OwnedFd> {
     })
 }
 
-/// Gives a detached tree its attributes; without a word on propagation it keeps to itself.
-fn dress_by(tree: BorrowedFd<'_>, options: &Options) -> Result<()> {
-    let (propagation, depth) = options.propagation.unwrap_or((Propagation::Private, Depth::Recursive));
-    dress(tree, depth, Attributes::default(), Some(propagation))?;
-    if !options.recursive.is_empty() {
-        dress(tree, Depth::Recursive, options.recursive, None)?;
-    }
-    if !options.attributes.is_empty() {
-        dress(tree, Depth::One, options.attributes, None)?;
-    }
-    Ok(())
+/// Gives a detached tree its attributes.
+fn dress_by(tree: BorrowedFd<'_>, options: &Options, destination: &str) -> Result<()> {
+    options.changes().into_iter().try_for_each(|change| {
+        dress(tree, change).map_err(|error| error.context(format!("mount {destination}")))
+    })
 }
 
-fn dress(
-    tree: BorrowedFd<'_>,
-    depth: Depth,
-    attributes: Attributes,
-    propagation: Option<Propagation>,
-) -> Result<()> {
+fn dress(tree: BorrowedFd<'_>, change: Change) -> Result<()> {
+    let Change { depth, attributes, propagation } = change;
     m::mount_setattr(tree, depth, attributes, propagation).map_err(|errno| {
-        errno
-            .during(format!(
-                "mount_setattr(set {:#x}, clear {:#x}, {propagation:?})",
-                attributes.set, attributes.clear
-            ))
-            .into()
+        let error = Error::from(errno.during(format!("mount_setattr({change})")));
+        match errno {
+            Errno::EPERM => error.hint(LOCKED),
+            _ => error,
+        }
     })
 }
 
 /// The devpts that `mount` asks for.
 pub(super) fn devpts(mount: &SpecMount, spec: &Spec) -> Result<Mount> {
-    let options = options::parse("/dev/pts", mount.options().as_deref().unwrap_or_default())?;
+    let options = options::parse(mount.options().as_deref().unwrap_or_default());
     let mut new = new("/dev/pts", "devpts", "devpts", &options, Vec::new())?;
     if let Some(label) = labels::of_mounts(spec.linux().as_ref())? {
         give_label(&mut new, &label);
     }
     Ok(new)
+}
+
+/// A change of what is mounted at `destination`.
+fn remount(destination: &str, kind: &str, options: &Options) -> Result<Mount> {
+    if options.copy_up || options.idmap.is_some() {
+        return Err(usage(format!("mount {destination}: `remount` takes neither `tmpcopyup` nor `idmap`")));
+    }
+    let change = Remount { changes: options.remount_changes(), parameters: parameters(None, options)? };
+    Mount::of(&format!("remount of {kind}"), destination, Source::Remount(change))
 }
 
 /// A file system that the child makes.
@@ -397,15 +546,15 @@ fn new(
     if options.copy_up && kind != "tmpfs" {
         return Err(usage(format!("mount {destination}: `tmpcopyup` is for a tmpfs, not for {kind}")));
     }
-    let set = options.attributes.set | options.recursive.set;
+    let set = options.attributes.set & !options.recursive.clear | options.recursive.set;
     let readonly_later = kind == "tmpfs" && set & Attributes::RDONLY != 0;
     let set = if readonly_later { set & !Attributes::RDONLY } else { set };
     Ok(Mount {
         text: kind.to_owned(),
         source: Source::New(NewMount {
             kind: c_string("mounts", kind)?,
-            parameters: parameters(source, options)?,
-            attributes: Attributes { set, clear: 0 },
+            parameters: parameters(Some(source), options)?,
+            attributes: set,
             copy_up: options.copy_up,
             // As runc and crun have it: the image says who may write to its /tmp.
             takes_mode: kind == "tmpfs" && !options.data.iter().any(|(key, _)| key == "mode"),
@@ -416,32 +565,11 @@ fn new(
                 .filter(|propagation| ![Propagation::Private, Propagation::Slave].contains(propagation)),
             content,
         }),
-        target: target("mounts", destination, true)?,
+        place: place("mounts", destination)?,
         refuse_links: refuses_links(kind),
         may_cover_proc: false,
         readonly_later,
     })
-}
-
-/// The container's own cgroups: one tree on v2, a directory per hierarchy in a tmpfs elsewhere.
-fn cgroups(destination: &str, cgroup: &Cgroup, options: &Options) -> Result<Vec<Mount>> {
-    let mut mounts = Vec::new();
-    let mut content = Vec::new();
-    for view in cgroup.views() {
-        let source = view.directory.display().to_string();
-        let clone = clone_path(&format!("mount {destination}"), &source, Depth::One)?;
-        dress_by(clone.as_fd(), options)?;
-        if view.name.is_empty() {
-            return Ok(vec![tree("cgroup", destination, clone)?]);
-        }
-        content.push(Content::Directory { name: c_string("cgroup", &view.name)? });
-        let place = format!("{}/{}", destination.trim_end_matches('/'), view.name);
-        mounts.push(tree(&format!("cgroup {}", view.name), &place, clone)?);
-    }
-    let mut over = Options { attributes: options.attributes, ..Options::default() };
-    over.data.push(("mode".to_owned(), Some("755".to_owned())));
-    mounts.insert(0, new(destination, "tmpfs", "tmpfs", &over, content)?);
-    Ok(mounts)
 }
 
 #[cfg(test)]
@@ -449,22 +577,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_knows_every_directory_on_its_way() {
-        let target = target("x", "/a//b/./c/../d/", true).unwrap();
-        let parts: Vec<_> = target
-            .parts
-            .iter()
-            .map(|(path, name)| (path.to_str().unwrap(), name.to_str().unwrap()))
-            .collect();
-        assert_eq!(parts, [("a", "a"), ("a/b", "b"), ("a/b/d", "d")]);
-        assert_eq!(target.path.as_c_str(), c"a/b/d");
+    fn a_place_has_no_dots_and_does_not_leave_the_root() {
+        assert_eq!(place("x", "/a//b/./c/../d/").unwrap().as_c_str(), c"a/b/d");
+        assert_eq!(place("x", "/../..").unwrap().as_c_str(), c".");
+        assert!(place("x", "relative").is_err());
+        assert!(relative("x", "/a/..").is_err());
     }
 
     #[test]
-    fn the_root_is_a_target_and_cannot_be_left() {
-        assert_eq!(target("x", "/../..", true).unwrap().path.as_c_str(), c".");
-        assert!(target("x", "relative", true).is_err());
-        assert!(relative("x", "/a/..").is_err());
+    fn a_relative_destination_is_from_the_root_on() {
+        let at = |path: &str| {
+            destination(
+                serde_json::from_value::<SpecMount>(serde_json::json!({"destination": path}))
+                    .as_ref()
+                    .unwrap(),
+            )
+        };
+        assert_eq!(at("var").unwrap(), "/var");
+        assert_eq!(at("./dev/").unwrap(), "/dev");
+        assert_eq!(at("../a//b").unwrap(), "/a/b");
+        assert_eq!(at("").unwrap(), "/");
     }
 
     #[test]

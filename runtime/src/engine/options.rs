@@ -1,9 +1,9 @@
 //! Mount options: the words of the runtime-spec's tables, sorted by what they act on.
 //!
 //! Invariant: pure, and total over the tables: a word is an attribute, a propagation, a kind of
-//! bind, or a parameter for the file system; what podrun does not do is refused by name.
+//! bind, or a parameter for the file system. Of two words that contradict each other the later one holds.
 
-use crate::error::{Error, ErrorKind, Result};
+use super::plan::Change;
 use crate::sys::mount::{Attributes, Depth, Propagation};
 
 /// A mount's options, sorted.
@@ -21,15 +21,48 @@ pub(super) struct Options {
     pub(super) idmap: Option<Depth>,
     /// `tmpcopyup`: a tmpfs begins with a copy of what it covers.
     pub(super) copy_up: bool,
+    /// `remount`: what is mounted there is changed.
+    pub(super) remount: bool,
     /// What the file system itself is told: `key=value`, or a flag.
     pub(super) data: Vec<(String, Option<String>)>,
+    /// Words that do nothing.
+    pub(super) idle: Vec<String>,
 }
 
 impl Options {
-    /// Takes what a bind mount can do nothing with: the file system is there already. Gives the words; mount(8)
-    /// leaves them out too, and generators of configs add them to every mount.
-    pub(super) fn take_data_of_bind(&mut self) -> Option<String> {
-        if self.bind.is_none() || self.data.is_empty() {
+    /// What a detached tree is asked for, call by call; without a word on propagation it keeps to itself.
+    pub(super) fn changes(&self) -> Vec<Change> {
+        let (propagation, depth) = self.propagation.unwrap_or((Propagation::Private, Depth::Recursive));
+        let first = Change { depth, attributes: Attributes::default(), propagation: Some(propagation) };
+        std::iter::once(first).chain(self.attribute_changes()).collect()
+    }
+
+    /// The attributes alone. The recursive ones come last, as runc and crun have it: they hold for the mount itself too.
+    fn attribute_changes(&self) -> impl Iterator<Item = Change> {
+        [(Depth::One, self.attributes), (Depth::Recursive, self.recursive)]
+            .into_iter()
+            .filter(|(_, attributes)| !attributes.is_empty())
+            .map(|(depth, attributes)| Change { depth, attributes, propagation: None })
+    }
+
+    /// What a mount that is there is asked for by `remount`: as mount(2) has it, what is not named is cleared, but for how
+    /// access times are kept.
+    pub(super) fn remount_changes(&self) -> Vec<Change> {
+        let Attributes { set, clear } = self.attributes;
+        let attributes = Attributes { set, clear: clear | Attributes::FLAGS & !set };
+        let propagation = self.propagation.map(|(propagation, depth)| Change {
+            depth,
+            attributes: Attributes::default(),
+            propagation: Some(propagation),
+        });
+        let whole = Self { attributes, recursive: self.recursive, ..Self::default() };
+        propagation.into_iter().chain(whole.attribute_changes()).collect()
+    }
+
+    /// Takes what a mount of what is there already can do nothing with. Gives the words; mount(8) leaves them out too,
+    /// and generators of configs add them to every mount.
+    pub(super) fn take_data(&mut self) -> Option<String> {
+        if self.data.is_empty() {
             return None;
         }
         let word = |(key, value): (String, Option<String>)| match value {
@@ -41,8 +74,8 @@ impl Options {
     }
 }
 
-/// (word, bits to set, bits to clear)
-const ATTRIBUTES: [(&str, u64, u64); 17] = [
+/// (word, bits to set, bits to clear). Of the three kinds of access times, relatime is the one without a bit.
+const ATTRIBUTES: [(&str, u64, u64); 18] = [
     ("ro", Attributes::RDONLY, 0),
     ("rw", 0, Attributes::RDONLY),
     ("nosuid", Attributes::NOSUID, 0),
@@ -52,14 +85,15 @@ const ATTRIBUTES: [(&str, u64, u64); 17] = [
     ("noexec", Attributes::NOEXEC, 0),
     ("exec", 0, Attributes::NOEXEC),
     ("noatime", Attributes::NOATIME, Attributes::ATIME_MASK),
-    ("atime", 0, Attributes::ATIME_MASK),
+    ("atime", 0, Attributes::NOATIME),
     ("strictatime", Attributes::STRICTATIME, Attributes::ATIME_MASK),
-    ("nostrictatime", 0, Attributes::ATIME_MASK),
+    ("nostrictatime", 0, Attributes::STRICTATIME),
     ("relatime", 0, Attributes::ATIME_MASK),
-    ("norelatime", Attributes::STRICTATIME, Attributes::ATIME_MASK),
+    ("norelatime", 0, 0),
     ("nodiratime", Attributes::NODIRATIME, 0),
     ("diratime", 0, Attributes::NODIRATIME),
     ("nosymfollow", Attributes::NOSYMFOLLOW, 0),
+    ("symfollow", 0, Attributes::NOSYMFOLLOW),
 ];
 
 const PROPAGATIONS: [(&str, Propagation, Depth); 8] = [
@@ -73,12 +107,15 @@ const PROPAGATIONS: [(&str, Propagation, Depth); 8] = [
     ("runbindable", Propagation::Unbindable, Depth::Recursive),
 ];
 
-/// Words that name what a new mount is anyway.
-const DEFAULTS: [&str; 9] =
-    ["defaults", "async", "nolazytime", "nomand", "noiversion", "loud", "silent", "symfollow", "rsymfollow"];
+/// What a file system is told at its making: the word, and the one that takes it back, which is what a new one is anyway.
+const SUPERBLOCK: [(&str, &str); 4] =
+    [("sync", "async"), ("dirsync", ""), ("lazytime", "nolazytime"), ("mand", "nomand")];
 
-/// What the kernel, or no file system of a container, does any more.
-const REFUSED: [&str; 2] = ["mand", "iversion"];
+/// Words that change nothing.
+const DEFAULTS: [&str; 4] = ["defaults", "noiversion", "loud", "silent"];
+
+/// Words that change nothing any more: the kernel counts a file's versions where its file system can.
+const IDLE: [&str; 1] = ["iversion"];
 
 /// The propagation that a word names.
 pub(super) fn propagation(word: &str) -> Option<(Propagation, Depth)> {
@@ -93,24 +130,19 @@ pub fn words() -> Vec<String> {
     let plain = ATTRIBUTES.iter().map(|(word, ..)| (*word).to_owned());
     let recursive = ATTRIBUTES.iter().map(|(word, ..)| format!("r{word}"));
     let propagation = PROPAGATIONS.iter().map(|(word, ..)| (*word).to_owned());
-    let defaults = DEFAULTS.iter().map(|word| (*word).to_owned());
-    let binds = ["bind", "rbind", "idmap", "ridmap", "tmpcopyup"].map(str::to_owned);
+    let superblock = SUPERBLOCK.iter().flat_map(|(word, opposite)| [*word, *opposite]);
+    let rest = ["bind", "rbind", "idmap", "ridmap", "tmpcopyup", "remount"];
+    let single = superblock.chain(DEFAULTS).chain(IDLE).chain(rest).filter(|word| !word.is_empty());
     let mut all: Vec<String> =
-        plain.chain(recursive).chain(propagation).chain(defaults).chain(binds).collect();
+        plain.chain(recursive).chain(propagation).chain(single.map(str::to_owned)).collect();
     all.sort();
     all
 }
 
 /// Sorts a mount's options.
-pub(super) fn parse(destination: &str, words: &[String]) -> Result<Options> {
+pub(super) fn parse(words: &[String]) -> Options {
     let mut options = Options::default();
     for word in words.iter().map(String::as_str).filter(|word| !DEFAULTS.contains(word)) {
-        if REFUSED.contains(&word) {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("mount {destination}: option `{word}` is not supported"),
-            ));
-        }
         if let Some((_, set, clear)) = ATTRIBUTES.iter().find(|(known, ..)| *known == word) {
             add(&mut options.attributes, *set, *clear);
         } else if let Some((_, set, clear)) =
@@ -119,6 +151,8 @@ pub(super) fn parse(destination: &str, words: &[String]) -> Result<Options> {
             add(&mut options.recursive, *set, *clear);
         } else if let Some((_, propagation, depth)) = PROPAGATIONS.iter().find(|(known, ..)| *known == word) {
             options.propagation = Some((*propagation, *depth));
+        } else if let Some((taken_back, _)) = SUPERBLOCK.iter().find(|(_, opposite)| *opposite == word) {
+            options.data.retain(|(key, _)| key != taken_back);
         } else {
             match word {
                 "bind" => options.bind = options.bind.or(Some(Depth::One)),
@@ -126,6 +160,8 @@ pub(super) fn parse(destination: &str, words: &[String]) -> Result<Options> {
                 "idmap" => options.idmap = options.idmap.or(Some(Depth::One)),
                 "ridmap" => options.idmap = Some(Depth::Recursive),
                 "tmpcopyup" => options.copy_up = true,
+                "remount" => options.remount = true,
+                _ if IDLE.contains(&word) => options.idle.push(word.to_owned()),
                 _ => options.data.push(match word.split_once('=') {
                     Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
                     None => (word.to_owned(), None),
@@ -133,13 +169,20 @@ pub(super) fn parse(destination: &str, words: &[String]) -> Result<Options> {
             }
         }
     }
-    Ok(options)
+    options
 }
 
-/// The later word wins, as on a command line.
+/// The later word wins, as on a command line. The kernel takes the kinds of access times as one value: a word against
+/// one of them asks for relatime, unless an earlier one asked for a third.
 fn add(attributes: &mut Attributes, set: u64, clear: u64) {
+    const ATIME: u64 = Attributes::ATIME_MASK;
+    let clear = match clear & ATIME {
+        0 | ATIME => clear,
+        against if attributes.set & ATIME & !against != 0 => return,
+        _ => clear | ATIME,
+    };
     attributes.set = attributes.set & !clear | set;
-    attributes.clear = attributes.clear & !(set & !Attributes::ATIME_MASK) | clear;
+    attributes.clear = attributes.clear & !(set & !ATIME) | clear;
 }
 
 #[cfg(test)]
@@ -147,7 +190,7 @@ mod tests {
     use super::*;
 
     fn options(words: &str) -> Options {
-        parse("/x", &words.split(',').map(str::to_owned).collect::<Vec<_>>()).unwrap()
+        parse(&words.split(',').map(str::to_owned).collect::<Vec<_>>())
     }
 
     #[test]
@@ -185,16 +228,55 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_done_is_refused() {
-        assert!(parse("/x", &["mand".to_owned()]).is_err());
+    fn access_times_are_of_one_kind() {
+        const MASK: u64 = Attributes::ATIME_MASK;
+        for (words, set, clear) in [
+            ("noatime,strictatime", Attributes::STRICTATIME, MASK),
+            ("strictatime,atime", Attributes::STRICTATIME, MASK),
+            ("noatime,nostrictatime", Attributes::NOATIME, MASK),
+            ("noatime,atime", 0, MASK),
+            ("strictatime,nostrictatime", 0, MASK),
+            ("strictatime,norelatime", Attributes::STRICTATIME, MASK),
+            ("atime", 0, MASK),
+            ("nodiratime,relatime", Attributes::NODIRATIME, MASK),
+            ("norelatime", 0, 0),
+        ] {
+            let found = options(words).attributes;
+            assert_eq!((found.set, found.clear), (set, clear), "{words}");
+        }
     }
 
     #[test]
-    fn a_bind_has_no_data() {
+    fn a_word_takes_back_what_a_file_system_was_to_be_told() {
+        let told = |words| options(words).data.into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+        assert_eq!(told("sync,dirsync,lazytime,mand"), ["sync", "dirsync", "lazytime", "mand"]);
+        assert_eq!(told("sync,lazytime,mand,size=1,async,nolazytime,nomand"), ["size"]);
+        assert_eq!(told("async,sync"), ["sync"]);
+    }
+
+    #[test]
+    fn what_holds_below_holds_for_the_mount_itself_too() {
+        let changes = options("rbind,ro,rrw").changes();
+        let [first, own, below] = changes.as_slice() else { panic!("{changes:?}") };
+        assert_eq!((first.propagation, first.depth), (Some(Propagation::Private), Depth::Recursive));
+        assert_eq!((own.attributes.set, own.depth), (Attributes::RDONLY, Depth::One));
+        assert_eq!((below.attributes.clear, below.depth), (Attributes::RDONLY, Depth::Recursive));
+    }
+
+    #[test]
+    fn a_remount_clears_what_it_does_not_name() {
+        let changes = options("remount,ro,nosuid,size=1k").remount_changes();
+        let [change] = changes.as_slice() else { panic!("{changes:?}") };
+        assert_eq!(change.attributes.set, Attributes::RDONLY | Attributes::NOSUID);
+        assert_eq!(change.attributes.clear, Attributes::FLAGS & !change.attributes.set);
+        assert_eq!(change.attributes.clear & Attributes::ATIME_MASK, 0);
+    }
+
+    #[test]
+    fn data_is_taken() {
         let mut bind = options("bind,ro,size=1k,newinstance");
-        assert_eq!(bind.take_data_of_bind().as_deref(), Some("size=1k,newinstance"));
+        assert_eq!(bind.take_data().as_deref(), Some("size=1k,newinstance"));
         assert_eq!((bind.data.len(), bind.attributes.set), (0, Attributes::RDONLY));
-        assert_eq!(bind.take_data_of_bind(), None);
-        assert_eq!(options("size=1k").take_data_of_bind(), None);
+        assert_eq!(bind.take_data(), None);
     }
 }

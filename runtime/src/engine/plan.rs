@@ -9,9 +9,10 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::rc::Rc;
 
 use super::content::Content;
-use super::failure::{Call, Failure};
+use super::failure::Failure;
+use super::hints::{hint, is_gone};
 use super::seccomp::{Filter, Listener};
-use crate::error::{Error, ErrorKind, KERNEL_LACKS, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sys::creds::CapabilitySets;
 use crate::sys::exec::{Home, Rlimit, Strings};
 use crate::sys::mount::{Attributes, Depth, Propagation};
@@ -121,7 +122,7 @@ pub(super) enum Step {
     /// Make a path empty; skipped when it is not there.
     MaskedPath(CString),
     /// Make the working directory where it is missing.
-    MakeDirectory(Target),
+    MakeDirectory(CString),
     /// How mounts travel to and from the root mount.
     RootPropagation(Propagation, Depth),
     /// Make the root mount read-only.
@@ -131,7 +132,7 @@ pub(super) enum Step {
     /// Make stdin the controlling terminal.
     ControllingTerminal,
     /// Go to the working directory, and check that it is inside.
-    WorkingDirectory(Target),
+    WorkingDirectory(CString),
     /// Find the user's home directory in the container's passwd.
     FindHome { uid: u32, home: Rc<Home> },
     /// The CPUs to run on, as bits.
@@ -195,7 +196,8 @@ pub(super) struct Mount {
     /// What it is, for people: `proc`, `/srv/data`.
     pub(super) text: String,
     pub(super) source: Source,
-    pub(super) target: Target,
+    /// Where it goes: relative to the root, without a slash at either end and without `..`.
+    pub(super) place: CString,
     /// proc and sysfs go onto a real directory or nowhere: an image that makes `/proc` a link had its
     /// LSM label written to a file of its own (CVE-2019-19921).
     pub(super) refuse_links: bool,
@@ -219,6 +221,37 @@ pub(super) enum Source {
     Tree(OwnedFd),
     /// A new file system.
     New(NewMount),
+    /// A part of the root, with what the steps before have mounted in it.
+    Inside(InnerTree),
+    /// The mount that is there already, which changes.
+    Remount(Remount),
+}
+
+/// A tree that the child clones out of the root.
+#[derive(Debug)]
+pub(super) struct InnerTree {
+    /// Relative to the root; `.` is the root itself.
+    pub(super) path: CString,
+    pub(super) depth: Depth,
+    pub(super) changes: Vec<Change>,
+    /// The user namespace (nsfs) by which its owners are shown.
+    pub(super) owners: Option<(OwnedFd, Depth)>,
+}
+
+/// What becomes of a mount by `remount`.
+#[derive(Debug)]
+pub(super) struct Remount {
+    pub(super) changes: Vec<Change>,
+    /// What its file system is told anew.
+    pub(super) parameters: Vec<(CString, Option<CString>)>,
+}
+
+/// What one mount_setattr is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) depth: Depth,
+    pub(super) attributes: Attributes,
+    pub(super) propagation: Option<Propagation>,
 }
 
 /// A file system that the child makes.
@@ -226,7 +259,8 @@ pub(super) enum Source {
 pub(super) struct NewMount {
     pub(super) kind: CString,
     pub(super) parameters: Vec<(CString, Option<CString>)>,
-    pub(super) attributes: Attributes,
+    /// MOUNT_ATTR_*
+    pub(super) attributes: u64,
     /// Whether it begins with a copy of what it covers.
     pub(super) copy_up: bool,
     /// Whether its root has the mode of the directory that it covers.
@@ -237,15 +271,14 @@ pub(super) struct NewMount {
     pub(super) content: Vec<Content>,
 }
 
-/// A place inside the root, and how to make it.
-#[derive(Debug)]
-pub(super) struct Target {
-    /// Relative to the root, without a slash at either end; `.` is the root itself.
-    pub(super) path: CString,
-    /// Each directory on the way and the last entry: (path from the root, name).
-    pub(super) parts: Vec<(CString, CString)>,
-    /// Whether the last entry is a directory.
-    pub(super) directory: bool,
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Attributes { set, clear } = self.attributes;
+        match self.propagation {
+            Some(propagation) => write!(f, "{propagation:?}"),
+            None => write!(f, "set {}, clear {}", Attributes::names(set), Attributes::names(clear)),
+        }
+    }
 }
 
 impl Step {
@@ -274,7 +307,7 @@ impl Step {
             Self::PivotRoot => ("root", none()),
             Self::ChangeRoot => ("root", "in the host's mount namespace".to_owned()),
             Self::PivotEmptyRoot => ("empty root", none()),
-            Self::Mount(mount) => ("mount", format!("{:?} -> {:?}", mount.text, mount.target.path)),
+            Self::Mount(mount) => ("mount", format!("{:?} -> {:?}", mount.text, mount.place)),
             Self::ReadonlyMount(path) => ("read-only mount", format!("{path:?}")),
             Self::PrivateProc => ("private proc", none()),
             Self::GiveProc => ("give proc", none()),
@@ -286,14 +319,14 @@ impl Step {
             Self::NullDevice(_) => ("null device", none()),
             Self::ReadonlyPath(path) => ("read-only path", format!("{path:?}")),
             Self::MaskedPath(path) => ("masked path", format!("{path:?}")),
-            Self::MakeDirectory(target) => ("make directory", format!("{:?}", target.path)),
+            Self::MakeDirectory(path) => ("make directory", format!("{path:?}")),
             Self::RootPropagation(propagation, _) => {
                 ("root propagation", format!("{propagation:?}").to_lowercase())
             }
             Self::ReadonlyRoot => ("read-only root", none()),
             Self::Stdio { .. } => ("stdio", none()),
             Self::ControllingTerminal => ("controlling terminal", none()),
-            Self::WorkingDirectory(target) => ("working directory", format!("{:?}", target.path)),
+            Self::WorkingDirectory(path) => ("working directory", format!("{path:?}")),
             Self::FindHome { uid, .. } => ("find home", format!("of {uid}")),
             Self::Affinity(cpus) => ("cpu affinity", format!("{cpus:x?}")),
             Self::Scheduling(wanted) => ("scheduler", format!("policy {}", wanted.policy)),
@@ -340,6 +373,9 @@ impl Step {
                 std::iter::once(init).chain(root).map(|fd| fd.as_raw_fd()).collect()
             }
             Self::Mount(Mount { source: Source::Tree(tree), .. }) => vec![tree.as_raw_fd()],
+            Self::Mount(Mount { source: Source::Inside(inner), .. }) => {
+                inner.owners.iter().map(|(fd, _)| fd.as_raw_fd()).collect()
+            }
             Self::Stdio { fds, .. } => fds.iter().map(|fd| fd.as_raw_fd()).collect(),
             _ => Vec::new(),
         }
@@ -414,7 +450,8 @@ impl Plan {
                 let count = self.steps.iter().filter(same).count();
                 let number = self.steps.iter().take(usize::from(failure.step) + 1).filter(same).count();
                 let which = if count > 1 { format!("{name} {number} of {count}") } else { name.to_owned() };
-                format!("{which}: {call}({object}): {cause}")
+                let said = failure.said.text().map(|said| format!(": {said}")).unwrap_or_default();
+                format!("{which}: {call}({object}): {cause}{said}")
             }
         };
         let kind = match step {
@@ -429,110 +466,4 @@ impl Plan {
             None => error,
         }
     }
-}
-
-/// Whether the container is not there any more: setns of a dead process is ESRCH, and EINVAL where that has left its
-/// namespaces; fork into a pid namespace whose init is dead is ENOMEM.
-fn is_gone(step: &Step, failure: Failure) -> bool {
-    match step {
-        Step::JoinContainer { .. } => [Errno::ESRCH, Errno::EINVAL].contains(&Errno(failure.errno)),
-        Step::GoInside(_) => Errno(failure.errno) == Errno::ENOMEM,
-        _ => false,
-    }
-}
-
-/// Set in a failure's index when a program is there and its interpreter is not.
-pub(super) const INTERPRETER: u32 = 1 << 31;
-
-/// What a reader is told where no more processes are to be had.
-pub(super) const PROCESS_LIMIT: &str =
-    "a limit of processes is reached: the cgroup's pids.max, or RLIMIT_NPROC";
-
-/// The same of namespaces.
-pub(super) const NAMESPACE_LIMIT: &str =
-    "a limit of namespaces is reached: see /proc/sys/user/max_*_namespaces";
-
-/// What a reader is told where a group of resctrl does not take a process.
-pub(super) const JOIN_RESCTRL: &str = "resctrl says why in info/last_cmd_status";
-
-/// What a reader is told where the kernel does not take a program's arguments and variables.
-pub(super) const TOO_BIG: &str = "an argument or a variable has more than 131071 bytes, or all have more than 6 MiB or a quarter of the stack's limit";
-
-/// What a reader is told then.
-pub(super) const NO_INTERPRETER: &str = "the file is there; what is missing is its interpreter: the one its `#!` line names, or the dynamic loader it was linked for";
-
-fn hint(step: &Step, failure: Failure) -> Option<String> {
-    let hint = match (step, failure.call, Errno(failure.errno)) {
-        (Step::Execve { .. }, _, Errno::ENOENT) if failure.index & INTERPRETER != 0 => {
-            NO_INTERPRETER.to_owned()
-        }
-        (Step::Execve { paths, .. } | Step::FindProgram { paths, .. }, _, Errno::ENOENT | Errno::ENOTDIR) => {
-            match paths.as_slice() {
-                [] => "the command has no `/` and PATH names no directory to look for it".to_owned(),
-                [one] => format!("there is no {one:?} in the container's file system"),
-                _ => "none of the directories in the container's PATH holds it".to_owned(),
-            }
-        }
-        (Step::Execve { .. }, _, Errno::E2BIG) => TOO_BIG.to_owned(),
-        (Step::Execve { .. }, _, Errno::ENOEXEC) => {
-            "it is neither a binary for this machine nor a script with a `#!` line".to_owned()
-        }
-        (Step::Execve { .. } | Step::FindProgram { .. }, _, Errno::EACCES) => {
-            "it is no executable file, or the container's user may not execute it".to_owned()
-        }
-        (Step::Mount(_), Call::Openat, Errno::ELOOP) => {
-            "the destination leads over a symbolic link, where the image must have a real directory"
-                .to_owned()
-        }
-        (Step::Mount(_), Call::Procfs, _) => {
-            "nothing may be mounted over parts of /proc but the files that lxcfs provides".to_owned()
-        }
-        (Step::MaskedPath(_) | Step::ReadonlyPath(_), _, Errno::ELOOP) => {
-            "the path leads over a symbolic link, which could hide what it covers".to_owned()
-        }
-        (Step::Mount(mount), Call::Mkdirat | Call::Openat, Errno::EROFS) => {
-            format!(
-                "the mount point {:?} is missing and its file system is read-only: make it in the image",
-                mount.target.path
-            )
-        }
-        (Step::WorkingDirectory(_), Call::Getcwd, _) => {
-            "the working directory is outside of the container".to_owned()
-        }
-        (Step::Uid(_) | Step::Gid(_) | Step::Groups(_), _, Errno::EINVAL) => {
-            "the container's user namespace has no mapping for this id".to_owned()
-        }
-        (Step::Sysctl { .. }, Call::Openat, Errno::ENOENT) => {
-            "this kernel has no such setting, or not in a namespace".to_owned()
-        }
-        (Step::NewTimeNamespace(_), Call::Unshare, Errno::EINVAL) => {
-            "the kernel has no time namespaces (CONFIG_TIME_NS)".to_owned()
-        }
-        (Step::Scheduling(_) | Step::IoPriority(_), _, Errno::EPERM) => "it needs CAP_SYS_NICE".to_owned(),
-        (Step::MemoryPolicy { .. }, _, Errno::EINVAL) => {
-            "mode, flags and nodes do not go together, or one of them is none of this kernel's".to_owned()
-        }
-        (Step::JoinResctrl(_), _, _) => JOIN_RESCTRL.to_owned(),
-        (Step::ReadonlyRoot, _, Errno::EBUSY) => "a file in the root is open for writing".to_owned(),
-        (Step::Seccomp(_), Call::Seccomp, Errno::EINVAL) => {
-            "the kernel has no seccomp filters, or not this one's flags".to_owned()
-        }
-        (Step::Seccomp(_), Call::Write | Call::Read, _) => {
-            "the seccomp agent is told by them: the profile must allow write and read".to_owned()
-        }
-        (Step::Capabilities { ambient: None, .. }, _, _) => {
-            "without no_new_privs the filter comes before the last capset, which the seccomp profile must allow".to_owned()
-        }
-        _ if is_gone(step, failure) => "the container is not running".to_owned(),
-        (Step::GoInside(_), _, Errno::EAGAIN) => PROCESS_LIMIT.to_owned(),
-        (Step::GoInside(_) | Step::MakeNamespaces(_), _, Errno::ENOSPC) => NAMESPACE_LIMIT.to_owned(),
-        (Step::AwaitStart, _, _) => {
-            "in a pid namespace with others it waits by the filter: the seccomp profile must allow close_range, poll, \
-             accept4 and read"
-                .to_owned()
-        }
-        (_, _, Errno::ENOSYS) => KERNEL_LACKS.to_owned(),
-        _ => return None,
-    };
-    Some(hint)
 }

@@ -11,7 +11,7 @@ use std::str::FromStr as _;
 
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 
-use super::mounts::target;
+use super::mounts::place;
 use super::plan::Step;
 use super::seccomp::Filter;
 use super::{Stdio, Tie, placement};
@@ -96,7 +96,7 @@ pub(super) fn steps(
         steps.push(Step::ControllingTerminal);
     }
     let cwd = process.cwd().to_str().unwrap_or_default();
-    steps.push(Step::WorkingDirectory(target("process.cwd", cwd, true)?));
+    steps.push(Step::WorkingDirectory(place("process.cwd", cwd)?));
     let listed = process.env().as_deref().unwrap_or_default();
     let (env, home) = match program {
         None => environment(listed),

@@ -7,8 +7,9 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::Duration;
 
 use super::failure::{Failure, Word};
+use super::hints::{NAMESPACE_LIMIT, NO_MEMORY, PROCESS_LIMIT};
 use super::init::{self, Outfit};
-use super::plan::{Moment, NAMESPACE_LIMIT, PROCESS_LIMIT, Plan, Step};
+use super::plan::{Moment, Plan, Step};
 use crate::cgroup;
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys::clone::{Cloned, Request, SharedPid, SingleThreaded, clone_child};
@@ -238,6 +239,7 @@ impl Plan {
         match errno {
             Errno::ENOSPC => error.hint(NAMESPACE_LIMIT),
             Errno::EAGAIN => error.hint(PROCESS_LIMIT),
+            Errno::ENOMEM => error.hint(NO_MEMORY),
             Errno::ENODEV => error.hint("the cgroup is being removed"),
             Errno::EBUSY => error.context("a process with threads cannot make containers"),
             _ => error,

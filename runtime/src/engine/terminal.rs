@@ -56,20 +56,22 @@ pub fn terminal(spec: &Spec) -> Result<Option<Terminal>> {
     Ok(Some(Terminal { pair, console }))
 }
 
+/// Where they are looked for.
+const PTS: &str = "/dev/pts";
+
 /// The devpts that the spec mounts where terminals are looked for.
 fn own_devpts(spec: &Spec) -> Result<Option<(String, NewMount)>> {
     let listed = spec.mounts().as_deref().unwrap_or_default();
-    let is_pts = |path: &str| path.trim_end_matches('/') == "/dev/pts";
-    let first = listed.iter().find(|mount| mount.destination().to_str().is_some_and(is_pts));
+    let first = listed.iter().find(|mount| mounts::destination(mount).is_ok_and(|path| path == PTS));
     let Some(found) = first.filter(|mount| mount.typ().as_deref() == Some("devpts")) else { return Ok(None) };
     let Source::New(new) = mounts::devpts(found, spec)?.source else { return Ok(None) };
-    Ok(Some((found.destination().to_string_lossy().into_owned(), new)))
+    Ok(Some((PTS.to_owned(), new)))
 }
 
 fn make(new: &NewMount) -> Result<OwnedFd> {
     let parameters: Vec<(&CStr, Option<&CStr>)> =
         new.parameters.iter().map(|(key, value)| (key.as_c_str(), value.as_deref())).collect();
-    Ok(detached::make(&new.kind, &parameters, new.attributes.set)?)
+    Ok(detached::make(&new.kind, &parameters, new.attributes)?)
 }
 
 /// A clone of the terminal, and the devpts as a mount that can be attached. Before Linux 6.15 what stands nowhere cannot be

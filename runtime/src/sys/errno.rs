@@ -42,6 +42,8 @@ impl Errno {
     pub const ENOTDIR: Self = Self(libc::ENOTDIR);
     /// Is a directory.
     pub const EISDIR: Self = Self(libc::EISDIR);
+    /// A path longer than the kernel takes.
+    pub const ENAMETOOLONG: Self = Self(libc::ENAMETOOLONG);
     /// A symbolic or magic link where none may be.
     pub const ELOOP: Self = Self(libc::ELOOP);
     /// No such process.

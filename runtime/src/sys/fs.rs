@@ -68,6 +68,11 @@ pub fn open_entry(dir: BorrowedFd<'_>, name: &CStr, want: Want) -> Result<OwnedF
     openat2(dir, name, flags, Mode::empty(), resolve)
 }
 
+/// What the link `name` of `dir` says: as much of it as fits, and how long that is. EINVAL: it is no link.
+pub fn read_link(dir: BorrowedFd<'_>, name: &CStr, said: &mut [u8]) -> Result<usize> {
+    Ok(rustix::fs::readlinkat_raw(dir, name, said)?)
+}
+
 /// Writes all of `text` into a file of a kernel file system below `dir`, by one write(2) and on that very mount.
 pub fn write_kernel_file(dir: BorrowedFd<'_>, path: &CStr, text: &[u8]) -> Result<()> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;

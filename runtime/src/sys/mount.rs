@@ -39,6 +39,30 @@ impl Attributes {
     /// Symbolic links are not followed.
     pub const NOSYMFOLLOW: u64 = 0x0020_0000;
 
+    /// All but how access times are kept.
+    pub const FLAGS: u64 =
+        Self::RDONLY | Self::NOSUID | Self::NODEV | Self::NOEXEC | Self::NODIRATIME | Self::NOSYMFOLLOW;
+
+    /// The bits' names, as strace has them.
+    pub fn names(bits: u64) -> String {
+        const NAMES: [(u64, &str); 8] = [
+            (Attributes::RDONLY, "MOUNT_ATTR_RDONLY"),
+            (Attributes::NOSUID, "MOUNT_ATTR_NOSUID"),
+            (Attributes::NODEV, "MOUNT_ATTR_NODEV"),
+            (Attributes::NOEXEC, "MOUNT_ATTR_NOEXEC"),
+            (Attributes::NOATIME, "MOUNT_ATTR_NOATIME"),
+            (Attributes::STRICTATIME, "MOUNT_ATTR_STRICTATIME"),
+            (Attributes::NODIRATIME, "MOUNT_ATTR_NODIRATIME"),
+            (Attributes::NOSYMFOLLOW, "MOUNT_ATTR_NOSYMFOLLOW"),
+        ];
+        let is_mask = bits & Self::ATIME_MASK == Self::ATIME_MASK;
+        let mask = is_mask.then_some("MOUNT_ATTR__ATIME");
+        let left = if is_mask { bits & !Self::ATIME_MASK } else { bits };
+        let names = NAMES.iter().filter(|(bit, _)| left & bit != 0).map(|(_, name)| *name);
+        let all: Vec<&str> = names.chain(mask).collect();
+        if all.is_empty() { "0".to_owned() } else { all.join("|") }
+    }
+
     /// Whether nothing is asked for.
     pub const fn is_empty(self) -> bool {
         self.set == 0 && self.clear == 0
@@ -100,6 +124,17 @@ pub fn fsconfig_fd(context: BorrowedFd<'_>, key: &CStr, value: BorrowedFd<'_>) -
 /// Makes (or finds) the file system that a context describes.
 pub fn fsconfig_create(context: BorrowedFd<'_>) -> Result<()> {
     Ok(rm::fsconfig_create(context)?)
+}
+
+/// Opens a context for the file system that is mounted at `mount`, the root of it, to change it.
+pub fn fspick(mount: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let flags = rm::FsPickFlags::FSPICK_CLOEXEC | rm::FsPickFlags::FSPICK_EMPTY_PATH;
+    Ok(rm::fspick(mount, c"", flags)?)
+}
+
+/// Changes the file system of a context to what it was told.
+pub fn fsconfig_reconfigure(context: BorrowedFd<'_>) -> Result<()> {
+    Ok(rm::fsconfig_reconfigure(context)?)
 }
 
 /// A detached mount of a context's file system.

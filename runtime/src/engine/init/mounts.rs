@@ -3,12 +3,13 @@
 //!
 //! Invariant: no path string reaches a mount call, and nothing here allocates.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
+use super::place::{self, Place};
 use super::{State, copy_up};
-use crate::engine::failure::{Call, During as _, Fault};
-use crate::engine::plan::{Mount, NewMount, Source, Target};
+use crate::engine::failure::{Call, During as _, Fault, OTHER_TYPE, Said};
+use crate::engine::plan::{Change, InnerTree, Mount, NewMount, Remount, Source};
 use crate::sys::fs::Want;
 use crate::sys::mount::{Attributes, Depth};
 use crate::sys::{Errno, fs, mount as m};
@@ -57,15 +58,16 @@ pub(super) fn private_proc(state: &mut State<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Attaches one mount of the plan.
+/// Makes one mount of the plan.
 pub(super) fn mount(mount: &Mount, state: &mut State<'_>) -> Result<(), Fault> {
     match &mount.source {
         Source::Tree(tree) => attach(tree.as_fd(), mount, state),
+        Source::Inside(inner) => attach(inner_tree(inner, state)?.as_fd(), mount, state),
+        Source::Remount(change) => remount(mount, change, state),
         Source::New(new) => {
-            let likens = new.copy_up || new.takes_mode;
-            let covered = if likens { Some(target(mount, state)?) } else { None };
-            let tree = make(new, covered.as_ref().map(OwnedFd::as_fd))?;
-            attach(tree.as_fd(), mount, state)?;
+            let place = find_place(mount, Want::Directory, state)?;
+            let tree = make(new, &place, &mut state.said)?;
+            m::attach(tree.as_fd(), place.fd.as_fd()).during(Call::MoveMount)?;
             if new.kind.as_c_str() == c"proc" && state.proc.is_none() {
                 state.proc = Some(tree);
             }
@@ -75,45 +77,103 @@ pub(super) fn mount(mount: &Mount, state: &mut State<'_>) -> Result<(), Fault> {
 }
 
 fn attach(tree: BorrowedFd<'_>, mount: &Mount, state: &State<'_>) -> Result<(), Fault> {
-    m::attach(tree, target(mount, state)?.as_fd()).during(Call::MoveMount)
+    let directory = fs::is_directory(tree).during(Call::Statx)?;
+    let place = find_place(mount, if directory { Want::Directory } else { Want::Any }, state)?;
+    m::attach(tree, place.fd.as_fd()).map_err(|errno| {
+        let other_type = !directory && fs::is_directory(place.fd.as_fd()) == Ok(true);
+        Fault { call: Call::MoveMount, index: if other_type { OTHER_TYPE } else { 0 }, errno }
+    })
 }
 
-/// Where a mount goes.
-fn target(mount: &Mount, state: &State<'_>) -> Result<OwnedFd, Fault> {
-    let target = find_or_make(&mount.target, mount.refuse_links, state)?;
+/// Where a mount goes; made where it is missing.
+fn find_place(mount: &Mount, want: Want, state: &State<'_>) -> Result<Place, Fault> {
     let root = state.root().during(Call::Openat)?;
-    // A link in the image can lead anywhere inside; not onto the root, and not onto parts of /proc.
-    if fs::is_same_file(target.as_fd(), root).during(Call::Fstat)? {
+    let place = place::find_or_make(root, &mount.place, want, !mount.refuse_links)?;
+    check_place(place.fd.as_fd(), mount, root)?;
+    Ok(place)
+}
+
+/// A link in the image can lead anywhere inside; not onto the root, and not onto parts of /proc.
+fn check_place(place: BorrowedFd<'_>, mount: &Mount, root: BorrowedFd<'_>) -> Result<(), Fault> {
+    if fs::is_same_file(place, root).during(Call::Fstat)? {
         return Err(Errno::EBUSY).during(Call::Fstat);
     }
-    if !mount.may_cover_proc && fs::is_on_procfs(target.as_fd()).during(Call::Procfs)? {
+    if !mount.may_cover_proc && fs::is_on_procfs(place).during(Call::Procfs)? {
         return Err(Errno::EPERM).during(Call::Procfs);
     }
-    Ok(target)
+    Ok(())
 }
 
-/// Makes a file system with its content; nobody else sees it before it is attached. `covered` is what it is to be like.
-fn make(new: &NewMount, covered: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Fault> {
-    let context = m::fsopen(&new.kind).during(Call::Fsopen)?;
-    for (index, (key, value)) in (0..).zip(&new.parameters) {
-        m::fsconfig(context.as_fd(), key, value.as_deref()).map_err(|errno| Fault {
-            call: Call::Fsconfig,
-            index,
-            errno,
-        })?;
+/// A detached clone of a part of the root.
+fn inner_tree(inner: &InnerTree, state: &State<'_>) -> Result<OwnedFd, Fault> {
+    let root = state.root().during(Call::Openat)?;
+    let source = fs::open_in_root(root, &inner.path, Want::Any).during(Call::OpenTree)?;
+    // Elsewhere it would be neither masked nor read-only.
+    if fs::is_on_procfs(source.as_fd()).during(Call::Procfs)? {
+        return Err(Errno::EPERM).during(Call::OpenTree);
     }
-    m::fsconfig_create(context.as_fd()).during(Call::Fsconfig)?;
-    let tree = m::fsmount(context.as_fd(), new.attributes.set).during(Call::Fsmount)?;
+    let tree = m::clone_tree(source.as_fd(), inner.depth).during(Call::OpenTree)?;
+    change(tree.as_fd(), &inner.changes)?;
+    if let Some((namespace, depth)) = &inner.owners {
+        m::map_owners(tree.as_fd(), *depth, namespace.as_fd()).during(Call::MountSetattr)?;
+    }
+    Ok(tree)
+}
+
+/// Changes the mount that is at its place.
+fn remount(mount: &Mount, wanted: &Remount, state: &mut State<'_>) -> Result<(), Fault> {
+    let root = state.root().during(Call::Openat)?;
+    let place = fs::open_in_root(root, &mount.place, Want::Any).during(Call::Openat)?;
+    if !wanted.parameters.is_empty() {
+        let context = m::fspick(place.as_fd()).during(Call::Fspick)?;
+        configure(context.as_fd(), &wanted.parameters, m::fsconfig_reconfigure, &mut state.said)?;
+    }
+    change(place.as_fd(), &wanted.changes)
+}
+
+fn change(mount: BorrowedFd<'_>, changes: &[Change]) -> Result<(), Fault> {
+    for Change { depth, attributes, propagation } in changes {
+        m::mount_setattr(mount, *depth, *attributes, *propagation).during(Call::MountSetattr)?;
+    }
+    Ok(())
+}
+
+/// Tells a context its parameters, and has the kernel do what `last` asks for.
+fn configure(
+    context: BorrowedFd<'_>,
+    parameters: &[(CString, Option<CString>)],
+    last: fn(BorrowedFd<'_>) -> Result<(), Errno>,
+    said: &mut Said,
+) -> Result<(), Fault> {
+    let mut refused = |index: u32, errno| {
+        said.hear(context);
+        Fault { call: Call::Fsconfig, index, errno }
+    };
+    let mut count = 0;
+    for (key, value) in parameters {
+        m::fsconfig(context, key, value.as_deref()).map_err(|errno| refused(count, errno))?;
+        count += 1;
+    }
+    last(context).map_err(|errno| refused(count, errno))
+}
+
+/// Makes a file system with its content; nobody else sees it before it is attached at `place`.
+fn make(new: &NewMount, place: &Place, said: &mut Said) -> Result<OwnedFd, Fault> {
+    let context = m::fsopen(&new.kind).during(Call::Fsopen)?;
+    configure(context.as_fd(), &new.parameters, m::fsconfig_create, said)?;
+    let tree = m::fsmount(context.as_fd(), new.attributes).map_err(|errno| {
+        said.hear(context.as_fd());
+        Fault { call: Call::Fsmount, index: 0, errno }
+    })?;
     for (index, content) in (0..).zip(&new.content) {
         content.make_in(tree.as_fd()).map_err(|fault| Fault { index, ..fault })?;
     }
-    if let Some(covered) = covered {
-        if new.takes_mode {
-            copy_up::mode(covered, tree.as_fd())?;
-        }
-        if new.copy_up {
-            copy_up::content(covered, tree.as_fd())?;
-        }
+    // The mode of a directory that was made for it says nothing.
+    if new.takes_mode && !place.made {
+        copy_up::mode(place.fd.as_fd(), tree.as_fd())?;
+    }
+    if new.copy_up {
+        copy_up::content(place.fd.as_fd(), tree.as_fd())?;
     }
     spread(tree, new.propagation)
 }
@@ -129,51 +189,6 @@ fn spread(tree: OwnedFd, propagation: Option<m::Propagation>) -> Result<OwnedFd,
 fn set(tree: BorrowedFd<'_>, depth: Depth, attributes: u64) -> Result<(), Fault> {
     let attributes = Attributes { set: attributes, clear: 0 };
     m::mount_setattr(tree, depth, attributes, None).during(Call::MountSetattr)
-}
-
-/// The target's descriptor; what is missing on the way is made, one component at a time.
-pub(super) fn find_or_make(target: &Target, refuse_links: bool, state: &State<'_>) -> Result<OwnedFd, Fault> {
-    let root = state.root().during(Call::Openat)?;
-    let want = if target.directory { Want::Directory } else { Want::Any };
-    let open = |path: &CStr, want| {
-        if refuse_links { fs::open_entry(root, path, want) } else { fs::open_in_root(root, path, want) }
-    };
-    match open(&target.path, want) {
-        Err(Errno::ENOENT) => {}
-        other => return other.during(Call::Openat),
-    }
-    let mut parent: Option<OwnedFd> = None;
-    for (number, (path, name)) in target.parts.iter().enumerate() {
-        let last = number + 1 == target.parts.len();
-        let want = if last && !target.directory { Want::Any } else { Want::Directory };
-        // The last one is the target itself, which was not there a moment ago.
-        let found = if last { Err(Errno::ENOENT) } else { open(path, want) };
-        let here = match found {
-            Err(Errno::ENOENT) => {
-                let parent = parent.as_ref().map_or(root, OwnedFd::as_fd);
-                make_entry(parent, name, want)?
-            }
-            other => other.during(Call::Openat)?,
-        };
-        parent = Some(here);
-    }
-    parent.ok_or(Errno::ENOENT).during(Call::Openat)
-}
-
-/// Makes `name` and opens just that: a link that a racer puts there instead is an error.
-fn make_entry(parent: BorrowedFd<'_>, name: &CStr, want: Want) -> Result<OwnedFd, Fault> {
-    match want {
-        Want::Directory => match fs::mkdirat(parent, name, 0o755) {
-            // Another container that shares the volume was faster.
-            Ok(()) | Err(Errno::EEXIST) => {}
-            Err(errno) => return Err(errno).during(Call::Mkdirat),
-        },
-        Want::Any => match fs::create_file(parent, name, 0o644) {
-            Ok(_) | Err(Errno::EEXIST) => {}
-            Err(errno) => return Err(errno).during(Call::Openat),
-        },
-    }
-    fs::open_entry(parent, name, want).during(Call::Openat)
 }
 
 /// Makes what is at `path` read-only, with all below it.

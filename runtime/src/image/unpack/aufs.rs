@@ -6,7 +6,8 @@
 use std::io::Read;
 use std::os::fd::OwnedFd;
 
-use super::{Entry, EntryKind, OPAQUE, TarStream, Unpacker, split};
+use super::whiteout::OPAQUE;
+use super::{Entry, EntryKind, Spot, TarStream, Unpacker, split};
 use crate::error::{Context, Result};
 use crate::sys::dir::{self, Links};
 
@@ -47,7 +48,7 @@ impl Unpacker<'_> {
         let place = self.trashed.to_string().into_bytes();
         let beside = self.trash.try_clone().context(|| "dup")?;
         let before = self.made.bytes;
-        self.make_file(&beside, &place, entry, stream)?;
+        self.make_file(Spot { parent: &beside, name: &place, path }, entry, stream)?;
         let bytes = self.made.bytes - before;
         self.made.bytes = before;
         self.linked.insert(name.to_vec(), Linked { place, bytes: Some(bytes) });

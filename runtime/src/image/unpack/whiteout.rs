@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::sys::dir::{self, Kind, Links};
 use crate::sys::xattr;
 
-const OPAQUE: &[u8] = b".wh..wh..opq";
+pub(super) const OPAQUE: &[u8] = b".wh..wh..opq";
 
 impl Unpacker<'_> {
     /// `.wh.NAME` hides NAME of the layers below, `.wh..wh..opq` all of the directory's.
