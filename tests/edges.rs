@@ -20,6 +20,7 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.on_host("a pod may ping and its users may listen on low ports", busybox, open_network);
     suite.on_host("a hostPath is made as its type says under any umask", busybox, host_path_is_made);
     suite.on_host("mount points in a hostPath stay on the host and nothing else", busybox, mount_points);
+    suite.on_host("volumes on an image's links to nothing are where these lead", busybox, volumes_on_links);
     suite.on_host("an init container's hostPort is nobody's", &["busybox", "probe"], init_ports);
     suite.on_host("a folder swapped for a link never leads out of its volume", busybox, swapped_folder);
     suite.on_host("links in a volume over /etc lead nowhere on the host", busybox, linked_etc);
@@ -53,6 +54,39 @@ fn open_network(host: &Host) -> Result<()> {
     ensure!(groups == "0\t2147483647\n", "who may open a socket for pings: {groups}");
     wait_for("port 80 answers", || ask(host, "open", "wget -qO- http://127.0.0.1/hostname"))?;
     host.delete("open")?;
+    Ok(())
+}
+
+fn volumes_on_links(host: &Host) -> Result<()> {
+    let trees = std::fs::read_dir(host.root().join("layers"))?;
+    let tree =
+        trees.flatten().map(|entry| entry.path().join("tree")).find(|tree| tree.join("bin/sh").exists());
+    let (tree, tar) = (tree.context("busybox has a layer with bin/sh")?, host.file("root.tar"));
+    let (tree, tar) = (tree.display(), tar.to_string_lossy().into_owned());
+    host.script(&format!(
+        "cp -a {tree} root; ln -s ../made/kept root/kept; ln -s /made/data root/data; ln -s /made/time root/etc/localtime
+        tar -C root -cf {tar} ."
+    ))?
+    .ok()?;
+    host.podrun(&["image", "import", &tar, "lab/links:1", "--change", "VOLUME /kept/here"])?.ok()?;
+    let file = host.write("file", "of the host\n")?;
+    let main = json!({
+        "name": "main", "image": "docker.io/lab/links:1", "imagePullPolicy": "Never",
+        "command": ["sh", "-c", "sleep 1000"], "securityContext": { "readOnlyRootFilesystem": true },
+        "volumeMounts": [
+            { "name": "data", "mountPath": "/data" },
+            { "name": "file", "mountPath": "/etc/localtime" },
+        ],
+    });
+    let volumes = json!([
+        { "name": "data", "emptyDir": {} },
+        { "name": "file", "hostPath": { "path": file, "type": "File" } },
+    ]);
+    host.create(&pod("links", &json!({ "containers": [main], "volumes": volumes })))?;
+    let script = "for at in data kept/here; do echo x >/$at/file && cat /made/$at/file; done; cat /made/time";
+    let seen = ask(host, "links", script)?;
+    ensure!(seen == "x\nx\nof the host\n", "{seen}");
+    host.delete("links")?;
     Ok(())
 }
 

@@ -16,10 +16,10 @@ use super::protocol::{ContainerSpec, HeldMount, LogSpec, NamespaceMode, Terminat
 use super::record::{self, ContainerRecord, Role, Sandbox, Version};
 use super::sandbox;
 use super::volume::{self, Source};
+use crate::engine;
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::image::{Image, snapshot};
-use crate::sys::inside::{self, Outward};
 use crate::sys::own;
 
 /// Bytes of a log file before it is rotated: a kubelet's containerLogMaxSize.
@@ -261,8 +261,7 @@ fn image_volumes(inputs: &Inputs<'_>, rootfs: BorrowedFd<'_>, spec: &mut Spec) -
         if mounts.iter().any(|mount| destination.starts_with(mount.destination())) {
             continue;
         }
-        let relative = destination.strip_prefix("/").unwrap_or(&destination);
-        let tree = inside::make_dirs(rootfs, relative, 0o755, Outward::Inside)
+        let tree = engine::make_directory(rootfs, &destination.to_string_lossy())
             .context(|| format!("the image's volume {path:?}"))?;
         if read_only_root {
             let options = ["bind", "rprivate", "rw"].map(str::to_owned).to_vec();
