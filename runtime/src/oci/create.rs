@@ -9,7 +9,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use oci_spec::runtime::{LinuxResources, Spec};
+use oci_spec::runtime::{LinuxMemory, LinuxResources, Spec};
 
 use super::config::{self, Config};
 use super::container::START;
@@ -136,6 +136,7 @@ impl Create {
             // Whatever becomes of this command, delete has to know of it.
             store::write(container, &record)?;
         }
+        let kills = memory_is_scarce(&spec).then(|| cgroup.oom_kills());
         let mut child = plan.spawn()?;
         drop(placeholder);
         record.init = Some(ProcessId::of(child.pid)?);
@@ -148,7 +149,15 @@ impl Create {
             links = links::give(&spec, child.pid)?;
             run_hooks(&spec, state.clone(), child, &cgroup)
         });
-        let told = completed.and_then(|()| {
+        let told = completed.and_then(|()| match kills {
+            // It has closed its wire too, as one that waits has.
+            Some(before) if cgroup.oom_kills() > before => Err(Error::failed(
+                "the container's first process was killed for want of memory before its program could start",
+            )
+            .hint(engine::NO_MEMORY)),
+            _ => Ok(()),
+        });
+        let told = told.and_then(|()| {
             // In a pid namespace that it joins it is another than at first.
             record.init = Some(ProcessId::of(child.pid)?);
             let terminal = master.deliver()?;
@@ -270,6 +279,13 @@ fn scope(container: &Container, spec: &Spec, record: &mut Record) -> Result<(Cgr
     store::write(container, record)?;
     let cgroup = Cgroup::create_everywhere(layout, &path, resources(spec))?;
     Ok((cgroup, placeholder))
+}
+
+/// Whether the container's limit of memory is one in which it may not even be made.
+fn memory_is_scarce(spec: &Spec) -> bool {
+    const ENOUGH: i64 = 16 << 20;
+    let memory = resources(spec).and_then(|resources| resources.memory().as_ref());
+    memory.and_then(LinuxMemory::limit).is_some_and(|limit| (0..ENOUGH).contains(&limit))
 }
 
 fn resources(spec: &Spec) -> Option<&LinuxResources> {
