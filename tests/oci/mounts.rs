@@ -20,9 +20,16 @@ pub(super) fn add(suite: &mut Suite) {
         ("oci options that cgroups do not have are refused", cgroup_options),
         ("oci a bind out of the root has what the mounts before it put there", order),
         ("oci a mount that fails tells the cause and what to do", words),
+        ("oci a setting that the kernel does not take tells the cause and what to do", settings),
     ] {
         suite.on_host(name, &["busybox"], test);
     }
+    suite.on_host_with_controller(
+        "oci a limit that the kernel does not take tells what it may be",
+        "cpuset",
+        &["busybox"],
+        limits,
+    );
     suite.on_host_with_controller(
         "oci a limit in which no container can be made is told as that",
         "memory",
@@ -398,6 +405,34 @@ fn words(host: &Host) -> Result<()> {
         [("/linux/uidMappings", map.clone()), ("/linux/gidMappings", map), ("/linux/namespaces", namespaces)];
     let said = run_changed(&oci, "true", &[mount("ext4")], &user)?.fails_with(1)?;
     ensure!(said.contains("EPERM") && said.contains("few file systems can be"), "{said}");
+    Ok(())
+}
+
+fn settings(host: &Host) -> Result<()> {
+    let oci = Oci::new(host)?;
+    symlink("circle", oci.bundle.join("rootfs/circle"))?;
+    for (change, cause, remedy) in [
+        (("/hostname", json!("a".repeat(65))), "sethostname", "more than 64 bytes"),
+        (("/linux/sysctl", json!({"net.core.somaxconn": "-1"})), "EINVAL", "does not take this value"),
+        (("/process/cwd", json!("/etc/passwd")), "ENOTDIR", "is a file in the container"),
+        (("/process/cwd", json!("/circle/x")), "ELOOP", "lead to each other"),
+    ] {
+        let said = run_changed(&oci, "true", &[], std::slice::from_ref(&change))?.fails_with(1)?;
+        ensure!(said.contains(cause) && said.contains(remedy), "{}: {said}", change.0);
+    }
+    Ok(())
+}
+
+fn limits(host: &Host) -> Result<()> {
+    let oci = Oci::new(host)?;
+    for (resources, remedy) in [
+        (json!({"cpu": {"cpus": "9999"}}), "not in cpuset.cpus of the cgroup above"),
+        (json!({"cpu": {"mems": "999"}}), "not in cpuset.mems of the cgroup above"),
+    ] {
+        let said = run_changed(&oci, "true", &[], &[("/linux/resources", resources)])?.fails_with(1)?;
+        ensure!(said.contains("write(") && said.contains(remedy), "{remedy}: {said}");
+        oci.gone()?;
+    }
     Ok(())
 }
 

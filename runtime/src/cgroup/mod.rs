@@ -13,6 +13,7 @@ mod end;
 mod in_force;
 mod layout;
 mod realtime;
+mod refusals;
 mod resources;
 mod standstill;
 mod stats;
@@ -489,17 +490,21 @@ fn write_together(writes: &[(PathBuf, String)]) -> Result<()> {
 }
 
 fn written(file: &Path, value: &str, result: std::io::Result<()>) -> Result<()> {
-    let lacks = result.as_ref().is_err_and(|error| error.kind() == Io::NotFound);
-    result.context(|| format!("write({file:?}, {value:?})")).map_err(|error| match lacks {
-        true if file.parent().is_some_and(Path::is_dir) => error
+    result.map_err(|cause| match cause.kind() == Io::NotFound && file.parent().is_some_and(Path::is_dir) {
+        true => refused(file, value, cause)
             .with_kind(ErrorKind::Unsupported)
             .hint("this kernel has no such limit: it is a newer one's, or needs a kernel option"),
-        _ => realtime::hint(file, error),
+        false => refused(file, value, cause),
     })
 }
 
+fn refused(file: &Path, value: &str, cause: std::io::Error) -> Error {
+    let errno = cause.raw_os_error();
+    refusals::hint(file, errno, Error::from(cause).context(format!("write({file:?}, {value:?})")))
+}
+
 fn write_file(file: &Path, value: &str) -> Result<()> {
-    try_write(file, value).context(|| format!("write({file:?}, {value:?})"))
+    try_write(file, value).map_err(|cause| refused(file, value, cause))
 }
 
 fn try_write(file: &Path, value: &str) -> std::io::Result<()> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::LinuxCpu;
 
 use super::{read_number, write_file};
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Context as _, Result};
 
 const RUNTIME: &str = "cpu.rt_runtime_us";
 const PERIOD: &str = "cpu.rt_period_us";
@@ -38,16 +38,6 @@ pub(super) fn make_room(cpu: &LinuxCpu, directory: &Path, above: &[PathBuf]) -> 
         write_file(&parent.join(RUNTIME), &runtime.to_string())?;
     }
     Ok(())
-}
-
-/// What to do where the kernel refuses `file`.
-pub(super) fn hint(file: &Path, error: Error) -> Error {
-    match file.file_name().is_some_and(|name| name == RUNTIME) {
-        true => error.hint(format!(
-            "a cgroup gives those below it no more than it has: {RUNTIME} of each above has to hold them all"
-        )),
-        false => error,
-    }
 }
 
 /// So many microseconds of so many.

@@ -7,6 +7,7 @@ use super::failure::{Call, Failure, INTERPRETER, OTHER_TYPE};
 use super::plan::{Mount, NewMount, Source, Step};
 use crate::error::KERNEL_LACKS;
 use crate::sys::Errno;
+use crate::sys::exec::{Rlimit, rlimit_number};
 
 /// Whether the container is not there any more: setns of a dead process is ESRCH, and EINVAL where that has left its
 /// namespaces; fork into a pid namespace whose init is dead is ENOMEM.
@@ -25,6 +26,9 @@ pub(super) const PROCESS_LIMIT: &str =
 /// The same of namespaces.
 pub(super) const NAMESPACE_LIMIT: &str =
     "a limit of namespaces is reached: see /proc/sys/user/max_*_namespaces";
+
+/// What a reader is told where a cgroup has nothing to run on.
+pub(super) const EMPTY_CPUSET: &str = "cpuset.cpus or cpuset.mems of the cgroup, or of one above, is empty";
 
 /// What a reader is told where the kernel does not change a mount.
 pub(super) const LOCKED: &str = "an attribute of a mount that comes from a more privileged user namespace cannot be cleared: leave the option out";
@@ -65,6 +69,18 @@ pub(super) fn hint(step: &Step, failure: Failure) -> Option<String> {
             "the path leads over a symbolic link, which could hide what it covers".to_owned()
         }
         (Step::Mount(mount), _, _) => return mount_hint(mount, failure),
+        (Step::MakeDirectory(_) | Step::WorkingDirectory(_), _, Errno::ENOTDIR) => {
+            "it, or a part of its path, is a file in the container".to_owned()
+        }
+        (Step::MakeDirectory(_) | Step::WorkingDirectory(_), _, Errno::ELOOP) => {
+            "symbolic links on the way lead to each other, or through those of /proc".to_owned()
+        }
+        (Step::MakeDirectory(_), _, Errno::EROFS) => {
+            "it is missing, and its file system is read-only: make it in the image".to_owned()
+        }
+        (Step::Hostname(_) | Step::Domainname(_), _, Errno::EINVAL) => {
+            "the kernel takes no name of more than 64 bytes".to_owned()
+        }
         (Step::WorkingDirectory(_), Call::Getcwd, _) => {
             "the working directory is outside of the container".to_owned()
         }
@@ -74,6 +90,11 @@ pub(super) fn hint(step: &Step, failure: Failure) -> Option<String> {
         (Step::Sysctl { .. }, Call::Openat, Errno::ENOENT) => {
             "this kernel has no such setting, or not in a namespace".to_owned()
         }
+        (Step::Sysctl { .. }, Call::Write, Errno::EINVAL | Errno::ERANGE) => {
+            "the kernel does not take this value".to_owned()
+        }
+        (Step::JoinCgroup(_), _, Errno::ENOSPC) => EMPTY_CPUSET.to_owned(),
+        (Step::Rlimits(limits), _, Errno::EPERM) => return rlimit_hint(limits, failure.index),
         (Step::NewTimeNamespace(_), Call::Unshare, Errno::EINVAL) => {
             "the kernel has no time namespaces (CONFIG_TIME_NS)".to_owned()
         }
@@ -104,6 +125,16 @@ pub(super) fn hint(step: &Step, failure: Failure) -> Option<String> {
         _ => return None,
     };
     Some(hint)
+}
+
+fn rlimit_hint(limits: &[Rlimit], index: u32) -> Option<String> {
+    let limit = limits.get(usize::try_from(index).ok()?)?;
+    Some(match rlimit_number("RLIMIT_NOFILE") == Some(limit.resource) {
+        true => {
+            format!("RLIMIT_NOFILE: {} is above /proc/sys/fs/nr_open, or needs CAP_SYS_RESOURCE", limit.hard)
+        }
+        false => "a hard limit is raised by CAP_SYS_RESOURCE alone".to_owned(),
+    })
 }
 
 fn mount_hint(mount: &Mount, failure: Failure) -> Option<String> {

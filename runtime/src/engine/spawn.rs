@@ -13,6 +13,7 @@ use super::plan::{Moment, Plan, Step};
 use crate::cgroup;
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys::clone::{Cloned, Request, SharedPid, SingleThreaded, clone_child};
+use crate::sys::ns::Namespaces;
 use crate::sys::{Errno, exec, fs, pidfd};
 
 /// How long a child may take from one word to the next, which may stand for the mounts of slow disks, and to its end where it is
@@ -105,7 +106,10 @@ impl Plan {
     /// Clones the child, which walks the plan to its execve. Once per plan: its mounts are moved, not
     /// copied. The caller's process has one thread.
     pub fn spawn(&self) -> Result<Child> {
-        let proof = SingleThreaded::check().map_err(|errno| self.render_clone(errno))?;
+        let proof = SingleThreaded::check().map_err(|errno| match errno {
+            Errno::EBUSY => Error::failed("a process with threads cannot make containers"),
+            errno => errno.during("stat(\"/proc/self/task\")").into(),
+        })?;
         let wire = match self.is_answered() {
             false => exec::wire().map_err(|errno| errno.during("pipe2(O_CLOEXEC)")),
             true => exec::wire_with_answer().map_err(|errno| errno.during("socketpair(AF_UNIX)")),
@@ -241,7 +245,16 @@ impl Plan {
             Errno::EAGAIN => error.hint(PROCESS_LIMIT),
             Errno::ENOMEM => error.hint(NO_MEMORY),
             Errno::ENODEV => error.hint("the cgroup is being removed"),
-            Errno::EBUSY => error.context("a process with threads cannot make containers"),
+            Errno::EBUSY => error.hint(
+                "cgroups below the container's have its controllers: it can have no process of its own then",
+            ),
+            Errno::EOPNOTSUPP => {
+                error.hint("the cgroup is threaded, or below one that is: see its cgroup.type")
+            }
+            Errno::EPERM if self.entry.namespaces.contains(Namespaces::USER) => {
+                error.hint("user namespaces are not for everybody here: see user_namespaces(7)")
+            }
+            Errno::EINVAL => error.hint("the kernel lacks a kind of namespace that the config lists"),
             _ => error,
         }
     }

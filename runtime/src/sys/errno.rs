@@ -54,6 +54,10 @@ impl Errno {
     pub const ENOSYS: Self = Self(libc::ENOSYS);
     /// Out of memory; also: the pid namespace is dying.
     pub const ENOMEM: Self = Self(libc::ENOMEM);
+    /// A number that is out of range.
+    pub const ERANGE: Self = Self(libc::ERANGE);
+    /// The object is not of a kind that can do this.
+    pub const EOPNOTSUPP: Self = Self(libc::EOPNOTSUPP);
     /// No space left on the device; also: a limit of namespaces or users.
     pub const ENOSPC: Self = Self(libc::ENOSPC);
     /// The device is gone; also: nothing of this kind here.
