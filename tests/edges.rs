@@ -65,6 +65,7 @@ fn volumes_on_links(host: &Host) -> Result<()> {
     let (tree, tar) = (tree.display(), tar.to_string_lossy().into_owned());
     host.script(&format!(
         "cp -a {tree} root; ln -s ../made/kept root/kept; ln -s /made/data root/data; ln -s /made/time root/etc/localtime
+        ln -sfn ../run/systemd/resolve/stub-resolv.conf root/etc/resolv.conf
         tar -C root -cf {tar} ."
     ))?
     .ok()?;
@@ -83,9 +84,11 @@ fn volumes_on_links(host: &Host) -> Result<()> {
         { "name": "file", "hostPath": { "path": file, "type": "File" } },
     ]);
     host.create(&pod("links", &json!({ "containers": [main], "volumes": volumes })))?;
-    let script = "for at in data kept/here; do echo x >/$at/file && cat /made/$at/file; done; cat /made/time";
+    let script = "for at in data kept/here; do echo x >/$at/file && cat /made/$at/file; done; cat /made/time
+        cmp /etc/resolv.conf /run/systemd/resolve/stub-resolv.conf && grep -c ^nameserver /etc/resolv.conf";
     let seen = ask(host, "links", script)?;
-    ensure!(seen == "x\nx\nof the host\n", "{seen}");
+    ensure!(seen.starts_with("x\nx\nof the host\n"), "{seen}");
+    ensure!(seen.lines().nth(3).is_some_and(|count| count != "0"), "{seen}");
     host.delete("links")?;
     Ok(())
 }
