@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::layout::Controller;
-use super::{Cgroup, explain, unended, write_file};
+use super::{Cgroup, unended, write_file};
 use crate::error::{Context as _, Error, Result};
 use crate::sys;
 
@@ -321,9 +321,8 @@ fn remove_tree(directory: &Path, deadline: Instant) -> Result<()> {
         if leaf && !wait_until_left(directory, deadline) {
             let mut inside = Vec::new();
             let known = collect_pids(directory, &mut inside).ok().and(inside.first());
-            let error = Error::from(error).context(format!("rmdir({directory:?})"));
-            return Err(known
-                .map_or(error, |pid| explain(unended(*pid).context(format!("rmdir({directory:?})")), *pid)));
+            let error = known.map_or_else(|| Error::from(error), |pid| unended(*pid));
+            return Err(error.context(format!("rmdir({directory:?})")));
         }
     }
 }
