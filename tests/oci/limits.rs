@@ -11,6 +11,11 @@ use super::Oci;
 
 pub(super) fn add(suite: &mut Suite) {
     suite.on_host("oci switches and dashes are read as Go's package flag reads them", &["busybox"], flags);
+    suite.on_host(
+        "oci an update may send the device rules along that the container has",
+        &["busybox"],
+        same_rules,
+    );
     // A hierarchy of v1 that is there already: a new one would be seen by all.
     suite.on_host_with_controller(
         "oci a host is what lies at /sys/fs/cgroup, whatever hierarchy is mounted elsewhere",
@@ -412,5 +417,21 @@ fn settings(host: &Host) -> Result<()> {
         let said = run(name, "1", &["network", "uts", "ipc", "pid", "user"])?.fails_with(1)?;
         ensure!(said.contains("is the host's"), "{name}: {said}");
     }
+    oci.gone()
+}
+
+/// containerd sends all of `linux.resources`, whatever has changed.
+fn same_rules(host: &Host) -> Result<()> {
+    let rules = json!([{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 10, "minor": 200, "access": "rw"}]);
+    let oci = created(host, &json!({"devices": rules}))?;
+    let update = |rules: &Value| -> Result<support::run::Outcome> {
+        let file = host.write("resources", &json!({"devices": rules}).to_string())?;
+        oci.oci(&["update", "--resources", &file.to_string_lossy(), "web"])
+    };
+    update(&rules)?.ok()?;
+    // Others are set where that is a file, and else refused by name.
+    let others = update(&json!([{"allow": false, "access": "rwm"}]))?;
+    ensure!(others.code() == 0 || others.stderr.contains("linux.resources.devices"), "{others}");
+    oci.oci(&["delete", "--force", "web"])?.ok()?;
     oci.gone()
 }
