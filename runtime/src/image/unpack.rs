@@ -176,13 +176,13 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
 }
 
 impl Unpacker<'_> {
-    /// The layer's root looks like the one below, as far as no entry has said otherwise: last of all, when whoever makes
+    /// The layer's root looks like the one below, if no entry has said otherwise: last of all, when whoever makes
     /// the layers below is most likely done.
     fn adopt_root(&mut self) -> Result<()> {
-        let Some(below) = lower::find(self.lower.get()?, b"")? else { return Ok(()) };
         if self.has_root {
-            return lower::copy_attributes(&below, &self.root);
+            return Ok(());
         }
+        let Some(below) = lower::find(self.lower.get()?, b"")? else { return Ok(()) };
         let mtime = lower::copy_directory(&below, &self.root)?;
         self.remember(Vec::new(), mtime)
     }
@@ -229,6 +229,7 @@ impl Unpacker<'_> {
             }
             self.has_root = true;
             let root = Rc::clone(&self.root);
+            clear_attributes(&root)?;
             return self.finish_directory(&root, path, entry);
         }
         if aufs::is_left_over(&path) {
@@ -277,12 +278,13 @@ impl Unpacker<'_> {
     }
 
     fn make_directory(&mut self, spot: Spot<'_>, entry: &Entry) -> Result<()> {
-        let mut replaces = false;
+        let (mut stays, mut replaces) = (false, false);
         if let Err(error) = dir::make_dir(spot.parent, spot.name, 0o700) {
             if !error.is_taken() {
                 return Err(error.into());
             }
             if dir::stat_at(spot.parent, spot.name)?.kind == Kind::Directory {
+                stays = true;
                 self.made.inodes -= 1;
                 self.claim(spot.path)?;
             } else {
@@ -292,6 +294,9 @@ impl Unpacker<'_> {
             }
         }
         let fd = dir::open_at(spot.parent, spot.name)?;
+        if stays {
+            clear_attributes(&fd)?;
+        }
         // A whiteout or a file that stood here hid the directory below, and so does what takes its place.
         if replaces && !self.lower.is_empty() {
             xattr::set(&fd, OPAQUE_XATTR, b"y")?;
@@ -434,6 +439,14 @@ fn set_metadata(fd: impl std::os::fd::AsFd, entry: &Entry) -> Result<()> {
             return Err(refuse(format!("the attribute {} is larger than {XATTR_MAX} bytes", shown(name))));
         }
         xattr::set(&fd, name, value)?;
+    }
+    Ok(())
+}
+
+/// Takes away what an earlier entry, or a layer below, gave a directory.
+fn clear_attributes(dir: &OwnedFd) -> Result<()> {
+    for name in xattr::list(dir)?.iter().filter(|name| is_allowed(name)) {
+        xattr::remove(dir, name)?;
     }
     Ok(())
 }

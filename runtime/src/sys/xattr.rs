@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr};
+use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr};
 
 use super::{Error, Result};
 
@@ -14,6 +14,11 @@ fn failed(call: &'static str, fd: impl AsFd, name: &[u8]) -> impl FnOnce(rustix:
 /// Sets the attribute `name`.
 pub fn set(fd: impl AsFd, name: &[u8], value: &[u8]) -> Result<()> {
     fsetxattr(&fd, name, value, XattrFlags::empty()).map_err(failed("fsetxattr", &fd, name))
+}
+
+/// Takes the attribute `name` away.
+pub fn remove(fd: impl AsFd, name: &[u8]) -> Result<()> {
+    fremovexattr(&fd, name).map_err(failed("fremovexattr", &fd, name))
 }
 
 /// The attribute `name`, or nothing where there is none (or the file system knows none).

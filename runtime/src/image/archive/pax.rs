@@ -17,29 +17,32 @@ const UNKNOWN: u8 = b'-';
 /// Reads the time out of `records`, which may lie before 1970, and takes away what an empty value deletes: the records
 /// of its key, so that the header's own field counts, as it does for Go.
 pub(super) fn mend(records: &mut [u8]) -> Result<Option<(i64, i64)>> {
-    let mut keys: Vec<Range<usize>> = Vec::new();
+    let mut keys: Vec<(Range<usize>, bool)> = Vec::new();
     let (mut mtime, mut deleted) = (None, BTreeSet::new());
     let mut at = 0;
     while let Some((key, value)) = record(&records[at..]) {
         let (key, value) = (at + key.start..at + key.end, at + value.start..at + value.end);
         // Behind the value stands the record's end.
         at = value.end + 1;
-        if value.is_empty() {
+        let says_nothing = value.is_empty();
+        if says_nothing {
             deleted.insert(records[key.clone()].to_vec());
         } else if !deleted.is_empty() {
+            // What comes behind it counts again.
             deleted.remove(&records[key.clone()]);
         }
         if &records[key.clone()] == MTIME {
             mtime = Some(value);
         }
-        keys.push(key);
+        keys.push((key, says_nothing));
     }
     let mtime = mtime.map(|value| &records[value]).filter(|text| !text.is_empty());
     let mtime =
         mtime.map(|text| time(text).ok_or_else(|| wrong("has a PAX time that is none"))).transpose()?;
-    for key in keys {
+    for (key, says_nothing) in keys {
         let name = &records[key.clone()];
-        if (name == MTIME || deleted.contains(name)) && name.first().is_some_and(u8::is_ascii) {
+        if (says_nothing || name == MTIME || deleted.contains(name)) && name.first().is_some_and(u8::is_ascii)
+        {
             records[key.start] = UNKNOWN;
         }
     }
@@ -107,7 +110,7 @@ mod tests {
         for (before, after) in [
             ("8 path=\n", "8 -ath=\n"),
             ("9 path=a\n8 path=\n", "9 -ath=a\n8 -ath=\n"),
-            ("8 path=\n9 path=a\n", "8 path=\n9 path=a\n"),
+            ("8 path=\n9 path=a\n", "8 -ath=\n9 path=a\n"),
             ("24 SCHILY.xattr.user.a=\n9 path=a\n", "24 -CHILY.xattr.user.a=\n9 path=a\n"),
             ("9 mtime=\n", "9 -time=\n"),
             ("4 =\n", "4 =\n"),

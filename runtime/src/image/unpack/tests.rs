@@ -416,6 +416,28 @@ fn a_whiteout_where_nothing_is_makes_nothing() {
 }
 
 #[test]
+fn a_directory_has_the_attributes_of_its_last_entry() {
+    let (lower, upper) = (Bench::new(), Bench::new());
+    let own: [(&str, &[u8]); 1] = [("SCHILY.xattr.user.a", b"1")];
+    lower.run(Tar::default().pax(&own).dir("./").pax(&own).dir("d").file("d/f", b"")).unwrap();
+    let tar = Tar::default().dir("./").link("h", b'1', "d/f").dir("d").pax(&own).dir("e").dir("e");
+    upper.run_on(tar, &[&lower], Limits::default()).unwrap();
+    for name in ["", "d", "e"] {
+        let names = xattr::list(dir::open(&upper.path(name)).unwrap()).unwrap();
+        assert!(names.is_empty(), "{name:?} has {names:?}");
+    }
+    let names = xattr::list(dir::open(&lower.tree()).unwrap()).unwrap();
+    assert_eq!(names, [b"user.a"]);
+}
+
+#[test]
+fn what_no_entry_describes_inherits_setgid() {
+    let bench = Bench::new();
+    bench.run(Tar::default().mode("d", b'5', 0o2755).file("d/e/f", b"")).unwrap();
+    assert_eq!(fs::metadata(bench.path("d/e")).unwrap().mode() & 0o7777, 0o2755);
+}
+
+#[test]
 fn a_copy_for_a_link_goes_with_what_is_hidden() {
     if !is_root() {
         return;

@@ -146,12 +146,13 @@ impl Unpacker<'_> {
         }
     }
 
-    /// A directory that nothing describes: root's, 0755.
+    /// A directory that nothing describes: root's, 0755, and below one with setgid of its group and with setgid.
     fn make_plain(&mut self, parent: &OwnedFd, name: &[u8]) -> Result<OwnedFd> {
         self.count_inode()?;
         dir::make_dir(parent, name, 0o755)?;
         let fd = dir::open_at(parent, name)?;
-        dir::set_mode(&fd, 0o755)?;
+        let inherited = dir::stat(&fd)?.mode & 0o2000;
+        dir::set_mode(&fd, 0o755 | inherited)?;
         Ok(fd)
     }
 }
