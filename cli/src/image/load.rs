@@ -29,7 +29,7 @@ pub(crate) struct Args {
     #[arg(value_name = "FILE[:IMAGE]|DIR[:IMAGE]|-", value_hint = clap::ValueHint::AnyPath)]
     paths: Vec<PathBuf>,
     /// An archive, as docker and podman take it
-    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::AnyPath)]
+    #[arg(short, long, value_name = "FILE[:IMAGE]", value_hint = clap::ValueHint::AnyPath)]
     input: Vec<PathBuf>,
     /// The platform to take from an image for several [default: this host's]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
