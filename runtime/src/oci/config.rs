@@ -13,10 +13,11 @@ use super::store::RECORD_MAX;
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys::own;
 
-/// A config with its bytes.
+/// A bundle's config.
 #[derive(Debug)]
 pub(super) struct Config {
     pub(super) spec: Spec,
+    /// What is kept of it, for [`kept`].
     pub(super) bytes: Vec<u8>,
     /// What was left out of it.
     pub(super) warnings: Vec<String>,
@@ -26,16 +27,19 @@ pub(super) struct Config {
 pub(super) fn load(bundle: &Path) -> Result<Config> {
     let path = bundle.join("config.json");
     let bytes = own::read(&path, RECORD_MAX).context(|| format!("open({path:?})"))?;
-    let Read { value: spec, warnings } = parse(&bytes).context(|| path.display().to_string())?;
+    let context = || path.display().to_string();
+    let Read { value: spec, warnings, document } = schema::spec(&bytes).context(context)?;
+    check_version(spec.version()).context(context)?;
+    let bytes = serde_json::to_vec(&document).map_err(|error| usage(error.to_string())).context(context)?;
     Ok(Config { spec, bytes, warnings })
 }
 
-/// Reads the copy that create has kept.
+/// Reads the copy that create has kept, in which all is mended already.
 pub(super) fn kept(container: &Container) -> Result<Spec> {
     let path = container.file("config.json");
     let bytes = own::read(&path, RECORD_MAX).context(|| format!("open({path:?})"))?;
-    // What was left out was told by create.
-    Ok(parse(&bytes).context(|| path.display().to_string())?.value)
+    let spec = serde_json::from_slice(&bytes).map_err(|error| usage(error.to_string()));
+    spec.context(|| path.display().to_string())
 }
 
 /// `linux.namespaces`.
@@ -48,21 +52,22 @@ pub(super) fn has_own(spec: &Spec, kind: LinuxNamespaceType) -> bool {
     namespaces(spec).iter().any(|one| one.typ() == kind && one.path().is_none())
 }
 
-fn parse(bytes: &[u8]) -> Result<Read<Spec>> {
-    let wrong = |message: String| Error::new(ErrorKind::Usage, message);
-    let read = schema::spec(bytes)?;
-    let version = read.value.version();
+fn usage(message: String) -> Error {
+    Error::new(ErrorKind::Usage, message)
+}
+
+fn check_version(version: &str) -> Result<()> {
     let number = |part: Option<&str>| part.is_some_and(|part| part.parse::<u32>().is_ok());
     let core = version.split(['-', '+']).next().unwrap_or_default();
     let mut parts = core.split('.');
     let (major, minor, patch) = (parts.next(), parts.next(), parts.next());
     if !(number(major) && number(minor) && number(patch) && parts.next().is_none()) {
-        return Err(wrong(format!("ociVersion: `{version}` is no version")));
+        return Err(usage(format!("ociVersion: `{version}` is no version")));
     }
     if major != Some("1") {
-        return Err(wrong(format!("ociVersion: `{version}`: podrun implements version 1")));
+        return Err(usage(format!("ociVersion: `{version}`: podrun implements version 1")));
     }
-    Ok(read)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -71,12 +76,11 @@ mod tests {
 
     #[test]
     fn versions_are_semantic_and_of_the_first() {
-        let parsed = |version: &str| parse(format!(r#"{{"ociVersion":"{version}","x":1}}"#).as_bytes());
         for good in ["1.0.0", "1.0.2-dev", "1.3.0", "1.2.0+x"] {
-            parsed(good).unwrap();
+            check_version(good).unwrap();
         }
         for bad in ["", "invalid", "1.0", "1.0.0.0", "0.9.0", "2.0.0", "1.x.0"] {
-            assert!(parsed(bad).is_err(), "{bad}");
+            assert!(check_version(bad).is_err(), "{bad}");
         }
     }
 }

@@ -46,7 +46,7 @@ impl Asked {
     pub fn read(file: &Path, container: &Container) -> Result<Self> {
         let context = || file.display().to_string();
         let bytes = std::fs::read(file).context(context)?;
-        let Read { value: mut process, warnings } = schema::process(&bytes).context(context)?;
+        let Read { value: mut process, warnings, .. } = schema::process(&bytes).context(context)?;
         if let Some(own) = container.config()?.process() {
             inherit(&mut process, own);
         }

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! lock         flock: held while the container is made, started or deleted
-//! config.json  the bundle's, as it was at create; later changes have no effect (runtime.md, lifecycle 2)
+//! config.json  what was read of the bundle's at create; later changes have no effect (runtime.md, lifecycle 2)
 //! state.json   what was made: replaced by rename, by the holder of the lock
 //! start.sock   the init listens here until it is started; nobody listens once it runs
 //! ```

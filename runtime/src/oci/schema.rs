@@ -17,6 +17,8 @@ pub(super) struct Read<T> {
     pub(super) value: T,
     /// What was left out of it.
     pub(super) warnings: Vec<String>,
+    /// The document as it was read, which the crate takes as it is.
+    pub(super) document: Value,
 }
 
 fn usage(message: String) -> Error {
@@ -41,7 +43,7 @@ pub(super) fn spec(bytes: &[u8]) -> Result<Read<Spec>> {
     if document.get("root").is_some_and(|root| root.get("path").is_none_or(|path| path == "")) {
         return Err(usage("root: there is no `path`".into()));
     }
-    Ok(Read { value: read(document)?, warnings })
+    read(document, warnings)
 }
 
 /// Reads a process, which `exec --process` is given.
@@ -51,7 +53,7 @@ pub(super) fn process(bytes: &[u8]) -> Result<Read<Process>> {
     if let Some(process) = document.as_object_mut() {
         mend_process(process, &mut warnings);
     }
-    Ok(Read { value: read(document)?, warnings })
+    read(document, warnings)
 }
 
 /// Reads `linux.resources`, which `update` is given.
@@ -60,7 +62,7 @@ pub fn resources(mut document: Value) -> Result<LinuxResources> {
     if let Some(resources) = document.as_object_mut() {
         mend_resources(resources);
     }
-    read(document)
+    Ok(read(document, Vec::new())?.value)
 }
 
 /// What is said of capabilities whose names are none; nothing where there are none of these.
@@ -187,14 +189,17 @@ fn drop_empty(object: &mut Value, member: &str) {
     }
 }
 
-fn read<T: for<'de> Deserialize<'de>>(mut document: Value) -> Result<T> {
+fn read<T: for<'de> Deserialize<'de>>(mut document: Value, warnings: Vec<String>) -> Result<Read<T>> {
     if !document.is_object() {
         return Err(usage("expected an object".into()));
     }
-    T::deserialize(&document).map_err(|error| {
-        let place = place::<T>(&mut document, &error.to_string());
-        usage(if place.is_empty() { error.to_string() } else { format!("{place}: {error}") })
-    })
+    match T::deserialize(&document) {
+        Ok(value) => Ok(Read { value, warnings, document }),
+        Err(error) => {
+            let place = place::<T>(&mut document, &error.to_string());
+            Err(usage(if place.is_empty() { error.to_string() } else { format!("{place}: {error}") }))
+        }
+    }
 }
 
 /// Where in `document` its `error` is: the innermost member without which there is another one, or none.

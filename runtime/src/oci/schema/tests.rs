@@ -79,6 +79,11 @@ fn what_the_schema_requires_is_enough() {
     for (place, least, refused) in TYPES {
         let read = reads(&config(place, least)).unwrap_or_else(|error| panic!("{place} {least}: {error}"));
         assert!(read.warnings.is_empty(), "{place}: {:?}", read.warnings);
+        assert_eq!(
+            serde_json::from_value::<Spec>(read.document).unwrap(),
+            read.value,
+            "what is kept reads the same"
+        );
         let least: Map<String, Value> = serde_json::from_str(least).unwrap();
         for field in *refused {
             let mut less = least.clone();
