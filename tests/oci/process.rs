@@ -241,6 +241,8 @@ fn programs(host: &Host) -> Result<()> {
     let over =
         json!({"bounding": over, "effective": over, "permitted": over, "inheritable": over, "ambient": over});
     let filter = json!({"defaultAction": "SCMP_ACT_ALLOW"});
+    // Without that call (`make test-enosys`) it is left to execve.
+    let late = std::env::var("PODRUN_TESTS_WITHOUT").is_ok_and(|calls| calls.contains("faccessat2"));
     for (uid, sets, program, runs) in [
         (1000, &over, "/others", true),
         (1000, &over, "/closed/inside", true),
@@ -265,17 +267,19 @@ fn programs(host: &Host) -> Result<()> {
             let what = format!("{uid} {sets} {program} {seccomp}");
             oci.config(&[program], &changes)?;
             let made = oci.create("")?;
-            ensure!((made.code() == 0) == runs, "{what}: {made} {}", oci.out("err")?);
             if runs {
+                made.ok().with_context(|| format!("{what}: {:?}", oci.out("err")))?;
                 oci.oci(&["start", "web"])?.ok().context(what)?;
                 oci.wait_for("stopped")?;
                 ensure!(oci.out("out")? == "ran\n", "{}", oci.out("out")?);
-                oci.oci(&["delete", "web"])?.ok()?;
             } else {
-                let said = oci.out("err")?;
+                let said = match made.code() {
+                    0 if late => oci.oci(&["start", "web"])?.fails_with(1)?,
+                    _ => made.fails_with(1).and_then(|_| oci.out("err"))?,
+                };
                 ensure!(said.contains("permission denied") || said.contains("ELOOP"), "{what}: {said}");
-                oci.gone()?;
             }
+            end(&oci)?;
         }
     }
     Ok(())

@@ -35,7 +35,7 @@ pub(super) struct Args {
     /// Set a variable of the environment
     #[arg(short, long, value_name = "NAME=VALUE")]
     env: Vec<String>,
-    /// Add a capability to the bounding, permitted and effective sets
+    /// Add a capability to the bounding, permitted and effective sets; to the ambient one where it is inheritable
     #[arg(short, long, value_name = "NAME")]
     cap: Vec<String>,
     /// The AppArmor profile

@@ -234,7 +234,7 @@ macro_rules! calls {
 
 calls! {
     Accept = "accept4",
-    Access = "faccessat",
+    Access = "faccessat2",
     Capset = "capset",
     Chdir = "fchdir",
     Chmod = "fchmod",

@@ -8,8 +8,6 @@ use std::ffi::{CStr, CString, c_char};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use rustix::fs::Access;
-
 use super::errno::{Errno, Result};
 use super::seccomp::Pass;
 
@@ -93,22 +91,24 @@ pub fn execveat(fd: BorrowedFd<'_>, argv: &Strings, envp: &Strings) -> Result<In
 
 /// Whether there is a file at `path`, links followed.
 pub fn exists(path: &CStr) -> bool {
-    access(path, Access::EXISTS).is_ok()
+    rustix::fs::stat(path).is_ok()
 }
 
 /// What execve would say of the file at `path`: ENOENT where there is none, EACCES when it is no file that the caller may execute.
+/// Where faccessat2 is kept from us the latter is left to execve: access(2) takes a plain user's capabilities for none.
 pub fn check_program(path: &CStr) -> Result<()> {
     use rustix::fs::{FileType, stat};
     let found = stat(path)?;
     if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
         return Err(Errno::EACCES);
     }
-    access(path, Access::EXEC_OK)
-}
-
-/// By the effective ids and capabilities, as execve: access(2) takes a plain user's capabilities for none.
-fn access(path: &CStr, wanted: Access) -> Result<()> {
-    Ok(rustix::fs::accessat(rustix::fs::CWD, path, wanted, rustix::fs::AtFlags::EACCESS)?)
+    let (here, by_effective) = (libc::AT_FDCWD, libc::AT_EACCESS);
+    // SAFETY: `path` ends with a NUL and lives until the call returns; the rest are integers.
+    let asked = unsafe { libc::syscall(libc::SYS_faccessat2, here, path.as_ptr(), libc::X_OK, by_effective) };
+    match Errno::result(asked) {
+        Err(Errno::ENOSYS) => Ok(()),
+        other => other.map(drop),
+    }
 }
 
 /// Starts a session of which the caller is the leader, without a terminal. A filter may let the call by for its `pass`.
