@@ -2,6 +2,8 @@
 
 #[path = "oci/classes.rs"]
 mod classes;
+#[path = "oci/devices.rs"]
+mod devices;
 #[path = "oci/granted.rs"]
 mod granted;
 #[path = "oci/limits.rs"]
@@ -70,6 +72,7 @@ pub(crate) fn add(suite: &mut Suite) {
         suite.on_host_with_controller(name, "memory", &["busybox"], test);
     }
     classes::add(suite);
+    devices::add(suite);
     limits::add(suite);
     mounts::add(suite);
     process::add(suite);

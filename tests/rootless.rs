@@ -36,6 +36,7 @@ pub(crate) fn add(suite: &mut Suite) {
         ("rootless CVE-2014-8989 a group that denies something cannot be dropped", groups),
         ("rootless CVE-2023-25809 no cgroup of the host's can be written to", cgroups),
         ("rootless devices, streams and masks are read-only, and terminals its own", devices),
+        ("rootless a listed device is the host's wherever that is, or refused by name", listed_devices),
     ] {
         suite.on_host(name, &["busybox"], test);
     }
@@ -343,6 +344,53 @@ fn devices(host: &Host) -> Result<()> {
     user.oci("delete --force web")?.ok()?;
     user.gone()?;
     dev.end()
+}
+
+fn listed_devices(host: &Host) -> Result<()> {
+    let user = User::new(host)?;
+    let devices = json!([
+        {"path": "/dev/null", "type": "c", "major": 1, "minor": 5},
+        {"path": "/dev/missing", "type": "c", "major": 1, "minor": 7, "fileMode": 0o666},
+        {"path": "/opt/dev0", "type": "c", "major": 1, "minor": 3},
+        {"path": "/dev/pipe", "type": "p", "fileMode": 0o600},
+    ]);
+    let script =
+        "stat -c '%n %F %t:%T %a' /dev/null /dev/missing /opt/dev0 /dev/pipe; head -c 2 /dev/null | wc -c";
+    user.config(&["sh", "-c", script], &[("/linux/devices", devices)])?;
+    for _ in 0..2 {
+        let said = user.oci("run web")?;
+        ensure!(
+            said.stdout
+                == "/dev/null character special file 1:5 666\n/dev/missing character special file 1:7 666\n\
+                    /opt/dev0 character special file 1:3 666\n/dev/pipe fifo 0:0 600\n2\n",
+            "{said}"
+        );
+    }
+    for (device, says) in [
+        (
+            json!({"path": "/dev/x", "type": "c", "major": 200, "minor": 200}),
+            "/dev/x: no device can be made here, and the host has none that is c 200:200",
+        ),
+        (json!({"path": "/dev/x", "type": "b", "major": 1, "minor": 3}), "none that is b 1:3"),
+        (
+            json!({"path": "/dev/x", "type": "c", "major": 1, "minor": 3, "fileMode": 0o600}),
+            "/dev/null has mode 0666",
+        ),
+        (
+            json!({"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "uid": 0}),
+            "leave fileMode, uid and gid out",
+        ),
+        (
+            json!({"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "uid": 77}),
+            "uid 77 is not mapped",
+        ),
+    ] {
+        user.config(&["true"], &[("/linux/devices", json!([device]))])?;
+        let said = user.oci("run web")?.fails_with(1)?;
+        ensure!(said.contains(says), "{device}: {said}");
+        user.gone()?;
+    }
+    Ok(())
 }
 
 fn subordinate(host: &Host) -> Result<()> {

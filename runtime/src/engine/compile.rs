@@ -11,11 +11,12 @@ use std::path::Path;
 
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType, Process, Spec, State};
 
+use super::devices::Device;
 use super::plan::{Entry, Identity, Moment, Plan, Step};
 use super::process::c_string;
 use super::seccomp::{self, Filter, Listener};
 use super::sysctl::{Owner, Setting};
-use super::{Attached, ExecInputs, Inputs, Tie, idmap, labels, mounts, placement, process, refuse};
+use super::{Attached, ExecInputs, Inputs, Tie, devices, idmap, labels, mounts, placement, process, refuse};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::mount::{Depth, Propagation};
@@ -64,11 +65,12 @@ pub fn compile(inputs: Inputs<'_>) -> Result<Plan> {
         return Err(usage("process.terminal: the streams are no terminal".into()));
     }
     let listed = mounts::all(spec, rootfs, cgroup, attached, console, user, &mut warnings)?;
+    let devices = devices::elsewhere(spec, mounts::dev_is_fresh(spec, attached)?, user)?;
     let root = mounts::root(rootfs, spec)?;
     let pause = pause.then_some(Step::Pause(Moment::Mounted));
     let readonly: Vec<CString> =
         listed.iter().filter(|mount| mount.readonly_later).map(|mount| mount.place.clone()).collect();
-    push_filesystem(&mut steps, spec, Tree { listed, root, shared }, pause, user)?;
+    push_filesystem(&mut steps, spec, Tree { listed, devices, root, shared }, pause, user)?;
     steps.extend(null.map(Step::NullDevice));
     let label = labels::of(process)?;
     push_settings(&mut steps, spec, own, [label, score])?;
@@ -306,6 +308,7 @@ fn identity(spec: &Spec, score: Option<Step>) -> Result<Identity> {
 /// What becomes the root, and what is mounted in it.
 struct Tree {
     listed: Vec<super::plan::Mount>,
+    devices: Vec<Device>,
     root: OwnedFd,
     /// Whether the mount namespace is the caller's, in which it is seen.
     shared: bool,
@@ -339,6 +342,7 @@ fn push_filesystem(
         steps.push(Step::PivotRoot);
     }
     steps.extend(tree.listed.into_iter().map(Step::Mount));
+    steps.extend(tree.devices.into_iter().map(Step::Device));
     steps.extend(pause);
     if tree.shared {
         steps.push(Step::ChangeRoot);

@@ -6,36 +6,61 @@ use std::ffi::{CStr, CString};
 use std::os::fd::BorrowedFd;
 
 use super::failure::{Call, During as _, Fault};
-use crate::sys::fs::{self, Node};
+use crate::sys::fs::{self, Node, Special};
 
 /// An entry of a file system that is not attached yet.
 #[derive(Debug)]
 pub(super) enum Content {
     Directory { name: CString },
     Link { name: CString, target: CString },
-    Node { name: CString, node: Node, mode: u32, uid: u32, gid: u32 },
+    Node { name: CString, file: NodeFile },
 }
 
-impl Content {
-    /// Its path from the root.
-    pub(super) fn name(&self) -> &CStr {
-        match self {
-            Self::Directory { name } | Self::Link { name, .. } | Self::Node { name, .. } => name,
+/// The file of a device: what it is, and what is asked of it beside; absent: mode 0666, and root's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NodeFile {
+    pub(super) node: Node,
+    pub(super) mode: Option<u32>,
+    pub(super) uid: Option<u32>,
+    pub(super) gid: Option<u32>,
+}
+
+impl NodeFile {
+    /// One of whose file nothing is asked.
+    pub(super) fn plain(node: Node) -> Self {
+        Self { node, mode: None, uid: None, gid: None }
+    }
+
+    /// Its mode where it is made.
+    pub(super) fn mode(&self) -> u32 {
+        self.mode.unwrap_or(0o666)
+    }
+
+    /// Makes it as the entry `name` of `dir`; its mode is the process's mask's too.
+    pub(super) fn make(&self, dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Fault> {
+        fs::mknodat(dir, name, self.node, self.mode()).during(Call::Mknodat)?;
+        match (self.uid.unwrap_or(0), self.gid.unwrap_or(0)) {
+            (0, 0) => Ok(()),
+            (uid, gid) => fs::chown_entry(dir, name, uid, gid).during(Call::Chown),
         }
     }
 
+    /// Whether `found` is it, with all that is asked of it.
+    pub(super) fn is(&self, found: &Special) -> bool {
+        self.node == found.node
+            && self.mode.is_none_or(|mode| mode == found.mode)
+            && self.uid.is_none_or(|uid| uid == found.uid)
+            && self.gid.is_none_or(|gid| gid == found.gid)
+    }
+}
+
+impl Content {
     /// Makes it in the file system whose root is `tree`.
     pub(super) fn make_in(&self, tree: BorrowedFd<'_>) -> Result<(), Fault> {
         match self {
             Self::Directory { name } => fs::mkdirat(tree, name, 0o755).during(Call::Mkdirat),
             Self::Link { name, target } => fs::symlinkat(target, tree, name).during(Call::Symlinkat),
-            Self::Node { name, node, mode, uid, gid } => {
-                fs::mknodat(tree, name, *node, *mode).during(Call::Mknodat)?;
-                match (*uid, *gid) {
-                    (0, 0) => Ok(()),
-                    (uid, gid) => fs::chown_entry(tree, name, uid, gid).during(Call::Chown),
-                }
-            }
+            Self::Node { name, file } => file.make(tree, name),
         }
     }
 }

@@ -1,18 +1,21 @@
-//! /dev: the nodes and links that every container has, the spec's own, and the host's for the privileged.
+//! Devices: the nodes and links that every container has in /dev, the spec's own, and the host's for the privileged.
 //!
-//! Invariant: they are made in a tmpfs that is attached only when complete (rule R10).
+//! Invariant: those of /dev are made in a tmpfs that is attached only when complete (rule R10). A listed one is made as it is
+//! listed, or is there as it is listed, or is an error.
 
 use std::ffi::{CStr, CString};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
-use oci_spec::runtime::{LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup, LinuxDeviceType, Spec};
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup, LinuxDeviceType, Mount, Spec};
 
-use super::content::Content;
-use super::idmap;
+use super::content::{Content, NodeFile};
 use super::process::c_string;
+use super::{Nodes, mounts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::fs::{Node, device_numbers};
+use crate::sys::held::HeldMounts;
 
 /// The runtime-spec's default devices: name, minor of major 1 or 5.
 const NODES: [(&CStr, u32, u32); 6] = [
@@ -50,44 +53,104 @@ fn usage(message: String) -> Error {
 }
 
 /// The device that is whatever terminal its opener's session has.
-pub(super) const TTY: (u32, u32) = (5, 0);
+pub(super) const TTY: Node = Node::Character(5, 0);
 
-/// The node of one of the default devices; `None`: it is none.
-pub(super) fn default_node(major: u32, minor: u32) -> Option<Content> {
-    let found = NODES.iter().find(|(_, one, other)| (*one, *other) == (major, minor));
-    found.map(|(name, ..)| plain(name, Node::Character(major, minor)))
+/// The null device.
+pub(super) const NULL: Node = Node::Character(1, 3);
+
+/// The name in /dev of one of the default devices; `None`: it is none.
+pub(super) fn default_name(node: Node) -> Option<&'static CStr> {
+    NODES.iter().find(|(_, major, minor)| Node::Character(*major, *minor) == node).map(|(name, ..)| *name)
 }
 
-/// The node of the null device.
-pub(super) fn null() -> Content {
-    plain(c"null", Node::Character(1, 3))
+/// A device of the spec's that is not made in a fresh /dev.
+#[derive(Debug)]
+pub(super) struct Device {
+    /// From the root.
+    pub(super) path: CString,
+    /// The directory that it is in.
+    pub(super) parent: CString,
+    pub(super) name: CString,
+    pub(super) file: NodeFile,
+    pub(super) way: Way,
 }
 
-fn plain(name: &CStr, node: Node) -> Content {
-    Content::Node { name: name.to_owned(), node, mode: 0o666, uid: 0, gid: 0 }
+/// How a device comes to its place, unless it is there already.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// It is made there.
+    Made,
+    /// This mount of it goes there: in a user namespace no node can be made.
+    Bound(OwnedFd),
+    /// It has to be there: the spec mounts a /dev that is somebody else's.
+    Found,
 }
 
-/// What is made in a fresh /dev.
+/// A device that the spec lists.
+struct Listed<'a> {
+    path: &'a str,
+    /// The same from the root, without `.` and `..`.
+    place: String,
+    file: NodeFile,
+}
+
+impl Listed<'_> {
+    /// Its path from a fresh /dev; `None`: it is elsewhere, or in what the spec mounts there.
+    fn in_fresh_dev(&self, spec: &Spec) -> Option<&str> {
+        let below = self.place.strip_prefix("dev/")?;
+        let is_above = |mount: &Mount| {
+            let at = mounts::destination(mount).unwrap_or_default();
+            let at = at.trim_start_matches('/');
+            let below = self.place.strip_prefix(at).filter(|_| !at.is_empty() && at != "dev");
+            below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let covered = spec.mounts().iter().flatten().any(is_above);
+        (!covered).then_some(below)
+    }
+}
+
+/// The spec's devices, each once.
+fn listed(spec: &Spec) -> Result<Vec<Listed<'_>>> {
+    let devices = spec.linux().as_ref().and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
+    let mut found: Vec<Listed<'_>> = Vec::new();
+    for device in devices {
+        let path = device.path().to_str().unwrap_or_default();
+        let wrong = |what: &str| Err(usage(format!("linux.devices: `{path}`: {what}")));
+        let place = mounts::from_root("linux.devices", path)?;
+        let file = node(device, path)?;
+        match found.iter().find(|other| other.place == place) {
+            _ if place.is_empty() => return wrong("it is the root"),
+            // It is the container's own /dev/pts that has one, as runc and crun have it too.
+            _ if place == "dev/ptmx" && file.node == Node::Character(5, 2) => {}
+            _ if place == "dev/ptmx" => {
+                return wrong("it is the ptmx of the container's own /dev/pts, c 5:2");
+            }
+            Some(same) if same.file == file => {}
+            Some(_) => return wrong("it stands there twice, as two devices"),
+            None => found.push(Listed { path, place, file }),
+        }
+    }
+    Ok(found)
+}
+
+/// What is made in a fresh /dev. A listed device stands there in the place of a default one, and of a link.
 pub(super) fn content(spec: &Spec) -> Result<Vec<Content>> {
-    let default = |(name, major, minor): (&CStr, u32, u32)| plain(name, Node::Character(major, minor));
-    let mut content: Vec<Content> = NODES.into_iter().map(default).collect();
-    for (name, target) in LINKS {
+    let listed = listed(spec)?;
+    let listed: Vec<(&str, NodeFile)> =
+        listed.iter().filter_map(|device| Some((device.in_fresh_dev(spec)?, device.file))).collect();
+    let gives_way = |name: &str| listed.iter().any(|(listed, _)| *listed == name);
+    let mut content = Vec::new();
+    for (name, major, minor) in NODES {
+        if !gives_way(name.to_str().unwrap_or_default()) {
+            let file = NodeFile::plain(Node::Character(major, minor));
+            content.push(Content::Node { name: name.to_owned(), file });
+        }
+    }
+    for (name, target) in LINKS.into_iter().filter(|(name, _)| !gives_way(name)) {
         content.push(Content::Link { name: c_string("/dev", name)?, target: c_string("/dev", target)? });
     }
     let mut directories: Vec<CString> = Vec::new();
-    let listed = spec.linux().as_ref().and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
-    for device in listed {
-        let path = device.path().to_str().unwrap_or_default();
-        let Some(below) = path.strip_prefix("/dev/").filter(|below| is_plain(below)) else {
-            return Err(usage(format!("linux.devices: `{path}` is not a path below /dev")));
-        };
-        let name = c_string("linux.devices", below)?;
-        // A default one is there already, as the spec wants it.
-        if NODES.iter().any(|(known, ..)| *known == name.as_c_str())
-            || LINKS.iter().any(|(known, _)| *known == below)
-        {
-            continue;
-        }
+    for (below, file) in listed {
         for (end, _) in below.match_indices('/') {
             let directory = c_string("linux.devices", below.get(..end).unwrap_or_default())?;
             if !directories.contains(&directory) {
@@ -95,54 +158,78 @@ pub(super) fn content(spec: &Spec) -> Result<Vec<Content>> {
                 content.push(Content::Directory { name: directory });
             }
         }
-        content.push(node(device, name)?);
+        content.push(Content::Node { name: c_string("linux.devices", below)?, file });
     }
     Ok(content)
 }
 
-/// What there is of it where no node can be made: in a user namespace. What is made there, and the nodes, with the
-/// directories that they are in, to be made outside by whoever can and bound. Ids are the container's; there the host's.
-pub(super) fn apart(content: Vec<Content>, spec: &Spec) -> (Vec<Content>, Vec<Content>) {
-    let linux = spec.linux().as_ref();
-    let uids = linux.and_then(|linux| linux.uid_mappings().as_deref()).unwrap_or_default();
-    let gids = linux.and_then(|linux| linux.gid_mappings().as_deref()).unwrap_or_default();
-    let (mut inside, mut outside) = (Vec::new(), Vec::new());
+/// What there is of it where no device can be made: in a user namespace. What is made there, and the devices, to be bound,
+/// by their paths.
+pub(super) fn apart(content: Vec<Content>) -> (Vec<Content>, Vec<(String, NodeFile)>) {
+    let (mut inside, mut bound) = (Vec::new(), Vec::new());
     for entry in content {
         match entry {
-            Content::Node { name, node, mode, uid, gid } => {
-                let (uid, gid) =
-                    (idmap::on_host(uids, uid).unwrap_or(0), idmap::on_host(gids, gid).unwrap_or(0));
-                outside.push(Content::Node { name, node, mode, uid, gid });
+            Content::Node { name, file } if file.node != Node::Fifo => {
+                bound.push((format!("/dev/{}", name.to_string_lossy()), file));
             }
-            Content::Directory { name } => {
-                outside.push(Content::Directory { name: name.clone() });
-                inside.push(Content::Directory { name });
-            }
-            Content::Link { .. } => inside.push(entry),
+            entry => inside.push(entry),
         }
     }
-    (inside, outside)
+    (inside, bound)
 }
 
-fn is_plain(below: &str) -> bool {
-    below.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+/// The spec's devices that are not in a fresh /dev: all, where there is none. `user`: in a user namespace.
+pub(super) fn elsewhere(spec: &Spec, fresh_dev: bool, user: bool) -> Result<Vec<Device>> {
+    let mut held = HeldMounts::default();
+    let mut nodes = Nodes::among(&mut held, spec.linux().as_ref());
+    let found = |device: &Listed<'_>| !fresh_dev && device.place.starts_with("dev/");
+    let bound = |device: &Listed<'_>| user && !found(device) && device.file.node != Node::Fifo;
+    let mut listed = listed(spec)?;
+    listed.retain(|device| !fresh_dev || device.in_fresh_dev(spec).is_none());
+    let paths = listed.iter().filter(|device| bound(device));
+    let paths: Vec<_> = paths.map(|device| (format!("/{}", device.place), device.file)).collect();
+    let mut mounts = nodes.mounts(&paths)?.into_iter();
+    let mut devices = Vec::new();
+    for device in listed {
+        let way = match bound(&device).then(|| mounts.next()).flatten() {
+            Some(mount) => Way::Bound(mount),
+            None if found(&device) => Way::Found,
+            None => Way::Made,
+        };
+        let (parent, name) = device.place.rsplit_once('/').unwrap_or(("", &device.place));
+        devices.push(Device {
+            parent: mounts::place("linux.devices", &format!("/{parent}"))?,
+            name: c_string(device.path, name)?,
+            path: c_string(device.path, &device.place)?,
+            file: device.file,
+            way,
+        });
+    }
+    Ok(devices)
 }
 
-fn node(device: &LinuxDevice, name: CString) -> Result<Content> {
-    let number = |number: i64| {
-        u32::try_from(number)
-            .map_err(|_| usage(format!("linux.devices: {name:?}: {number} is no device number")))
+fn node(device: &LinuxDevice, path: &str) -> Result<NodeFile> {
+    // What the kernel takes; mknod(2) drops the bits of larger ones.
+    let number = |what: &str, number: i64, bits: u32| {
+        u32::try_from(number).ok().filter(|number| number >> bits == 0).ok_or_else(|| {
+            usage(format!(
+                "linux.devices: `{path}`: the {what} number {number} is none from 0 to {}",
+                (1_u32 << bits) - 1
+            ))
+        })
     };
+    let numbers =
+        || Ok::<_, Error>((number("major", device.major(), 12)?, number("minor", device.minor(), 20)?));
     let node = match device.typ() {
         LinuxDeviceType::C | LinuxDeviceType::U => {
-            Node::Character(number(device.major())?, number(device.minor())?)
+            numbers().map(|(major, minor)| Node::Character(major, minor))?
         }
-        LinuxDeviceType::B => Node::Block(number(device.major())?, number(device.minor())?),
+        LinuxDeviceType::B => numbers().map(|(major, minor)| Node::Block(major, minor))?,
         LinuxDeviceType::P => Node::Fifo,
-        LinuxDeviceType::A => return Err(usage(format!("linux.devices: {name:?}: type `a` is no device"))),
+        LinuxDeviceType::A => return Err(usage(format!("linux.devices: `{path}`: type `a` is no device"))),
     };
-    let mode = device.file_mode().unwrap_or(0o666) & 0o7777;
-    Ok(Content::Node { node, mode, uid: device.uid().unwrap_or(0), gid: device.gid().unwrap_or(0), name })
+    let mode = device.file_mode().map(|mode| mode & 0o7777);
+    Ok(NodeFile { node, mode, uid: device.uid(), gid: device.gid() })
 }
 
 /// Every device node of the host's /dev, for a privileged container's `linux.devices`. Terminals and
@@ -195,45 +282,85 @@ mod tests {
         serde_json::from_str(&format!(r#"{{"ociVersion":"1.2.0","linux":{{"devices":{devices}}}}}"#)).unwrap()
     }
 
+    fn names(content: &[Content]) -> Vec<&str> {
+        let name = content.iter().map(|entry| match entry {
+            Content::Directory { name } | Content::Link { name, .. } | Content::Node { name, .. } => name,
+        });
+        name.map(|name| name.to_str().unwrap()).collect()
+    }
+
     #[test]
     fn directories_are_made_once_and_before_their_nodes() {
         let list = r#"[{"path":"/dev/net/tun","type":"c","major":10,"minor":200},
             {"path":"/dev/net/tap","type":"c","major":10,"minor":201},
-            {"path":"/dev/null","type":"c","major":9,"minor":9}]"#;
+            {"path":"/dev/net/tap","type":"u","major":10,"minor":201},
+            {"path":"/dev/./initctl","type":"p"}]"#;
         let content = content(&spec(list)).unwrap();
-        let names = |content: &[Content]| -> Vec<String> {
-            content.iter().map(|entry| entry.name().to_str().unwrap().to_owned()).collect()
-        };
-        assert_eq!(names(&content)[NODES.len() + LINKS.len()..], ["net", "net/tun", "net/tap"]);
-        let (inside, outside) = apart(content, &spec(list));
-        assert_eq!(names(&inside)[LINKS.len()..], ["net"]);
-        assert_eq!(names(&outside)[NODES.len()..], ["net", "net/tun", "net/tap"]);
+        assert_eq!(names(&content)[NODES.len() + LINKS.len()..], ["net", "net/tun", "net/tap", "initctl"]);
+        let (inside, bound) = apart(content);
+        assert_eq!(names(&inside)[LINKS.len()..], ["net", "initctl"]);
+        let bound: Vec<&str> = bound.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(bound[NODES.len()..], ["/dev/net/tun", "/dev/net/tap"]);
     }
 
     #[test]
-    fn nodes_made_outside_are_the_containers_users_there() {
-        let text = r#"{"ociVersion":"1.2.0","linux":{
-            "uidMappings":[{"containerID":0,"hostID":1000,"size":10}],
-            "gidMappings":[{"containerID":0,"hostID":2000,"size":10}],
-            "devices":[{"path":"/dev/fuse","type":"c","major":10,"minor":229,"uid":5,"gid":50}]}}"#;
-        let spec: Spec = serde_json::from_str(text).unwrap();
-        let (_, outside) = apart(content(&spec).unwrap(), &spec);
-        let owners: Vec<(u32, u32)> = outside
-            .iter()
-            .filter_map(|entry| match entry {
-                Content::Node { uid, gid, .. } => Some((*uid, *gid)),
+    fn what_is_there_by_default_gives_way_to_what_is_listed() {
+        let list = r#"[{"path":"/dev/null","type":"c","major":1,"minor":5},
+            {"path":"/dev/full","type":"c","major":1,"minor":7,"fileMode":384,"uid":5,"gid":6},
+            {"path":"/dev/stdin","type":"c","major":1,"minor":3},
+            {"path":"/dev/ptmx","type":"c","major":5,"minor":2}]"#;
+        let content = content(&spec(list)).unwrap();
+        assert_eq!(content.len(), NODES.len() + LINKS.len(), "{content:?}");
+        let file = |name: &str| {
+            content.iter().find_map(|entry| match entry {
+                Content::Node { name: found, file } if found.to_str() == Ok(name) => Some(*file),
                 _ => None,
             })
-            .collect();
-        // An id that is not mapped is nobody's inside: it stays the host's root.
-        assert_eq!((owners[0], owners[6]), ((1000, 2000), (1005, 0)));
+        };
+        assert_eq!(file("null").unwrap().node, Node::Character(1, 5));
+        let full = NodeFile { node: Node::Character(1, 7), mode: Some(0o600), uid: Some(5), gid: Some(6) };
+        assert_eq!((file("full"), file("ptmx")), (Some(full), None));
+        assert!(file("stdin").is_some());
     }
 
     #[test]
-    fn devices_stay_below_dev() {
-        for path in ["/etc/x", "/dev/../etc/x", "/dev/", "/dev//x"] {
-            let list = format!(r#"[{{"path":"{path}","type":"c","major":1,"minor":3}}]"#);
-            assert!(content(&spec(&list)).is_err(), "{path}");
+    fn devices_are_in_a_fresh_dev_or_anywhere_else() {
+        let text = r#"{"ociVersion":"1.2.0",
+            "mounts":[{"destination":"/dev","type":"tmpfs"},{"destination":"/dev/shm/","type":"tmpfs"},
+                {"destination":"/dev/kvm","type":"bind","source":"/dev/kvm"}],
+            "linux":{"devices":[{"path":"/dev/fuse","type":"c","major":10,"minor":229},
+                {"path":"/dev/shmem","type":"c","major":1,"minor":1},
+                {"path":"/dev/shm/x","type":"c","major":1,"minor":3},
+                {"path":"/dev/kvm","type":"c","major":10,"minor":232},
+                {"path":"/dev/../opt/dev0","type":"c","major":1,"minor":3}]}}"#;
+        let spec: Spec = serde_json::from_str(text).unwrap();
+        let content = content(&spec).unwrap();
+        let fresh = names(&content);
+        assert_eq!(fresh[NODES.len() + LINKS.len()..], ["fuse", "shmem"]);
+        let others = elsewhere(&spec, true, false).unwrap();
+        let paths: Vec<&str> = others.iter().map(|device| device.path.to_str().unwrap()).collect();
+        assert_eq!(paths, ["dev/shm/x", "dev/kvm", "opt/dev0"]);
+        // In a /dev that is somebody else's nothing is made.
+        let others = elsewhere(&spec, false, false).unwrap();
+        assert_eq!(others.iter().filter(|device| matches!(device.way, Way::Found)).count(), 4);
+    }
+
+    #[test]
+    fn what_is_no_device_is_refused_by_its_path() {
+        for (list, says) in [
+            (r#"[{"path":"dev/x","type":"c","major":1,"minor":3}]"#, "absolute"),
+            (r#"[{"path":"/dev/..","type":"c","major":1,"minor":3}]"#, "it is the root"),
+            (r#"[{"path":"/dev/x","type":"a","major":1,"minor":3}]"#, "`/dev/x`: type `a`"),
+            (r#"[{"path":"/dev/x","type":"c","major":4096,"minor":3}]"#, "major number 4096"),
+            (r#"[{"path":"/dev/x","type":"b","major":1,"minor":-1}]"#, "minor number -1"),
+            (r#"[{"path":"/dev/ptmx","type":"c","major":1,"minor":3}]"#, "`/dev/ptmx`"),
+            (
+                r#"[{"path":"/dev/x","type":"c","major":1,"minor":3},{"path":"/dev/x","type":"c","major":1,"minor":5}]"#,
+                "twice",
+            ),
+        ] {
+            let error = content(&spec(list)).unwrap_err();
+            assert!(error.message().contains(says), "{list}: {error:?}");
         }
     }
 }

@@ -157,6 +157,7 @@ fn walk<'a>(step: &'a Step, state: &mut State<'a>) -> Result<(), Fault> {
         Step::ChangeRoot => state.root().and_then(fs::chroot).during(Call::Chroot),
         Step::PivotEmptyRoot => mounts::pivot_empty(state),
         Step::Mount(mount) => mounts::mount(mount, state),
+        Step::Device(device) => mounts::device(device, state),
         Step::PrivateProc => mounts::private_proc(state),
         Step::GiveProc => {
             let number = state.proc().during(Call::Fsmount)?.as_raw_fd();

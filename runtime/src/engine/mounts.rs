@@ -78,9 +78,14 @@ fn words(path: &str) -> Vec<&str> {
     words
 }
 
+/// A path inside the root from there, without `.` and `..`; empty: the root.
+pub(super) fn from_root(what: &str, path: &str) -> Result<String> {
+    Ok(parts(what, path)?.join("/"))
+}
+
 /// A place inside the root, to be found or made by the child; `.` is the root itself.
 pub(super) fn place(what: &str, path: &str) -> Result<CString> {
-    match parts(what, path)?.join("/") {
+    match from_root(what, path)? {
         empty if empty.is_empty() => Ok(c".".to_owned()),
         path => c_string(what, &path),
     }
@@ -159,35 +164,27 @@ pub(super) fn all(
         Rootfs::Spec => spec.root().as_ref().map(|root| root.path().as_path()),
         Rootfs::Detached(_) => None,
     };
+    let fresh = dev_is_fresh(spec, attached)?;
     let mut making = Making {
         spec,
         root,
         cgroup,
         attached: attached.iter().collect(),
-        devices: Some(dev(spec, user)?),
+        devices: fresh.then(|| dev(spec, user)).transpose()?,
         devpts: devpts.flatten(),
         mounts: Vec::new(),
         warnings,
     };
     let listed = spec.mounts().as_deref().unwrap_or_default();
-    if !listed.iter().any(|mount| destination(mount).is_ok_and(|path| path == "/dev")) {
+    if !listed.iter().any(is_dev) {
         // The image's own /dev is never written to: links in it have led elsewhere (CVE-2026-41579).
         making.fresh("/dev", "tmpfs", "tmpfs", &default_dev())?;
     }
     for mount in listed {
         making.add(mount)?;
     }
-    let Making { devices, mut mounts, .. } = making;
-    let ours = devices.is_none();
-    if !ours
-        && spec
-            .linux()
-            .as_ref()
-            .is_some_and(|linux| linux.devices().as_ref().is_some_and(|list| !list.is_empty()))
-    {
-        return Err(usage("linux.devices: /dev is a mount of the spec's, nothing is made in it".into()));
-    }
-    if let (Some(terminal), true) = (terminal, ours) {
+    let mut mounts = making.mounts;
+    if let (Some(terminal), true) = (terminal, fresh) {
         mounts.push(tree("console", "/dev/console", terminal)?);
     }
     if let Some(label) = label {
@@ -374,12 +371,29 @@ fn dev(spec: &Spec, user: bool) -> Result<(Vec<Content>, Vec<Mount>)> {
     if !user {
         return Ok((content, Vec::new()));
     }
-    let (inside, outside) = devices::apart(content, spec);
+    let (inside, outside) = devices::apart(content);
     // Whoever holds the file system from which they are bound is done with it then.
     let mut held = HeldMounts::default();
     let nodes = Nodes::among(&mut held, spec.linux().as_ref()).mounts(&outside)?;
-    let nodes = nodes.into_iter().map(|(path, node)| tree(&path, &path, node));
+    let nodes = outside.iter().zip(nodes).map(|((path, _), node)| tree(path, path, node));
     Ok((inside, nodes.collect::<Result<_>>()?))
+}
+
+fn is_dev(mount: &SpecMount) -> bool {
+    destination(mount).is_ok_and(|path| path == "/dev")
+}
+
+/// Whether the container's /dev is a file system that is made for it, rather than something that the spec puts there.
+pub(super) fn dev_is_fresh(spec: &Spec, attached: &[Attached<'_>]) -> Result<bool> {
+    let held = attached.iter().any(|held| normal(held.destination).is_ok_and(|path| path == "/dev"));
+    for mount in spec.mounts().iter().flatten().filter(|mount| is_dev(mount)) {
+        let options = options::parse(mount.options().as_deref().unwrap_or_default());
+        let kind = mount.typ().as_deref().unwrap_or("bind");
+        if options.bind.is_some() || ["bind", "devtmpfs"].contains(&kind) || held {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn default_dev() -> Options {

@@ -4,14 +4,15 @@
 //! Invariant: what is given here is an inode of a file system that this process has made, on a read-only mount. Only where
 //! no node can be made, as in a plain user's user namespace, is it the host's, on a mount as read-only.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use oci_spec::runtime::{Linux, Spec};
+use oci_spec::runtime::{Linux, LinuxIdMapping, Spec};
 
-use super::content::Content;
+use super::content::NodeFile;
 use super::failure::{Call, During as _, Fault};
 use super::process::c_string;
-use super::{devices, labels};
+use super::{devices, idmap, labels};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::fs::{self, Node, Want};
 use crate::sys::held::HeldMounts;
@@ -34,18 +35,18 @@ impl<'a> Nodes<'a> {
 
     /// A null device, open for reading and writing, for a stream that nobody gives.
     pub fn null(&mut self) -> Result<OwnedFd> {
-        self.open(&devices::null(), fs::open_both_ways)
+        self.open(devices::NULL, fs::open_both_ways)
     }
 
     /// What a process gets for a stream that its caller gives: that, unless it is one of the devices that every
     /// container has, whose node is the host's; then what our own node of that device leads to, opened for as much.
     pub fn stream(&mut self, given: OwnedFd) -> Result<OwnedFd> {
-        let device = fs::character_device(given.as_fd()).map_err(|errno| errno.during("fstat(stdio)"))?;
+        let device = fs::special(given.as_fd()).map_err(|errno| errno.during("fstat(stdio)"))?;
         // Once open, /dev/tty is the caller's terminal, which is theirs.
-        let node = device.filter(|device| *device != devices::TTY);
-        match node.and_then(|(major, minor)| devices::default_node(major, minor)) {
+        let own = |node: &Node| *node != devices::TTY && devices::default_name(*node).is_some();
+        match device.map(|device| device.node).filter(own) {
             None => Ok(given),
-            Some(node) => self.open(&node, |own| fs::open_like(own, given.as_fd())),
+            Some(node) => self.open(node, |own| fs::open_like(own, given.as_fd())),
         }
     }
 
@@ -56,28 +57,57 @@ impl<'a> Nodes<'a> {
         if masked.is_empty() {
             return Ok(None);
         }
-        let null = devices::null();
-        self.hold(&path(&null), std::slice::from_ref(&null))?;
-        self.mount(&path(&null), &null).map(Some)
+        let (path, null) = self.hold_default(devices::NULL)?;
+        self.mount(&path, 0, &path, &null).map(Some)
     }
 
-    /// Each node of `content` as a mount of its own, with its path.
-    pub(super) fn mounts(&mut self, content: &[Content]) -> Result<Vec<(String, OwnedFd)>> {
-        self.hold("/dev", content)?;
-        let nodes = content.iter().filter(|entry| matches!(entry, Content::Node { .. }));
-        nodes.map(|node| Ok((path(node), self.mount("/dev", node)?))).collect()
+    /// Each device, by its path, as a mount of its own, for a container in whose user namespace none can be made.
+    pub(super) fn mounts(&mut self, devices: &[(String, NodeFile)]) -> Result<Vec<OwnedFd>> {
+        const NAME: &str = "devices";
+        let asked: Vec<NodeFile> =
+            devices.iter().map(|(path, file)| self.on_host(path, *file)).collect::<Result<_>>()?;
+        let (uids, gids) = self.mappings();
+        let root = (idmap::on_host(uids, 0), idmap::on_host(gids, 0));
+        let made =
+            asked.iter().map(|file| NodeFile { uid: file.uid.or(root.0), gid: file.gid.or(root.1), ..*file });
+        self.hold(NAME, &made.collect::<Vec<_>>())?;
+        let mut mounts = Vec::new();
+        for (number, ((path, _), file)) in devices.iter().zip(&asked).enumerate() {
+            mounts.push(self.mount(NAME, number, path, file)?);
+        }
+        Ok(mounts)
+    }
+
+    fn mappings(&self) -> (&'a [LinuxIdMapping], &'a [LinuxIdMapping]) {
+        let uids = self.linux.and_then(|linux| linux.uid_mappings().as_deref());
+        let gids = self.linux.and_then(|linux| linux.gid_mappings().as_deref());
+        (uids.unwrap_or_default(), gids.unwrap_or_default())
+    }
+
+    /// What is asked of a device by the container's ids, by the host's.
+    fn on_host(&self, path: &str, file: NodeFile) -> Result<NodeFile> {
+        let (uids, gids) = self.mappings();
+        let mapped = |what: &str, list: &[LinuxIdMapping], id: Option<u32>| match id {
+            None => Ok(None),
+            Some(id) => idmap::on_host(list, id).map(Some).ok_or_else(|| {
+                let what = format!("linux.devices: `{path}`: {what} {id} is not mapped");
+                Error::new(ErrorKind::Usage, what).hint(
+                    "linux.uidMappings and gidMappings say which ids the container's user namespace has",
+                )
+            }),
+        };
+        Ok(NodeFile { uid: mapped("uid", uids, file.uid)?, gid: mapped("gid", gids, file.gid)?, ..file })
     }
 
     fn open(
         &mut self,
-        node: &Content,
+        node: Node,
         open: impl FnOnce(BorrowedFd<'_>) -> Result<OwnedFd, Errno>,
     ) -> Result<OwnedFd> {
-        let path = path(node);
-        self.hold(&path, std::slice::from_ref(node))?;
-        let found = match self.entry(&path, node)? {
+        let (path, file) = self.hold_default(node)?;
+        let found = match self.entry(&path, 0)? {
             Some(found) => found,
-            None => of_the_hosts(node)?,
+            None => of_the_hosts(&path, &file)?,
         };
         open(found.as_fd()).map_err(|errno| {
             Error::from(errno.during(format!("open({path:?})")))
@@ -85,16 +115,24 @@ impl<'a> Nodes<'a> {
         })
     }
 
-    /// Sees to it that a file system with `content` is held as `name`, if one can be made.
-    fn hold(&mut self, name: &str, content: &[Content]) -> Result<()> {
+    /// Holds one of the devices that every container has, by its path.
+    fn hold_default(&mut self, node: Node) -> Result<(String, NodeFile)> {
+        let name = devices::default_name(node).unwrap_or_default().to_string_lossy();
+        let (path, file) = (format!("/dev/{name}"), NodeFile::plain(node));
+        self.hold(&path, &[file])?;
+        Ok((path, file))
+    }
+
+    /// Sees to it that a file system with these nodes, by their numbers, is held as `name`, if one can be made.
+    fn hold(&mut self, name: &str, files: &[NodeFile]) -> Result<()> {
         if self.held.get(name).is_some() {
             return Ok(());
         }
         let label = labels::of_mounts(self.linux)?;
         let parameters: Vec<_> = label.iter().map(|label| (c"context", Some(label.as_c_str()))).collect();
         let tree = detached::make(c"tmpfs", &parameters, Attributes::NOSUID | Attributes::NOEXEC)?;
-        for entry in content {
-            match make(entry, tree.as_fd()) {
+        for (number, file) in files.iter().enumerate() {
+            match make(number, file, tree.as_fd()) {
                 Ok(()) => {}
                 // By the kernel, for want of CAP_MKNOD over the machine, or by a device cgroup that podrun itself is in.
                 Err(fault) if fault.errno == Errno::EPERM => return Ok(()),
@@ -109,50 +147,72 @@ impl<'a> Nodes<'a> {
     }
 
     /// The node where it is held, O_PATH.
-    fn entry(&self, name: &str, node: &Content) -> Result<Option<OwnedFd>> {
+    fn entry(&self, name: &str, number: usize) -> Result<Option<OwnedFd>> {
         let Some(tree) = self.held.get(name) else { return Ok(None) };
-        let found = fs::open_entry(tree, node.name(), Want::Any);
-        Ok(Some(found.map_err(|errno| errno.during(format!("openat2({:?})", node.name())))?))
+        let entry = entry_name(number);
+        let found = fs::open_entry(tree, &entry, Want::Any);
+        Ok(Some(found.map_err(|errno| errno.during(format!("openat2({name:?}, {entry:?})")))?))
     }
 
-    fn mount(&mut self, name: &str, node: &Content) -> Result<OwnedFd> {
-        match self.entry(name, node)? {
+    fn mount(&mut self, name: &str, number: usize, path: &str, file: &NodeFile) -> Result<OwnedFd> {
+        match self.entry(name, number)? {
             Some(entry) => Ok(self.held.copy(name, entry.as_fd(), Depth::One)?),
-            None => of_the_hosts(node),
+            None => of_the_hosts(path, file),
         }
     }
 }
 
-/// Makes an entry; a node's mode is what it says, whatever this process's own mask.
-fn make(entry: &Content, tree: BorrowedFd<'_>) -> Result<(), Fault> {
-    entry.make_in(tree)?;
-    match entry {
-        Content::Node { name, mode, .. } => fs::chmod_entry(tree, name, *mode).during(Call::Chmod),
-        Content::Directory { .. } | Content::Link { .. } => Ok(()),
-    }
+fn entry_name(number: usize) -> CString {
+    CString::new(number.to_string()).unwrap_or_default()
 }
 
-/// The path of a node that is below /dev.
-fn path(node: &Content) -> String {
-    format!("/dev/{}", node.name().to_string_lossy())
+/// Makes a node whose mode is what it says, whatever this process's own mask.
+fn make(number: usize, file: &NodeFile, tree: BorrowedFd<'_>) -> Result<(), Fault> {
+    let name = entry_name(number);
+    file.make(tree, &name)?;
+    fs::chmod_entry(tree, &name, file.mode()).during(Call::Chmod)
 }
 
 /// A read-only mount of the host's own node, which has to be the same device: whatever else stands there would be
 /// given away (CVE-2025-31133).
-fn of_the_hosts(node: &Content) -> Result<OwnedFd> {
-    let path = path(node);
-    let tree = mount::clone_host_tree(&c_string("/dev", &path)?, Depth::One)
-        .map_err(|errno| errno.during(format!("open_tree({path:?}, OPEN_TREE_CLONE)")))?;
-    let found =
-        fs::character_device(tree.as_fd()).map_err(|errno| errno.during(format!("fstat({path:?})")))?;
-    if let Content::Node { node: Node::Character(major, minor), .. } = node
-        && found != Some((*major, *minor))
-    {
-        let what = format!("{path}: the host's is not the device {major}:{minor}, and none can be made here");
-        return Err(Error::new(ErrorKind::Unsupported, what));
+fn of_the_hosts(path: &str, wanted: &NodeFile) -> Result<OwnedFd> {
+    let named = name_in_dev(wanted.node).map(|name| format!("/dev/{name}"));
+    let refused = |what: String| {
+        Error::new(ErrorKind::Unsupported, format!("{path}: no device can be made here, and {what}"))
+    };
+    for path in std::iter::once(path).chain(named.as_deref()) {
+        let tree = match mount::clone_host_tree(&c_string("/dev", path)?, Depth::One) {
+            Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
+            other => other.map_err(|errno| errno.during(format!("open_tree({path:?}, OPEN_TREE_CLONE)")))?,
+        };
+        let found = fs::special(tree.as_fd()).map_err(|errno| errno.during(format!("fstat({path:?})")))?;
+        let Some(found) = found.filter(|found| found.node == wanted.node) else { continue };
+        if !wanted.is(&found) {
+            let fs::Special { mode, uid, gid, .. } = found;
+            return Err(refused(format!("the host's {path} has mode {mode:04o} and is {uid}:{gid}'s"))
+                .hint("leave fileMode, uid and gid out of linux.devices: it is bound as it is"));
+        }
+        make_readonly(tree.as_fd())?;
+        return Ok(tree);
     }
-    make_readonly(tree.as_fd())?;
-    Ok(tree)
+    let (kind, major, minor) = numbers(wanted.node);
+    Err(refused(format!("the host has none that is {kind} {major}:{minor}")))
+}
+
+/// What the host's /dev calls a device.
+fn name_in_dev(node: Node) -> Option<String> {
+    let (kind, major, minor) = numbers(node);
+    let folder = if kind == 'c' { "char" } else { "block" };
+    let told = fs::read_kernel_file(format!("/sys/dev/{folder}/{major}:{minor}/uevent")).ok()?;
+    told.lines().find_map(|line| line.strip_prefix("DEVNAME=")).map(str::to_owned)
+}
+
+fn numbers(node: Node) -> (char, u32, u32) {
+    match node {
+        Node::Character(major, minor) => ('c', major, minor),
+        Node::Block(major, minor) => ('b', major, minor),
+        Node::Fifo => ('p', 0, 0),
+    }
 }
 
 fn make_readonly(tree: BorrowedFd<'_>) -> Result<()> {

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::rc::Rc;
 
 use super::content::Content;
+use super::devices::{Device, Way};
 use super::failure::Failure;
 use super::hints::{hint, is_gone};
 use super::seccomp::{Filter, Listener};
@@ -99,6 +100,8 @@ pub(super) enum Step {
     PivotEmptyRoot,
     /// Attach a mount inside the root.
     Mount(Mount),
+    /// Bring a device to its place inside the root.
+    Device(Device),
     /// Make the mount at a place read-only, without what is mounted below it.
     ReadonlyMount(CString),
     /// A private procfs, for the writes of the next steps, in no mount table.
@@ -308,6 +311,7 @@ impl Step {
             Self::ChangeRoot => ("root", "in the host's mount namespace".to_owned()),
             Self::PivotEmptyRoot => ("empty root", none()),
             Self::Mount(mount) => ("mount", format!("{:?} -> {:?}", mount.text, mount.place)),
+            Self::Device(device) => ("device", format!("{:?}", device.path)),
             Self::ReadonlyMount(path) => ("read-only mount", format!("{path:?}")),
             Self::PrivateProc => ("private proc", none()),
             Self::GiveProc => ("give proc", none()),
@@ -372,7 +376,8 @@ impl Step {
             Self::JoinContainer { init, root, .. } => {
                 std::iter::once(init).chain(root).map(|fd| fd.as_raw_fd()).collect()
             }
-            Self::Mount(Mount { source: Source::Tree(tree), .. }) => vec![tree.as_raw_fd()],
+            Self::Mount(Mount { source: Source::Tree(tree), .. })
+            | Self::Device(Device { way: Way::Bound(tree), .. }) => vec![tree.as_raw_fd()],
             Self::Mount(Mount { source: Source::Inside(inner), .. }) => {
                 inner.owners.iter().map(|(fd, _)| fd.as_raw_fd()).collect()
             }

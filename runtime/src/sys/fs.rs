@@ -235,13 +235,36 @@ pub fn is_same_file(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Result<bool> 
     Ok(one.st_dev == other.st_dev && one.st_ino == other.st_ino)
 }
 
-/// The device number of an open character device; `None` when it is none.
-pub fn character_device(file: BorrowedFd<'_>) -> Result<Option<(u32, u32)>> {
+/// A special file that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Special {
+    /// What it is.
+    pub node: Node,
+    /// Its permissions.
+    pub mode: u32,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
+/// What an open special file is; `None`: it is none.
+pub fn special(file: BorrowedFd<'_>) -> Result<Option<Special>> {
     let stat = rustix::fs::fstat(file)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice {
-        return Ok(None);
-    }
-    Ok(Some((rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev))))
+    let (major, minor) = device_numbers(stat.st_rdev);
+    let node = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::CharacterDevice => Node::Character(major, minor),
+        FileType::BlockDevice => Node::Block(major, minor),
+        FileType::Fifo => Node::Fifo,
+        _ => return Ok(None),
+    };
+    Ok(Some(Special { node, mode: stat.st_mode & 0o7777, uid: stat.st_uid, gid: stat.st_gid }))
+}
+
+/// Whether an open file is a regular one with nothing in it.
+pub fn is_empty_file(file: BorrowedFd<'_>) -> Result<bool> {
+    let stat = rustix::fs::fstat(file)?;
+    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_size == 0)
 }
 
 /// Whether an open file is a pipe, a socket, or a regular file that can be written to by this descriptor.

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use super::place::{self, Place};
 use super::{State, copy_up};
+use crate::engine::devices::{Device, Way};
 use crate::engine::failure::{Call, During as _, Fault, OTHER_TYPE, Said};
 use crate::engine::plan::{Change, InnerTree, Mount, NewMount, Remount, Source};
 use crate::sys::fs::Want;
@@ -189,6 +190,40 @@ fn spread(tree: OwnedFd, propagation: Option<m::Propagation>) -> Result<OwnedFd,
 fn set(tree: BorrowedFd<'_>, depth: Depth, attributes: u64) -> Result<(), Fault> {
     let attributes = Attributes { set: attributes, clear: 0 };
     m::mount_setattr(tree, depth, attributes, None).during(Call::MountSetattr)
+}
+
+/// Brings a device to its place, or finds it there as it is listed.
+pub(super) fn device(device: &Device, state: &State<'_>) -> Result<(), Fault> {
+    let root = state.root().during(Call::Openat)?;
+    match fs::open_in_root(root, &device.path, Want::Any) {
+        Err(Errno::ENOENT) => {}
+        found => {
+            let found = found.during(Call::Openat)?;
+            let special = fs::special(found.as_fd()).during(Call::Fstat)?;
+            // A bound one leaves an empty file in the root, which is there when that is used again.
+            let place = matches!(device.way, Way::Bound(_))
+                && fs::is_empty_file(found.as_fd()).during(Call::Fstat)?;
+            if special.is_some_and(|special| device.file.is(&special)) {
+                return Ok(());
+            } else if !place {
+                return Err(Errno::EEXIST).during(Call::Fstat);
+            }
+        }
+    }
+    if matches!(device.way, Way::Found) {
+        return Err(Errno::ENOENT).during(Call::Openat);
+    }
+    let parent = place::find_or_make(root, &device.parent, Want::Directory, true)?.fd;
+    if fs::is_on_procfs(parent.as_fd()).during(Call::Procfs)? {
+        return Err(Errno::EPERM).during(Call::Procfs);
+    }
+    match &device.way {
+        Way::Bound(tree) => {
+            let place = place::make_entry(parent.as_fd(), &device.name, Want::Any)?;
+            m::attach(tree.as_fd(), place.as_fd()).during(Call::MoveMount)
+        }
+        Way::Made | Way::Found => device.file.make(parent.as_fd(), &device.name),
+    }
 }
 
 /// Makes what is at `path` read-only, with all below it.

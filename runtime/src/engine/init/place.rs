@@ -73,7 +73,7 @@ fn make(root: BorrowedFd<'_>, path: &[u8], want: Want, links: bool) -> Result<Ow
 }
 
 /// Makes `name` and opens just that: a link that is there, or that a racer puts there, is ELOOP.
-fn make_entry(parent: BorrowedFd<'_>, name: &CStr, want: Want) -> Result<OwnedFd, Fault> {
+pub(super) fn make_entry(parent: BorrowedFd<'_>, name: &CStr, want: Want) -> Result<OwnedFd, Fault> {
     match want {
         Want::Directory => match fs::mkdirat(parent, name, 0o755) {
             // Another container that shares the volume was faster.
