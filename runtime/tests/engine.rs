@@ -766,6 +766,7 @@ fn the_order_is_the_security_order(bench: &Bench) {
     let mut expected = vec!["close others", "die with parent"];
     expected.extend(joined);
     expected.extend([
+        "loopback \"lo\", IFF_UP",
         "keyring",
         "session",
         "slave mounts",

@@ -263,15 +263,17 @@ fn begin(
         steps.extend([Step::CloseOthers, Step::GoInside(Pass::NONE)]);
         steps.extend(tied.then_some(Step::DieWithParent));
     }
+    if time {
+        // As long as it is who can open its own files in /proc: they are the host's root's.
+        steps.push(Step::NewTimeNamespace(time_offsets(spec)?));
+    }
     if user {
         push_become_root(&mut steps, born, groups);
     }
     if unshare_cgroup {
         steps.push(Step::UnshareCgroup);
     }
-    if time {
-        steps.push(Step::NewTimeNamespace(time_offsets(spec)?));
-    }
+    steps.extend(new.contains(Namespaces::NET).then_some(Step::LoopbackUp));
     steps.extend(after.into_iter().map(join));
     let inside = late.then(draw_pass).transpose()?;
     let namespaces = if by_steps { Namespaces::NONE } else { new };

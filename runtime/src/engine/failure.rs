@@ -254,6 +254,7 @@ calls! {
     Getcwd = "getcwd",
     Getdents = "getdents64",
     Ioctl = "ioctl(TIOCSCTTY)",
+    IfFlags = "ioctl(SIOCSIFFLAGS)",
     IoprioSet = "ioprio_set",
     Mkdirat = "mkdirat",
     Mknodat = "mknodat",

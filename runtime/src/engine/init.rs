@@ -17,14 +17,14 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 pub(super) use place::find_or_make;
 
 use super::failure::{Call, During as _, Failure, Fault, INTERPRETER, Said, Word};
-use super::plan::{Plan, Step};
+use super::plan::{Plan, Step, TIME_OFFSETS};
 use super::seccomp::Filter;
 use crate::sys::clone::{SharedPid, Side, clone_beside};
 use crate::sys::exec::Strings;
 use crate::sys::fs::Want;
 use crate::sys::ns::Namespaces;
 use crate::sys::seccomp::Pass;
-use crate::sys::{Errno, creds, exec, fs, mount, ns, sched, seccomp};
+use crate::sys::{Errno, creds, exec, fs, mount, ns, sched, seccomp, socket};
 
 /// What a child half is born with.
 #[derive(Debug, Clone, Copy)]
@@ -144,6 +144,7 @@ fn walk<'a>(step: &'a Step, state: &mut State<'a>) -> Result<(), Fault> {
         Step::JoinCgroup(tasks) | Step::JoinResctrl(tasks) => join(tasks),
         Step::UnshareCgroup => ns::unshare(Namespaces::CGROUP).during(Call::Unshare),
         Step::NewTimeNamespace(offsets) => new_time_namespace(offsets),
+        Step::LoopbackUp => socket::loopback_up().during(Call::IfFlags),
         Step::JoinNamespace { fd, kind, .. } => ns::setns(fd.as_fd(), *kind).during(Call::Setns),
         Step::MakeNamespaces(kinds) => ns::unshare(*kinds).during(Call::Unshare),
         Step::JoinContainer { init, kinds, root } => {
@@ -279,7 +280,7 @@ fn join(tasks: &[OwnedFd]) -> Result<(), Fault> {
 fn new_time_namespace(offsets: &std::ffi::CStr) -> Result<(), Fault> {
     ns::unshare(Namespaces::TIME).during(Call::Unshare)?;
     if !offsets.is_empty() {
-        let file = fs::open_host_for_writing(c"/proc/self/timens_offsets").during(Call::Openat)?;
+        let file = fs::open_host_for_writing(TIME_OFFSETS).during(Call::Openat)?;
         fs::write_whole(file.as_fd(), offsets.to_bytes()).during(Call::Write)?;
     }
     let made = fs::open_host_file(c"/proc/self/ns/time_for_children").during(Call::Openat)?;

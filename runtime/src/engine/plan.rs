@@ -4,18 +4,18 @@
 //! replays them from its copy of the memory, allocates and decides nothing. The order of the steps is
 //! the security order; a test asserts it.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::rc::Rc;
 
 use super::content::Content;
 use super::devices::{Device, Way};
-use super::failure::Failure;
+use super::failure::{Call, Failure};
 use super::hints::{hint, is_gone};
 use super::seccomp::{Filter, Listener};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::creds::CapabilitySets;
-use crate::sys::exec::{Home, Rlimit, Strings};
+use crate::sys::exec::{Home, Rlimit, Strings, rlimit_name};
 use crate::sys::mount::{Attributes, Depth, Propagation};
 use crate::sys::ns::Namespaces;
 use crate::sys::sched::Scheduling;
@@ -73,6 +73,8 @@ pub(super) enum Step {
     UnshareCgroup,
     /// A time namespace, with these lines of `timens_offsets`.
     NewTimeNamespace(CString),
+    /// Bring up the loopback of a network namespace that was made.
+    LoopbackUp,
     /// Join a namespace by descriptor; a pid namespace is one for children alone.
     JoinNamespace { fd: OwnedFd, kind: Namespaces, text: String },
     /// Make namespaces in a user namespace that was joined, or one that owns them; a pid namespace is one for children alone.
@@ -295,6 +297,7 @@ impl Step {
             Self::JoinResctrl(tasks) => ("join resctrl", format!("{} groups", tasks.len())),
             Self::UnshareCgroup => ("cgroup namespace", none()),
             Self::NewTimeNamespace(offsets) => ("time namespace", format!("{offsets:?}")),
+            Self::LoopbackUp => ("loopback", "\"lo\", IFF_UP".to_owned()),
             Self::JoinNamespace { text, .. } => ("join namespace", text.clone()),
             Self::MakeNamespaces(_) => ("namespaces", none()),
             Self::JoinContainer { .. } => ("join container", none()),
@@ -358,6 +361,22 @@ impl Step {
                 ("execve", argv.as_slice().first().map(|name| format!("{name:?}")).unwrap_or_default())
             }
             Self::Reap => ("reap", none()),
+        }
+    }
+
+    /// What a call of the step was about, where that is another object than the step's own.
+    fn object_of(&self, failure: Failure) -> Option<String> {
+        match (self, failure.call) {
+            (Self::NewTimeNamespace(_), Call::Openat) => Some(format!("{TIME_OFFSETS:?}")),
+            (Self::NewTimeNamespace(offsets), Call::Write) => Some(format!("{TIME_OFFSETS:?}, {offsets:?}")),
+            (Self::NewTimeNamespace(_), _) => Some("CLONE_NEWTIME".to_owned()),
+            (Self::OomScore(score), Call::Write) => Some(format!("\"/proc/self/oom_score_adj\", {score:?}")),
+            (Self::Rlimits(limits), _) => {
+                let limit = limits.get(usize::try_from(failure.index).unwrap_or(usize::MAX))?;
+                let name = rlimit_name(limit.resource).unwrap_or("a limit");
+                Some(format!("{name}, soft {}, hard {}", limit.soft, limit.hard))
+            }
+            _ => None,
         }
     }
 
@@ -455,6 +474,7 @@ impl Plan {
                 let count = self.steps.iter().filter(same).count();
                 let number = self.steps.iter().take(usize::from(failure.step) + 1).filter(same).count();
                 let which = if count > 1 { format!("{name} {number} of {count}") } else { name.to_owned() };
+                let object = step.object_of(failure).unwrap_or(object);
                 let said = failure.said.text().map(|said| format!(": {said}")).unwrap_or_default();
                 format!("{which}: {call}({object}): {cause}{said}")
             }
@@ -472,3 +492,6 @@ impl Plan {
         }
     }
 }
+
+/// Where the offsets of a time namespace are written that nobody is in yet.
+pub(super) const TIME_OFFSETS: &CStr = c"/proc/self/timens_offsets";

@@ -2,6 +2,7 @@
 //!
 //! Every descriptor made or received here is close-on-exec.
 
+use std::ffi::OsStr;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -68,6 +69,40 @@ pub fn listen(directory: &Path, name: &str) -> Result<OwnedFd> {
     .map_err(error(format!("bind({:?})", directory.join(name))))?;
     rustix::net::listen(&socket, 64).map_err(error("listen(socket)"))?;
     Ok(socket)
+}
+
+/// A datagram socket `name` in `directory`, to which whoever `mode` allows may send. One that a dead listener left is replaced.
+pub fn bind_datagram(directory: &Path, name: &str, mode: u32) -> Result<OwnedFd> {
+    let at = open_directory(directory)?;
+    let address = address(at.as_fd(), name)?;
+    let socket = datagram()?;
+    match rustix::fs::unlinkat(&at, name, rustix::fs::AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(error(format!("unlinkat({directory:?}, {name:?})"))(errno)),
+    }
+    rustix::net::bind(&socket, &address).map_err(error(format!("bind({:?})", directory.join(name))))?;
+    // Nobody else writes to the directory: what has the name is what was bound.
+    rustix::fs::chmodat(&at, name, Mode::from_raw_mode(mode), rustix::fs::AtFlags::empty())
+        .map_err(error(format!("fchmodat({name:?}, {mode:o})")))?;
+    Ok(socket)
+}
+
+/// A datagram socket connected to `path`, or, with an `@` before it, to an abstract name.
+pub fn datagram_to(path: &OsStr) -> Result<OwnedFd> {
+    let bytes = path.as_encoded_bytes();
+    let address = match bytes.strip_prefix(b"@") {
+        Some(name) => SocketAddrUnix::new_abstract_name(name),
+        None => SocketAddrUnix::new(bytes),
+    };
+    let address = address.map_err(error(format!("sockaddr({path:?})")))?;
+    let socket = datagram()?;
+    rustix::net::connect(&socket, &address).map_err(error(format!("connect({path:?})")))?;
+    Ok(socket)
+}
+
+fn datagram() -> Result<OwnedFd> {
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+        .map_err(error("socket(AF_UNIX, SOCK_DGRAM)"))
 }
 
 /// A stream connected to the socket `name` in `directory`. Neither a full queue of those who want to connect nor one who does not
@@ -149,10 +184,10 @@ pub fn inet_stream(ipv6: bool) -> Result<OwnedFd> {
         .map_err(error(format!("socket({family:?}, SOCK_STREAM)")))
 }
 
-/// Brings `lo` of the caller's network namespace up.
-pub fn loopback_up() -> Result<()> {
-    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
-        .map_err(error("socket(AF_INET, SOCK_DGRAM)"))?;
+/// Brings `lo` of the caller's network namespace up. Allocates nothing.
+pub fn loopback_up() -> super::errno::Result<()> {
+    let socket =
+        rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     // SAFETY: all-zero is a valid ifreq: an empty name and no flags.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (place, byte) in request.ifr_name.iter_mut().zip(b"lo") {
@@ -161,7 +196,7 @@ pub fn loopback_up() -> Result<()> {
     request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_UP).expect("the flag is 1");
     // SAFETY: the kernel reads one ifreq, which lives until the call returns.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
-    if result == 0 { Ok(()) } else { Err(super::Errno::last().during("ioctl(SIOCSIFFLAGS, \"lo\", IFF_UP)")) }
+    super::Errno::result(result.into()).map(drop)
 }
 
 /// The process that listens at the other end of a connected socket, by descriptor (SO_PEERPIDFD, Linux 6.5; before, by

@@ -326,7 +326,8 @@ impl Monitor {
             sandbox.attachment = Some(attachment);
         }
         if sandbox.spec.network == Network::None {
-            crate::sys::socket::loopback_up().context(|| "network")?;
+            let up = crate::sys::socket::loopback_up();
+            up.map_err(|errno| errno.during("ioctl(SIOCSIFFLAGS, \"lo\", IFF_UP)")).context(|| "network")?;
         }
         if sandbox.spec.network != Network::Host {
             daemon::set_hostname(&sandbox.spec.hostname)?;
