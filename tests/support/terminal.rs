@@ -22,7 +22,13 @@ pub struct Terminal {
 impl Terminal {
     /// Starts `command` with the terminal as its streams and as its controlling terminal.
     pub fn start(command: &Command) -> Result<Self> {
-        let pty = nix::pty::openpty(None, None).context("openpty")?;
+        Self::start_in_window(command, (0, 0))
+    }
+
+    /// The same in a window of so many rows and columns.
+    pub fn start_in_window(command: &Command, (ws_row, ws_col): (u16, u16)) -> Result<Self> {
+        let window = nix::pty::Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
+        let pty = nix::pty::openpty(Some(&window), None).context("openpty")?;
         let (master, peer) = (File::from(pty.master), File::from(pty.slave));
         let mut leader = Command::new("setsid");
         leader.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());

@@ -48,11 +48,17 @@ fn are_gone(context: &Context, images: &BTreeMap<String, Ready>) -> bool {
     ImageStore::open(&context.host).is_ok_and(|store| images.values().any(|ready| !store.has(&ready.image)))
 }
 
-/// Pulls what `pod` needs and brings it up; its errors name it.
-pub(crate) fn up(context: &Context, pod: &mut Pod, wait: Wait, timeout: Option<Duration>) -> Result<Up> {
+/// Pulls what `pod` needs and brings it up, its terminals with `window` from the start; its errors name it.
+pub(crate) fn up(
+    context: &Context,
+    pod: &mut Pod,
+    wait: Wait,
+    timeout: Option<Duration>,
+    window: Option<(u16, u16)>,
+) -> Result<Up> {
     let deadline = timeout.filter(|timeout| !timeout.is_zero()).map(|timeout| Instant::now() + timeout);
     let called = called(pod);
-    let options = Options { wait: wait.into(), deadline };
+    let options = Options { wait: wait.into(), deadline, window };
     let mut note = |awaited: &str| output::note(format_args!("{called}: {awaited}"));
     let mut tries = 1;
     let up = loop {

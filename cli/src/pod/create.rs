@@ -106,7 +106,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     // With several pods one that fails does not keep the others from coming up, as with kubectl.
     let mut failures = Failures::default();
     for mut pod in pods {
-        let made = bring::up(context, &mut pod, args.wait, args.timeout).map_err(bring::own_kind);
+        let made = bring::up(context, &mut pod, args.wait, args.timeout, None).map_err(bring::own_kind);
         match made.and_then(|_| args.shown.print(&mut printer, &pod)) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Interrupted || output::is_closed() => return Err(error),

@@ -113,7 +113,7 @@ fn detached(args: &Args, context: &Context) -> Result<ExitCode> {
     }
     let mut pod = pod(args, context)?;
     if !args.is_dry_run() {
-        bring::up(context, &mut pod, args.wait, args.timeout).map_err(bring::own_kind)?;
+        bring::up(context, &mut pod, args.wait, args.timeout, None).map_err(bring::own_kind)?;
     }
     args.shown.print(&mut Printer::default(), &pod)?;
     Ok(ExitCode::SUCCESS)
@@ -126,7 +126,8 @@ fn attached(args: &Args, context: &Context) -> Result<ExitCode> {
     if let Some(container) = pod.spec.containers.first_mut() {
         container.tty = tty;
     }
-    let mut up = bring::up(context, &mut pod, Wait::Started, args.timeout)?;
+    let window = session::window().filter(|_| tty);
+    let mut up = bring::up(context, &mut pod, Wait::Started, args.timeout, window)?;
     let ended = follow(args, context, &mut up, tty);
     let detached = matches!(ended, Ok(None));
     if args.rm && !detached {

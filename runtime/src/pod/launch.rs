@@ -45,6 +45,8 @@ pub struct Options {
     pub wait: WaitFor,
     /// When to give up.
     pub deadline: Option<Instant>,
+    /// The rows and columns that terminals of the pod have from the start.
+    pub window: Option<(u16, u16)>,
 }
 
 /// A pod that is up.
@@ -112,7 +114,7 @@ fn raise(
         let warnings = ask_for_sandbox(&layout, &sandbox, pod, monitor)?;
         volume::make(host, &sandbox.id, pod)?;
         check_host_paths(pod, &signals, options.deadline)?;
-        hand_policy(host, &sandbox, pod, images, monitor)?;
+        hand_policy(host, &sandbox, pod, images, options.window, monitor)?;
         if options.wait != WaitFor::None {
             wait(monitor, &signals, options, &sandbox.log_dir, note)?;
         }
@@ -170,6 +172,7 @@ fn hand_policy(
     sandbox: &Sandbox,
     pod: &Pod,
     images: &BTreeMap<String, Ready>,
+    window: Option<(u16, u16)>,
     monitor: &mut Monitor,
 ) -> Result<()> {
     let leased: Vec<&Image> = images.values().map(|ready| &ready.image).collect();
@@ -177,7 +180,7 @@ fn hand_policy(
     let first = |container: &String| Ok((container.clone(), attempt::begin(host, &sandbox.id)?));
     let first_attempts = images.keys().map(first).collect::<Result<_>>()?;
     let images = images.iter().map(|(container, ready)| (container.clone(), policy_image(ready))).collect();
-    let policy = Policy { pod: Box::new(pod.clone()), images, first_attempts };
+    let policy = Policy { pod: Box::new(pod.clone()), images, window, first_attempts };
     monitor.send_ahead(Op::Policy(Box::new(policy)))
 }
 

@@ -405,6 +405,9 @@ pub struct Policy {
     pub pod: Box<Pod>,
     /// Each container's name and what it runs from.
     pub images: BTreeMap<String, PolicyImage>,
+    /// The rows and columns of its containers' terminals, until somebody who attaches has others.
+    #[serde(default)]
+    pub window: Option<(u16, u16)>,
     /// The id of each container's first attempt, for which the maker has made the directories while the monitor made
     /// the sandbox.
     pub first_attempts: BTreeMap<String, String>,

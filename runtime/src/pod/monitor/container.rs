@@ -265,6 +265,9 @@ impl Monitor {
         let mut nodes = sandbox.nodes();
         let (mut streams, stdio) =
             Streams::open(&self.epoll, slot, terminal, container.spec.stdin, &mut nodes)?;
+        if let Some((rows, columns)) = self.driver.as_ref().and_then(|driver| driver.window) {
+            streams.resize(rows, columns)?;
+        }
         if container.spec.stdin_once {
             streams.attachers = Attachers::expecting_one();
         }

@@ -28,6 +28,8 @@ use crate::sys::errand;
 pub(super) struct Driver {
     pod: Box<Pod>,
     images: BTreeMap<String, PolicyImage>,
+    /// The rows and columns that its terminals have at first.
+    pub(super) window: Option<(u16, u16)>,
     first_attempts: BTreeMap<String, String>,
     sandbox: Sandbox,
     host_facts: Facts,
@@ -73,6 +75,7 @@ impl Monitor {
         self.driver = Some(Driver {
             pod: policy.pod,
             images: policy.images,
+            window: policy.window,
             first_attempts: policy.first_attempts,
             sandbox: record,
             host_facts: Facts::read(privileged, &self.layout),
