@@ -6,6 +6,8 @@ mod classes;
 mod devices;
 #[path = "oci/granted.rs"]
 mod granted;
+#[path = "oci/lifecycle.rs"]
+mod lifecycle;
 #[path = "oci/limits.rs"]
 mod limits;
 #[path = "oci/mounts.rs"]
@@ -39,8 +41,6 @@ pub(crate) fn add(suite: &mut Suite) {
         ("oci create tells of a missing program, in the log too", missing_program),
         ("oci verbs in the wrong moment are refused and change nothing", wrong_moments),
         ("oci an id leads nowhere, whatever the verb", ids),
-        ("oci hooks run in their order with the state on stdin", hooks),
-        ("oci a hook that fails undoes the create", failing_hooks),
         ("oci a killed create leaves nothing that runs", killed_create),
         ("oci run passes the exit code on and leaves nothing", run),
         ("oci exec runs beside the program with the rights it is given", exec),
@@ -73,6 +73,7 @@ pub(crate) fn add(suite: &mut Suite) {
     }
     classes::add(suite);
     devices::add(suite);
+    lifecycle::add(suite);
     limits::add(suite);
     mounts::add(suite);
     process::add(suite);
@@ -302,62 +303,6 @@ fn hook(oci: &Oci<'_>, kind: &str, inside: bool) -> Value {
     json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["X=set", "PATH=/bin:/usr/bin"], "timeout": 30}])
 }
 
-fn hooks(host: &Host) -> Result<()> {
-    let oci = Oci::new(host)?;
-    let root = oci.bundle.join("rootfs");
-    let own = |kind: &str| hook(&oci, kind, false);
-    let hooks = json!({
-        "prestart": own("prestart"), "createRuntime": own("createRuntime"),
-        "createContainer": own("createContainer"), "startContainer": hook(&oci, "startContainer", true),
-        "poststart": own("poststart"), "poststop": own("poststop"),
-    });
-    oci.config(&["sh", "-c", "echo program >>/seen; sleep 1000"], &[("/hooks", hooks)])?;
-    let seen = || std::fs::read_to_string(root.join("seen")).unwrap_or_default();
-    oci.create("")?.ok().with_context(|| oci.out("err").unwrap_or_default())?;
-    let created = "prestart created set\ncreateRuntime creating set\ncreateContainer creating set\n";
-    ensure!(seen() == created, "{}", seen());
-    oci.oci(&["start", "web"])?.ok()?;
-    let mut after: Vec<String> = seen().trim_start_matches(created).lines().map(str::to_owned).collect();
-    ensure!(after.first().is_some_and(|line| line == "startContainer created set"), "{after:?}");
-    // The program and the poststart hooks run at the same time.
-    after.retain(|line| line != "program");
-    ensure!(after.get(1).is_some_and(|line| line == "poststart running set"), "{after:?}");
-    oci.oci(&["delete", "--force", "web"])?.ok()?;
-    ensure!(seen().ends_with("poststop stopped set\n"), "{}", seen());
-    Ok(())
-}
-
-fn failing_hooks(host: &Host) -> Result<()> {
-    let oci = Oci::new(host)?;
-    let seen = oci.bundle.join("rootfs/seen");
-    for (kind, path) in [
-        ("prestart", "/bin/false"),
-        ("createRuntime", "/bin/false"),
-        ("createContainer", "/bin/false"),
-        ("createRuntime", "/nothing"),
-    ] {
-        let hooks = json!({kind: [{"path": path}], "poststop": hook(&oci, "poststop", false)});
-        oci.config(&["true"], &[("/hooks", hooks)])?;
-        oci.create("")?.fails_with(1)?;
-        ensure!(oci.out("err")?.contains(&format!("{kind} hook {path}")), "{}", oci.out("err")?);
-        oci.gone()?;
-        ensure!(std::fs::read_to_string(&seen)? == "poststop stopped set\n");
-        std::fs::remove_file(&seen)?;
-    }
-    let slow = json!({"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1}]});
-    oci.config(&["true"], &[("/hooks", slow)])?;
-    oci.create("")?.fails_with(1)?;
-    ensure!(oci.out("err")?.contains("did not end in 1 s"), "{}", oci.out("err")?);
-    oci.gone()?;
-    let start = json!({"startContainer": [{"path": "/bin/false"}]});
-    oci.config(&["true"], &[("/hooks", start)])?;
-    oci.create("")?.ok()?;
-    ensure!(oci.oci(&["start", "web"])?.fails_with(1)?.contains("startContainer hook"));
-    oci.wait_for("stopped")?;
-    oci.oci(&["delete", "web"])?.ok()?;
-    Ok(())
-}
-
 /// A create, with a config changed so, that is killed while its createRuntime hook runs; `meanwhile` looks at it there.
 fn kill_in_hook(
     host: &Host,
@@ -476,12 +421,18 @@ fn exec(host: &Host) -> Result<()> {
 
 /// The descriptor that comes with the first message at `listener`.
 pub(crate) fn received(listener: &UnixListener) -> Result<std::fs::File> {
+    Ok(message(listener)?.1)
+}
+
+/// The first message at `listener`: its words, and the descriptor that comes with them.
+fn message(listener: &UnixListener) -> Result<(String, std::fs::File)> {
     let (connection, _) = listener.accept()?;
     let (mut bytes, mut descriptors) = ([0; 256], Vec::new());
-    runtime::sys::socket::receive(connection.as_fd(), &mut bytes, &mut descriptors)?;
-    let master = descriptors.pop().context("the message carried no descriptor")?;
+    let count = runtime::sys::socket::receive(connection.as_fd(), &mut bytes, &mut descriptors)?;
+    let descriptor = descriptors.pop().context("the message carried no descriptor")?;
     ensure!(descriptors.is_empty(), "more than one descriptor");
-    Ok(master.into())
+    let words = bytes.get(..count.unwrap_or(0)).unwrap_or_default();
+    Ok((String::from_utf8_lossy(words).into_owned(), descriptor.into()))
 }
 
 fn terminal(host: &Host) -> Result<()> {

@@ -69,6 +69,15 @@ impl Error {
         self
     }
 
+    /// Puts what failed on the way back behind the message.
+    #[must_use]
+    pub fn and(mut self, also: &[Self]) -> Self {
+        for also in also {
+            self.0.message = format!("{}; and {}", self.0.message, also.0.message);
+        }
+        self
+    }
+
     /// Says what the reader can do; a hint that is already there stays.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use runtime::oci::{self, Console, Create, Created, Foreground, Protected, Streams};
+use runtime::oci::{self, Console, Create, Created, Foreground, Listened, Protected, Streams};
 use runtime::{Error, ErrorKind, Result};
 
 use super::{Context, Named};
@@ -31,6 +31,9 @@ pub(super) struct Making {
     /// The file for the pid of the container's first process
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
+    /// The socket to which the pidfd of the container's first process is sent
+    #[arg(long, value_name = "SOCKET")]
+    pidfd_socket: Option<PathBuf>,
     /// Do not pivot_root (not supported: podrun pivots from any root)
     #[arg(long)]
     no_pivot: bool,
@@ -42,17 +45,26 @@ pub(super) struct Making {
     preserve_fds: u32,
 }
 
+/// What this process was started with for the container.
+pub(super) struct Inherited {
+    listened: Listened,
+    preserve: Vec<OwnedFd>,
+}
+
 impl Making {
-    /// The descriptors to give on. First of all, while nothing else has their numbers.
-    pub(super) fn inherited(&self) -> Result<Vec<OwnedFd>> {
-        oci::inherited(self.preserve_fds)
+    /// The descriptors to give on: those that a service was activated with first. First of all, while nothing else has their
+    /// numbers.
+    pub(super) fn inherited(&self) -> Result<Inherited> {
+        let listened = Listened::of_environment(|name| std::env::var(name).ok(), std::process::id())?;
+        let preserve = oci::inherited(listened.count.saturating_add(self.preserve_fds))?;
+        Ok(Inherited { listened, preserve })
     }
 
     /// Makes the container, and says what was clamped.
     pub(super) fn perform(
         self,
         named: &Named,
-        preserve: Vec<OwnedFd>,
+        inherited: Inherited,
         foreground: bool,
         protected: Protected,
         context: &Context,
@@ -65,8 +77,11 @@ impl Making {
             bundle: self.bundle,
             streams: streams(self.console_socket, foreground)?,
             pid_file: self.pid_file,
+            pidfd_socket: self.pidfd_socket,
             keyring: !self.no_new_keyring,
-            preserve,
+            preserve: inherited.preserve,
+            listened: inherited.listened,
+            notifies: super::notify_socket().is_some(),
             protected,
             rootless: context.rootless,
             cgroups: context.cgroups,
@@ -106,7 +121,7 @@ pub(super) fn stand_for(
 }
 
 pub(super) fn run(args: Args, protected: Protected, context: &Context) -> Result<ExitCode> {
-    let preserve = args.making.inherited()?;
-    args.making.perform(&args.named, preserve, false, protected, context)?;
+    let inherited = args.making.inherited()?;
+    args.making.perform(&args.named, inherited, false, protected, context)?;
     Ok(ExitCode::SUCCESS)
 }

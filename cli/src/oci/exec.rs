@@ -50,6 +50,9 @@ pub(super) struct Args {
     /// The file for its pid
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
+    /// The socket to which its pidfd is sent
+    #[arg(long, value_name = "SOCKET")]
+    pidfd_socket: Option<PathBuf>,
     /// The socket to which the terminal's master is sent
     #[arg(long, value_name = "SOCKET")]
     console_socket: Option<PathBuf>,
@@ -91,6 +94,7 @@ pub(super) fn run(mut args: Args, protected: Protected, context: &Context) -> Re
     let exec = Exec {
         streams: streams(args.console_socket.take(), !args.detach)?,
         pid_file: args.pid_file.take(),
+        pidfd_socket: args.pidfd_socket.take(),
         preserve,
         ignore_paused: args.ignore_paused,
         cgroup,

@@ -1,13 +1,14 @@
 //! Errors and warnings, where a caller of runc looks for them: stderr, and the file of `--log`, as text or JSON.
 //!
-//! Invariant: an error is said once in each place; a log that cannot be written is said on stderr and stops
-//! nothing.
+//! Invariant: an error is said once in each place. A log that cannot be opened is an error, before anything is done; one that
+//! cannot be written later is said on stderr and stops nothing.
 
+use std::fs::File;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use runtime::Error;
 use runtime::time::Time;
+use runtime::{Error, Result};
 
 use crate::output;
 
@@ -23,14 +24,23 @@ pub(super) enum Format {
 /// Where to say things.
 #[derive(Debug)]
 pub(super) struct Log {
-    file: Option<PathBuf>,
+    file: Option<File>,
     format: Format,
     debug: bool,
 }
 
 impl Log {
-    pub(super) fn new(file: Option<&Path>, format: Format, debug: bool) -> Self {
-        Self { file: file.map(Path::to_owned), format, debug }
+    pub(super) fn open(path: Option<&Path>, format: Format, debug: bool) -> Result<Self> {
+        let open = |path: &Path| {
+            let opened = File::options().append(true).create(true).open(path);
+            opened.map_err(|error| Error::from(error).context(format!("--log {}", path.display())))
+        };
+        Ok(Self { file: path.map(open).transpose()?, format, debug })
+    }
+
+    /// One that is stderr alone.
+    pub(super) fn of_stderr() -> Self {
+        Self { file: None, format: Format::Text, debug: false }
     }
 
     /// What ended the command.
@@ -66,15 +76,10 @@ impl Log {
     }
 
     fn write(&self, level: &str, text: &str) {
-        let Some(file) = &self.file else { return };
+        let Some(mut file) = self.file.as_ref() else { return };
         let line = line(self.format, Time::now(), level, text);
-        let written = std::fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(file)
-            .and_then(|mut file| file.write_all(line.as_bytes()));
-        if let Err(error) = written {
-            output::note(format_args!("podrun-oci: --log {}: {error}", file.display()));
+        if let Err(error) = file.write_all(line.as_bytes()) {
+            output::note(format_args!("podrun-oci: --log: {error}"));
         }
     }
 }

@@ -147,7 +147,14 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
         Err(error) => return answer(&error, &line),
     };
     let Globals { root, log, log_format, debug, .. } = &cli.globals;
-    let log = Log::new(log.as_deref(), *log_format, *debug);
+    let failed = if matches!(cli.verb, Verb::Exec(_)) { ExitCode::from(255) } else { ExitCode::FAILURE };
+    let log = match Log::open(log.as_deref(), *log_format, *debug) {
+        Ok(log) => log,
+        Err(error) => {
+            Log::of_stderr().error(&error);
+            return failed;
+        }
+    };
     let root = root.clone().unwrap_or_else(|| {
         oci::default_root(
             std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty()).map(PathBuf::from),
@@ -155,7 +162,6 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     });
     let mut context =
         Context { store: Store::new(root), log, rootless: None, cgroups: cli.globals.cgroups() };
-    let failed = if matches!(cli.verb, Verb::Exec(_)) { ExitCode::from(255) } else { ExitCode::FAILURE };
     let ran = cli.globals.check().and_then(|rootless| {
         context.rootless = rootless;
         let protected = protect(&cli.verb, &context, protected)?;
@@ -241,6 +247,11 @@ impl Verb {
             Self::Restore(_) => refused::run("restore"),
         }
     }
+}
+
+/// Where a service says that it is ready, if podrun stands for one.
+fn notify_socket() -> Option<OsString> {
+    std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty())
 }
 
 /// The container that a verb is about.

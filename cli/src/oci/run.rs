@@ -18,29 +18,44 @@ pub(super) struct Args {
     /// Return when it runs
     #[arg(short, long)]
     detach: bool,
+    /// For callers of runc: podrun never becomes the parent of the container's orphans
+    #[arg(long)]
+    no_subreaper: bool,
     /// Do not delete it when it has ended
     #[arg(long)]
     keep: bool,
 }
 
 pub(super) fn run(args: Args, protected: Protected, context: &Context) -> Result<ExitCode> {
-    let Args { named, making, detach, keep } = args;
-    let preserve = making.inherited()?;
+    let Args { named, making, detach, keep, no_subreaper: _ } = args;
+    let inherited = making.inherited()?;
     let foreground = (!detach).then(Foreground::open).transpose()?;
-    let created = making.perform(&named, preserve, !detach, Protected::default(), context)?;
+    let created = making.perform(&named, inherited, !detach, Protected::default(), context)?;
     let warn = |failed: Vec<Error>| failed.iter().for_each(|failed| context.log.warning(failed.message()));
-    match created.container.start() {
-        Ok(failed) => warn(failed),
+    let notify = match created.container.start(super::notify_socket().as_deref()) {
+        Ok(notify) => notify,
         Err(error) => {
-            // The user asked for a program that runs, or for nothing.
-            warn(created.container.delete(true)?);
+            // The user asked for a program that runs, or for nothing; a hook that failed has left nothing.
+            warn(context.store.delete(&named.id, true)?);
             return Err(error);
         }
-    }
+    };
     // While the program runs.
     drop(protected);
-    let Some(foreground) = foreground else { return Ok(ExitCode::SUCCESS) };
+    let Some(foreground) = foreground else {
+        notify.map_or(Ok(()), |notify| notify.hand_on(None))?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    // Beside the relay of its streams and signals; this process stands for the container.
+    let own = std::process::id();
+    let handing_on = notify.map(|notify| std::thread::spawn(move || notify.hand_on(Some(own))));
     let code = stand_for(&foreground, &created.init, created.terminal.as_ref())?;
+    // One that still waits has nothing to wait for any more.
+    let handed_on =
+        handing_on.filter(std::thread::JoinHandle::is_finished).map(std::thread::JoinHandle::join);
+    if let Some(Ok(Err(error))) = handed_on {
+        warn(vec![error]);
+    }
     if !keep {
         warn(created.container.delete(true)?);
     }

@@ -22,8 +22,8 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         }
         false => None,
     };
-    for failed in container.start()? {
-        context.log.warning(failed.message());
+    if let Some(notify) = container.start(super::notify_socket().as_deref())? {
+        notify.hand_on(None)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -11,14 +11,15 @@ use std::sync::Arc;
 
 use oci_spec::runtime::{LinuxMemory, LinuxResources, Spec};
 
+use super::activation::{self, Listened};
 use super::config::{self, Config};
 use super::container::START;
 use super::hooks::{self, Inside, Kind};
 use super::record::{Record, RootMount, State, VERSION};
-use super::store;
 use super::{
     Container, ContainerId, Protected, Status, Store, Streams, delete, devices, links, resctrl, rootless,
 };
+use super::{stdio, store};
 use crate::cgroup::{Cgroup, Layout, Placeholder, Scope};
 use crate::engine::{self, Child, Inputs, Nodes, Rootfs, Tie};
 use crate::error::{Context as _, Error, ErrorKind, Result};
@@ -36,10 +37,16 @@ pub struct Create {
     pub streams: Streams,
     /// Where the init's pid is written (`--pid-file`).
     pub pid_file: Option<PathBuf>,
+    /// Where the init's pidfd is sent (`--pidfd-socket`).
+    pub pidfd_socket: Option<PathBuf>,
     /// Whether the container gets a session keyring of its own (not `--no-new-keyring`).
     pub keyring: bool,
     /// Descriptors to give on, the first as number 3 (`--preserve-fds`).
     pub preserve: Vec<OwnedFd>,
+    /// The first of these, which it was activated with, and of which the program is told so (`LISTEN_FDS`).
+    pub listened: Listened,
+    /// Whether the program is to say when it is ready (`NOTIFY_SOCKET`): its start waits for that.
+    pub notifies: bool,
     /// What the command holds of its own binary, where it goes as soon as the container's process is on its way.
     pub protected: Protected,
     /// Whether it may go without a cgroup where the caller has no right to one (`--rootless`); absent: if the caller is
@@ -82,12 +89,17 @@ impl Create {
         links::check(&config.spec)?;
         resctrl::check(&config.spec, id)?;
         let (container, _lock) = store.reserve(id)?;
-        self.make(&container, &bundle, config).inspect_err(|_| delete::undo(&container))
+        self.make(&container, &bundle, config).map_err(|error| error.and(&delete::undo(&container)))
     }
 
     fn make(self, container: &Container, bundle: &Path, config: Config) -> Result<Created> {
         store::replace(&container.file("config.json"), &config.bytes)?;
-        let spec = Arc::new(resolved(config.spec, bundle)?);
+        let mut spec = resolved(config.spec, bundle)?;
+        self.listened.tell(&mut spec);
+        if self.notifies {
+            activation::prepare_notify(container, &mut spec)?;
+        }
+        let spec = Arc::new(spec);
         let mut record = Self::record(&spec, bundle)?;
         let mut warnings = config.warnings;
         let (cgroup, placeholder) = match self.cgroups {
@@ -161,6 +173,7 @@ impl Create {
             // In a pid namespace that it joins it is another than at first.
             record.init = Some(ProcessId::of(child.pid)?);
             let terminal = master.deliver()?;
+            stdio::deliver_pidfd(&child.pidfd, "standard", self.pidfd_socket.as_deref())?;
             if let Some(file) = &self.pid_file {
                 // conmon reads it as it is: no newline.
                 store::replace_callers(file, child.pid.to_string().as_bytes())?;
@@ -230,7 +243,13 @@ fn run_hooks(spec: &Spec, mut state: State, child: &Child, cgroup: &Cgroup) -> R
     state.status = Status::Creating;
     hooks::run(spec, Kind::CreateRuntime, &state)?;
     state.pid = proc::innermost_pid(child.pid)?;
-    hooks::run_inside(spec, Kind::CreateContainer, &state, Inside { init: child.pidfd.as_fd(), cgroup })
+    // Its root is still at its place on the host, which is theirs to reach; the program is the host's, and so is what it has
+    // for an environment.
+    let env: Vec<String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some(format!("{}={}", name.to_str()?, value.to_str()?)))
+        .collect();
+    let inside = Inside { init: child.pidfd.as_fd(), cgroup, folder: &state.rootfs, env: &env };
+    hooks::run_inside(spec, Kind::CreateContainer, &state, inside)
 }
 
 /// The name of the caller's user; its number where it has none.

@@ -29,6 +29,12 @@ impl Container {
             ))
             .hint("end it first, or delete it with --force"));
         }
+        self.destroy(record)
+    }
+
+    /// Steps 12 and 13 of the lifecycle (runtime.md): what create has made goes, all that runs first, and the poststop hooks
+    /// are told; their failures are to be said as warnings. For whoever holds its lock.
+    pub(super) fn destroy(&self, record: Option<Record>) -> Result<Vec<Error>> {
         // Before its directory goes.
         let spec = self.config().ok();
         if let Some(record) = &record {
@@ -124,8 +130,8 @@ fn remove_groups(container: &Container, record: &Record) -> Result<()> {
 }
 
 /// Takes back a create that failed; its lock is held by the caller. What cannot be taken back now is
-/// found by the next delete.
-pub(super) fn undo(container: &Container) {
+/// found by the next delete. Gives the failures of poststop hooks.
+pub(super) fn undo(container: &Container) -> Vec<Error> {
     let record = store::read(container).ok().flatten();
     if let Some(record) = &record
         && let Ok(cgroup) = container.cgroup_of(record)
@@ -136,16 +142,16 @@ pub(super) fn undo(container: &Container) {
             .and_then(|()| remove_groups(container, record))
             .is_err()
     {
-        return;
+        return Vec::new();
     }
     let spec = container.config().ok();
     if container.remove_directory().is_ok()
         && let (Some(spec), Some(record)) = (spec, record)
         && record.init.is_some()
     {
-        // "Continue the lifecycle at step 12" (runtime.md): the container is destroyed, and its poststop hooks
-        // run. The create's own failure is what is told.
+        // "Continue the lifecycle at step 12" (runtime.md): the container is destroyed, and its poststop hooks run.
         let state = container.state_of(record, Status::Stopped);
-        let _ = hooks::run_all(spec, Kind::Poststop, &state);
+        return hooks::run_all(spec, Kind::Poststop, &state);
     }
+    Vec::new()
 }

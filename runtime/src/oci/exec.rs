@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 
 use super::schema::{self, Read};
-use super::{Container, Status, Streams, config, resctrl, store};
+use super::{Container, Status, Streams, config, resctrl, stdio, store};
 use crate::cgroup::{Below, Cgroup};
 use crate::engine::{self, ExecInputs, Nodes, Tie};
 use crate::error::{Context as _, Error, ErrorKind, Result};
@@ -23,6 +23,8 @@ pub struct Exec {
     pub streams: Streams,
     /// Where its pid is written (`--pid-file`).
     pub pid_file: Option<PathBuf>,
+    /// Where its pidfd is sent (`--pidfd-socket`).
+    pub pidfd_socket: Option<PathBuf>,
     /// Descriptors to give on, the first as number 3 (`--preserve-fds`).
     pub preserve: Vec<OwnedFd>,
     /// Whether it may be put into a paused container, where it waits too (`--ignore-paused`).
@@ -238,9 +240,12 @@ impl Exec {
         let mut child = plan.spawn()?;
         drop(held);
         plan.complete(&mut child, |_| Ok(()))?;
-        let told = master.deliver().and_then(|terminal| match &self.pid_file {
-            Some(file) => store::replace_callers(file, child.pid.to_string().as_bytes()).map(|()| terminal),
-            None => Ok(terminal),
+        let told = master.deliver().and_then(|terminal| {
+            stdio::deliver_pidfd(&child.pidfd, "setns", self.pidfd_socket.as_deref())?;
+            if let Some(file) = &self.pid_file {
+                store::replace_callers(file, child.pid.to_string().as_bytes())?;
+            }
+            Ok(terminal)
         });
         match told {
             Ok(terminal) => {

@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use oci_spec::runtime::{
@@ -103,8 +104,10 @@ pub(super) fn run_all(spec: &Spec, kind: Kind, state: &State) -> Vec<Error> {
 }
 
 fn run_one(hook: &Hook, kind: Kind, state: &State) -> Result<()> {
-    let env = hook.env().as_deref().unwrap_or_default();
-    let ended = hook::run(hook.path(), hook.args().as_deref(), env, &document(state)?, time(hook))
+    // As runc and crun have it. A bundle may be gone by the time of the poststop hooks.
+    let folder = if state.bundle.is_dir() { &state.bundle } else { Path::new("/") };
+    let (args, env) = (hook.args().as_deref(), hook.env().as_deref());
+    let ended = hook::run(hook.path(), folder, args, env, &document(state)?, time(hook))
         .map_err(Error::from)
         .and_then(|ended| judge(ended, hook));
     ended.context(|| named(hook, kind))
@@ -117,6 +120,10 @@ pub(super) struct Inside<'a> {
     pub(super) init: BorrowedFd<'a>,
     /// Its cgroup.
     pub(super) cgroup: &'a Cgroup,
+    /// Where in its mount namespace they start.
+    pub(super) folder: &'a Path,
+    /// The environment of those that have none of their own.
+    pub(super) env: &'a [String],
 }
 
 /// Runs the hooks of one kind in the container's namespaces, as processes of the engine's.
@@ -129,7 +136,7 @@ pub(super) fn run_inside(spec: &Spec, kind: Kind, state: &State, inside: Inside<
 
 fn run_one_inside(hook: &Hook, spec: &Spec, state: &State, inside: Inside<'_>) -> Result<()> {
     let path = hook.path().to_str().unwrap_or_default();
-    let process = process(hook, path)?;
+    let process = process(hook, path, inside)?;
     let said = hook::document(b"")?;
     let stdio = Stdio {
         stdin: hook::document(&document(state)?)?.into(),
@@ -172,7 +179,7 @@ fn run_one_inside(hook: &Hook, spec: &Spec, state: &State, inside: Inside<'_>) -
 }
 
 /// The hook as a process with all the rights that podrun has.
-fn process(hook: &Hook, path: &str) -> Result<Process> {
+fn process(hook: &Hook, path: &str, inside: Inside<'_>) -> Result<Process> {
     let all = engine::all_capabilities();
     let rights: LinuxCapabilities = LinuxCapabilitiesBuilder::default()
         .bounding(all.clone())
@@ -185,8 +192,8 @@ fn process(hook: &Hook, path: &str) -> Result<Process> {
     let args = hook.args().clone().filter(|args| !args.is_empty()).unwrap_or_else(|| vec![path.to_owned()]);
     ProcessBuilder::default()
         .args(args)
-        .env(hook.env().clone().unwrap_or_default())
-        .cwd("/")
+        .env(hook.env().clone().unwrap_or_else(|| inside.env.to_vec()))
+        .cwd(inside.folder)
         .no_new_privileges(false)
         .rlimits(Vec::new())
         .capabilities(rights)

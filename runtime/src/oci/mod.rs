@@ -9,9 +9,11 @@
 //! lock         flock: held while the container is made, started or deleted
 //! config.json  what was read of the bundle's at create; later changes have no effect (runtime.md, lifecycle 2)
 //! state.json   what was made: replaced by rename, by the holder of the lock
+//! notify/      for a service of systemd's: the socket in it is bound while its start waits
 //! start.sock   the init listens here until it is started; nobody listens once it runs
 //! ```
 
+mod activation;
 mod config;
 mod container;
 mod create;
@@ -33,6 +35,7 @@ mod start;
 mod stdio;
 mod store;
 
+pub use activation::{Listened, Notify};
 pub use container::{Container, Status, signal_number};
 pub use create::{CgroupManager, Create, Created};
 pub use default_spec::default_spec;

@@ -1,9 +1,11 @@
 //! `start` (runtime.md, "Start"): the word for which the init waits.
 
+use std::ffi::OsStr;
 use std::os::fd::AsFd as _;
 
 use super::hooks::{self, Inside, Kind};
-use super::{Container, Status, store};
+use super::record::Record;
+use super::{Container, Notify, Status, store};
 use crate::cgroup;
 use crate::engine::{self, Failure};
 use crate::error::{Error, ErrorKind, Result};
@@ -16,9 +18,10 @@ impl Container {
         self.config().is_ok_and(|spec| !hooks::of(spec, Kind::StartContainer).is_empty())
     }
 
-    /// Starts the program of a created container. Gives the failures of poststart hooks, which do not
-    /// undo the start: they are to be said as warnings.
-    pub fn start(&self) -> Result<Vec<Error>> {
+    /// Starts the program of a created container. A hook that fails ends and destroys the container (runtime.md, "Lifecycle",
+    /// steps 7 and 9). With `notify`, the socket of a service's own (`NOTIFY_SOCKET`), it gives what there is to be waited for of
+    /// a container that was made so.
+    pub fn start(&self, notify: Option<&OsStr>) -> Result<Option<Notify>> {
         let _lock = store::lock(self)?;
         let (record, word) = self.must_wait_for_start()?;
         let spec = self.config()?;
@@ -34,17 +37,18 @@ impl Container {
             let cgroup = self.cgroup_of(&record)?;
             let mut state = self.state_of(record.clone(), Status::Created);
             state.pid = proc::innermost_pid(state.pid)?;
-            let inside = Inside { init: init.as_fd(), cgroup: &cgroup };
-            if let Err(error) = hooks::run_inside(spec, Kind::StartContainer, &state, inside) {
-                // "Stop the container" (runtime.md, lifecycle 7); what is left is delete's.
-                self.kill_processes(&record)?;
-                return Err(error);
-            }
+            // It is in its own root by now, and they are as its program is to be.
+            let env = process.env().as_deref().unwrap_or_default();
+            let inside = Inside { init: init.as_fd(), cgroup: &cgroup, folder: process.cwd(), env };
+            hooks::run_inside(spec, Kind::StartContainer, &state, inside)
+                .or_else(|error| self.undo_start(&record, error))?;
         }
+        let pid = record.init.map_or(0, |init| init.pid);
+        let notify = notify.map(|host| Notify::listen(self, host, init.as_fd(), pid)).transpose()?.flatten();
         fs::write_whole(word.as_fd(), &[1]).map_err(|errno| errno.during("write(start.sock)"))?;
         if !pidfd::wait_readable(word.as_fd(), engine::PATIENCE) {
             let error = Error::new(ErrorKind::Timeout, "the container does not come to its program");
-            return Err(cgroup::explain(error, record.init.map_or(0, |init| init.pid)));
+            return Err(cgroup::explain(error, pid));
         }
         let mut bytes = [0; Failure::SIZE];
         let count = match fs::read(word.as_fd(), &mut bytes) {
@@ -58,14 +62,17 @@ impl Container {
                 None => Error::failed("the container's init said what is no record"),
             });
         }
-        let status = if pidfd::wait_readable(init.as_fd(), std::time::Duration::ZERO) {
-            Status::Stopped
-        } else {
-            Status::Running
-        };
-        let mut state = self.state_of(record.clone(), status);
         // A hook is told the pid and that it runs, even of a program that has ended by now.
-        (state.pid, state.status) = (record.init.map_or(0, |init| init.pid), Status::Running);
-        Ok(hooks::run_all(spec, Kind::Poststart, &state))
+        let state = self.state_of(record.clone(), Status::Running);
+        hooks::run(spec, Kind::Poststart, &state).or_else(|error| self.undo_start(&record, error))?;
+        Ok(notify)
+    }
+
+    /// Destroys the container of a start that failed with `error`.
+    fn undo_start(&self, record: &Record, error: Error) -> Result<()> {
+        Err(match self.destroy(Some(record.clone())) {
+            Ok(failed) => error.and(&failed),
+            Err(also) => error.and(&[also]),
+        })
     }
 }

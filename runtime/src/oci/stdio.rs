@@ -8,7 +8,7 @@ use oci_spec::runtime::Process;
 
 use crate::engine::{Nodes, Stdio};
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::{pty, socket};
+use crate::sys::{pty, socket, tty};
 
 /// What the caller gives a process to read and write.
 #[derive(Debug)]
@@ -61,9 +61,14 @@ impl Streams {
                     .hint("give --console-socket PATH, or set process.terminal to false"))
             }
             (Some((master, peer)), console) => {
-                if let Some(size) = process.and_then(Process::console_size) {
-                    let cells = |cells: u64| u16::try_from(cells).unwrap_or(u16::MAX);
-                    pty::resize(&master, cells(size.height()), cells(size.width()))?;
+                let cells = |cells: u64| u16::try_from(cells).unwrap_or(u16::MAX);
+                let size = process.and_then(Process::console_size);
+                let size = size.map(|size| (cells(size.height()), cells(size.width())));
+                // The caller's terminal is followed as long as the program runs, from its first look on.
+                let [own, ..] = &self.own;
+                let followed = (console == Console::Caller).then(|| tty::window(own)).flatten();
+                if let Some((rows, columns)) = followed.or(size) {
+                    pty::resize(&master, rows, columns)?;
                 }
                 let stdio = Stdio { stdin: peer.try_clone()?, stdout: peer.try_clone()?, stderr: peer };
                 Ok(Prepared { stdio, master: Some(master), console })
@@ -86,7 +91,7 @@ pub(super) struct Master {
     console: Console,
 }
 
-/// How long who is to have a terminal may take to accept it.
+/// How long the reader of a socket may take to accept a descriptor.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Master {
@@ -95,17 +100,28 @@ impl Master {
         let (Some(master), Console::Socket(path)) = (&self.master, &self.console) else {
             return Ok(self.master);
         };
-        let what = || format!("console socket {}", path.display());
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-            return Err(Error::new(ErrorKind::Usage, "the path is not that of a socket").context(what()));
-        };
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let directory = directory.unwrap_or(Path::new("."));
-        let socket = socket::connect_within(directory, name, PATIENCE).context(what)?;
-        match socket::send(socket.as_fd(), b"/dev/pts/console", &[master.as_fd()]).context(what)? {
-            Some(_) => Ok(None),
-            None => Err(Error::new(ErrorKind::Timeout, "nobody reads there").context(what())),
-        }
+        send(master, b"/dev/pts/console", path).context(|| format!("console socket {}", path.display()))?;
+        Ok(None)
+    }
+}
+
+/// Sends the pidfd of a process to whoever listens at `socket` (`--pidfd-socket`), as runc does: `name` is its word for what
+/// the process is.
+pub(super) fn deliver_pidfd(pidfd: &OwnedFd, name: &str, socket: Option<&Path>) -> Result<()> {
+    socket.map_or(Ok(()), |path| {
+        send(pidfd, name.as_bytes(), path).context(|| format!("--pidfd-socket {}", path.display()))
+    })
+}
+
+fn send(descriptor: &OwnedFd, message: &[u8], path: &Path) -> Result<()> {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+        return Err(Error::new(ErrorKind::Usage, "the path is not that of a socket"));
+    };
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let socket = socket::connect_within(directory.unwrap_or(Path::new(".")), name, PATIENCE)?;
+    match socket::send(socket.as_fd(), message, &[descriptor.as_fd()])? {
+        Some(_) => Ok(()),
+        None => Err(Error::new(ErrorKind::Timeout, "nobody reads there")),
     }
 }
 
@@ -117,7 +133,9 @@ pub fn inherited(count: u32) -> Result<Vec<OwnedFd>> {
     let copy = |number| {
         crate::sys::fs::copy_of_inherited(number, end).map_err(|errno| {
             let error = Error::from(errno.during(format!("fcntl({number}, F_DUPFD_CLOEXEC)")));
-            error.with_kind(ErrorKind::Usage).hint("--preserve-fds N: the descriptors 3 to N+2 must be open")
+            error
+                .with_kind(ErrorKind::Usage)
+                .hint("LISTEN_FDS=M, --preserve-fds N: the descriptors 3 to M+N+2 must be open")
         })
     };
     (3..end).map(copy).collect()

@@ -42,11 +42,13 @@ pub enum Ended {
     TimedOut,
 }
 
-/// Runs the program at `path` with `args` (its own name first; absent: the path) and exactly `env`, `input` on stdin.
+/// Runs the program at `path` in `folder` with `args` (its own name first; absent: the path) and exactly `env` (absent: the
+/// caller's), `input` on stdin.
 pub fn run(
     path: &Path,
+    folder: &Path,
     args: Option<&[String]>,
-    env: &[String],
+    env: Option<&[String]>,
     input: &[u8],
     time: Option<Duration>,
 ) -> Result<Ended> {
@@ -56,8 +58,10 @@ pub fn run(
     if let Some((name, rest)) = args.and_then(<[String]>::split_first) {
         command.arg0(name).args(rest);
     }
-    command.env_clear().current_dir("/");
-    command.envs(env.iter().filter_map(|entry| entry.split_once('=')));
+    command.current_dir(folder);
+    if let Some(env) = env {
+        command.env_clear().envs(env.iter().filter_map(|entry| entry.split_once('=')));
+    }
     command.stdin(Stdio::from(document(input)?)).stdout(Stdio::null());
     command.stderr(Stdio::from(OwnedFd::from(said.try_clone().map_err(failed("dup"))?)));
     let mut child = command.spawn().map_err(failed(call()))?;
