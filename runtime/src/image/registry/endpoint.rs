@@ -93,7 +93,7 @@ impl<'a> Ask<'a> {
     /// said to stay that one (RFC 9110, section 15.4).
     fn goes_on(&self, status: StatusCode) -> bool {
         let keeps_method = matches!(status.as_u16(), 307 | 308);
-        keeps_method || (self.is_reading() && matches!(status.as_u16(), 301 | 302 | 303))
+        keeps_method || (self.is_reading() && matches!(status.as_u16(), 301..=303))
     }
 
     pub(super) fn with(method: &'a Method, payload: Payload<'a>) -> Self {
