@@ -51,7 +51,7 @@ pub use stdio::{Console, Streams, inherited};
 pub use store::Store;
 
 pub use crate::cgroup::Below;
-pub use oci_spec::runtime::{LinuxResources as Resources, Process};
+pub use oci_spec::runtime::LinuxResources as Resources;
 
 /// Where root's containers are kept unless `--root` says otherwise; a tmpfs, so that a reboot ends them.
 const DEFAULT_ROOT: &str = "/run/podrun/oci";
