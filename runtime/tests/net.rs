@@ -343,8 +343,12 @@ fn host_port_of_one_address_is_no_other(test: &TestHost) -> Outcome {
 fn taken_port_is_refused_with_its_holder(test: &TestHost) -> Outcome {
     let _listener = TcpListener::bind("127.0.0.1:8081")?;
     let _one = Pod::start(test, 1, &[tcp(8080, 80)])?;
-    let refusal = |ports: &[PortMap]| Pod::start(test, 2, ports).err().unwrap();
-    let message = |ports: &[PortMap]| refusal(ports).message().to_string();
+    // Another pod each time: the link of one that is refused goes a moment later.
+    let mut number = 1;
+    let mut message = |ports: &[PortMap]| {
+        number += 1;
+        Pod::start(test, number, ports).err().unwrap().message().to_string()
+    };
     assert_eq!(message(&[tcp(8080, 80)]), "network: host port 8080/tcp is taken by pod `default/pod1`");
     assert_eq!(message(&[tcp(8081, 80)]), "network: host port 8081/tcp is taken by a program on the host");
     let nowhere = PortMap { host_ip: Some([192, 0, 2, 9].into()), ..tcp(8082, 80) };
@@ -352,7 +356,7 @@ fn taken_port_is_refused_with_its_holder(test: &TestHost) -> Outcome {
     assert_eq!(message(&[nowhere]), text);
     let loopback6 = PortMap { host_ip: Some(localhost(false)), ..tcp(8083, 80) };
     assert!(message(&[loopback6]).ends_with("the kernel does not redirect IPv6's loopback to a pod"));
-    Pod::start(test, 2, &[PortMap { protocol: Protocol::Udp, ..tcp(8080, 80) }])?.detach();
+    Pod::start(test, 9, &[PortMap { protocol: Protocol::Udp, ..tcp(8080, 80) }])?.detach();
     Ok(())
 }
 
