@@ -17,6 +17,7 @@ pub(super) fn add(suite: &mut Suite) {
         ("oci a tmpfs has the mode of the directory that it covers, a new one 1777", modes),
         ("oci each mount option does what the kernel shows", options),
         ("oci a remount changes what is mounted", remounts),
+        ("oci a file system of the host's folders is made of them", overlays),
         ("oci options that cgroups do not have are refused", cgroup_options),
         ("oci a bind out of the root has what the mounts before it put there", order),
         ("oci a mount that fails tells the cause and what to do", words),
@@ -71,6 +72,32 @@ fn shown(mountinfo: &str, place: &str) -> Result<String> {
     let words: Vec<&str> = line.split(' ').collect();
     let own = words.get(5).context("mountinfo has options")?;
     Ok(format!("{own} {}", words.last().context("mountinfo has options")?))
+}
+
+fn overlays(host: &Host) -> Result<()> {
+    let oci = Oci::new(host)?;
+    let folder = |name: &str| -> Result<String> {
+        let folder = host.file(name);
+        std::fs::create_dir(&folder)?;
+        Ok(folder.to_string_lossy().into_owned())
+    };
+    let (lower, upper, work) = (folder("lower")?, folder("upper")?, folder("work")?);
+    host.write("lower/below", "of the host")?;
+    // As podman writes them for `-v FOLDER:/v:O`, and with --systemd=always.
+    let layers = format!("lowerdir={lower},upperdir={upper}");
+    let overlay = json!({"destination": "/made/here", "type": "overlay", "source": "overlay",
+        "options": [layers, format!("workdir={work}"), "private", "ro", "rw", "nosuid", ""]});
+    let tmpfs = json!({"destination": "/t", "type": "tmpfs", "source": "tmpfs", "options": ["", "size=8k,mode=700", ""]});
+    let line = "cat /made/here/below; echo new >/made/here/new; cat /proc/self/mountinfo; stat -c %a /t";
+    let seen = run(&oci, line, &[overlay, tmpfs])?.ok()?;
+    ensure!(seen.starts_with("of the host") && seen.ends_with("\n700\n"), "{seen}");
+    ensure!(shown(&seen, "/made/here")?.starts_with("rw,nosuid,relatime "), "{seen}");
+    ensure!(shown(&seen, "/t")?.contains("size=8k"), "{seen}");
+    ensure!(host.file("upper/new").is_file(), "what is written goes to the upper folder");
+    let missing = json!({"destination": "/o", "type": "overlay", "source": "overlay", "options": ["lowerdir=/none/here"]});
+    let said = run(&oci, "true", &[missing])?.fails_with(1)?;
+    ensure!(said.contains("mount /o: fsconfig(\"overlay\"") && said.contains("ENOENT"), "{said}");
+    Ok(())
 }
 
 fn links(host: &Host) -> Result<()> {

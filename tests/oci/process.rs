@@ -77,6 +77,20 @@ fn least(host: &Host) -> Result<()> {
             .ok()
             .with_context(|| format!("{pointer}: {value}"))?;
     }
+    let said = run(&oci, &["true"], &[("/process", json!({"cwd": "/"}))])?.fails_with(1)?;
+    ensure!(said.contains("process.args: there is no command"), "{said}");
+    let changes = [
+        ("/linux/maskedPaths", json!(["etc/passwd"])),
+        ("/linux/readonlyPaths", json!(["etc"])),
+        ("/solaris", json!({})),
+    ];
+    let said =
+        run(&oci, &["sh", "-c", "wc -c </etc/passwd; touch /etc/x 2>/dev/null || echo read-only"], &changes)?;
+    ensure!(said.code() == 0 && said.stdout == "0\nread-only\n", "{said}");
+    for word in ["maskedPaths: \"etc/passwd\" is relative", "readonlyPaths: \"etc\" is relative", "solaris: "]
+    {
+        ensure!(said.stderr.contains(word), "{word}: {said}");
+    }
     let said = run(&oci, &["true"], &[("/process", json!({"args": ["true"]}))])?.fails_with(1)?;
     ensure!(said.contains("process: missing field `cwd`"), "{said}");
     sleeper(&oci, &[])?;

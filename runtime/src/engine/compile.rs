@@ -16,7 +16,10 @@ use super::plan::{Entry, Identity, Moment, Plan, Step};
 use super::process::c_string;
 use super::seccomp::{self, Filter, Listener};
 use super::sysctl::{Owner, Setting};
-use super::{Attached, ExecInputs, Inputs, Tie, devices, idmap, labels, mounts, placement, process, refuse};
+use super::{
+    Attached, ExecInputs, Inputs, Tie, devices, filesystems, idmap, labels, mounts, placement, process,
+    refuse,
+};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::mount::{Depth, Propagation};
@@ -36,6 +39,9 @@ pub fn compile(inputs: Inputs<'_>) -> Result<Plan> {
     let mut none = Process::default();
     none.set_args(None);
     let process = match (spec.process(), tie) {
+        (Some(process), _) if process.args().is_none() => {
+            return Err(usage("process.args: there is no command".into()));
+        }
         (Some(process), _) => process,
         (None, Tie::UntilStart(_)) => &none,
         (None, _) => return Err(usage("process: there is none".into())),
@@ -75,7 +81,7 @@ pub fn compile(inputs: Inputs<'_>) -> Result<Plan> {
     let label = labels::of(process)?;
     push_settings(&mut steps, spec, own, [label, score])?;
     steps.extend(readonly.into_iter().map(Step::ReadonlyMount));
-    push_covers(&mut steps, spec, process.cwd().to_str().unwrap_or_default())?;
+    push_covers(&mut steps, spec, process.cwd().to_str().unwrap_or_default(), &mut warnings)?;
     let (filter, listener) = filter(spec.linux().as_ref(), programs, state, &mut warnings)?;
     let end = process::End { tie, preserve, filter, groups, inside };
     steps.extend(placement::of_container(spec.linux().as_ref())?);
@@ -99,7 +105,6 @@ fn filter(
 pub fn compile_exec(inputs: ExecInputs<'_>) -> Result<Plan> {
     let ExecInputs { process, program, init, namespaces, cgroup, stdio, .. } = inputs;
     let ExecInputs { resctrl, linux, programs, state, tie, preserve, .. } = inputs;
-    refuse::process(process)?;
     if !process::is_running(init) {
         return Err(Error::new(ErrorKind::NotFound, "the container is not running"));
     }
@@ -408,12 +413,18 @@ fn sysctl(key: &str, own: Namespaces) -> Result<CString> {
 }
 
 /// What hides or protects: after all that needs to write there.
-fn push_covers(steps: &mut Vec<Step>, spec: &Spec, cwd: &str) -> Result<()> {
+fn push_covers(steps: &mut Vec<Step>, spec: &Spec, cwd: &str, warnings: &mut Vec<String>) -> Result<()> {
+    let mut covered = |what: &str, path: &str| {
+        if !path.starts_with('/') {
+            warnings.push(format!("{what}: {path:?} is relative: taken from /"));
+        }
+        mounts::relative(what, &format!("/{path}"))
+    };
     for path in linux(spec, Linux::readonly_paths) {
-        steps.push(Step::ReadonlyPath(mounts::relative("linux.readonlyPaths", path)?));
+        steps.push(Step::ReadonlyPath(covered("linux.readonlyPaths", path)?));
     }
     for path in linux(spec, Linux::masked_paths) {
-        steps.push(Step::MaskedPath(mounts::relative("linux.maskedPaths", path)?));
+        steps.push(Step::MaskedPath(covered("linux.maskedPaths", path)?));
     }
     let cwd = mounts::place("process.cwd", cwd)?;
     if cwd.as_c_str() != c"." {
@@ -536,7 +547,7 @@ impl Spaces {
             return Ok(ProcOfJoined::Held);
         };
         let mut made = Vec::new();
-        for (destination, mount) in mounts::new_procfs(spec, attached)? {
+        for (destination, mount) in filesystems::new_procfs(spec, attached)? {
             match mount.of_namespace(pid.fd.as_fd()) {
                 Ok(tree) => made.push((destination, tree)),
                 // Before Linux 6.17 a procfs is of its maker's namespace.

@@ -12,6 +12,7 @@ mod compile;
 mod content;
 mod devices;
 mod failure;
+mod filesystems;
 mod hints;
 mod idmap;
 mod init;

@@ -4,17 +4,18 @@
 //! Invariant: a mount has all its attributes and its propagation before anyone can reach it, and no
 //! destination is ever joined to a path of the host's.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Component, Path};
 
 use oci_spec::runtime::{Mount as SpecMount, Spec};
 
 use super::content::Content;
+use super::filesystems::{give_label, is_of_the_host, make_before, new, parameters};
 use super::hints::LOCKED;
 use super::init::find_or_make;
 use super::options::{self, Options};
-use super::plan::{Change, InnerTree, Mount, NewMount, Remount, Source};
+use super::plan::{Change, InnerTree, Mount, Remount, Source};
 use super::process::c_string;
 use super::{Attached, Console, Nodes, Rootfs, devices, idmap, labels};
 use crate::cgroup::Cgroup;
@@ -47,7 +48,7 @@ const HOSTS_CGROUP_OPTIONS: [&str; 6] = [
     "pids_localevents",
 ];
 
-fn usage(message: String) -> Error {
+pub(super) fn usage(message: String) -> Error {
     Error::new(ErrorKind::Usage, message)
 }
 
@@ -114,7 +115,7 @@ pub(super) fn destination(mount: &SpecMount) -> Result<String> {
     normal(path)
 }
 
-fn normal(path: &str) -> Result<String> {
+pub(super) fn normal(path: &str) -> Result<String> {
     Ok(format!("/{}", parts("mounts", &format!("/{path}"))?.join("/")))
 }
 
@@ -158,7 +159,6 @@ pub(super) fn all(
     user: bool,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Mount>> {
-    let label = labels::of_mounts(spec.linux().as_ref())?;
     let (terminal, devpts) = console.map(|console| (console.terminal, console.devpts)).unzip();
     let root = match rootfs {
         Rootfs::Spec => spec.root().as_ref().map(|root| root.path().as_path()),
@@ -172,6 +172,7 @@ pub(super) fn all(
         attached: attached.iter().collect(),
         devices: fresh.then(|| dev(spec, user)).transpose()?,
         devpts: devpts.flatten(),
+        label: labels::of_mounts(spec.linux().as_ref())?,
         mounts: Vec::new(),
         warnings,
     };
@@ -183,7 +184,7 @@ pub(super) fn all(
     for mount in listed {
         making.add(mount)?;
     }
-    let mut mounts = making.mounts;
+    let Making { label, mut mounts, .. } = making;
     if let (Some(terminal), true) = (terminal, fresh) {
         mounts.push(tree("console", "/dev/console", terminal)?);
     }
@@ -204,6 +205,7 @@ struct Making<'a> {
     /// For the first mount that makes a /dev.
     devices: Option<(Vec<Content>, Vec<Mount>)>,
     devpts: Option<(String, OwnedFd)>,
+    label: Option<CString>,
     mounts: Vec<Mount>,
     warnings: &'a mut Vec<String>,
 }
@@ -262,7 +264,11 @@ impl Making<'_> {
     fn fresh(&mut self, at: &str, kind: &str, source: &str, options: &Options) -> Result<()> {
         let devices = if at == "/dev" { self.devices.take() } else { None };
         let (content, nodes) = devices.unwrap_or_default();
-        self.mounts.push(new(at, kind, source, options, content)?);
+        let made = new(at, kind, source, options, content)?;
+        self.mounts.push(match is_of_the_host(kind, source) {
+            true => make_before(made, self.label.as_deref())?,
+            false => made,
+        });
         self.mounts.extend(nodes);
         Ok(())
     }
@@ -353,18 +359,6 @@ impl Making<'_> {
     }
 }
 
-/// A new file system's files get the label as it is mounted. The kernel labels what it makes up itself (proc, sysfs) and
-/// takes none for message queues.
-fn give_label(mount: &mut Mount, label: &CStr) {
-    const WITHOUT: [&CStr; 3] = [c"proc", c"sysfs", c"mqueue"];
-    if let Source::New(new) = &mut mount.source
-        && !WITHOUT.contains(&new.kind.as_c_str())
-        && !new.parameters.iter().any(|(key, _)| key.as_c_str() == c"context")
-    {
-        new.parameters.push((c"context".to_owned(), Some(label.to_owned())));
-    }
-}
-
 /// What a fresh /dev is filled with, and what is bound in it: nodes, where the container could make none.
 fn dev(spec: &Spec, user: bool) -> Result<(Vec<Content>, Vec<Mount>)> {
     let content = devices::content(spec)?;
@@ -389,7 +383,7 @@ pub(super) fn dev_is_fresh(spec: &Spec, attached: &[Attached<'_>]) -> Result<boo
     for mount in spec.mounts().iter().flatten().filter(|mount| is_dev(mount)) {
         let options = options::parse(mount.options().as_deref().unwrap_or_default());
         let kind = mount.typ().as_deref().unwrap_or("bind");
-        if options.bind.is_some() || ["bind", "devtmpfs"].contains(&kind) || held {
+        if options.bind.is_some() || ["bind", "devtmpfs", "overlay"].contains(&kind) || held {
             return Ok(false);
         }
     }
@@ -458,50 +452,8 @@ fn given(mount: &SpecMount, destination: &str, held: &Attached<'_>, options: &Op
 }
 
 /// The kinds that go onto a real directory or nowhere.
-fn refuses_links(kind: &str) -> bool {
+pub(super) fn refuses_links(kind: &str) -> bool {
     kind == "proc" || kind == "sysfs"
-}
-
-/// A procfs that the spec asks for.
-#[derive(Debug)]
-pub(super) struct NewProcfs(Vec<(CString, Option<CString>)>);
-
-impl NewProcfs {
-    /// Makes it, detached, for the pid namespace `pid` (nsfs), since Linux 6.17. EINVAL: the kernel cannot.
-    pub(super) fn of_namespace(&self, pid: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-        let context = m::fsopen(c"proc")?;
-        m::fsconfig_fd(context.as_fd(), c"pidns", pid)?;
-        for (key, value) in &self.0 {
-            m::fsconfig(context.as_fd(), key, value.as_deref())?;
-        }
-        m::fsconfig_create(context.as_fd())?;
-        m::fsmount(context.as_fd(), 0)
-    }
-}
-
-/// Each procfs that the spec asks for and nobody holds, with its destination.
-pub(super) fn new_procfs(spec: &Spec, attached: &[Attached<'_>]) -> Result<Vec<(String, NewProcfs)>> {
-    let mut found = Vec::new();
-    for mount in spec.mounts().iter().flatten().filter(|mount| mount.typ().as_deref() == Some("proc")) {
-        let destination = destination(mount)?;
-        let options = options::parse(mount.options().as_deref().unwrap_or_default());
-        let held = attached.iter().any(|held| normal(held.destination).is_ok_and(|path| path == destination));
-        if !held && options.bind.is_none() && !options.remount {
-            let source = mount.source().as_ref().and_then(|source| source.to_str()).unwrap_or("proc");
-            found.push((destination, NewProcfs(parameters(Some(source), &options)?)));
-        }
-    }
-    Ok(found)
-}
-
-/// What a new file system is told as it is made.
-fn parameters(source: Option<&str>, options: &Options) -> Result<Vec<(CString, Option<CString>)>> {
-    let parameter = |(key, value): &(String, Option<String>)| -> Result<(CString, Option<CString>)> {
-        let value = value.as_ref().map(|value| c_string("mounts", value)).transpose()?;
-        Ok((c_string("mounts", key)?, value))
-    };
-    let named = |source| Ok((c"source".to_owned(), Some(c_string("mounts", source)?)));
-    source.map(named).into_iter().chain(options.data.iter().map(parameter)).collect()
 }
 
 fn clone_path(what: &str, path: &str, depth: Depth) -> Result<OwnedFd> {
@@ -519,7 +471,7 @@ fn dress_by(tree: BorrowedFd<'_>, options: &Options, destination: &str) -> Resul
     })
 }
 
-fn dress(tree: BorrowedFd<'_>, change: Change) -> Result<()> {
+pub(super) fn dress(tree: BorrowedFd<'_>, change: Change) -> Result<()> {
     let Change { depth, attributes, propagation } = change;
     m::mount_setattr(tree, depth, attributes, propagation).map_err(|errno| {
         let error = Error::from(errno.during(format!("mount_setattr({change})")));
@@ -530,16 +482,6 @@ fn dress(tree: BorrowedFd<'_>, change: Change) -> Result<()> {
     })
 }
 
-/// The devpts that `mount` asks for.
-pub(super) fn devpts(mount: &SpecMount, spec: &Spec) -> Result<Mount> {
-    let options = options::parse(mount.options().as_deref().unwrap_or_default());
-    let mut new = new("/dev/pts", "devpts", "devpts", &options, Vec::new())?;
-    if let Some(label) = labels::of_mounts(spec.linux().as_ref())? {
-        give_label(&mut new, &label);
-    }
-    Ok(new)
-}
-
 /// A change of what is mounted at `destination`.
 fn remount(destination: &str, kind: &str, options: &Options) -> Result<Mount> {
     if options.copy_up || options.idmap.is_some() {
@@ -547,43 +489,6 @@ fn remount(destination: &str, kind: &str, options: &Options) -> Result<Mount> {
     }
     let change = Remount { changes: options.remount_changes(), parameters: parameters(None, options)? };
     Mount::of(&format!("remount of {kind}"), destination, Source::Remount(change))
-}
-
-/// A file system that the child makes.
-fn new(
-    destination: &str,
-    kind: &str,
-    source: &str,
-    options: &Options,
-    content: Vec<Content>,
-) -> Result<Mount> {
-    if options.copy_up && kind != "tmpfs" {
-        return Err(usage(format!("mount {destination}: `tmpcopyup` is for a tmpfs, not for {kind}")));
-    }
-    let set = options.attributes.set & !options.recursive.clear | options.recursive.set;
-    let readonly_later = kind == "tmpfs" && set & Attributes::RDONLY != 0;
-    let set = if readonly_later { set & !Attributes::RDONLY } else { set };
-    Ok(Mount {
-        text: kind.to_owned(),
-        source: Source::New(NewMount {
-            kind: c_string("mounts", kind)?,
-            parameters: parameters(Some(source), options)?,
-            attributes: set,
-            copy_up: options.copy_up,
-            // As runc and crun have it: the image says who may write to its /tmp.
-            takes_mode: kind == "tmpfs" && !options.data.iter().any(|(key, _)| key == "mode"),
-            // It has no master, so that a slave is a private one.
-            propagation: options
-                .propagation
-                .map(|(propagation, _)| propagation)
-                .filter(|propagation| ![Propagation::Private, Propagation::Slave].contains(propagation)),
-            content,
-        }),
-        place: place("mounts", destination)?,
-        refuse_links: refuses_links(kind),
-        may_cover_proc: false,
-        readonly_later,
-    })
 }
 
 #[cfg(test)]

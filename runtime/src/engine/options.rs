@@ -139,10 +139,11 @@ pub fn words() -> Vec<String> {
     all
 }
 
-/// Sorts a mount's options.
+/// Sorts a mount's options. Empty ones, which podman writes, say nothing.
 pub(super) fn parse(words: &[String]) -> Options {
     let mut options = Options::default();
-    for word in words.iter().map(String::as_str).filter(|word| !DEFAULTS.contains(word)) {
+    let says = |word: &&str| !word.is_empty() && !DEFAULTS.contains(word);
+    for word in words.iter().map(String::as_str).filter(says) {
         if let Some((_, set, clear)) = ATTRIBUTES.iter().find(|(known, ..)| *known == word) {
             add(&mut options.attributes, *set, *clear);
         } else if let Some((_, set, clear)) =
@@ -162,14 +163,26 @@ pub(super) fn parse(words: &[String]) -> Options {
                 "tmpcopyup" => options.copy_up = true,
                 "remount" => options.remount = true,
                 _ if IDLE.contains(&word) => options.idle.push(word.to_owned()),
-                _ => options.data.push(match word.split_once('=') {
-                    Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
-                    None => (word.to_owned(), None),
-                }),
+                _ => options.data.extend(parameters(word)),
             }
         }
     }
     options
+}
+
+/// The parameters of a file system in one word: mount(2) takes them with commas between, so that some write several. A
+/// comma behind a backslash is the value's, as for overlayfs, which takes the backslash away itself.
+fn parameters(word: &str) -> impl Iterator<Item = (String, Option<String>)> {
+    let mut after_backslash = false;
+    let parts = word.split(move |char| {
+        let ends = char == ',' && !after_backslash;
+        after_backslash = char == '\\' && !after_backslash;
+        ends
+    });
+    parts.filter(|part| !part.is_empty()).map(|part| match part.split_once('=') {
+        Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+        None => (part.to_owned(), None),
+    })
 }
 
 /// The later word wins, as on a command line. The kernel takes the kinds of access times as one value: a word against
@@ -270,6 +283,14 @@ mod tests {
         assert_eq!(change.attributes.set, Attributes::RDONLY | Attributes::NOSUID);
         assert_eq!(change.attributes.clear, Attributes::FLAGS & !change.attributes.set);
         assert_eq!(change.attributes.clear & Attributes::ATIME_MASK, 0);
+    }
+
+    #[test]
+    fn one_word_may_hold_several_parameters_or_none() {
+        let words = ["", "size=1k,mode=700,", "lowerdir=/a\\,b:/c"].map(str::to_owned);
+        let found: Vec<_> =
+            parse(&words).data.into_iter().map(|(key, value)| format!("{key} {}", value.unwrap())).collect();
+        assert_eq!(found, ["size 1k", "mode 700", "lowerdir /a\\,b:/c"]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Invariant: a field is compiled or refused, never ignored: a spec that asks for an AppArmor profile
 //! must not run without one.
 
-use oci_spec::runtime::{Linux, LinuxNamespaceType, Process, Spec};
+use oci_spec::runtime::{Linux, LinuxNamespaceType, Spec};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -24,7 +24,7 @@ pub(super) fn spec(spec: &Spec, resctrl: bool) -> Result<()> {
     if let Some(linux) = spec.linux() {
         self::linux(linux, resctrl)?;
     }
-    spec.process().as_ref().map_or(Ok(()), process)
+    Ok(())
 }
 
 fn linux(linux: &Linux, resctrl: bool) -> Result<()> {
@@ -45,12 +45,6 @@ fn linux(linux: &Linux, resctrl: bool) -> Result<()> {
         ));
     }
     refuse_if(linux.intel_rdt().is_some() && !resctrl, "linux.intelRdt")
-}
-
-/// Refuses a process that asks for what is not done.
-pub(super) fn process(process: &Process) -> Result<()> {
-    let named = process.user().username().as_deref().is_some_and(|name| !name.is_empty());
-    refuse_if(named, "process.user.username")
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
 
 use super::plan::{NewMount, Source};
-use super::{idmap, mounts};
+use super::{filesystems, idmap, mounts};
 use crate::error::Result;
 use crate::sys::held::HeldMounts;
 use crate::sys::mount::{self as m, Depth};
@@ -64,7 +64,7 @@ fn own_devpts(spec: &Spec) -> Result<Option<(String, NewMount)>> {
     let listed = spec.mounts().as_deref().unwrap_or_default();
     let first = listed.iter().find(|mount| mounts::destination(mount).is_ok_and(|path| path == PTS));
     let Some(found) = first.filter(|mount| mount.typ().as_deref() == Some("devpts")) else { return Ok(None) };
-    let Source::New(new) = mounts::devpts(found, spec)?.source else { return Ok(None) };
+    let Source::New(new) = filesystems::devpts(found, spec)?.source else { return Ok(None) };
     Ok(Some((PTS.to_owned(), new)))
 }
 

@@ -17,13 +17,15 @@ pub(super) fn allow(spec: &mut Spec) {
         return;
     };
     rules.extend(engine::default_device_rules());
+    // Of /dev/net/tun, which no container has unless it is listed or made: callers of runc and crun count on the rule.
+    rules.push(rule(LinuxDeviceType::C, 10, 200, "rwm"));
     for device in listed {
         match device.typ() {
             LinuxDeviceType::C | LinuxDeviceType::U | LinuxDeviceType::B => {
                 // The nodes are made by a process that is in the cgroup already.
                 let typ =
                     if device.typ() == LinuxDeviceType::B { LinuxDeviceType::B } else { LinuxDeviceType::C };
-                rules.push(makes(typ, device.major(), device.minor()));
+                rules.push(rule(typ, device.major(), device.minor(), "m"));
             }
             LinuxDeviceType::P | LinuxDeviceType::A => {}
         }
@@ -31,9 +33,9 @@ pub(super) fn allow(spec: &mut Spec) {
     resources.set_devices(Some(rules));
 }
 
-fn makes(typ: LinuxDeviceType, major: i64, minor: i64) -> LinuxDeviceCgroup {
+fn rule(typ: LinuxDeviceType, major: i64, minor: i64, access: &str) -> LinuxDeviceCgroup {
     let mut rule = LinuxDeviceCgroup::default();
-    rule.set_allow(true).set_typ(Some(typ)).set_access(Some("m".into()));
+    rule.set_allow(true).set_typ(Some(typ)).set_access(Some(access.into()));
     rule.set_major(Some(major)).set_minor(Some(minor));
     rule
 }
@@ -54,7 +56,7 @@ mod tests {
 
     #[test]
     fn rules_are_added_where_there_are_some() {
-        assert_eq!(rules(r#"{"devices":[{"allow":false,"access":"rwm"}]}"#), 1 + 8 + 1);
+        assert_eq!(rules(r#"{"devices":[{"allow":false,"access":"rwm"}]}"#), 1 + 8 + 1 + 1);
         assert_eq!(rules(r#"{"devices":[]}"#), 0);
         assert_eq!(rules("{}"), 0);
     }

@@ -35,10 +35,17 @@ pub(super) fn spec(bytes: &[u8]) -> Result<Read<Spec>> {
     if let Some(linux) = object(&mut document, "/linux") {
         mend_linux(linux);
     }
-    for platform in ["freebsd", "solaris", "vm", "windows", "zos"] {
-        if document.get(platform).is_some() {
-            return Err(Error::new(ErrorKind::Unsupported, format!("{platform}: not supported yet")));
+    // A config may be for several platforms; what a virtual machine would keep apart, a container does not.
+    for platform in ["freebsd", "solaris", "windows", "zos"] {
+        if document.as_object_mut().and_then(|members| members.remove(platform)).is_some() {
+            warnings.push(format!("{platform}: it is for another system, and left out"));
         }
+    }
+    if document.get("vm").is_some() {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "vm: not supported: podrun makes no virtual machines",
+        ));
     }
     if document.get("root").is_some_and(|root| root.get("path").is_none_or(|path| path == "")) {
         return Err(usage("root: there is no `path`".into()));
@@ -113,7 +120,10 @@ fn drop_members(value: &mut Value) {
 
 fn mend_process(process: &mut Map<String, Value>, warnings: &mut Vec<String>) {
     let user = process.entry("user").or_insert_with(|| json!({}));
-    drop_empty(user, "username");
+    let name = user.as_object_mut().and_then(|user| user.remove("username"));
+    if name.is_some_and(|name| name != "") {
+        warnings.push("process.user.username: it is for Windows, and left out: uid and gid count".to_owned());
+    }
     let flags = process.get_mut("scheduler").and_then(|scheduler| scheduler.get_mut("flags"));
     flags.and_then(Value::as_array_mut).into_iter().flatten().for_each(mend_flag);
     if let Some(affinity) = process.get_mut("execCPUAffinity") {
@@ -159,6 +169,8 @@ fn mend_linux(linux: &mut Map<String, Value>) {
             object.entry(member).or_insert_with(|| json!(default));
         }
     }
+    let namespaces = linux.get_mut("namespaces").and_then(Value::as_array_mut);
+    namespaces.into_iter().flatten().for_each(|namespace| drop_empty(namespace, "path"));
     if let Some(resources) = linux.get_mut("resources").and_then(Value::as_object_mut) {
         mend_resources(resources);
     }
