@@ -18,6 +18,8 @@ pub(super) fn add(suite: &mut Suite) {
         ("oci each mount option does what the kernel shows", options),
         ("oci a remount changes what is mounted", remounts),
         ("oci a file system of the host's folders is made of them", overlays),
+        ("oci an image's links lead no bind out of the root nor to what is masked", led_astray),
+        ("oci the /dev that is seen is filled whatever else is mounted there", filled_dev),
         ("oci options that cgroups do not have are refused", cgroup_options),
         ("oci a bind out of the root has what the mounts before it put there", order),
         ("oci a mount that fails tells the cause and what to do", words),
@@ -72,6 +74,69 @@ fn shown(mountinfo: &str, place: &str) -> Result<String> {
     let words: Vec<&str> = line.split(' ').collect();
     let own = words.get(5).context("mountinfo has options")?;
     Ok(format!("{own} {}", words.last().context("mountinfo has options")?))
+}
+
+/// The image's links, and binds of what the config takes for parts of the root.
+fn led_astray(host: &Host) -> Result<()> {
+    let oci = Oci::new(host)?;
+    let root = oci.bundle.join("rootfs");
+    let secret = host.write("secret/file", "of the host")?;
+    let folder = secret.parent().context("a folder")?;
+    for (link, target) in [("all", "/"), ("kernel", "/sys"), ("numbers", "/proc"), ("tmp/here", "/tmp/real")]
+    {
+        symlink(target, root.join(link))?;
+    }
+    symlink(folder, root.join("escape"))?;
+    std::fs::create_dir(root.join("tmp/real"))?;
+    std::fs::write(root.join("tmp/real/file"), "of the image")?;
+    symlink(&root, host.file("alias"))?;
+    let alias = host.file("alias");
+    for (source, option, at) in [
+        (root.join("all"), "rbind", "/mnt"),
+        (root.join("all"), "bind", "/mnt"),
+        (root.join("kernel"), "bind", "/mnt"),
+        (root.join("numbers"), "rbind", "/mnt"),
+        (root.join("numbers"), "rbind", "/proc"),
+        (root.join("escape"), "bind", "/mnt"),
+        (root.join("escape/../secret"), "bind", "/mnt"),
+        (alias.join("escape"), "rbind", "/mnt"),
+        (root.join("../.."), "bind", "/mnt"),
+        (root.join("tmp/here"), "rbind", "/mnt"),
+    ] {
+        let said = run(&oci, "ls -a /mnt", &[bind(&source, at, option)])?.fails_with(1)?;
+        ensure!(
+            said.contains("hint: ") || said.contains("only a procfs"),
+            "{source:?} {option} {at}: {said}"
+        );
+    }
+    let sysfs = json!({"destination": "/x/sys", "type": "sysfs", "source": "sysfs"});
+    let said = run(&oci, "true", &[sysfs, bind(&root.join("x"), "/mnt", "rbind")])?.fails_with(1)?;
+    ensure!(said.contains("the source holds /x/sys"), "{said}");
+    let real = [
+        bind(&alias.join("tmp/here/../real"), "/mnt", "rbind"),
+        bind(&root.join("tmp/here"), "/one", "bind"),
+    ];
+    let seen = run(&oci, "cat /mnt/file /one/file", &real)?.ok()?;
+    ensure!(seen == "of the imageof the image", "{seen}");
+    let fixed =
+        [tmpfs("/v", "ro"), bind(&root.join("v"), "/mnt", "bind"), bind(&root.join("v"), "/rw", "bind,rw")];
+    let seen = run(&oci, "cat /proc/self/mountinfo", &fixed)?.ok()?;
+    ensure!(shown(&seen, "/mnt")?.starts_with("ro,") && shown(&seen, "/rw")?.starts_with("rw,"), "{seen}");
+    Ok(())
+}
+
+fn filled_dev(host: &Host) -> Result<()> {
+    let oci = Oci::new(host)?;
+    let remount = |options: &[&str]| json!({"destination": "/dev", "type": "bind", "options": options});
+    for more in [
+        vec![remount(&["remount", "bind", "ro"])],
+        vec![tmpfs("/dev", "mode=755")],
+        vec![tmpfs("/dev/", "mode=755"), remount(&["remount", "nosuid"])],
+    ] {
+        let seen = run(&oci, "echo x >/dev/null && ls /dev", &more)?.ok()?;
+        ensure!(seen.contains("null\nptmx\n"), "{more:?}: {seen}");
+    }
+    Ok(())
 }
 
 fn overlays(host: &Host) -> Result<()> {

@@ -384,7 +384,13 @@ fn push_settings(steps: &mut Vec<Step>, spec: &Spec, new: Namespaces, own: [Opti
     }
     steps.extend(own);
     for (key, value) in sysctls {
-        steps.push(Step::Sysctl { file: sysctl(key, new)?, value: c_string("linux.sysctl", value)? });
+        let file = sysctl(key, new)?;
+        if spec.hostname().is_some() && file.as_c_str() == c"sys/kernel/hostname" {
+            return Err(usage(
+                "linux.sysctl: kernel.hostname says the same as `hostname`: give one of them".into(),
+            ));
+        }
+        steps.push(Step::Sysctl { file, value: c_string("linux.sysctl", value)? });
     }
     Ok(())
 }

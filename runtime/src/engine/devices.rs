@@ -1,20 +1,18 @@
-//! Devices: the nodes and links that every container has in /dev, the spec's own, and the host's for the privileged.
+//! Devices: the nodes and links that every container has in /dev, and the spec's own.
 //!
 //! Invariant: those of /dev are made in a tmpfs that is attached only when complete (rule R10). A listed one is made as it is
 //! listed, or is there as it is listed, or is an error.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::Path;
 
-use oci_spec::runtime::{LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup, LinuxDeviceType, Mount, Spec};
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, Mount, Spec};
 
 use super::content::{Content, NodeFile};
 use super::process::c_string;
 use super::{Nodes, mounts};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::fs::{Node, device_numbers};
+use crate::sys::fs::Node;
 use crate::sys::held::HeldMounts;
 
 /// The runtime-spec's default devices: name, minor of major 1 or 5.
@@ -230,48 +228,6 @@ fn node(device: &LinuxDevice, path: &str) -> Result<NodeFile> {
     };
     let mode = device.file_mode().map(|mode| mode & 0o7777);
     Ok(NodeFile { node, mode, uid: device.uid(), gid: device.gid() })
-}
-
-/// Every device node of the host's /dev, for a privileged container's `linux.devices`. Terminals and
-/// the file systems mounted below /dev are left out: a container has its own.
-pub fn host_devices() -> Vec<LinuxDevice> {
-    let mut found = Vec::new();
-    collect(Path::new("/dev"), &mut found);
-    found
-}
-
-fn collect(directory: &Path, found: &mut Vec<LinuxDevice>) {
-    /// What a container has of its own, or what is one of the host's sessions.
-    const SKIPPED: [&str; 7] = ["pts", "shm", "fd", "mqueue", "console", "ptmx", ".lxd-mounts"];
-    let Ok(entries) = std::fs::read_dir(directory) else { return };
-    for entry in entries.flatten() {
-        let (path, name) = (entry.path(), entry.file_name());
-        if SKIPPED.iter().any(|skipped| name == *skipped) {
-            continue;
-        }
-        let Ok(metadata) = path.symlink_metadata() else { continue };
-        let kind = metadata.file_type();
-        let typ = match () {
-            () if kind.is_dir() => {
-                collect(&path, found);
-                continue;
-            }
-            () if kind.is_char_device() => LinuxDeviceType::C,
-            () if kind.is_block_device() => LinuxDeviceType::B,
-            () => continue,
-        };
-        let (major, minor) = device_numbers(metadata.rdev());
-        let device = LinuxDeviceBuilder::default()
-            .path(path)
-            .typ(typ)
-            .major(i64::from(major))
-            .minor(i64::from(minor))
-            .file_mode(metadata.mode() & 0o7777)
-            .uid(metadata.uid())
-            .gid(metadata.gid())
-            .build();
-        found.extend(device);
-    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::plan::{Mount, NewMount, Source, Step};
 use crate::error::KERNEL_LACKS;
 use crate::sys::Errno;
 use crate::sys::exec::{Rlimit, rlimit_number};
+use crate::sys::mount::Depth;
 
 /// Whether the container is not there any more: setns of a dead process is ESRCH, and EINVAL where that has left its
 /// namespaces; fork into a pid namespace whose init is dead is ENOMEM.
@@ -97,7 +98,7 @@ pub(super) fn hint(step: &Step, failure: Failure) -> Option<String> {
         (Step::Uid(_) | Step::Gid(_) | Step::Groups(_), _, Errno::EINVAL) => {
             "the container's user namespace has no mapping for this id".to_owned()
         }
-        (Step::Sysctl { .. }, Call::Openat, Errno::ENOENT) => {
+        (Step::Sysctl { .. }, _, Errno::ENOENT) => {
             "this kernel has no such setting, or not in a namespace".to_owned()
         }
         (Step::Sysctl { .. }, Call::Write, Errno::EINVAL | Errno::ERANGE) => {
@@ -105,6 +106,13 @@ pub(super) fn hint(step: &Step, failure: Failure) -> Option<String> {
         }
         (Step::JoinCgroup(_), _, Errno::ENOSPC) => EMPTY_CPUSET.to_owned(),
         (Step::Rlimits(limits), _, Errno::EPERM) => return rlimit_hint(limits, failure.index),
+        (Step::NewTimeNamespace(_), Call::Write, Errno::ERANGE) => {
+            "a clock of the container would be before 0, or too late for the kernel".to_owned()
+        }
+        (Step::LoopbackUp, _, Errno::EPERM) => "podrun lacks CAP_NET_ADMIN".to_owned(),
+        (Step::CloseDescriptors { .. }, Call::Dup, Errno::EBADF) => {
+            "RLIMIT_NOFILE is too low for the descriptors that the container is made with".to_owned()
+        }
         (Step::NewTimeNamespace(_), Call::Unshare, Errno::EINVAL) => {
             "the kernel has no time namespaces (CONFIG_TIME_NS)".to_owned()
         }
@@ -206,8 +214,16 @@ fn source_hint(mount: &Mount, failure: Failure) -> Option<String> {
             "the source lies in the root, where it is looked up after the mounts before this one: nothing is there then"
                 .to_owned()
         }
-        (Source::Inside(_), Call::OpenTree, Errno::EPERM | Errno::ELOOP) => {
-            "the source lies in the root and leads into /proc, of which nothing is mounted elsewhere".to_owned()
+        (Source::Inside(_), Call::OpenTree, Errno::EPERM) => {
+            "the source lies in the root, and a link leads to the root itself, or to its /proc or /sys, of which nothing is \
+             mounted elsewhere"
+                .to_owned()
+        }
+        (Source::Inside(inner), Call::OpenTree, Errno::ELOOP | Errno::EXDEV) if inner.depth == Depth::Recursive => {
+            "the source lies in the root and leads over a symbolic link there: name what it leads to, or use `bind`".to_owned()
+        }
+        (Source::Inside(_), Call::OpenTree, Errno::ELOOP) => {
+            "symbolic links on the way to the source lead to each other, or through those of /proc".to_owned()
         }
         (Source::Inside(_), Call::OpenTree, Errno::EINVAL) => {
             "a part of the source may not be bound: it is unbindable, or has mounts in it that are locked (use rbind)"

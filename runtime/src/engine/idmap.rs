@@ -74,12 +74,6 @@ impl Owners {
         })
     }
 
-    /// The same for a child: the namespace that carries them.
-    pub(super) fn hold(self, destination: &str) -> Result<(OwnedFd, Depth)> {
-        let mapped = self.namespace().context(|| format!("mount {destination}: idmap"))?;
-        Ok((mapped, self.depth))
-    }
-
     /// A user namespace with these mappings.
     fn namespace(&self) -> Result<OwnedFd> {
         userns::made(|pid| {

@@ -6,7 +6,6 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::{Component, Path};
 
 use oci_spec::runtime::{Mount as SpecMount, Spec};
 
@@ -17,6 +16,7 @@ use super::init::find_or_make;
 use super::options::{self, Options};
 use super::plan::{Change, InnerTree, Mount, Remount, Source};
 use super::process::c_string;
+use super::sources::Root;
 use super::{Attached, Console, Nodes, Rootfs, devices, idmap, labels};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, ErrorKind, Result};
@@ -38,8 +38,11 @@ const PROC_FILES: [&str; 10] = [
     "uptime",
 ];
 
-/// What only the host's mount of a cgroup v2 hierarchy is told (cgroup v2's own documentation, Mounting).
-const HOSTS_CGROUP_OPTIONS: [&str; 6] = [
+/// What only the host's mount of a hierarchy is told (cgroup v2's own documentation, Mounting; cgroups(7) for v1).
+const HOSTS_CGROUP_OPTIONS: [&str; 9] = [
+    "clone_children",
+    "cpuset_v2_mode",
+    "xattr",
     "nsdelegate",
     "favordynmods",
     "memory_localevents",
@@ -160,23 +163,25 @@ pub(super) fn all(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Mount>> {
     let (terminal, devpts) = console.map(|console| (console.terminal, console.devpts)).unzip();
+    let listed = spec.mounts().as_deref().unwrap_or_default();
     let root = match rootfs {
-        Rootfs::Spec => spec.root().as_ref().map(|root| root.path().as_path()),
-        Rootfs::Detached(_) => None,
+        Rootfs::Spec if listed.iter().any(is_bind) => spec.root().as_ref().map(|root| root.path()),
+        Rootfs::Spec | Rootfs::Detached(_) => None,
     };
     let fresh = dev_is_fresh(spec, attached)?;
     let mut making = Making {
         spec,
-        root,
+        root: root.map(|path| Root::open(path)).transpose()?,
+        kernels: Vec::new(),
         cgroup,
         attached: attached.iter().collect(),
         devices: fresh.then(|| dev(spec, user)).transpose()?,
         devpts: devpts.flatten(),
         label: labels::of_mounts(spec.linux().as_ref())?,
         mounts: Vec::new(),
+        fresh_devs: listed.iter().filter(|mount| is_dev(mount)).count().max(1),
         warnings,
     };
-    let listed = spec.mounts().as_deref().unwrap_or_default();
     if !listed.iter().any(is_dev) {
         // The image's own /dev is never written to: links in it have led elsewhere (CVE-2026-41579).
         making.fresh("/dev", "tmpfs", "tmpfs", &default_dev())?;
@@ -198,12 +203,15 @@ pub(super) fn all(
 struct Making<'a> {
     spec: &'a Spec,
     cgroup: &'a Cgroup,
-    /// `root.path`, where that is what becomes the root.
-    root: Option<&'a Path>,
+    /// Where that is what becomes the root, and something is bound.
+    root: Option<Root>,
+    /// Where the kernel's own file systems are, which are masked at their place alone.
+    kernels: Vec<String>,
     /// Each stands for one mount: a later one of this destination covers it.
     attached: Vec<&'a Attached<'a>>,
-    /// For the first mount that makes a /dev.
+    /// For the last mount that makes a /dev, and how many are left.
     devices: Option<(Vec<Content>, Vec<Mount>)>,
+    fresh_devs: usize,
     devpts: Option<(String, OwnedFd)>,
     label: Option<CString>,
     mounts: Vec<Mount>,
@@ -230,6 +238,12 @@ impl Making<'_> {
         let kind = mount.typ().as_deref().unwrap_or("bind");
         let binds = options.bind.is_some() || kind == "bind";
         let data = if binds { options.take_data() } else { None };
+        if binds && std::mem::take(&mut options.copy_up) {
+            self.warn(&at, format_args!("`tmpcopyup` is for a tmpfs, not for a bind: left out"));
+        }
+        if ["proc", "sysfs"].contains(&kind) {
+            self.kernels.push(at.trim_start_matches('/').to_owned());
+        }
         if let Some(words) = data {
             self.warn(&at, format_args!("a bind mount has no options like `{words}`: left out"));
         }
@@ -260,9 +274,10 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// A file system that the child makes; the first /dev is filled.
+    /// A new file system; the /dev that is seen is filled.
     fn fresh(&mut self, at: &str, kind: &str, source: &str, options: &Options) -> Result<()> {
-        let devices = if at == "/dev" { self.devices.take() } else { None };
+        self.fresh_devs -= usize::from(at == "/dev");
+        let devices = if at == "/dev" && self.fresh_devs == 0 { self.devices.take() } else { None };
         let (content, nodes) = devices.unwrap_or_default();
         let made = new(at, kind, source, options, content)?;
         self.mounts.push(match is_of_the_host(kind, source) {
@@ -285,15 +300,26 @@ impl Making<'_> {
         };
         let depth = options.bind.unwrap_or(Depth::One);
         let what = format!("mount {at}");
-        // What the mounts before this one put there is seen by the child alone. A procfs is checked before it is moved.
-        if let Some(inner) = self.inside(source).filter(|_| at != "/proc") {
-            let path = place(&what, &format!("/{inner}"))?;
-            let owners = owners.map(|owners| owners.hold(at)).transpose()?;
-            let inner = InnerTree { path, depth, changes: options.changes(), owners };
-            self.mounts.push(Mount::of(source, at, Source::Inside(inner))?);
-            return Ok(());
+        let inner = match &mut self.root {
+            Some(root) => root.find(source).map_err(|error| error.context(&what))?,
+            None => None,
+        };
+        // The root itself, as it is without the mounts of this list.
+        let clone = match (inner.filter(|inner| !inner.is_empty()), &self.root) {
+            (Some(_), _) if at == "/proc" => {
+                return Err(usage(format!("{what}: only a procfs may be mounted there")));
+            }
+            // What the mounts before this one put there is seen by the child alone, which can map no owners.
+            (Some(inner), _) if owners.is_none() => return self.bind_inner(source, at, options, &inner),
+            (Some(inner), Some(root)) => {
+                let path = c_string(&what, &inner)?;
+                root.clone_inside(&path, depth).map_err(|error| error.context(&what))?
+            }
+            _ => clone_path(&what, source, depth)?,
+        };
+        if self.root.is_some() && fs::is_kernels(clone.as_fd()).map_err(|errno| errno.during("fstatfs"))? {
+            self.kernels.push(at.trim_start_matches('/').to_owned());
         }
-        let clone = clone_path(&what, source, depth)?;
         dress_by(clone.as_fd(), options, at)?;
         if let Some(owners) = owners {
             owners.give(clone.as_fd(), at)?;
@@ -302,16 +328,27 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// The rest of the path of a source that lies in the root, whatever leads to that.
-    fn inside(&self, source: &str) -> Option<String> {
-        let root = self.root?;
-        let name = root.file_name()?;
-        let is_root = |path: &Path| path == root || path.canonicalize().is_ok_and(|path| path == root);
-        let source = Path::new(source);
-        let mut above = source.ancestors().filter(|path| path.file_name() == Some(name));
-        let inner = source.strip_prefix(above.find(|path| is_root(path))?).ok()?;
-        let leaves = inner.components().any(|part| part == Component::ParentDir);
-        inner.to_str().filter(|_| !leaves).map(|inner| words(inner).join("/"))
+    /// A bind of what lies in the root, as the mounts before it have made that.
+    fn bind_inner(&mut self, source: &str, at: &str, options: &Options, inner: &str) -> Result<()> {
+        let depth = options.bind.unwrap_or(Depth::One);
+        let below = |place: &str| place.strip_prefix(inner).is_some_and(|rest| rest.starts_with('/'));
+        let covered = self.kernels.iter().find(|place| depth == Depth::Recursive && below(place));
+        if let Some(place) = covered {
+            let error = format!("mount {at}: the source holds /{place}, which would be seen there unmasked");
+            return Err(usage(error).hint("bind what lies beside it, or use `bind` for `rbind`"));
+        }
+        let path = place("mounts", &format!("/{inner}"))?;
+        let mut mount =
+            Mount::of(source, at, Source::Inside(InnerTree { path, depth, changes: options.changes() }))?;
+        // What is to become read-only later is not yet so when it is cloned.
+        let within = |other: &Mount| {
+            let rest = other.place.to_str().ok().and_then(|place| inner.strip_prefix(place));
+            other.readonly_later && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        mount.readonly_later =
+            options.attributes.clear & Attributes::RDONLY == 0 && self.mounts.iter().any(within);
+        self.mounts.push(mount);
+        Ok(())
     }
 
     /// The container's own cgroups: one tree on v2, a directory per hierarchy in a tmpfs elsewhere.
@@ -331,8 +368,8 @@ impl Making<'_> {
             let place = format!("{}/{}", at.trim_end_matches('/'), view.name);
             places.push(tree(&format!("cgroup {}", view.name), &place, clone)?);
         }
-        let Options { attributes, recursive, .. } = options;
-        let mut over = Options { attributes, recursive, ..Options::default() };
+        let Options { attributes, recursive, propagation, .. } = options;
+        let mut over = Options { attributes, recursive, propagation, ..Options::default() };
         over.data.push(("mode".to_owned(), Some("755".to_owned())));
         self.mounts.push(new(at, "tmpfs", "tmpfs", &over, content)?);
         self.mounts.extend(places);
@@ -373,8 +410,16 @@ fn dev(spec: &Spec, user: bool) -> Result<(Vec<Content>, Vec<Mount>)> {
     Ok((inside, nodes.collect::<Result<_>>()?))
 }
 
+/// Whether the mount puts something at /dev; a `remount` changes what is there.
 fn is_dev(mount: &SpecMount) -> bool {
-    destination(mount).is_ok_and(|path| path == "/dev")
+    let remounts = mount.options().iter().flatten().any(|word| word == "remount");
+    !remounts && destination(mount).is_ok_and(|path| path == "/dev")
+}
+
+/// Whether the mount is of what is there by a path.
+pub fn is_bind(mount: &SpecMount) -> bool {
+    let word = |word: &String| word == "bind" || word == "rbind";
+    mount.typ().as_deref().is_none_or(|kind| kind == "bind") || mount.options().iter().flatten().any(word)
 }
 
 /// Whether the container's /dev is a file system that is made for it, rather than something that the spec puts there.

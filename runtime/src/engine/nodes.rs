@@ -188,8 +188,7 @@ fn of_the_hosts(path: &str, wanted: &NodeFile) -> Result<OwnedFd> {
         let found = fs::special(tree.as_fd()).map_err(|errno| errno.during(format!("fstat({path:?})")))?;
         let Some(found) = found.filter(|found| found.node == wanted.node) else { continue };
         if !wanted.is(&found) {
-            let fs::Special { mode, uid, gid, .. } = found;
-            return Err(refused(format!("the host's {path} has mode {mode:04o} and is {uid}:{gid}'s"))
+            return Err(refused(format!("the host's {path} has another mode or owner than is listed"))
                 .hint("leave fileMode, uid and gid out of linux.devices: it is bound as it is"));
         }
         make_readonly(tree.as_fd())?;

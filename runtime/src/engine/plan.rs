@@ -239,8 +239,6 @@ pub(super) struct InnerTree {
     pub(super) path: CString,
     pub(super) depth: Depth,
     pub(super) changes: Vec<Change>,
-    /// The user namespace (nsfs) by which its owners are shown.
-    pub(super) owners: Option<(OwnedFd, Depth)>,
 }
 
 /// What becomes of a mount by `remount`.
@@ -397,9 +395,6 @@ impl Step {
             }
             Self::Mount(Mount { source: Source::Tree(tree), .. })
             | Self::Device(Device { way: Way::Bound(tree), .. }) => vec![tree.as_raw_fd()],
-            Self::Mount(Mount { source: Source::Inside(inner), .. }) => {
-                inner.owners.iter().map(|(fd, _)| fd.as_raw_fd()).collect()
-            }
             Self::Stdio { fds, .. } => fds.iter().map(|fd| fd.as_raw_fd()).collect(),
             _ => Vec::new(),
         }

@@ -275,8 +275,7 @@ fn resolved(mut spec: Spec, bundle: &Path) -> Result<Spec> {
         root.set_path(path);
     }
     for mount in spec.mounts_mut().iter_mut().flatten() {
-        let bind = mount.typ().as_deref() == Some("bind")
-            || mount.options().iter().flatten().any(|option| option == "bind" || option == "rbind");
+        let bind = engine::is_bind(mount);
         if let Some(source) = mount.source().clone().filter(|source| bind && source.is_relative()) {
             mount.set_source(Some(bundle.join(source)));
         }

@@ -284,6 +284,13 @@ pub fn is_on_procfs(file: BorrowedFd<'_>) -> Result<bool> {
     Ok(rustix::fs::fstatfs(file)?.f_type == rustix::fs::PROC_SUPER_MAGIC)
 }
 
+/// Whether an open file is on a procfs or a sysfs: the kernel's own, of which a container has parts masked.
+pub fn is_kernels(file: BorrowedFd<'_>) -> Result<bool> {
+    const SYSFS_MAGIC: rustix::fs::FsWord = 0x6265_6572;
+    let kind = rustix::fs::fstatfs(file)?.f_type;
+    Ok(kind == rustix::fs::PROC_SUPER_MAGIC || kind == SYSFS_MAGIC)
+}
+
 /// Whether an open directory is the root of a procfs.
 pub fn is_procfs_root(file: BorrowedFd<'_>) -> Result<bool> {
     const PROC_ROOT_INODE: u64 = 1;

@@ -105,19 +105,22 @@ fn check_place(place: BorrowedFd<'_>, mount: &Mount, root: BorrowedFd<'_>) -> Re
     Ok(())
 }
 
-/// A detached clone of a part of the root.
+/// A detached clone of a part of the root. Of a tree with all below it the path has to be what it says, for the plan knows
+/// of no part of it that is masked elsewhere; a link may lead to one mount alone, but to none of these either.
 fn inner_tree(inner: &InnerTree, state: &State<'_>) -> Result<OwnedFd, Fault> {
     let root = state.root().during(Call::Openat)?;
-    let source = fs::open_in_root(root, &inner.path, Want::Any).during(Call::OpenTree)?;
+    let source = match inner.depth {
+        Depth::Recursive => fs::open_entry(root, &inner.path, Want::Any),
+        Depth::One => fs::open_in_root(root, &inner.path, Want::Any),
+    };
+    let source = source.during(Call::OpenTree)?;
     // Elsewhere it would be neither masked nor read-only.
-    if fs::is_on_procfs(source.as_fd()).during(Call::Procfs)? {
+    let own = fs::is_kernels(source.as_fd()).during(Call::Procfs)?;
+    if own || fs::is_same_file(source.as_fd(), root).during(Call::Fstat)? {
         return Err(Errno::EPERM).during(Call::OpenTree);
     }
     let tree = m::clone_tree(source.as_fd(), inner.depth).during(Call::OpenTree)?;
     change(tree.as_fd(), &inner.changes)?;
-    if let Some((namespace, depth)) = &inner.owners {
-        m::map_owners(tree.as_fd(), *depth, namespace.as_fd()).during(Call::MountSetattr)?;
-    }
     Ok(tree)
 }
 

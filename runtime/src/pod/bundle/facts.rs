@@ -46,19 +46,13 @@ impl Facts {
             unified_memory: layout.carries_unified("memory"),
             missing: Missing::of(layout),
             memory: host::memory(),
-            kernel: kernel(),
+            kernel: host::release(),
             stack: arguments::stack_limit(),
             capabilities: capabilities(),
             throttles: throttles(),
             devices: if privileged { devices(Path::new("/dev")) } else { Vec::new() },
         }
     }
-}
-
-fn kernel() -> (u32, u32) {
-    let text = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn capabilities() -> HashSet<Capability> {
