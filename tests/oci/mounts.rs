@@ -80,13 +80,14 @@ fn shown(mountinfo: &str, place: &str) -> Result<String> {
 fn led_astray(host: &Host) -> Result<()> {
     let oci = Oci::new(host)?;
     let root = oci.bundle.join("rootfs");
-    let secret = host.write("secret/file", "of the host")?;
-    let folder = secret.parent().context("a folder")?;
+    let folder = host.file("secret");
+    std::fs::create_dir(&folder)?;
+    host.write("secret/file", "of the host")?;
     for (link, target) in [("all", "/"), ("kernel", "/sys"), ("numbers", "/proc"), ("tmp/here", "/tmp/real")]
     {
         symlink(target, root.join(link))?;
     }
-    symlink(folder, root.join("escape"))?;
+    symlink(&folder, root.join("escape"))?;
     std::fs::create_dir(root.join("tmp/real"))?;
     std::fs::write(root.join("tmp/real/file"), "of the image")?;
     symlink(&root, host.file("alias"))?;
@@ -103,7 +104,8 @@ fn led_astray(host: &Host) -> Result<()> {
         (root.join("../.."), "bind", "/mnt"),
         (root.join("tmp/here"), "rbind", "/mnt"),
     ] {
-        let said = run(&oci, "ls -a /mnt", &[bind(&source, at, option)])?.fails_with(1)?;
+        let sysfs = json!({"destination": "/sys", "type": "sysfs", "source": "sysfs"});
+        let said = run(&oci, "ls -a /mnt", &[sysfs, bind(&source, at, option)])?.fails_with(1)?;
         ensure!(
             said.contains("hint: ") || said.contains("only a procfs"),
             "{source:?} {option} {at}: {said}"
