@@ -325,6 +325,11 @@ fn joins_nothing_frozen(host: &Host) -> Result<()> {
     oci.oci(&["resume", "web"])?.ok()?;
     oci.wait_for("running")?;
     freeze(&own, true)?;
+    oci.oci(&["kill", "web", "KILL"])?.ok()?;
+    oci.wait_for("stopped")?;
+    oci.oci(&["delete", "web"])?.ok()?;
+    oci.create("")?.ok()?;
+    freeze(&own, true)?;
     oci.oci(&["delete", "--force", "web"])?.ok()?;
     oci.gone()
 }
@@ -429,9 +434,12 @@ fn same_rules(host: &Host) -> Result<()> {
         oci.oci(&["update", "--resources", &file.to_string_lossy(), "web"])
     };
     update(&rules)?.ok()?;
-    // Others are set where that is a file, and else refused by name.
+    let own = update(&rules)?;
+    ensure!(own.code() == 0 && own.stderr.is_empty(), "{own}");
     let others = update(&json!([{"allow": false, "access": "rwm"}]))?;
-    ensure!(others.code() == 0 || others.stderr.contains("linux.resources.devices"), "{others}");
+    ensure!(others.code() == 0 && others.stderr.contains("linux.resources.devices: the rules"), "{others}");
+    oci.oci(&["start", "web"])?.ok()?;
+    oci.oci(&["exec", "web", "sh", "-c", "echo x >/dev/null"])?.ok()?;
     oci.oci(&["delete", "--force", "web"])?.ok()?;
     oci.gone()
 }

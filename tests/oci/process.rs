@@ -134,8 +134,16 @@ fn inherited(host: &Host) -> Result<()> {
             ("/process/capabilities", json!({"bounding": set, "effective": set, "permitted": set})),
             ("/process/rlimits", limits),
             ("/process/scheduler", json!({"policy": "SCHED_BATCH"})),
+            ("/process/oomScoreAdj", json!(500)),
+            ("/process/user/umask", json!(0o77)),
         ],
     )?;
+    let said = exec_file(
+        host,
+        &oci,
+        &json!({"cwd": "/", "args": ["sh", "-c", "cat /proc/self/oom_score_adj; umask"]}),
+    )?;
+    ensure!(said.ok()? == "500\n0077\n", "as the container's own");
     let show = "grep CapEff /proc/self/status; ulimit -n; ulimit -Hn; grep policy /proc/self/sched";
     let show = ["sh", "-c", show];
     let said = exec_file(host, &oci, &json!({"cwd": "/", "args": show}))?.ok()?;

@@ -133,7 +133,7 @@ fn answer(error: &clap::Error, line: &[OsString]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs a verb: 0, the code of the program it stands for, or 1.
+/// Runs a verb: 0, the code of the program it stands for, 1 (`exec`: 255), or 141 where nobody reads what it prints.
 pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     // First, where it may be wanted, since all that comes before is done twice. Why it cannot be is told by [`protect`]; a
     // plain user has a user namespace to enter before.

@@ -32,18 +32,23 @@ pub(super) fn run(args: Args, protected: Protected, context: &Context) -> Result
     let foreground = (!detach).then(Foreground::open).transpose()?;
     let created = making.perform(&named, inherited, !detach, Protected::default(), context)?;
     let warn = |failed: Vec<Error>| failed.iter().for_each(|failed| context.log.warning(failed.message()));
+    let made = created.container.made()?;
     let notify = match created.container.start(super::notify_socket().as_deref()) {
         Ok(notify) => notify,
         Err(error) => {
             // The user asked for a program that runs, or for nothing; a hook that failed has left nothing.
-            warn(context.store.delete(&named.id, true)?);
-            return Err(error);
+            return Err(match created.container.delete_made(made) {
+                Ok(failed) => error.and(&failed),
+                Err(also) => error.and(&[also]),
+            });
         }
     };
     // While the program runs.
     drop(protected);
     let Some(foreground) = foreground else {
-        notify.map_or(Ok(()), |notify| notify.hand_on(None))?;
+        if let Some(Err(error)) = notify.map(|notify| notify.hand_on(None)) {
+            warn(vec![error]);
+        }
         return Ok(ExitCode::SUCCESS);
     };
     // Beside the relay of its streams and signals; this process stands for the container.
@@ -57,7 +62,7 @@ pub(super) fn run(args: Args, protected: Protected, context: &Context) -> Result
         warn(vec![error]);
     }
     if !keep {
-        warn(created.container.delete(true)?);
+        warn(created.container.delete_made(made)?);
     }
     Ok(code)
 }

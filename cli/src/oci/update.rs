@@ -200,7 +200,9 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     if l3_cache.is_some() || bandwidth.is_some() {
         container.update_class(l3_cache.as_deref(), bandwidth.as_deref())?;
     }
-    container.update(&resources)?;
+    if let Some(left_out) = container.update(&resources)? {
+        context.log.warning(left_out);
+    }
     Ok(ExitCode::SUCCESS)
 }
 

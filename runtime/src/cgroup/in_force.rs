@@ -7,9 +7,9 @@ use std::path::Path;
 
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
-use super::Cgroup;
 use super::layout::Controller;
-use crate::error::{Error, ErrorKind, Result};
+use super::{Cgroup, resources};
+use crate::error::{Context as _, Error, ErrorKind, Result};
 
 /// What a cgroup has, each absent where it is not known: a new cgroup has none of them. -1 is no limit.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,9 @@ pub(super) struct InForce {
 impl Cgroup {
     /// `change` with what it needs of the limits in force, for [`Cgroup::update`]. It is refused where the two do not fit.
     pub fn complete(&self, change: &LinuxResources) -> Result<LinuxResources> {
-        self.in_force().complete(change)
+        resources::check(change)
+            .and_then(|()| self.in_force().complete(change))
+            .context(|| format!("cgroup {}", self.path()))
     }
 
     fn in_force(&self) -> InForce {

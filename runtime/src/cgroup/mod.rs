@@ -280,18 +280,9 @@ impl Cgroup {
         &self.path
     }
 
-    /// Changes the limits of a living cgroup.
+    /// Changes the limits of a living cgroup to these, which [`Cgroup::complete`] has given.
     pub fn update(&self, resources: &LinuxResources) -> Result<()> {
-        if resources.devices().as_ref().is_some_and(|rules| !rules.is_empty())
-            && self.directory(Controller::Devices).is_none()
-        {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "linux.resources.devices: cannot be changed later on cgroup v2",
-            ));
-        }
-        let resources = self.complete(resources).context(|| format!("cgroup {}", self.path))?;
-        self.set(&resources, &[]).context(|| format!("cgroup {}", self.path))
+        self.set(resources, &[]).context(|| format!("cgroup {}", self.path))
     }
 
     /// Sets limits that are complete; `made`: the directories above that are new with it.
@@ -493,7 +484,7 @@ fn written(file: &Path, value: &str, result: std::io::Result<()>) -> Result<()> 
     result.map_err(|cause| match cause.kind() == Io::NotFound && file.parent().is_some_and(Path::is_dir) {
         true => refused(file, value, cause)
             .with_kind(ErrorKind::Unsupported)
-            .hint("this kernel has no such limit: it is a newer one's, or needs a kernel option"),
+            .hint("this kernel has no such limit, or its controller is in another hierarchy of the host's"),
         false => refused(file, value, cause),
     })
 }

@@ -112,10 +112,12 @@ impl Notify {
     pub fn hand_on(self, main: Option<u32>) -> Result<()> {
         let what = || format!("NOTIFY_SOCKET {}", self.host.display());
         let Some(ready) = self.ready()? else { return Ok(()) };
-        let host = socket::datagram_to(&self.host).context(what)?;
+        let host = socket::datagram_to(&self.host, PATIENCE).context(what)?;
         let main = main.map_or(self.pid.to_string(), |main| main.to_string());
         for line in [ready, format!("MAINPID={main}\n").into_bytes()] {
-            socket::send(host.as_fd(), &line, &[]).context(what)?;
+            if socket::send(host.as_fd(), &line, &[]).context(what)?.is_none() {
+                return Err(Error::new(ErrorKind::Timeout, "nobody reads there").context(what()));
+            }
         }
         barrier(host.as_fd()).context(what)
     }
@@ -141,10 +143,11 @@ impl Notify {
     }
 }
 
+/// How long the host may take to read what it is told: systemd's own patience.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Waits until the host has taken what was sent (sd_notify_barrier(3)); one that knows no barrier closes nothing.
 fn barrier(host: BorrowedFd<'_>) -> Result<()> {
-    /// How long systemd itself waits.
-    const PATIENCE: Duration = Duration::from_secs(30);
     let (ours, theirs) = pty::pipe()?;
     socket::send(host, b"BARRIER=1", &[theirs.as_fd()])?;
     drop(theirs);

@@ -247,9 +247,17 @@ impl Container {
         }
         match pidfd::pidfd_send_signal(init.as_fd(), signal) {
             Err(Errno::ESRCH) => {
-                Err(Error::new(ErrorKind::NotFound, format!("container `{}` is not running", self.id)))
+                return Err(Error::new(
+                    ErrorKind::NotFound,
+                    format!("container `{}` is not running", self.id),
+                ));
             }
-            other => Ok(other.map_err(|errno| errno.during(format!("pidfd_send_signal({signal})")))?),
+            other => other.map_err(|errno| errno.during(format!("pidfd_send_signal({signal})")))?,
+        }
+        // The freezer of cgroup v1 holds what is killed, too.
+        match signal == pidfd::SIGKILL && self.status()? == Status::Paused {
+            true => self.own_cgroup(&record)?.thaw(),
+            false => Ok(()),
         }
     }
 
@@ -292,26 +300,25 @@ impl Container {
         self.own_cgroup(&record)?.thaw()
     }
 
-    /// Changes its limits.
-    pub fn update(&self, resources: &LinuxResources) -> Result<()> {
+    /// Changes its limits; gives what is left out, to be said as a warning. The rules for devices stay, as runc has it: callers
+    /// send all that they know of a container.
+    pub fn update(&self, change: &LinuxResources) -> Result<Option<&'static str>> {
         let record = self.must_be(&[Status::Created, Status::Running, Status::Paused], "updated")?;
         let cgroup = self.own_cgroup(&record)?;
-        let resources = cgroup.complete(&self.without_own_rules(resources)?)?;
+        let own = self.config()?.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+        let mut change = change.clone();
+        let asked = change.devices().clone().filter(|rules| !rules.is_empty());
+        let left_out = asked.is_some() && own.is_none_or(|own| *own.devices() != asked);
+        change.set_devices(None);
+        let resources = cgroup.complete(&change)?;
         // The unit first: setting its properties writes files too, and with less precision.
         if let Some(unit) = &record.unit {
             Scope::of_unit(unit).update(&resources)?;
         }
-        cgroup.update(&resources)
-    }
-
-    /// `change` without device rules that are the container's already: callers send all that they know of a container.
-    fn without_own_rules(&self, change: &LinuxResources) -> Result<LinuxResources> {
-        let mut change = change.clone();
-        let own = self.config()?.linux().as_ref().and_then(|linux| linux.resources().as_ref());
-        if own.is_some_and(|own| own.devices() == change.devices()) {
-            change.set_devices(None);
-        }
-        Ok(change)
+        cgroup.update(&resources)?;
+        Ok(left_out.then_some(
+            "linux.resources.devices: the rules of a container stay as it was made with: left out",
+        ))
     }
 
     /// Changes what its class of service has of the L3 cache and of the memory's bandwidth, as lines of a `schemata` file.

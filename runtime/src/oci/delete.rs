@@ -11,7 +11,12 @@ use super::record::{Record, RootMount};
 use super::{Container, Status, Store, resctrl, store};
 use crate::cgroup::{Cgroup, Scope};
 use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::sys::proc::ProcessId;
 use crate::sys::{self, Errno, attached};
+
+/// One container of those that have the same id one after the other: another one has another first process.
+#[derive(Debug, Clone, Copy)]
+pub struct Made(Option<ProcessId>);
 
 impl Container {
     /// Deletes a stopped container; with `force` one that lives is killed first. Gives the failures of
@@ -30,6 +35,23 @@ impl Container {
             .hint("end it first, or delete it with --force"));
         }
         self.destroy(record)
+    }
+
+    /// Which of the containers that have had its id this is.
+    pub fn made(&self) -> Result<Made> {
+        Ok(Made(self.record()?.init))
+    }
+
+    /// Ends and deletes it, where it is still the one that was made: another client may have deleted that, and made its own.
+    pub fn delete_made(&self, made: Made) -> Result<Vec<Error>> {
+        let _lock = match store::lock(self) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            lock => lock?,
+        };
+        match store::read(self)?.filter(|record| record.init == made.0) {
+            Some(record) => self.destroy(Some(record)),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Steps 12 and 13 of the lifecycle (runtime.md): what create has made goes, all that runs first, and the poststop hooks

@@ -61,9 +61,19 @@ fn inherit(process: &mut Process, own: &Process) {
         process.set_capabilities(own.capabilities().clone());
     }
     let says = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    if !says(process.apparmor_profile()) && !says(process.selinux_label()) {
+    if !says(process.apparmor_profile()) {
         process.set_apparmor_profile(own.apparmor_profile().clone());
+    }
+    if !says(process.selinux_label()) {
         process.set_selinux_label(own.selinux_label().clone());
+    }
+    if process.oom_score_adj().is_none() {
+        process.set_oom_score_adj(own.oom_score_adj());
+    }
+    if process.user().umask().is_none() {
+        let mut user = process.user().clone();
+        user.set_umask(own.user().umask());
+        process.set_user(user);
     }
     if process.rlimits().as_ref().is_none_or(Vec::is_empty) {
         process.set_rlimits(own.rlimits().clone());

@@ -39,6 +39,7 @@ pub use activation::{Listened, Notify};
 pub use container::{Container, Status, signal_number};
 pub use create::{CgroupManager, Create, Created};
 pub use default_spec::default_spec;
+pub use delete::Made;
 pub use events::{Event, Watch};
 pub use exec::{Asked, Exec, Executed, Override};
 pub use features::features;

@@ -201,6 +201,9 @@ fn drop_empty(object: &mut Value, member: &str) {
     }
 }
 
+/// The bytes of a document in which the place of an error is looked for: all of it is read again for each member.
+const SOUGHT_MAX: usize = 64 << 10;
+
 fn read<T: for<'de> Deserialize<'de>>(mut document: Value, warnings: Vec<String>) -> Result<Read<T>> {
     if !document.is_object() {
         return Err(usage("expected an object".into()));
@@ -208,7 +211,8 @@ fn read<T: for<'de> Deserialize<'de>>(mut document: Value, warnings: Vec<String>
     match T::deserialize(&document) {
         Ok(value) => Ok(Read { value, warnings, document }),
         Err(error) => {
-            let place = place::<T>(&mut document, &error.to_string());
+            let is_large = document.to_string().len() > SOUGHT_MAX;
+            let place = if is_large { String::new() } else { place::<T>(&mut document, &error.to_string()) };
             Err(usage(if place.is_empty() { error.to_string() } else { format!("{place}: {error}") }))
         }
     }

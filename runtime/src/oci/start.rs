@@ -48,7 +48,7 @@ impl Container {
         fs::write_whole(word.as_fd(), &[1]).map_err(|errno| errno.during("write(start.sock)"))?;
         if !pidfd::wait_readable(word.as_fd(), engine::PATIENCE) {
             let error = Error::new(ErrorKind::Timeout, "the container does not come to its program");
-            return Err(cgroup::explain(error, pid));
+            self.undo_start(&record, cgroup::explain(error, pid))?;
         }
         let mut bytes = [0; Failure::SIZE];
         let count = match fs::read(word.as_fd(), &mut bytes) {

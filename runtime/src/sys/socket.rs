@@ -87,8 +87,9 @@ pub fn bind_datagram(directory: &Path, name: &str, mode: u32) -> Result<OwnedFd>
     Ok(socket)
 }
 
-/// A datagram socket connected to `path`, or, with an `@` before it, to an abstract name.
-pub fn datagram_to(path: &OsStr) -> Result<OwnedFd> {
+/// A datagram socket connected to `path`, or, with an `@` before it, to an abstract name. What is sent waits for room no longer
+/// than `patience`, and is `None` then.
+pub fn datagram_to(path: &OsStr, patience: Duration) -> Result<OwnedFd> {
     let bytes = path.as_encoded_bytes();
     let address = match bytes.strip_prefix(b"@") {
         Some(name) => SocketAddrUnix::new_abstract_name(name),
@@ -96,6 +97,8 @@ pub fn datagram_to(path: &OsStr) -> Result<OwnedFd> {
     };
     let address = address.map_err(error(format!("sockaddr({path:?})")))?;
     let socket = datagram()?;
+    rustix::net::sockopt::set_socket_timeout(&socket, rustix::net::sockopt::Timeout::Send, Some(patience))
+        .map_err(error("setsockopt(SO_SNDTIMEO)"))?;
     rustix::net::connect(&socket, &address).map_err(error(format!("connect({path:?})")))?;
     Ok(socket)
 }
