@@ -36,8 +36,12 @@ use crate::{args, exit, output};
 
 /// Run OCI containers, as runc does: for podman, containerd and other callers
 #[derive(Debug, Parser)]
-#[command(name = "podrun-oci", version, long_version = VERSION, arg_required_else_help = true, max_term_width = 100)]
+#[command(name = "podrun-oci", version = VERSION, arg_required_else_help = true, max_term_width = 100)]
+#[command(disable_version_flag = true)]
 struct Cli {
+    /// Print version
+    #[arg(short = 'v', long, short_alias = 'V', action = clap::ArgAction::Version)]
+    version: Option<bool>,
     #[command(flatten)]
     globals: Globals,
     #[command(subcommand)]

@@ -80,7 +80,7 @@ pub(super) enum Way {
     Made,
     /// This mount of it goes there: in a user namespace no node can be made.
     Bound(OwnedFd),
-    /// It has to be there: the spec mounts a /dev that is somebody else's.
+    /// If it is there it is so: the spec mounts a /dev that is somebody else's.
     Found,
 }
 

@@ -3,7 +3,6 @@
 //! Invariant: pure; a hint names what the reader can change, and is given only where the step, the call and the errno
 //! leave one cause.
 
-use super::devices::{Device, Way};
 use super::failure::{Call, Failure, INTERPRETER, OTHER_TYPE};
 use super::plan::{Mount, NewMount, Source, Step};
 use crate::error::KERNEL_LACKS;
@@ -73,9 +72,6 @@ pub(super) fn hint(step: &Step, failure: Failure) -> Option<String> {
         (Step::Mount(mount), _, _) => return mount_hint(mount, failure),
         (Step::Device(_), _, Errno::EEXIST) => {
             "what is there is another file, or has another mode or owner than linux.devices lists".to_owned()
-        }
-        (Step::Device(Device { way: Way::Found, .. }), _, Errno::ENOENT) => {
-            "/dev is a mount of the config's own, in which nothing is made: it must have the device".to_owned()
         }
         (Step::Device(device), _, Errno::EROFS) => {
             format!("the file system of {:?} is read-only: make the device in it", device.path)

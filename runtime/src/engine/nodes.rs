@@ -89,6 +89,8 @@ impl<'a> Nodes<'a> {
         let (uids, gids) = self.mappings();
         let mapped = |what: &str, list: &[LinuxIdMapping], id: Option<u32>| match id {
             None => Ok(None),
+            // Of a namespace that is joined the spec does not say them.
+            Some(_) if list.is_empty() => Ok(None),
             Some(id) => idmap::on_host(list, id).map(Some).ok_or_else(|| {
                 let what = format!("linux.devices: `{path}`: {what} {id} is not mapped");
                 Error::new(ErrorKind::Usage, what).hint(

@@ -6,10 +6,12 @@
 use std::fs::File;
 use std::io::ErrorKind as Io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::record::{Record, VERSION};
 use super::{Container, ContainerId};
 use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::lock;
 use crate::sys::own;
 
 /// More than a record or a config takes.
@@ -78,6 +80,9 @@ impl Store {
     }
 }
 
+/// How long a verb waits for another one of the same container: for what does not wait itself, as the end of a `run` does not.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Takes a container's lock, or says that another command has it.
 pub(super) fn lock(container: &Container) -> Result<Lock> {
     let path = container.file("lock");
@@ -85,19 +90,13 @@ pub(super) fn lock(container: &Container) -> Result<Lock> {
         Err(error) if error.kind() == Io::NotFound => return Err(gone(container)),
         other => other.context(|| path.display().to_string())?,
     };
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(std::fs::TryLockError::WouldBlock) => {
-            return Err(Error::failed(format!(
-                "container `{}` is in use by another command",
-                container.id()
-            ))
-            .hint("it is being created, started or deleted: wait for that to end"));
+    lock::take(&file, &path, PATIENCE).map_err(|error| match error.kind() {
+        ErrorKind::Timeout => {
+            Error::failed(format!("container `{}` is in use by another command", container.id()))
+                .hint("it is being created, started or deleted: wait for that to end")
         }
-        Err(std::fs::TryLockError::Error(error)) => {
-            return Err(Error::from(error).context(format!("flock({path:?})")));
-        }
-    }
+        _ => error,
+    })?;
     // Whoever held it before may have deleted the container.
     if path.exists() { Ok(Lock(file)) } else { Err(gone(container)) }
 }

@@ -74,7 +74,12 @@ pub fn spec(inputs: &Inputs<'_>) -> Result<Spec> {
         .resources(limits(container, privileged, inputs.facts))
         .masked_paths(masked)
         .readonly_paths(read_only);
-    if privileged {
+    let has_dev = container
+        .volume_mounts
+        .iter()
+        .any(|mount| mounts::mount_point(&mount.mount_path).is_ok_and(|at| at == Path::new("/dev")));
+    // In a /dev of a volume's nothing is made, and what the host has had since it was asked is there as it is now.
+    if privileged && !has_dev {
         linux = linux.devices(inputs.facts.devices.clone());
     }
     if let Some(seccomp) = seccomp::seccomp(inputs)? {
