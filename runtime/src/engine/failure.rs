@@ -242,6 +242,7 @@ calls! {
     Chroot = "chroot",
     Clone = "clone",
     CloseRange = "close_range",
+    Close = "close",
     Copy = "copy of an entry",
     Dup = "dup3",
     Execve = "execve",

@@ -131,7 +131,7 @@ pub(super) fn hint(step: &Step, failure: Failure) -> Option<String> {
         (Step::GoInside(_), _, Errno::EAGAIN) => PROCESS_LIMIT.to_owned(),
         (Step::GoInside(_) | Step::MakeNamespaces(_), _, Errno::ENOSPC) => NAMESPACE_LIMIT.to_owned(),
         (Step::AwaitStart, _, _) => {
-            "in a pid namespace with others it waits by the filter: the seccomp profile must allow close_range, poll, \
+            "in a pid namespace with others it waits by the filter: the seccomp profile must allow close, poll, \
              accept4 and read"
                 .to_owned()
         }

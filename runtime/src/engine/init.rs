@@ -374,7 +374,8 @@ fn ask(word: Word, state: &State<'_>) -> Result<(), Fault> {
 fn await_start(state: &mut State<'_>) -> Result<(), Fault> {
     let Some(listener) = state.listener else { return Ok(()) };
     let number = state.wire.as_raw_fd();
-    fs::close_range(number, number).during(Call::CloseRange)?;
+    // Profiles older than close_range know close.
+    fs::close(number).during(Call::Close)?;
     loop {
         let connection = exec::wait_for_connection(listener).during(Call::Accept)?;
         if exec::wait_for_byte(connection.as_fd()).during(Call::Read)? {

@@ -371,6 +371,12 @@ pub fn keep_until_exec(fd: OwnedFd) -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(number) }
 }
 
+/// Closes one descriptor. For the same processes as [`close_range`].
+pub fn close(number: RawFd) -> Result<()> {
+    // SAFETY: whatever owns this descriptor never runs again in this process: execve or _exit follows.
+    Errno::result(unsafe { libc::close(number) }.into()).map(drop)
+}
+
 /// Closes every descriptor from `first` to `last`. For a process that owns none of them: a child half, or a daemon's first act.
 pub fn close_range(first: RawFd, last: RawFd) -> Result<()> {
     // SAFETY: whatever owns these descriptors never runs again in this process: execve or _exit follows.
