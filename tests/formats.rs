@@ -1,5 +1,6 @@
 //! Images as other tools write them: other digests, names and spellings, what is left empty, and what old tools left behind.
 
+mod chosen;
 mod lists;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ const IMAGE: i32 = 6;
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 pub(crate) fn add(suite: &mut Suite) {
+    chosen::add(suite);
     lists::add(suite);
     suite.on_host("an image whose digests are all sha512 is used as any other", &[], sha512);
     suite.on_host("a pull by sha512 is found by the name that it was pulled by", &[], pulled_by_sha512);

@@ -18,7 +18,7 @@ pub(super) fn add(suite: &mut Suite) {
 }
 
 /// Docker's list of an image in a layout, as Docker 25 and later write it.
-fn docker_entry(image: &Small, tags: &Value) -> Result<Value> {
+pub(super) fn docker_entry(image: &Small, tags: &Value) -> Result<Value> {
     Ok(json!({ "Config": place(&image.config)?, "RepoTags": tags, "Layers": [place(&image.layer)?] }))
 }
 

@@ -14,7 +14,7 @@ use super::manifest::{self, Document};
 use super::platform::Platform;
 use super::reference::Reference;
 use super::unpack::{Limits, Lower, Unpacked, unpack};
-use super::{load, registry};
+use super::{load, registry, search};
 use crate::error::Result;
 use crate::sys::dir;
 
@@ -57,7 +57,7 @@ pub fn documents(bytes: &[u8]) {
     for fetched_as in FETCHED_AS {
         match manifest::parse(bytes, fetched_as) {
             Ok(Document::Index(entries)) => {
-                for chosen in manifest::choose(&entries, &platform).unwrap_or_default() {
+                for chosen in search::choose(&entries, &platform) {
                     assert!(entries.contains(chosen), "what was chosen is none of them");
                 }
                 let count = entries.len();

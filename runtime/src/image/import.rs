@@ -82,7 +82,7 @@ impl ImageStore {
         let id = Digest::of(&config);
         let packed = json!({ "mediaType": media_type, "digest": descriptor.digest, "size": size });
         let manifest = manifest::manifest_of(&id, config.len(), &[packed]);
-        let mut candidate = Candidate::new(id.clone(), &config, vec![descriptor], &platform)?;
+        let mut candidate = Candidate::new(id.clone(), &config, vec![descriptor])?;
         candidate.documents = vec![
             Blob::from_bytes(self.host(), &id, &config)?,
             Blob::from_bytes(self.host(), &Digest::of(&manifest), &manifest)?,

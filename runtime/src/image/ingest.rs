@@ -44,28 +44,14 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// A candidate out of its config's bytes; refused if it is for another platform, or if its config
-    /// and its manifest disagree on the layers.
-    pub(super) fn new(
-        id: Digest,
-        config: &[u8],
-        layers: Vec<Descriptor>,
-        platform: &Platform,
-    ) -> Result<Self> {
+    /// A candidate out of its config's bytes; refused if its config and its manifest disagree on the layers.
+    pub(super) fn new(id: Digest, config: &[u8], layers: Vec<Descriptor>) -> Result<Self> {
         let (config, diff_ids) = manifest::parse_config(config)?;
         if diff_ids.len() != layers.len() {
             return Err(Error::new(
                 ErrorKind::Image,
                 format!("the config names {} layers, the manifest {}", diff_ids.len(), layers.len()),
             ));
-        }
-        let (os, architecture) = (config.os().to_string(), config.architecture().to_string());
-        if !platform.fits(&os, &architecture) {
-            let or = |said: String, wanted: &String| if said.is_empty() { wanted.clone() } else { said };
-            let (os, architecture) = (or(os, &platform.os), or(architecture, &platform.architecture));
-            let own = format!("{}/{}", shown(&os), shown(&architecture));
-            let error = Error::new(ErrorKind::Image, format!("the image is for {own}, not for {platform}"));
-            return Err(error.hint(format!("--platform {own} takes it nevertheless")));
         }
         Ok(Self {
             id,
@@ -76,6 +62,19 @@ impl Candidate {
             names: Vec::new(),
             digests: Vec::new(),
         })
+    }
+
+    /// What is said of it where it is for another platform.
+    pub(super) fn unfit(&self, platform: &Platform) -> Option<Error> {
+        let (os, architecture) = (self.config.os().to_string(), self.config.architecture().to_string());
+        if platform.fits(&os, &architecture) {
+            return None;
+        }
+        let or = |said: String, wanted: &String| if said.is_empty() { wanted.clone() } else { said };
+        let (os, architecture) = (or(os, &platform.os), or(architecture, &platform.architecture));
+        let own = format!("{}/{}", shown(&os), shown(&architecture));
+        let error = Error::new(ErrorKind::Image, format!("the image is for {own}, not for {platform}"));
+        Some(error.hint(format!("--platform {own} takes it nevertheless")))
     }
 
     /// All its blobs.

@@ -1,7 +1,7 @@
 //! `load`: images from an archive or a directory into the store.
 //!
 //! Invariant: every blob is checked against the digest under which it is named, whatever the layout; and of each image that
-//! a layout names it is said whether it was loaded, refused, or passed over as none.
+//! a layout names it is said whether it was loaded, refused, or passed over as none, until the host itself fails.
 
 mod listed;
 
@@ -22,11 +22,9 @@ use super::manifest::{self, Descriptor, Document};
 use super::platform::Platform;
 use super::progress::Progress;
 use super::reference::Reference;
+use super::search::{Found, INDEX_DEPTH, Search, TRIES};
 use super::{Image, ImageStore};
 use crate::error::{Context, Error, ErrorKind, Result, shown};
-
-/// How deep an index may lie in an index.
-const INDEX_DEPTH: usize = 2;
 
 fn wrong(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::Image, what)
@@ -88,7 +86,14 @@ impl ImageStore {
             match loader.take(listed) {
                 Ok(Taken::Image(image)) => loads.images.push(*image),
                 Ok(Taken::None(what)) => loads.passed_over.push(format!("{called}: {what}")),
-                Err(error) => loads.failed.push(error.context(called)),
+                Err(error) => {
+                    // What is wrong with the host is wrong with the next one, too.
+                    let is_its_own = error.kind() == ErrorKind::Image;
+                    loads.failed.push(error.context(called));
+                    if !is_its_own {
+                        break;
+                    }
+                }
             }
         }
         match loads.passed_over.first() {
@@ -107,12 +112,6 @@ enum Taken {
     None(String),
 }
 
-/// What a descriptor leads to.
-enum Found {
-    Image(Box<Candidate>),
-    Artifact(String),
-}
-
 struct Loader<'a> {
     store: &'a ImageStore,
     layout: &'a Layout,
@@ -122,8 +121,9 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     fn take(&self, listed: Listed) -> Result<Taken> {
-        let names = listed.names?;
+        let names = listed.names;
         let image = match listed.origin {
+            Origin::Wrong(error) => return Err(error),
             Origin::Docker(image) => {
                 let config = image.config.clone();
                 let layers =
@@ -135,10 +135,13 @@ impl Loader<'_> {
                 self.add(candidate, |layer| places.get(&layer.digest).cloned().unwrap_or_default())?
             }
             Origin::Oci(entries) => {
-                let (mut candidate, top) = match self.first_of(&entries, 0)? {
-                    (Found::Image(candidate), top) => (candidate, top),
-                    (Found::Artifact(what), _) => return Ok(Taken::None(what)),
+                let search = Search::new(&self.platform);
+                let (mut candidate, top) = match self.first_of(&search, &entries, 0)? {
+                    Found::Image(found) => found,
+                    Found::Other(error) => return Err(error),
+                    Found::Artifact(what) => return Ok(Taken::None(what)),
                 };
+                self.refuse_twin(&entries, top)?;
                 let known = |name: &Reference| name.with_digest(top.digest.clone()).to_string();
                 candidate.digests = names.iter().map(known).collect();
                 candidate.names = names.iter().map(ToString::to_string).collect();
@@ -149,30 +152,43 @@ impl Loader<'_> {
         Ok(Taken::Image(Box::new(LoadedImage { lone_tag, ..image })))
     }
 
-    /// The first of `entries` that leads to an image for the platform. Where there is none: why, or what there is instead.
-    fn first_of<'e>(&self, entries: &'e [Descriptor], depth: usize) -> Result<(Found, &'e Descriptor)> {
-        let chosen = match entries {
-            [only] => vec![only],
-            all => manifest::choose(all, &self.platform)?,
-        };
-        let (mut failed, mut artifact) = (None, None);
-        for entry in chosen {
-            match self.follow(entry, depth) {
-                Ok(Found::Artifact(what)) => artifact = artifact.or(Some((Found::Artifact(what), entry))),
-                Ok(found) => return Ok((found, entry)),
-                Err(error) => failed = failed.or(Some(error)),
+    /// The first of `entries` that leads to an image for the platform, and which of them that is.
+    fn first_of<'e>(
+        &self,
+        search: &Search<'_>,
+        entries: &'e [Descriptor],
+        depth: usize,
+    ) -> Result<Found<(Box<Candidate>, &'e Descriptor)>> {
+        let mut choice = search.among(entries);
+        while let Some(entry) = choice.next()? {
+            match self.follow(search, entry, depth)? {
+                Found::Image(candidate) => return Ok(Found::Image((candidate, entry))),
+                other => choice.pass(other),
             }
         }
-        match (failed, artifact, entries) {
-            (Some(error), ..) => Err(error),
-            (None, Some(artifact), _) => Ok(artifact),
-            (None, None, [first, ..]) => Ok((Found::Artifact(first.not_an_image()), first)),
-            (None, None, []) => Err(wrong("the index names nothing")),
+        Ok(choice.end())
+    }
+
+    /// Refuses two images for the platform under one name, or under none: a layout has no latter one that counts.
+    fn refuse_twin(&self, entries: &[Descriptor], taken: &Descriptor) -> Result<()> {
+        let same: Vec<Descriptor> = entries
+            .iter()
+            .filter(|entry| entry.platform == taken.platform && entry.digest != taken.digest)
+            .take(TRIES)
+            .cloned()
+            .collect();
+        match self.first_of(&Search::new(&self.platform), &same, 0)? {
+            Found::Image((_, twin)) => Err(wrong(format!(
+                "two images are listed so: manifests {} and {}",
+                taken.digest, twin.digest
+            ))
+            .hint("`podrun load PATH:DIGEST` loads one of them")),
+            _ => Ok(()),
         }
     }
 
     /// What `here` is: an image's manifest, an index of some, or an artifact's.
-    fn follow(&self, here: &Descriptor, depth: usize) -> Result<Found> {
+    fn follow(&self, search: &Search<'_>, here: &Descriptor, depth: usize) -> Result<Found<Box<Candidate>>> {
         if !here.may_be_image() {
             return Ok(Found::Artifact(here.not_an_image()));
         }
@@ -185,14 +201,18 @@ impl Loader<'_> {
             .map_err(|error| error.context(format!("blob {}", here.digest)))?;
         let mut candidate = match parsed {
             Document::Artifact(what) => return Ok(Found::Artifact(what)),
-            Document::Index(entries) => match self.first_of(&entries, depth + 1)? {
-                (Found::Image(candidate), _) => candidate,
-                (artifact, _) => return Ok(artifact),
+            Document::Index(entries) => match self.first_of(search, &entries, depth + 1)? {
+                Found::Image((candidate, _)) => candidate,
+                Found::Other(error) => return Ok(Found::Other(error)),
+                Found::Artifact(what) => return Ok(Found::Artifact(what)),
             },
             Document::Manifest(found) => {
                 let config = self.document(&found.config)?;
                 let id = found.config.digest;
-                let mut candidate = Candidate::new(id.clone(), &config, found.layers, &self.platform)?;
+                let mut candidate = Candidate::new(id.clone(), &config, found.layers)?;
+                if let Some(error) = candidate.unfit(search.platform) {
+                    return Ok(Found::Other(error));
+                }
                 candidate.documents.push(Blob::from_bytes(self.store.host(), &id, &config)?);
                 Box::new(candidate)
             }
@@ -221,8 +241,11 @@ impl Loader<'_> {
 
     fn docker_candidate(&self, config: &str, layers: Vec<Descriptor>) -> Result<Candidate> {
         let bytes = self.layout.document(config)?;
-        let id = listed::config_digest(config, &bytes);
-        let mut candidate = Candidate::new(id.clone(), &bytes, layers, &self.platform)?;
+        let id = listed::config_digest(config, &bytes)?;
+        let mut candidate = Candidate::new(id.clone(), &bytes, layers)?;
+        if let Some(error) = candidate.unfit(&self.platform) {
+            return Err(error);
+        }
         candidate.documents = vec![Blob::from_bytes(self.store.host(), &id, &bytes)?];
         Ok(candidate)
     }

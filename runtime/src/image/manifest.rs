@@ -19,10 +19,10 @@ use crate::error::{Error, ErrorKind, Result, shown};
 /// The largest manifest, index or config that is read.
 pub(super) const DOCUMENT_MAX: u64 = 4 * 1024 * 1024;
 const LAYERS_MAX: usize = 512;
+/// The annotations that name an image: containerd's, else OCI's.
+const NAMES: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
 /// The most entries of an index: what layouts with many images have.
 const MANIFESTS_MAX: usize = 1000;
-/// How many of an index's entries without a platform are looked at: each is a manifest and a config to fetch.
-const TRIES: usize = 16;
 
 pub(super) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(super) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -35,6 +35,17 @@ const CONFIG_TYPES: [&str; 2] = [OCI_CONFIG, "application/vnd.docker.container.i
 /// How the types of layers begin, be they known or not.
 const LAYER_FAMILIES: [&str; 2] =
     ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."];
+/// Types that an image's layer may have by mistake: none of an artifact says so little.
+const ANY_TYPES: [&str; 8] = [
+    "",
+    "application/octet-stream",
+    "application/tar",
+    "application/x-tar",
+    "application/tar+gzip",
+    "application/gzip",
+    "application/x-gzip",
+    "application/zstd",
+];
 const LAYER_TYPES: [&str; 6] = [
     OCI_LAYER,
     "application/vnd.oci.image.layer.v1.tar+gzip",
@@ -147,6 +158,46 @@ pub(super) fn parse(bytes: &[u8], fetched: Option<&str>) -> Result<Document> {
     }
 }
 
+/// An entry of a layout's index, or what that is called, and why it cannot be read.
+pub(super) type Entry = std::result::Result<Descriptor, (String, Error)>;
+
+/// Reads the index of a layout: one entry that is wrong keeps none of the others from being read.
+pub(super) fn parse_layout(bytes: &[u8]) -> Result<Vec<Entry>> {
+    let whole = match parse(bytes, None) {
+        Ok(Document::Index(entries)) => return Ok(entries.into_iter().map(Ok).collect()),
+        Ok(_) => return Err(wrong("it is a manifest, not an index")),
+        Err(error) => error,
+    };
+    let list = document::parse(bytes).ok().and_then(|mut value| {
+        let list = value.get_mut("manifests")?.take();
+        value["manifests"] = json!([]);
+        // What is wrong is in the list.
+        parse(value.to_string().as_bytes(), None).ok().and(Some(list))
+    });
+    match list {
+        Some(Value::Array(list)) if list.len() <= MANIFESTS_MAX => {
+            Ok(list.into_iter().enumerate().map(|(at, entry)| parse_entry(at, entry)).collect())
+        }
+        _ => Err(whole),
+    }
+}
+
+fn parse_entry(at: usize, entry: Value) -> Entry {
+    let text = |key: &str| Some(entry.get(key)?.as_str()?.to_owned());
+    let named = NAMES.iter().find_map(|key| entry.get("annotations")?.get(key)?.as_str());
+    let called = named.map(str::to_owned).or_else(|| text("digest"));
+    let called = called.filter(|called| !called.is_empty());
+    let called =
+        called.map_or_else(|| format!("entry {at} of index.json"), |called| shown(&called).to_string());
+    let read = || -> Result<Descriptor> {
+        let index: ImageIndex =
+            document::read(json!({ "schemaVersion": 2, "manifests": [entry] }), &document::INDEX)
+                .map_err(unread)?;
+        index.manifests().first().map_or_else(|| Err(wrong("it is empty")), descriptor)
+    };
+    read().map_err(|error| (called, error))
+}
+
 /// The type of a layer that begins with these bytes.
 pub(super) fn layer_type(first: &[u8]) -> &'static str {
     match Compression::detect(first) {
@@ -197,12 +248,15 @@ fn parse_manifest(value: Value) -> Result<Document> {
     let manifest: ImageManifest = document::read(value, &document::MANIFEST).map_err(unread)?;
     let config = descriptor(manifest.config())?;
     let layers: Vec<Descriptor> = manifest.layers().iter().map(descriptor).collect::<Result<_>>()?;
-    let unknown = |layer: &Descriptor| {
-        format!("its layer {} has the unknown type {}", layer.digest, shown(&layer.media_type))
+    let unknown = |layer: &Descriptor| match layer.media_type.as_str() {
+        "" => format!("its layer {} has no type", layer.digest),
+        other => format!("its layer {} has the unknown type {}", layer.digest, shown(other)),
     };
     // As cosign and BuildKit attach what they know of an image: with an image's config, and layers that are none.
-    let is_file =
-        |layer: &Descriptor| !LAYER_FAMILIES.iter().any(|family| layer.media_type.starts_with(family));
+    let is_file = |layer: &Descriptor| {
+        !LAYER_FAMILIES.iter().any(|family| layer.media_type.starts_with(family))
+            && !ANY_TYPES.contains(&layer.media_type.as_str())
+    };
     if let Some(first) = layers.first().filter(|_| layers.iter().all(is_file)) {
         return Ok(Document::Artifact(format!("it is an artifact ({}), not an image", unknown(first))));
     }
@@ -229,34 +283,8 @@ fn descriptor(from: &oci::Descriptor) -> Result<Descriptor> {
         digest: from.digest().to_string().parse()?,
         size: from.size(),
         platform: platform.filter(|said| !said.os.is_empty() || !said.architecture.is_empty()),
-        name: annotation("io.containerd.image.name")
-            .or_else(|| annotation("org.opencontainers.image.ref.name"))
-            .filter(|name| !name.is_empty()),
+        name: NAMES.iter().find_map(|key| annotation(key)).filter(|name| !name.is_empty()),
     })
-}
-
-/// The images among `manifests` that may run on `platform`: the one that says it runs best there, else, in their order, those
-/// that say nothing: their configs will tell. None where there are only artifacts.
-pub(super) fn choose<'a>(manifests: &'a [Descriptor], platform: &Platform) -> Result<Vec<&'a Descriptor>> {
-    let images: Vec<&Descriptor> = manifests.iter().filter(|entry| entry.may_be_image()).collect();
-    let ranked = images.iter().filter_map(|entry| Some((platform.rank(entry.platform.as_ref()?)?, *entry)));
-    // Of two that rank the same the first counts, as everywhere.
-    if let Some((_, best)) = ranked.rev().max_by_key(|(rank, _)| *rank) {
-        return Ok(vec![best]);
-    }
-    let silent = images.iter().copied().filter(|entry| entry.platform.is_none());
-    let silent: Vec<&Descriptor> = silent.take(TRIES).collect();
-    if !silent.is_empty() || images.is_empty() && !manifests.is_empty() {
-        return Ok(silent);
-    }
-    let there = images.iter().filter_map(|entry| entry.platform.as_ref());
-    let there = there.filter(|platform| platform.os != "unknown").map(ToString::to_string);
-    let there = there.collect::<Vec<_>>().join(", ");
-    if there.is_empty() {
-        return Err(Error::new(ErrorKind::Image, format!("no image for {platform}: the index names none")));
-    }
-    Err(Error::new(ErrorKind::Image, format!("no image for {platform}; there is {}", shown(&there)))
-        .hint("choose one of them with --platform"))
 }
 
 /// Reads a config, which has no more than podrun takes of anything, and the digests of the layers' plain tars.
@@ -316,41 +344,6 @@ mod tests {
     }
 
     #[test]
-    fn the_best_platform_is_chosen() {
-        let entry = |platform: &str, size| Descriptor {
-            media_type: OCI_MANIFEST.into(),
-            digest: D.parse().unwrap(),
-            size,
-            platform: Some(platform.parse().unwrap()),
-            name: None,
-        };
-        let all = [
-            entry("linux/arm64", 1),
-            entry("linux/amd64", 2),
-            entry("linux/amd64/v2", 3),
-            entry("linux/amd64/v4", 4),
-        ];
-        let host = "linux/amd64/v3".parse().unwrap();
-        let sizes = |all: &[Descriptor]| -> Vec<u64> {
-            choose(all, &host).unwrap().iter().map(|entry| entry.size).collect()
-        };
-        assert_eq!(sizes(&all), [3]);
-        let error = choose(&all[..1], &host).unwrap_err();
-        assert!(error.message().contains("there is linux/arm64"), "{error}");
-        assert!(choose(&[], &host).unwrap_err().message().contains("names none"));
-        // Those that say nothing are tried one after the other, where none says that it is for this.
-        let silent = |media_type: &str, size| Descriptor {
-            media_type: media_type.into(),
-            platform: None,
-            ..entry("linux/amd64", size)
-        };
-        let some = [entry("linux/arm64", 1), silent("", 2), silent("application/x", 3), silent(OCI_INDEX, 4)];
-        assert_eq!(sizes(&some), [2, 4]);
-        assert_eq!(sizes(&[some.as_slice(), &all].concat()), [3]);
-        assert_eq!(sizes(&some[2..3]), [0; 0]);
-    }
-
-    #[test]
     fn an_artifact_is_what_has_another_config_or_no_layer() {
         let read = |text: &str| parse(text.as_bytes(), None).unwrap();
         let artifact = |text: &str| match read(text) {
@@ -369,6 +362,30 @@ mod tests {
             artifact(&manifest("", "application/vnd.dev.cosign.simplesigning.v1+json"))
                 .contains("simplesigning")
         );
+        // What says nothing of itself is a layer, and a wrong one.
+        assert!(error(&manifest("", ""), None).contains("has no type"));
+        for vague in ["application/x-tar", "application/octet-stream"] {
+            assert!(error(&manifest("", vague), None).contains(vague));
+        }
+    }
+
+    #[test]
+    fn one_wrong_entry_of_a_layout_keeps_no_other_from_being_read() {
+        let index = |bad: &str| {
+            format!(r#"{{"schemaVersion":2,"manifests":[{{"digest":"{D}","size":1,"mediaType":""}},{bad}]}}"#)
+        };
+        for (bad, called) in [
+            (r#"{"digest":"blake3:00","size":1}"#, "blake3:00"),
+            (r#"{"size":1,"annotations":{"org.opencontainers.image.ref.name":"app:1"}}"#, "app:1"),
+            (r#"{"platform":{"os":7}}"#, "entry 1 of index.json"),
+            ("7", "entry 1 of index.json"),
+        ] {
+            let read = parse_layout(index(bad).as_bytes()).unwrap();
+            assert!(read[0].is_ok() && read[1].as_ref().is_err_and(|(own, _)| own == called), "{read:?}");
+        }
+        for wrong in [r#"{"schemaVersion":2,"manifests":7}"#, r#"{"schemaVersion":1,"manifests":[]}"#, "{"] {
+            assert!(parse_layout(wrong.as_bytes()).is_err(), "{wrong}");
+        }
     }
 
     #[test]

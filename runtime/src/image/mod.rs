@@ -36,6 +36,7 @@ mod push;
 mod record;
 mod registry;
 mod save;
+mod search;
 mod space;
 mod store;
 mod stored;

@@ -99,14 +99,18 @@ impl ImageStore {
         })
     }
 
-    /// The image that is here under this name, if it is whole and for `platform` (nothing: the host's).
+    /// The image that is here under this name, if it is whole and for `platform` (nothing: the host's). Of a config that
+    /// names no platform nobody knows here which of an index's it is for: asked for one by name, it is not the one.
     pub fn whole(&self, reference: &Reference, platform: Option<&Platform>) -> Result<Option<Image>> {
         let Some(image) = self.get(reference)?.filter(|image| image.damage.is_none()) else {
             return Ok(None);
         };
-        let (config, host) = (&image.config, Platform::host());
-        let platform = platform.unwrap_or(&host);
-        if !platform.fits(&config.os, &config.architecture) {
+        let config = &image.config;
+        let fits = match platform {
+            None => Platform::host().fits(&config.os, &config.architecture),
+            Some(wanted) => is_said(&image) && wanted.fits(&config.os, &config.architecture),
+        };
+        if !fits {
             return Ok(None);
         }
         if !self.is_complete(&image)? {
@@ -124,6 +128,7 @@ impl ImageStore {
         reference: &Reference,
         platform: &Platform,
     ) -> Result<Option<Image>> {
+        // Of a config that names no platform the registry's index tells.
         let Some(image) = self.whole(reference, Some(platform))? else { return Ok(None) };
         let tag = reference.tag().filter(|_| reference.digest().is_none());
         let Some(tag) = tag else { return Ok(Some(image)) };
@@ -147,6 +152,11 @@ impl ImageStore {
         }
         Ok(true)
     }
+}
+
+/// Whether its config says for which platform it is.
+fn is_said(image: &Image) -> bool {
+    !image.config.os.is_empty() && !image.config.architecture.is_empty()
 }
 
 /// How a blob is brought, and who is told.

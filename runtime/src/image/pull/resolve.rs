@@ -1,7 +1,7 @@
 //! From a name to one image at a registry: through indexes to its manifest and its config.
 //!
-//! Invariant: what an index says of a manifest is so, or the pull ends; nothing of an image's layers is fetched before its
-//! config was found to be for the platform.
+//! Invariant: what an index says of a manifest is so, or the pull ends: only what is for another platform, or no image, is
+//! passed over. Nothing of an image's layers is fetched before its config was found to be for the platform.
 
 use std::cell::{Cell, RefCell};
 use std::io::Read;
@@ -19,9 +19,7 @@ use crate::image::partial;
 use crate::image::platform::Platform;
 use crate::image::reference::Reference;
 use crate::image::registry::Registry;
-
-/// How deep an index may lie in an index.
-const INDEX_DEPTH: usize = 2;
+use crate::image::search::{Found, INDEX_DEPTH, Search};
 
 /// A config that was fetched before anything held it: when the pull ends, the store has it or nobody wants it.
 pub(super) struct Fetched<'a> {
@@ -46,8 +44,12 @@ pub(super) async fn resolve<'a>(
         (Some(digest), _) => digest.to_string(),
         (None, tag) => tag.unwrap_or("latest").to_owned(),
     };
-    let resolving = Resolving { store, registry, platform, fetched: RefCell::default() };
-    let (mut candidate, top) = resolving.follow(target, None, 0).await?;
+    let resolving = Resolving { store, registry, search: Search::new(platform), fetched: RefCell::default() };
+    let (mut candidate, top) = match resolving.follow(target, None, 0).await? {
+        Found::Image(found) => found,
+        Found::Other(error) => return Err(error),
+        Found::Artifact(what) => return Err(Error::new(ErrorKind::Image, what)),
+    };
     candidate.digests = vec![reference.with_digest(top).to_string()];
     if reference.digest().is_none() {
         candidate.names = vec![reference.to_string()];
@@ -58,12 +60,12 @@ pub(super) async fn resolve<'a>(
 struct Resolving<'a, 'r> {
     store: &'a ImageStore,
     registry: &'r Registry<'r>,
-    platform: &'r Platform,
+    search: Search<'r>,
     fetched: RefCell<Vec<Fetched<'a>>>,
 }
 
 /// An image, and the digest of the document that led to it.
-type Resolved<'f> = Pin<Box<dyn Future<Output = Result<(Candidate, Digest)>> + 'f>>;
+type Resolved<'f> = Pin<Box<dyn Future<Output = Result<Found<(Candidate, Digest)>>> + 'f>>;
 
 impl Resolving<'_, '_> {
     /// The image that `target` (a tag or a digest) names, of which an index may have said what it is.
@@ -80,34 +82,39 @@ impl Resolving<'_, '_> {
             let blob = Blob::from_bytes(self.store.host(), &digest, &bytes)?;
             let promised = promised.as_ref().map(|descriptor| descriptor.media_type.as_str());
             let mut candidate = match manifest::parse(&bytes, media_type.as_deref().or(promised))? {
-                Document::Artifact(what) => return Err(Error::new(ErrorKind::Image, what)),
-                Document::Index(entries) => self.first_of(&entries, depth).await?,
+                Document::Artifact(what) => return Ok(Found::Artifact(what)),
+                Document::Index(entries) => match self.first_of(&entries, depth).await? {
+                    Found::Image((candidate, _)) => candidate,
+                    Found::Artifact(what) if depth == 0 => {
+                        return Ok(Found::Artifact(format!("its index has no image: {what}")));
+                    }
+                    other => return Ok(other),
+                },
                 Document::Manifest(found) => {
                     let (blob, config) = self.config(&found.config).await?;
-                    let mut candidate =
-                        Candidate::new(found.config.digest, &config, found.layers, self.platform)?;
+                    let mut candidate = Candidate::new(found.config.digest, &config, found.layers)?;
+                    if let Some(error) = candidate.unfit(self.search.platform) {
+                        return Ok(Found::Other(error));
+                    }
                     candidate.documents.push(blob);
                     candidate
                 }
             };
             candidate.documents.push(blob);
-            Ok((candidate, digest))
+            Ok(Found::Image((candidate, digest)))
         })
     }
 
-    /// The first of an index's entries that is an image for the platform; where none is, what the first is.
-    async fn first_of(&self, entries: &[Descriptor], depth: usize) -> Result<Candidate> {
-        let mut first = None;
-        for entry in manifest::choose(entries, self.platform)? {
-            match self.follow(entry.digest.to_string(), Some(entry.clone()), depth + 1).await {
-                Ok((candidate, _)) => return Ok(candidate),
-                Err(error) => first = first.or(Some(error)),
+    /// The first of an index's entries that is an image for the platform.
+    async fn first_of(&self, entries: &[Descriptor], depth: usize) -> Result<Found<(Candidate, Digest)>> {
+        let mut choice = self.search.among(entries);
+        while let Some(entry) = choice.next()? {
+            match self.follow(entry.digest.to_string(), Some(entry.clone()), depth + 1).await? {
+                found @ Found::Image(_) => return Ok(found),
+                other => choice.pass(other),
             }
         }
-        Err(first.unwrap_or_else(|| {
-            let what = entries.first().map(Descriptor::not_an_image).unwrap_or_default();
-            Error::new(ErrorKind::Image, format!("its index has no image: {what}"))
-        }))
+        Ok(choice.end())
     }
 
     /// The image's config, which may be here.
