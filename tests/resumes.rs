@@ -185,8 +185,12 @@ fn from_the_start(host: &Host) -> Result<()> {
     let short = Answer { cut: Some(HALF + 100), length: Some(HALF + 100), ..short };
     let asked = pull_rest(host, &image, vec![short, whole.clone()])?;
     ensure!(asked.len() == 2 && count(&asked, &format!("range: bytes={}-", HALF + 100)) == 1, "{asked:#?}");
-    // Within one pull, too: what was there changes while it comes.
+    // Within one pull, too: it goes on by parts after one that was refused.
     let cut = Answer { cut: Some(HALF), ..whole.clone() };
+    let again = Answer { cut: Some(HALF + 100), ranges: false, ..whole.clone() };
+    let asked = pull_rest(host, &image, vec![cut.clone(), Answer::status(403), again, whole.clone()])?;
+    ensure!(asked.len() == 4 && count(&asked, &format!("range: bytes={}-", HALF + 100)) == 1, "{asked:#?}");
+    // What was there changes while it comes.
     let asked = pull_rest(host, &image, vec![cut, Answer { file: Some(other), ..whole.clone() }, whole])?;
     ensure!(asked.len() == 3 && count(&asked, "range: bytes=") == 1, "{asked:#?}");
     Ok(())

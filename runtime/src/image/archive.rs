@@ -190,8 +190,10 @@ impl<R: Read> TarStream<R> {
                 EntryType::GnuLongName | EntryType::GnuLongLink if is_extension => {
                     (header.entry_size(), false)
                 }
-                // A block of zeros alone is passed over.
-                _ if block.iter().all(|byte| *byte == 0) => (Ok(0), false),
+                // A block of zeros alone is passed over; with the second one the archive ends, and what follows is none of it.
+                _ if is_zero(block) && !(self.mended > 0 && is_zero(&self.buffer[at - BLOCK_LEN..at])) => {
+                    (Ok(0), false)
+                }
                 _ => return Ok(()),
             };
             // What is too large is refused by the parser.
@@ -316,6 +318,10 @@ enum Step {
     Need(usize),
     Entry(Entry),
     End,
+}
+
+fn is_zero(block: &[u8]) -> bool {
+    block.iter().all(|byte| *byte == 0)
 }
 
 /// Whether a block calls itself a header, as those of POSIX and of GNU tar do.

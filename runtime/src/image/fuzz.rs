@@ -27,7 +27,7 @@ const FETCHED_AS: [Option<&str>; 5] = [
     Some(manifest::DOCKER_MANIFEST),
 ];
 /// Small enough that inputs reach them.
-const LIMITS: Limits = Limits { bytes: 1 << 20, entries: 200, names: 32 << 10 };
+const LIMITS: Limits = Limits { bytes: 1 << 20, entries: 200, names: 32 << 10, borrowed: 32 << 10 };
 
 /// Reads a reference. What was read prints as what reads the same, and can stand in a URL.
 pub fn reference(text: &str) {

@@ -165,7 +165,7 @@ impl Source<'_> {
 
     /// Fetches a blob from the byte `from` on; `take` gets it piece by piece, and can end it by an error. Where the
     /// connection breaks off it is taken up again from the byte that was reached, and `pieced` is set; of a registry that
-    /// does not give a part, all of it is asked.
+    /// does not give a part, all of it is asked, that once.
     pub(super) async fn blob(
         &self,
         descriptor: &Descriptor,
@@ -200,6 +200,8 @@ impl Source<'_> {
                 Some(broken) => broken,
             };
             fruitless = if got > before { 0 } else { fruitless + 1 };
+            // What it would not give a moment ago it may give now.
+            by_range = true;
             let Some(pause) = retry::pause(fruitless.max(1), None) else {
                 return Err(broken_off(descriptor, got, &broken));
             };

@@ -13,13 +13,14 @@ mod tests;
 mod walk;
 mod whiteout;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 pub(super) use self::lower::Lower;
 use self::walk::Missing;
+use self::whiteout::Borrowed;
 use super::archive::{Entry, EntryKind, Sparse, TarStream, shown};
 use super::behind::WriteBehind;
 use super::space::Space;
@@ -40,11 +41,13 @@ pub(super) struct Limits {
     pub(super) entries: u64,
     /// The bytes in memory of its directories' names.
     pub(super) names: usize,
+    /// The bytes in memory of the paths that it hides, and of those that it has as copies of what is below.
+    pub(super) borrowed: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes: 64 << 30, entries: 1 << 20, names: 32 << 20 }
+        Self { bytes: 64 << 30, entries: 1 << 20, names: 32 << 20, borrowed: 128 << 20 }
     }
 }
 
@@ -71,7 +74,7 @@ pub(super) fn unpack(
         parent: None,
         directories: BTreeMap::new(),
         names: 0,
-        borrowed: BTreeSet::new(),
+        borrowed: Borrowed::default(),
         linked: BTreeMap::new(),
         hides_root: false,
         has_root: false,
@@ -106,7 +109,7 @@ struct Unpacker<'a> {
     /// What their names take in memory.
     names: usize,
     /// What is here and is none of this layer's own entries: copies of what is below, and whiteouts.
-    borrowed: BTreeSet<Vec<u8>>,
+    borrowed: Borrowed,
     /// Files that AUFS kept for its hard links, by their names there.
     linked: BTreeMap<Vec<u8>, aufs::Linked>,
     /// Whether a whiteout hides all of the layers below.
@@ -258,7 +261,7 @@ impl Unpacker<'_> {
 
     /// Takes what is there away: by renaming, so that however big it is costs nothing now.
     fn remove(&mut self, spot: Spot<'_>) -> Result<()> {
-        self.forget_borrowed(spot.path)?;
+        self.forget_borrowed(spot)?;
         self.parent = None;
         self.trashed += 1;
         dir::rename(spot.parent, spot.name, &self.trash, self.trashed.to_string().as_bytes())?;

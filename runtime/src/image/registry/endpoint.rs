@@ -277,13 +277,14 @@ impl<'a> Endpoint<'a> {
             .get(LOCATION)
             .and_then(|value| value.to_str().ok())
             .ok_or_else(|| self.said("a redirect to nowhere"))?;
-        self.absolute(from, location)
+        self.absolute(from, location, "Location")
     }
 
-    /// The URL that `reference` is, as seen from the one that gave it. None leads from TLS to plain HTTP.
-    pub(super) fn absolute(&self, from: &Uri, reference: &str) -> Result<Uri> {
-        let uri =
-            relative::resolve(from, reference).ok_or_else(|| self.said("a redirect to what is no URL"))?;
+    /// The URL that `reference`, the value of `header`, is, as seen from the one that gave it. None leads from TLS to
+    /// plain HTTP.
+    pub(super) fn absolute(&self, from: &Uri, reference: &str, header: &str) -> Result<Uri> {
+        let none = || self.said(&format!("its {header} header names what is no URL: {}", shown(reference)));
+        let uri = relative::resolve(from, reference).ok_or_else(none)?;
         if from.scheme_str() == Some("https") && uri.scheme_str() != Some("https") {
             let authority = uri.authority().map_or("", |authority| authority.as_str());
             return Err(self.said(&format!("it sends us from TLS to {authority} without")).hint(
@@ -374,13 +375,8 @@ impl<'a> Endpoint<'a> {
         Ok(())
     }
 
-    /// Gets a token from the server that the registry names.
-    async fn token(
-        &self,
-        challenge: &Challenge,
-        credentials: Option<&Credentials>,
-    ) -> Result<String, Failure> {
-        let realm = challenge.get("realm").ok_or_else(|| self.said("a token server without an address"))?;
+    /// What is asked of a token server, each field with its `&`.
+    fn token_query(&self, challenge: &Challenge, credentials: Option<&Credentials>) -> String {
         let mut query = String::new();
         if let Some(service) = challenge.get("service") {
             query.push_str(&format!("service={}&", auth::percent_encode(service)));
@@ -391,6 +387,17 @@ impl<'a> Endpoint<'a> {
         for scope in scopes.iter().filter(|scope| !scope.is_empty()) {
             query.push_str(&format!("scope={}&", auth::percent_encode(scope)));
         }
+        query
+    }
+
+    /// Gets a token from the server that the registry names.
+    async fn token(
+        &self,
+        challenge: &Challenge,
+        credentials: Option<&Credentials>,
+    ) -> Result<String, Failure> {
+        let realm = challenge.get("realm").ok_or_else(|| self.said("a token server without an address"))?;
+        let mut query = self.token_query(challenge, credentials);
         let form;
         let (url, ask, basic) = if let Some(Credentials::Identity(token)) = credentials {
             // OAuth's refresh, as the distribution project's token server has it.

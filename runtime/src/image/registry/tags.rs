@@ -54,7 +54,8 @@ impl Source<'_> {
                 })
                 .await?;
             let mut links = answer.headers().get_all(LINK).iter().filter_map(|link| link.to_str().ok());
-            let link = links.find_map(next_page).map(|link| endpoint.absolute(&uri, link)).transpose()?;
+            let link =
+                links.find_map(next_page).map(|link| endpoint.absolute(&uri, link, "Link")).transpose()?;
             let bytes = endpoint.read_small(answer, DOCUMENT_MAX).await?;
             let page: Page = serde_json::from_slice(&bytes).map_err(|error| {
                 endpoint.said(&format!("its list of tags cannot be read: {}", shown(&error.to_string())))

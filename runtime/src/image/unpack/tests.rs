@@ -582,7 +582,7 @@ fn holes_stay_holes() {
 
 #[test]
 fn limits_and_cuts_are_said() {
-    let small = Limits { bytes: 10_000, entries: 3, names: 200 };
+    let small = Limits { bytes: 10_000, entries: 3, names: 200, borrowed: 200 };
     let run = |tar: Tar| Bench::new().run_on(tar, &[], small).unwrap_err().message().to_owned();
     let mut promise = Tar::default();
     promise.header(b"a", b'0', 0o644, 10_001, b"", (0, 0));
@@ -607,6 +607,31 @@ fn limits_and_cuts_are_said() {
     assert!(error.contains("after entry \"a\""), "{error}");
     Bench::refuses(Tar::default().mode("x", b'?', 0), "type");
     Bench::refuses(Tar::default().pax(&[("size", b"99999999999999999999999")]).file("x", b""), "tar archive");
+}
+
+#[test]
+fn what_is_hidden_is_bounded_and_given_back() {
+    let limits = Limits { borrowed: 300, ..Limits::default() };
+    let lower = Bench::new();
+    lower.run((0..9).fold(Tar::default(), |tar, number| tar.file(&format!("f{number}"), b""))).unwrap();
+    let hide = |tar: Tar, number| tar.file(&format!(".wh.f{number}"), b"");
+    let error = Bench::new().run_on((0..9).fold(Tar::default(), hide), &[&lower], limits).unwrap_err();
+    assert!(error.message().contains("the layer hides or changes take more than 300 bytes"), "{error}");
+    // What this layer has itself hides nothing.
+    let replace = |tar, number| hide(tar, number).file(&format!("f{number}"), b"own");
+    let upper = Bench::new();
+    upper.run_on((0..9).fold(Tar::default(), replace), &[&lower], limits).unwrap();
+    assert_eq!(upper.read("f8"), "own");
+}
+
+#[test]
+fn what_lies_behind_the_end_is_not_read() {
+    let bench = Bench::new();
+    let mut tar = Tar::default().file("a", b"own").end();
+    tar.extend(Tar::default().pax(&[("mtime", b"never")]).file("b", b"").0);
+    bench.unpack(&mut tar.as_slice(), &[], Limits::default()).unwrap();
+    assert!(bench.read("a") == "own" && !bench.path("b").exists());
+    Bench::refuses(Tar::default().pax(&[("mtime", b"never")]).file("b", b""), "PAX time");
 }
 
 #[test]

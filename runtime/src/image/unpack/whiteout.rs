@@ -4,17 +4,67 @@
 //! entries bring stays, whichever of them come first. None stands where nothing is below, nor below an opaque
 //! directory: overlayfs would list it.
 
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use super::walk::Missing;
-use super::{OPAQUE_XATTR, Unpacker, WHITEOUT, is_whiteout, join, lower, refuse, split};
+use super::{OPAQUE_XATTR, Spot, Unpacker, WHITEOUT, is_whiteout, join, lower, refuse, split};
 use crate::error::Result;
 use crate::sys::dir::{self, Kind, Links};
 use crate::sys::xattr;
 
 pub(super) const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// The paths of copies and whiteouts, without a link on the way.
+#[derive(Debug, Default)]
+pub(super) struct Borrowed {
+    paths: BTreeSet<Vec<u8>>,
+    /// How many of them end in each name.
+    names: HashMap<Vec<u8>, usize>,
+    /// What both take in memory.
+    bytes: usize,
+}
+
+impl Borrowed {
+    fn size(path: &[u8]) -> usize {
+        path.len() + split(path).1.len() + size_of::<(Vec<u8>, Vec<u8>, usize)>()
+    }
+
+    fn insert(&mut self, path: Vec<u8>) {
+        let (size, name) = (Self::size(&path), split(&path).1.to_vec());
+        if self.paths.insert(path) {
+            self.bytes += size;
+            *self.names.entry(name).or_default() += 1;
+        }
+    }
+
+    fn remove(&mut self, path: &[u8]) -> bool {
+        if !self.paths.remove(path) {
+            return false;
+        }
+        self.bytes -= Self::size(path);
+        let name = split(path).1;
+        if let Some(count) = self.names.get_mut(name) {
+            *count -= 1;
+            if *count == 0 {
+                self.names.remove(name);
+            }
+        }
+        true
+    }
+
+    /// What is below `top`, the deepest first.
+    fn below(&self, top: &[u8]) -> Vec<Vec<u8>> {
+        let start = join(top, b"");
+        let after = (Bound::Excluded(start.as_slice()), Bound::Unbounded);
+        let mut below: Vec<_> =
+            self.paths.range::<[u8], _>(after).take_while(|path| path.starts_with(&start)).cloned().collect();
+        below.reverse();
+        below
+    }
+}
 
 impl Unpacker<'_> {
     /// `.wh.NAME` hides NAME of the layers below, `.wh..wh..opq` all of the directory's.
@@ -79,23 +129,32 @@ impl Unpacker<'_> {
 
     /// Keeps in mind that what is at `path`, without a link on the way, is a copy of what is below, or hides it.
     pub(super) fn borrow(&mut self, path: Vec<u8>) -> Result<()> {
-        self.count_name(path.len() + size_of::<Vec<u8>>())?;
         self.borrowed.insert(path);
+        if self.borrowed.bytes > self.limits.borrowed {
+            return Err(refuse(format!(
+                "the paths that the layer hides or changes take more than {} bytes",
+                self.limits.borrowed
+            )));
+        }
         Ok(())
     }
 
     /// An entry names what is at `path`: from now on that is this layer's own.
     pub(super) fn claim(&mut self, path: &[u8]) -> Result<()> {
-        if let Some(path) = self.without_links(path)? {
+        if let Some(path) = self.without_links(path, false)? {
             self.borrowed.remove(&path);
         }
         Ok(())
     }
 
-    /// What is at `path` goes, with all that is below.
-    pub(super) fn forget_borrowed(&mut self, path: &[u8]) -> Result<()> {
-        if let Some(path) = self.without_links(path)? {
-            for below in self.borrowed_below(&path) {
+    /// What is there goes, with all that is below.
+    pub(super) fn forget_borrowed(&mut self, spot: Spot<'_>) -> Result<()> {
+        if self.borrowed.paths.is_empty() {
+            return Ok(());
+        }
+        let has_below = dir::stat_at(spot.parent, spot.name)?.kind == Kind::Directory;
+        if let Some(path) = self.without_links(spot.path, has_below)? {
+            for below in self.borrowed.below(&path) {
                 self.borrowed.remove(&below);
             }
             self.borrowed.remove(&path);
@@ -103,32 +162,19 @@ impl Unpacker<'_> {
         Ok(())
     }
 
-    /// `path` as it is called in `borrowed`; nothing where that is empty, as it is in most layers.
-    fn without_links(&mut self, path: &[u8]) -> Result<Option<Vec<u8>>> {
-        if self.borrowed.is_empty() {
+    /// `path` as it is called in `borrowed`; nothing where it cannot be there, nor anything below it if that counts: in most
+    /// layers, and for most entries, this is known without a walk.
+    fn without_links(&mut self, path: &[u8], has_below: bool) -> Result<Option<Vec<u8>>> {
+        let (above, name) = split(path);
+        if self.borrowed.paths.is_empty() || !has_below && !self.borrowed.names.contains_key(name) {
             return Ok(None);
         }
-        let (above, name) = split(path);
         Ok(self.walk(above, Missing::Left)?.map(|place| join(&place.path, name)))
-    }
-
-    /// What is borrowed below `top`, the deepest first.
-    fn borrowed_below(&self, top: &[u8]) -> Vec<Vec<u8>> {
-        let start = join(top, b"");
-        let after = (Bound::Excluded(start.as_slice()), Bound::Unbounded);
-        let mut below: Vec<_> = self
-            .borrowed
-            .range::<[u8], _>(after)
-            .take_while(|path| path.starts_with(&start))
-            .cloned()
-            .collect();
-        below.reverse();
-        below
     }
 
     /// Takes away what is borrowed below `top`.
     fn return_below(&mut self, top: &[u8]) -> Result<()> {
-        for path in self.borrowed_below(top) {
+        for path in self.borrowed.below(top) {
             self.return_borrowed(&path)?;
         }
         Ok(())
@@ -153,5 +199,26 @@ impl Unpacker<'_> {
         }
         self.directories.remove(path);
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_back_is_not_counted_any_more() {
+        let mut borrowed = Borrowed::default();
+        for path in ["a", "a/b", "a/c/b", "ab", "a/b"] {
+            borrowed.insert(path.into());
+        }
+        assert_eq!((borrowed.paths.len(), borrowed.names[&b"b"[..]]), (4, 2));
+        assert_eq!(borrowed.below(b"a"), [b"a/c/b".to_vec(), b"a/b".to_vec()]);
+        assert!(borrowed.remove(b"a/b") && !borrowed.remove(b"a/b"));
+        assert_eq!(borrowed.names[&b"b"[..]], 1);
+        for path in ["a", "a/c/b", "ab"] {
+            assert!(borrowed.remove(path.as_bytes()), "{path}");
+        }
+        assert!(borrowed.paths.is_empty() && borrowed.names.is_empty() && borrowed.bytes == 0);
     }
 }
