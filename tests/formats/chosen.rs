@@ -138,6 +138,20 @@ fn one_wrong(host: &Host) -> Result<()> {
         remove_all(host)?;
         index(&layout, &json!(null))?;
     }
+    // A name that no file can have.
+    list(
+        &layout,
+        &json!([
+            { "Config": "c".repeat(300), "RepoTags": ["long:1"], "Layers": [] },
+            docker_entry(&one, &json!(["app:1"]))?,
+        ]),
+    )?;
+    let said = load(host, &path)?;
+    ensure!(
+        said.code() == IMAGE && said.stderr.contains("ENAMETOOLONG") && names(host)? == all[..1],
+        "{said}"
+    );
+    remove_all(host)?;
     // A tag alone beside another name of the same image.
     index(&layout, &json!([named(one.manifest.clone(), "3")]))?;
     list(&layout, &json!([docker_entry(&one, &json!(["app:1"]))?]))?;

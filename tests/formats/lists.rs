@@ -12,6 +12,11 @@ use support::suite::Suite;
 
 pub(super) fn add(suite: &mut Suite) {
     suite.on_host("an archive with two lists is loaded whole or refused", &[], two_lists);
+    suite.on_host(
+        "a list of one platform beside an index of all loads the one that is wanted",
+        &[],
+        list_of_one_platform,
+    );
     suite.on_host("artifacts among images are named and passed over", &[], artifacts);
     suite.on_host("one image of several is loaded by its name", &[], one_of_several);
     suite.on_host("of an archive it is said by name what was loaded and what was not", &[], some_of_several);
@@ -55,21 +60,6 @@ fn two_lists(host: &Host) -> Result<()> {
     index(&layout, &json!([named(one.manifest.clone(), "1")]))?;
     list(&json!([docker_entry(&one, &json!(["app:1"]))?]))?;
     loads(&all[..1])?;
-    // The list is of this host's platform, the index of all.
-    let other = small(&layout, "other", "s390x")?;
-    let platform = |small: &Small, architecture: &str| {
-        let mut entry = small.manifest.clone();
-        entry["platform"] = json!({ "os": "linux", "architecture": architecture });
-        entry
-    };
-    let of_all = json!({ "schemaVersion": 2, "mediaType": INDEX,
-        "manifests": [platform(&other, "s390x"), platform(&one, architecture())] });
-    let of_all = layout.blob(INDEX, of_all.to_string().as_bytes())?;
-    index(&layout, &json!([named(of_all, "docker.io/library/app:1")]))?;
-    loads(&all[..1])?;
-    host.podrun(&["load", &path, "--platform", "linux/s390x"])?.ok()?;
-    ensure!(images(host)?[0]["config"]["architecture"] == "s390x" && images(host)?.len() == 1);
-    remove_all(host)?;
     // One name for two images, and lists of nothing.
     index(&layout, &json!([named(two.manifest.clone(), "docker.io/library/app:1")]))?;
     let said = load(host, &path)?.fails_with(IMAGE)?;
@@ -84,6 +74,30 @@ fn two_lists(host: &Host) -> Result<()> {
     let empty = layout.blob(CONFIG, Layout::config(&[], &json!({})).to_string().as_bytes())?;
     list(&json!([{ "Config": place(&empty)?, "RepoTags": ["empty:1"], "Layers": null }]))?;
     loads(&["docker.io/library/empty:1"])
+}
+
+fn list_of_one_platform(host: &Host) -> Result<()> {
+    let layout = layout(host, "platforms")?;
+    let path = text(&layout.0);
+    let one = small(&layout, "one", architecture())?;
+    let list = json!([docker_entry(&one, &json!(["app:1"]))?]);
+    std::fs::write(layout.0.join("manifest.json"), list.to_string())?;
+    let other = small(&layout, "other", "s390x")?;
+    let platform = |small: &Small, architecture: &str| {
+        let mut entry = small.manifest.clone();
+        entry["platform"] = json!({ "os": "linux", "architecture": architecture });
+        entry
+    };
+    let of_all = json!({ "schemaVersion": 2, "mediaType": INDEX,
+        "manifests": [platform(&other, "s390x"), platform(&one, architecture())] });
+    let of_all = layout.blob(INDEX, of_all.to_string().as_bytes())?;
+    index(&layout, &json!([named(of_all, "docker.io/library/app:1")]))?;
+    load(host, &path)?.ok()?;
+    ensure!(names(host)? == ["docker.io/library/app:1"] && images(host)?[0]["id"] == one.config["digest"]);
+    remove_all(host)?;
+    host.podrun(&["load", &path, "--platform", "linux/s390x"])?.ok()?;
+    ensure!(images(host)?[0]["config"]["architecture"] == "s390x" && images(host)?.len() == 1);
+    remove_all(host)
 }
 
 /// A layout of two images with an artifact of each form between them, and how often something is to be passed over.

@@ -117,7 +117,8 @@ impl Layout {
                     Ok(Some((Box::new(File::from(fd)), stat.size)))
                 }
                 Err(error) if error.is_not_found() || error.is_not_a_directory() => Ok(None),
-                Err(error) => Err(error.into()),
+                // A name that no file can have, or a link to itself.
+                Err(error) => Err(Error::from(error).context(error::shown(name)).with_kind(ErrorKind::Image)),
             },
             Self::Archive { file, index } => {
                 let mut place = index.get(clean(name.as_bytes()).as_slice());

@@ -66,8 +66,9 @@ impl ImageStore {
     /// plain or compressed; `-` reads it from standard input. One that is refused keeps none of the others from
     /// coming.
     pub fn load(&self, path: &Path, options: &LoadOptions, progress: &dyn Progress) -> Result<Loads> {
-        let named = |error: Error| error.context(layout::shown(path)).with_kind(ErrorKind::Image);
-        let mut loads = self.load_all(path, options, progress).map_err(named)?;
+        let named = |error: Error| error.context(layout::shown(path));
+        let loads = self.load_all(path, options, progress);
+        let mut loads = loads.map_err(|error| named(error).with_kind(ErrorKind::Image))?;
         loads.failed = loads.failed.into_iter().map(named).collect();
         Ok(loads)
     }
