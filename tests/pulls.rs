@@ -91,6 +91,8 @@ fn lists_of_tags(host: &Host) -> Result<()> {
     ensure!(count(&asked, LIST) == 100, "{}", asked.len());
     let away = page(json!(["a"])).header("Link", &next("http://192.0.2.1/list"));
     pull(vec![away], "without TLS")?;
+    let nowhere = page(json!(["a"])).header("Link", &next("http://[::1/list"));
+    pull(vec![nowhere], "its Link header names what is no URL")?;
     let asked = pull(vec![page(json!(["fine", "../../x"]))], "../../x")?;
     ensure!(count(&asked, "manifests") == 0, "{asked:#?}");
     pull(vec![Answer::text("[]", "application/json")], "cannot be read")?;
