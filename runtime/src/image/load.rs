@@ -170,7 +170,7 @@ impl Loader<'_> {
         Ok(choice.end())
     }
 
-    /// Refuses two images for the platform under one name, or under none: a layout has no latter one that counts.
+    /// Refuses two images for the platform under one name, or under none: a layout has no later one that counts.
     fn refuse_twin(&self, entries: &[Descriptor], taken: &Descriptor) -> Result<()> {
         let same: Vec<Descriptor> = entries
             .iter()
