@@ -21,7 +21,11 @@ pub(crate) fn add(suite: &mut Suite) {
         &["busybox"],
         run_without_terminal,
     );
-    suite.on_host("run -it: the program sees the window at its first look", &["busybox"], first_look);
+    suite.on_host(
+        "run -it shows what a program said that ended at once, the size of its window",
+        &["busybox"],
+        ended_at_once,
+    );
     suite.on_host("run --rm does not restart what it removes", &["busybox"], removed_at_its_end);
     suite.on_host("create says what it waits for when it takes long", &["busybox"], told_what_is_awaited);
     suite.on_host("a pod that cannot come up leaves its last words in the error", &["busybox"], last_words);
@@ -106,7 +110,7 @@ fn left_and_joined(host: &Host) -> Result<()> {
     Ok(())
 }
 
-fn first_look(host: &Host) -> Result<()> {
+fn ended_at_once(host: &Host) -> Result<()> {
     let image = format!("--image={}", reference("busybox"));
     let line = ["run", "shell", &image, "-it", "--rm", "--command", "--", "stty", "size"];
     let terminal = Terminal::start_in_window(&host.podrun_command(&line)?, (41, 143))?;
