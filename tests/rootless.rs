@@ -374,7 +374,7 @@ fn listed_devices(host: &Host) -> Result<()> {
         (json!({"path": "/dev/x", "type": "b", "major": 1, "minor": 3}), "none that is b 1:3"),
         (
             json!({"path": "/dev/x", "type": "c", "major": 1, "minor": 3, "fileMode": 0o600}),
-            "/dev/null has mode 0666",
+            "/dev/null, of mode 0666, has another mode",
         ),
         (
             json!({"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "uid": 0}),

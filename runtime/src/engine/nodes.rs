@@ -190,8 +190,12 @@ fn of_the_hosts(path: &str, wanted: &NodeFile) -> Result<OwnedFd> {
         let found = fs::special(tree.as_fd()).map_err(|errno| errno.during(format!("fstat({path:?})")))?;
         let Some(found) = found.filter(|found| found.node == wanted.node) else { continue };
         if !wanted.is(&found) {
-            return Err(refused(format!("the host's {path} has another mode or owner than is listed"))
-                .hint("leave fileMode, uid and gid out of linux.devices: it is bound as it is"));
+            let mode = found.mode;
+            let what =
+                format!("the host's {path}, of mode {mode:04o}, has another mode or owner than is listed");
+            return Err(
+                refused(what).hint("leave fileMode, uid and gid out of linux.devices: it is bound as it is")
+            );
         }
         make_readonly(tree.as_fd())?;
         return Ok(tree);
