@@ -139,7 +139,8 @@ pub(super) fn make_before(mut mount: Mount, label: Option<&CStr>) -> Result<Moun
     Ok(Mount { source: Source::Tree(tree), ..mount })
 }
 
-fn make(new: &NewMount) -> Result<OwnedFd> {
+/// A mount of the file system, detached.
+pub(super) fn make(new: &NewMount) -> Result<OwnedFd> {
     let kind = new.kind.to_string_lossy();
     let context = m::fsopen(&new.kind).map_err(|errno| errno.during(format!("fsopen({kind:?})")))?;
     let refused = |errno: Errno, call: String| {

@@ -3,7 +3,6 @@
 //!
 //! Invariant: it is never one of the host's, whose mode, owner and neighbours would be the container's to see and to change.
 
-use std::ffi::CStr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
@@ -13,7 +12,7 @@ use super::{filesystems, idmap, mounts};
 use crate::error::Result;
 use crate::sys::held::HeldMounts;
 use crate::sys::mount::{self as m, Depth};
-use crate::sys::{Errno, detached, fs, pty};
+use crate::sys::{Errno, fs, pty};
 
 /// A terminal, and what a container mounts of it.
 #[derive(Debug)]
@@ -43,7 +42,7 @@ pub fn terminal(spec: &Spec) -> Result<Option<Terminal>> {
     let user = namespaces.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::User);
     let own = if user { None } else { own_devpts(spec)? };
     let devpts = match &own {
-        Some((_, new)) => make(new)?,
+        Some((_, new)) => filesystems::make(new)?,
         None => pty::alone()?,
     };
     let pair = pty::open_of(devpts.as_fd())?;
@@ -66,12 +65,6 @@ fn own_devpts(spec: &Spec) -> Result<Option<(String, NewMount)>> {
     let Some(found) = first.filter(|mount| mount.typ().as_deref() == Some("devpts")) else { return Ok(None) };
     let Source::New(new) = filesystems::devpts(found, spec)?.source else { return Ok(None) };
     Ok(Some((PTS.to_owned(), new)))
-}
-
-fn make(new: &NewMount) -> Result<OwnedFd> {
-    let parameters: Vec<(&CStr, Option<&CStr>)> =
-        new.parameters.iter().map(|(key, value)| (key.as_c_str(), value.as_deref())).collect();
-    Ok(detached::make(&new.kind, &parameters, new.attributes)?)
 }
 
 /// A clone of the terminal, and the devpts as a mount that can be attached. Before Linux 6.15 what stands nowhere cannot be
