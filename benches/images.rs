@@ -13,7 +13,8 @@ use anyhow::{Context, Result, ensure};
 use flate2::bufread::MultiGzDecoder;
 use nix::sys::resource::{UsageWho, getrusage};
 use runtime::host::Host;
-use runtime::image::{ImageStore, Reference, snapshot};
+use runtime::image::layer::snapshot;
+use runtime::image::{ImageStore, Reference};
 use serde_json::Value;
 
 #[path = "measure.rs"]

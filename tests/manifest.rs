@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
-use runtime::pod::manifest::fields;
+use runtime::manifest::fields;
 
 #[path = "manifest/schema.rs"]
 mod schema;

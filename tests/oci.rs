@@ -428,7 +428,7 @@ pub(crate) fn received(listener: &UnixListener) -> Result<std::fs::File> {
 fn message(listener: &UnixListener) -> Result<(String, std::fs::File)> {
     let (connection, _) = listener.accept()?;
     let (mut bytes, mut descriptors) = ([0; 256], Vec::new());
-    let count = runtime::sys::socket::receive(connection.as_fd(), &mut bytes, &mut descriptors)?;
+    let count = runtime::sys::io::socket::receive(connection.as_fd(), &mut bytes, &mut descriptors)?;
     let descriptor = descriptors.pop().context("the message carried no descriptor")?;
     ensure!(descriptors.is_empty(), "more than one descriptor");
     let words = bytes.get(..count.unwrap_or(0)).unwrap_or_default();

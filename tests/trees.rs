@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use runtime::sys::xattr;
+use runtime::sys::file::xattr;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 

@@ -12,7 +12,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
 use runtime::host::Host;
-use runtime::pod::manifest::{DEFAULT_NAMESPACE, names};
+use runtime::manifest::{DEFAULT_NAMESPACE, names};
 use runtime::pod::recovery;
 use runtime::{Error, ErrorKind, Result};
 

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind as ClapKind};
 use runtime::error::{quoted, shown};
-use runtime::pod::manifest::nearest;
+use runtime::manifest::nearest;
 use runtime::{Error, ErrorKind, Result};
 
 use crate::args::Cli;

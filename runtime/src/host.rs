@@ -8,7 +8,9 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::sys::{descriptors, own, tty};
+use crate::sys::file::own;
+use crate::sys::io::tty;
+use crate::sys::process::descriptors;
 
 /// The places podrun may write to. Every path is absolute.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

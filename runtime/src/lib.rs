@@ -15,11 +15,15 @@ pub mod host;
 pub mod image;
 mod lock;
 #[cfg(not(fuzzing))]
+pub mod manifest;
+#[cfg(not(fuzzing))]
 pub mod net;
 #[cfg(not(fuzzing))]
 pub mod oci;
 #[cfg(not(fuzzing))]
 pub mod pod;
+#[cfg(not(fuzzing))]
+pub mod policy;
 mod spread;
 pub mod sys;
 pub mod time;

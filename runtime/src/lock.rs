@@ -1,6 +1,6 @@
 //! The flocks of podrun's own trees: waited for within a time, after which the error says who has one.
 //!
-//! Invariant: no command waits for ever. What is locked is a file or folder that root alone can open (`sys::own`), or one
+//! Invariant: no command waits for ever. What is locked is a file or folder that root alone can open (`sys::file::own`), or one
 //! whose lock others may take by right, as resctrl's root: then the time is what keeps them from stopping podrun.
 
 use std::fs::File;
@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::sys::flock::{self, Share};
+use crate::sys::file::flock::{self, Share};
 
 /// Enough for locks that are held for a few files, and 50 ms at the most, by each of a hundred who wait in line.
 pub(crate) const BRIEF: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ fn wait(file: &File, path: &Path, share: Share, patience: Duration) -> Result<()
 /// The process that has the lock of `file`, as far as this pid namespace sees it.
 fn holder(file: &File) -> Option<i32> {
     let inode = format!(":{}", file.metadata().context(|| "stat").ok()?.ino());
-    let locks = crate::sys::fs::read_kernel_file("/proc/locks").ok()?;
+    let locks = crate::sys::file::fs::read_kernel_file("/proc/locks").ok()?;
     locks.lines().find_map(|line| {
         // `1: FLOCK  ADVISORY  WRITE 4711 00:1b:1234 0 EOF`; those that wait have an arrow before FLOCK.
         let mut words = line.split_whitespace().skip(1);

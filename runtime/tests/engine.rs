@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxResources, Process, Spec};
 use runtime::cgroup::{Cgroup, Layout};
 use runtime::engine::{self, Attached, Child, ExecInputs, Inputs, Nodes, Plan, Rootfs, Stdio, Tie};
-use runtime::sys::held::HeldMounts;
-use runtime::sys::pidfd::{self, Exit, Wait};
-use runtime::sys::socket;
+use runtime::sys::file::held::HeldMounts;
+use runtime::sys::io::socket;
+use runtime::sys::process::pidfd::{self, Exit, Wait};
 use runtime::{Error, ErrorKind};
 use serde_json::{Value, json};
 
@@ -550,7 +550,7 @@ fn images_cannot_lead_mounts_astray(bench: &Bench) {
 }
 
 fn volumes_held_by_descriptor_are_shared(bench: &Bench) {
-    use runtime::sys::mount;
+    use runtime::sys::file::mount;
     let mut held = HeldMounts::default();
     for name in ["other", "ours"] {
         let context = mount::fsopen(c"tmpfs").unwrap();
@@ -593,7 +593,7 @@ fn volumes_held_by_descriptor_are_shared(bench: &Bench) {
 }
 
 fn an_overlay_is_a_root(bench: &Bench) {
-    use runtime::sys::overlay::{self, Naming};
+    use runtime::sys::file::overlay::{self, Naming};
     let open = |name: &str| {
         let directory = bench.directory.path().join(name);
         std::fs::create_dir_all(&directory).unwrap();

@@ -354,7 +354,7 @@ fn listened(host: &Host) -> Result<()> {
 /// What comes to the socket of a service manager's, and, for a barrier, its descriptor, which is closed at once.
 fn heard(manager: &UnixDatagram) -> Result<String> {
     let (mut bytes, mut descriptors) = ([0; 256], Vec::new());
-    let count = runtime::sys::socket::receive(manager.as_fd(), &mut bytes, &mut descriptors)?;
+    let count = runtime::sys::io::socket::receive(manager.as_fd(), &mut bytes, &mut descriptors)?;
     let count = count.context("nothing was heard in a minute")?;
     ensure!(
         descriptors.len() == usize::from(bytes.starts_with(b"BARRIER")),

@@ -5,8 +5,8 @@
 
 use serde_json::Value;
 
-use runtime::pod::manifest::fields::{self, Object, Shape, State};
-use runtime::pod::manifest::{parse, place, qos_class};
+use runtime::manifest::fields::{self, Object, Shape, State};
+use runtime::manifest::{parse, place, qos_class};
 
 /// What one of both says of a manifest.
 #[derive(Debug, Clone)]

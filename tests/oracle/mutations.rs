@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use runtime::pod::manifest::fields::{self, Field, Object, Shape, State};
+use runtime::manifest::fields::{self, Field, Object, Shape, State};
 
 use support::dice::Dice;
 

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use runtime::pod::manifest::fields::Shape;
+use runtime::manifest::fields::Shape;
 
 /// What is wrong for most shapes, and right for one or the other.
 fn of_any_shape() -> Vec<Value> {

@@ -6,8 +6,8 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
-use runtime::sys::libseccomp;
-use runtime::sys::seccomp::{self, Action, Flags, Instruction};
+use runtime::sys::kernel::libseccomp;
+use runtime::sys::kernel::seccomp::{self, Action, Flags, Instruction};
 
 /// The argument by which the test program lacks some calls (named after it, with commas between) and then becomes the
 /// program that follows.

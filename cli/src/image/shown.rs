@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use runtime::host::Host;
 use runtime::image::Image;
-use runtime::pod::manifest::DEFAULT_NAMESPACE;
+use runtime::manifest::DEFAULT_NAMESPACE;
 use runtime::pod::names;
 use runtime::time::Time;
 

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use runtime::image::{ImageStore, PullOptions, Reference};
+use runtime::manifest::{Container, ImagePullPolicy, Pod};
 use runtime::pod::launch::{self, Options, Ready, Up};
-use runtime::pod::manifest::{Container, ImagePullPolicy, Pod};
-use runtime::pod::policy::WaitFor;
+use runtime::policy::WaitFor;
 use runtime::{Error, ErrorKind, Result};
 
 use super::print::called;

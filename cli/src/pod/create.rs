@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use runtime::pod::manifest::Pod;
+use runtime::manifest::Pod;
 use runtime::{Error, ErrorKind, Result};
 
 use super::bring::{self, Wait};

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 
 use runtime::error::harmless;
 use runtime::host::Host;
-use runtime::pod::manifest::{
+use runtime::manifest::{
     Container, ContainerPort, ContainerState, ContainerStatus, Pod, QosClass, ResourceRequirements,
     StorageMedium, StringMap, Time, Volume, VolumeMount, VolumeSource,
 };
-use runtime::pod::policy::Journal;
-use runtime::pod::policy::columns::human_duration;
 use runtime::pod::store::PodEntry;
+use runtime::policy::Journal;
+use runtime::policy::columns::human_duration;
 use runtime::{Error, ErrorKind, Result};
 
 use super::target::{self, Choice, Wanted};
@@ -273,12 +273,12 @@ fn volumes(page: &mut Page, volumes: &[Volume]) {
 }
 
 /// The type of a hostPath as the manifest spells it.
-struct HostPathWord<'a>(&'a runtime::pod::manifest::HostPathVolumeSource);
+struct HostPathWord<'a>(&'a runtime::manifest::HostPathVolumeSource);
 
 impl Display for HostPathWord<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.kind {
-            runtime::pod::manifest::HostPathType::Unset => Ok(()),
+            runtime::manifest::HostPathType::Unset => Ok(()),
             kind => write!(f, "{kind:?}"),
         }
     }
@@ -291,7 +291,7 @@ fn events(page: &mut Page, journal: &Journal) {
     page.line(0, "Events:");
     let _ = writeln!(page.0, "  Type\tReason\tAge\tFrom\tMessage\n  ----\t------\t----\t----\t-------");
     let now = Time::now();
-    let ago = |moment: runtime::pod::policy::Moment| human_duration(now.unix() - Time::from(moment).unix());
+    let ago = |moment: runtime::policy::Moment| human_duration(now.unix() - Time::from(moment).unix());
     for entry in journal.entries() {
         let age = match entry.count {
             1 => ago(entry.last_at),

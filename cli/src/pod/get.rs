@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use runtime::host::Host;
+use runtime::manifest::{Pod, Time};
 use runtime::pod::changes::{Changed, Changes};
-use runtime::pod::manifest::{Pod, Time};
-use runtime::pod::policy::columns::columns;
 use runtime::pod::store::{self, PodEntry};
+use runtime::policy::columns::columns;
 use runtime::{Error, Result};
 
 use super::print::{self, Format, Printer};

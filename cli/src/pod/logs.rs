@@ -9,9 +9,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap_complete::engine::ArgValueCompleter;
+use runtime::manifest::{Container, ContainerState, Pod, PodPhase, RestartPolicy, Time};
 use runtime::pod::changes::Changes;
 use runtime::pod::logs::{self, Line, Reader};
-use runtime::pod::manifest::{Container, ContainerState, Pod, PodPhase, RestartPolicy, Time};
 use runtime::pod::store::{self, PodEntry};
 use runtime::{Error, ErrorKind, Result};
 

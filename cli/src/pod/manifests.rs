@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use runtime::pod::manifest::{self, Document, Pod};
+use runtime::manifest::{self, Document, Pod};
 use runtime::{Error, ErrorKind, Result};
 
 use crate::output;

@@ -5,7 +5,7 @@
 use std::str::FromStr;
 
 use runtime::error::steers;
-use runtime::pod::manifest::Pod;
+use runtime::manifest::Pod;
 use runtime::{Error, Result};
 use serde::Serialize as _;
 use serde_json::{Value, json};

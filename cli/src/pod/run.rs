@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap_complete::engine::ArgValueCompleter;
+use runtime::manifest::{self, Container, ContainerPort, EnvVar, ImagePullPolicy, Pod, RestartPolicy};
 use runtime::pod::client::Monitor;
 use runtime::pod::launch::{self, Grace, Up};
 use runtime::pod::logs::{self, Line};
-use runtime::pod::manifest::{self, Container, ContainerPort, EnvVar, ImagePullPolicy, Pod, RestartPolicy};
 use runtime::pod::record::{self, ContainerState, ContainerStatusRecord, Loaded};
 use runtime::pod::session::{self, Ended};
 use runtime::pod::store;

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap_complete::engine::ArgValueCompleter;
 use runtime::error::quoted;
-use runtime::pod::manifest::{Container, ContainerState, ContainerStatus, Pod};
+use runtime::manifest::{Container, ContainerState, ContainerStatus, Pod};
 use runtime::pod::names;
 use runtime::pod::store::{self, PodEntry};
 use runtime::{Error, ErrorKind, Result};

@@ -6,8 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use runtime::pod::manifest;
-use runtime::{Error, ErrorKind, Result};
+use runtime::{Error, ErrorKind, Result, manifest};
 
 use super::manifests;
 use super::print::called;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use runtime::manifest::Pod;
 use runtime::pod::changes::{Changed, Changes};
-use runtime::pod::manifest::Pod;
 use runtime::pod::store::{self, PodEntry};
 use runtime::{Error, ErrorKind, Result};
 use serde_json::Value;

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::socket;
+use crate::sys::io::socket;
 
 /// How long all that is said over a connection may take: systemd may be reading all its units meanwhile.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -37,7 +37,7 @@ impl Cgroup {
     pub fn kill_each(&self) -> Result<()> {
         // A task that the v1 freezer holds ignores SIGKILL until it is let go.
         self.thaw()?;
-        let deadline = Instant::now() + sys::pidfd::KILLED_WITHIN;
+        let deadline = Instant::now() + sys::process::pidfd::KILLED_WITHIN;
         let left = || deadline.saturating_duration_since(Instant::now());
         while !left().is_zero() {
             let pids = self.pids()?;
@@ -45,14 +45,14 @@ impl Cgroup {
                 return Ok(());
             }
             let mut killed = Vec::new();
-            for process in pids.into_iter().filter_map(|pid| sys::pidfd::pidfd_open(pid).ok()) {
+            for process in pids.into_iter().filter_map(|pid| sys::process::pidfd::pidfd_open(pid).ok()) {
                 // It may be dead by now, which is what was wanted.
-                let _ = sys::pidfd::pidfd_send_signal(process.as_fd(), sys::pidfd::SIGKILL);
+                let _ = sys::process::pidfd::pidfd_send_signal(process.as_fd(), sys::process::pidfd::SIGKILL);
                 killed.push(process);
             }
             // Most are dead by now; one may have been born meanwhile.
             for process in &killed {
-                sys::pidfd::wait_readable(process.as_fd(), left());
+                sys::process::pidfd::wait_readable(process.as_fd(), left());
             }
         }
         Err(self.unended(None).context(format!("cgroup {}", self.path)))
@@ -80,7 +80,7 @@ impl Cgroup {
                 return Err(Error::failed(format!("cgroup {}: its processes do not freeze", self.path)));
             }
             match &events {
-                Some(events) => sys::pidfd::wait_exceptional(events.as_fd(), left),
+                Some(events) => sys::process::pidfd::wait_exceptional(events.as_fd(), left),
                 // v1 says so at the next look; there is nothing to wait on.
                 None => false,
             };
@@ -145,7 +145,7 @@ impl Cgroup {
             other => other.context(|| format!("open({file:?})"))?,
         };
         let Some(control) = control else { return Ok(Some(OomNotices { file, counter: None })) };
-        let counter = sys::poll::counter()?;
+        let counter = sys::io::poll::counter()?;
         write_file(&control, &format!("{} {}", counter.as_raw_fd(), file.as_raw_fd()))?;
         Ok(Some(OomNotices { file, counter: Some(counter.into()) }))
     }
@@ -231,10 +231,10 @@ pub struct OomNotices {
 
 impl OomNotices {
     /// What to wait for.
-    pub fn awaited(&self) -> (BorrowedFd<'_>, sys::poll::Interest) {
+    pub fn awaited(&self) -> (BorrowedFd<'_>, sys::io::poll::Interest) {
         match &self.counter {
-            Some(counter) => (counter.as_fd(), sys::poll::Interest::Read),
-            None => (self.file.as_fd(), sys::poll::Interest::Change),
+            Some(counter) => (counter.as_fd(), sys::io::poll::Interest::Read),
+            None => (self.file.as_fd(), sys::io::poll::Interest::Change),
         }
     }
 
@@ -336,8 +336,8 @@ fn wait_until_left(directory: &Path, deadline: Instant) -> bool {
         if collect_pids(directory, &mut pids).is_err() {
             return true;
         }
-        for pidfd in pids.into_iter().filter_map(|pid| sys::pidfd::pidfd_open(pid).ok()) {
-            sys::pidfd::wait_readable(pidfd.as_fd(), left());
+        for pidfd in pids.into_iter().filter_map(|pid| sys::process::pidfd::pidfd_open(pid).ok()) {
+            sys::process::pidfd::wait_readable(pidfd.as_fd(), left());
         }
         return !left().is_zero();
     };
@@ -350,14 +350,14 @@ fn wait_until_left(directory: &Path, deadline: Instant) -> bool {
         if field(&text, "populated") == Some(0) {
             if !waited {
                 // From 6.19 on rmdir may say EBUSY a moment longer than this file does.
-                sys::pidfd::wait_exceptional(events.as_fd(), left().min(Duration::from_millis(1)));
+                sys::process::pidfd::wait_exceptional(events.as_fd(), left().min(Duration::from_millis(1)));
             }
             return !left().is_zero();
         }
         if left().is_zero() {
             return false;
         }
-        waited = sys::pidfd::wait_exceptional(events.as_fd(), left());
+        waited = sys::process::pidfd::wait_exceptional(events.as_fd(), left());
     }
 }
 

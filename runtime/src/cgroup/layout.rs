@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context as _, Result};
-use crate::sys::fs::{read_kernel_file, unescape_mount_point};
+use crate::sys::file::fs::{read_kernel_file, unescape_mount_point};
 
 /// The controllers that podrun sets or reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -28,7 +28,8 @@ use std::path::{Component, Path, PathBuf};
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
 
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::{self, own};
+use crate::sys;
+use crate::sys::file::own;
 pub use below::Below;
 pub use end::OomNotices;
 use layout::Controller;
@@ -73,7 +74,8 @@ impl Join {
     /// Moves the calling process, which has one thread, into the v1 hierarchies.
     pub fn enter_v1(&self) -> Result<()> {
         for tasks in &self.tasks {
-            sys::fs::write_whole(tasks.as_fd(), b"0").map_err(|errno| errno.during("write(tasks, \"0\")"))?;
+            sys::file::fs::write_whole(tasks.as_fd(), b"0")
+                .map_err(|errno| errno.during("write(tasks, \"0\")"))?;
         }
         Ok(())
     }
@@ -164,7 +166,7 @@ impl Cgroup {
     /// Whether the caller may make it: in each hierarchy the lowest directory on its way that is there can be written to.
     pub fn may_be_made(&self) -> bool {
         let above = |directory: &PathBuf| {
-            directory.ancestors().find(|above| above.is_dir()).is_some_and(sys::fs::may_write)
+            directory.ancestors().find(|above| above.is_dir()).is_some_and(sys::file::fs::may_write)
         };
         self.directories().all(above)
     }
@@ -345,9 +347,9 @@ impl Cgroup {
             return Err(Error::new(ErrorKind::Unsupported, "this host cannot limit devices: no cgroups"));
         };
         let directory = open_directory(unified)?;
-        let program = sys::bpf::load_device_program(&devices::program(rules)?)
+        let program = sys::kernel::bpf::load_device_program(&devices::program(rules)?)
             .map_err(|errno| errno.during("bpf(BPF_PROG_LOAD, BPF_PROG_TYPE_CGROUP_DEVICE)"))?;
-        sys::bpf::attach_device_program(directory.as_fd(), program.as_fd())
+        sys::kernel::bpf::attach_device_program(directory.as_fd(), program.as_fd())
             .map_err(|errno| errno.during("bpf(BPF_PROG_ATTACH, BPF_CGROUP_DEVICE)"))?;
         Ok(())
     }
@@ -365,7 +367,7 @@ impl Cgroup {
         let mut tasks = Vec::new();
         for place in self.v1.iter().filter(|place| place.joined) {
             let file = c_path(&place.directory.join("tasks"))?;
-            let fd = sys::fs::open_host_for_writing(&file)
+            let fd = sys::file::fs::open_host_for_writing(&file)
                 .map_err(|errno| errno.during(format!("open({file:?}, O_WRONLY)")))?;
             tasks.push(fd);
         }
@@ -530,6 +532,6 @@ fn c_path(path: &Path) -> Result<CString> {
 
 fn open_directory(path: &Path) -> Result<OwnedFd> {
     let path = c_path(path)?;
-    let open = sys::fs::open_host_directory(&path);
+    let open = sys::file::fs::open_host_directory(&path);
     Ok(open.map_err(|errno| errno.during(format!("open({path:?}, O_PATH)")))?)
 }

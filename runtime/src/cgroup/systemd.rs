@@ -12,9 +12,12 @@ use super::dbus::{Connection, Method, Value, Writer};
 use super::resources::{cpu_weight, pids_max};
 use super::{Layout, block_io};
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::clone::{Cloned, Request, SingleThreaded, clone_child};
-use crate::sys::ns::Namespaces;
-use crate::sys::{self, creds, fs, pidfd};
+use crate::sys;
+use crate::sys::child::clone::{Cloned, Request, SingleThreaded, clone_child};
+use crate::sys::child::creds;
+use crate::sys::file::fs;
+use crate::sys::process::ns::Namespaces;
+use crate::sys::process::pidfd;
 
 /// systemd's own socket, for root alone: there without a bus too.
 const SOCKET: &str = "/run/systemd/private";
@@ -218,7 +221,7 @@ pub struct Placeholder {
 
 impl Placeholder {
     fn new() -> Result<Self> {
-        let (waits, end) = sys::socket::pair()?;
+        let (waits, end) = sys::io::socket::pair()?;
         let alone = SingleThreaded::check().map_err(|errno| errno.during("stat(\"/proc/self/task\")"))?;
         let request = Request { namespaces: Namespaces::NONE, cgroup: None };
         let process = clone_child(&alone, &request, || {

@@ -11,21 +11,21 @@ use std::path::Path;
 
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType, Process, Spec, State};
 
-use super::devices::Device;
+use super::devices::{self, Device};
 use super::plan::{Entry, Identity, Moment, Plan, Step};
-use super::process::c_string;
+use super::process::{self, c_string};
 use super::seccomp::{self, Filter, Listener};
 use super::sysctl::{Owner, Setting};
-use super::{
-    Attached, ExecInputs, Inputs, Tie, devices, filesystems, idmap, labels, mounts, placement, process,
-    refuse,
-};
+use super::{Attached, ExecInputs, Inputs, Tie, filesystems, idmap, labels, mounts, placement, refuse};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::mount::{Depth, Propagation};
-use crate::sys::ns::Namespaces;
-use crate::sys::seccomp::Pass;
-use crate::sys::{Errno, creds, fs, ns, pidfd, userns};
+use crate::sys::Errno;
+use crate::sys::child::creds;
+use crate::sys::file::fs;
+use crate::sys::file::mount::{Depth, Propagation};
+use crate::sys::kernel::seccomp::Pass;
+use crate::sys::process::ns::{self, Namespaces};
+use crate::sys::process::{pidfd, userns};
 
 fn usage(message: String) -> Error {
     Error::new(ErrorKind::Usage, message)

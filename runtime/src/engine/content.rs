@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::BorrowedFd;
 
 use super::failure::{Call, During as _, Fault};
-use crate::sys::fs::{self, Node, Special};
+use crate::sys::file::fs::{self, Node, Special};
 
 /// An entry of a file system that is not attached yet.
 #[derive(Debug)]

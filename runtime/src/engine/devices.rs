@@ -12,8 +12,8 @@ use super::content::{Content, NodeFile};
 use super::process::c_string;
 use super::{Nodes, mounts};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::fs::Node;
-use crate::sys::held::HeldMounts;
+use crate::sys::file::fs::Node;
+use crate::sys::file::held::HeldMounts;
 
 /// The runtime-spec's default devices: name, minor of major 1 or 5.
 const NODES: [(&CStr, u32, u32); 6] = [

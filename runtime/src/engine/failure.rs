@@ -10,7 +10,8 @@ use std::os::fd::BorrowedFd;
 use super::hints::{NO_INTERPRETER, TOO_BIG};
 use super::plan::Moment;
 use crate::error::{Error, ErrorKind};
-use crate::sys::{Errno, errno_name, fs};
+use crate::sys::file::fs;
+use crate::sys::{Errno, errno_name};
 
 /// The record of a child that did not reach execve; [`super::Plan::render`] gives it words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

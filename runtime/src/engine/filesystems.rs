@@ -18,7 +18,7 @@ use super::process::c_string;
 use super::{Attached, labels};
 use crate::error::{Error, Result};
 use crate::sys::Errno;
-use crate::sys::mount::{self as m, Attributes, Depth, Propagation};
+use crate::sys::file::mount::{self as m, Attributes, Depth, Propagation};
 
 /// A new file system's files get the label as it is mounted. The kernel labels what it makes up itself (proc, sysfs) and
 /// takes none for message queues.

@@ -7,8 +7,8 @@ use super::failure::{Call, Failure, INTERPRETER, OTHER_TYPE};
 use super::plan::{Mount, NewMount, Source, Step};
 use crate::error::KERNEL_LACKS;
 use crate::sys::Errno;
-use crate::sys::exec::{Rlimit, rlimit_number};
-use crate::sys::mount::Depth;
+use crate::sys::child::exec::{Rlimit, rlimit_number};
+use crate::sys::file::mount::Depth;
 
 /// Whether the container is not there any more: setns of a dead process is ESRCH, and EINVAL where that has left its
 /// namespaces; fork into a pid namespace whose init is dead is ENOMEM.

@@ -9,8 +9,8 @@ use oci_spec::runtime::{LinuxIdMapping, Mount as SpecMount, Spec};
 
 use super::options::Options;
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::mount::{Depth, map_owners};
-use crate::sys::userns;
+use crate::sys::file::mount::{Depth, map_owners};
+use crate::sys::process::userns;
 
 /// The lines of a process's `uid_map` or `gid_map` (user_namespaces(7)).
 pub(super) fn lines(list: &[LinuxIdMapping]) -> String {

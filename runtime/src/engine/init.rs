@@ -19,12 +19,15 @@ pub(super) use place::find_or_make;
 use super::failure::{Call, During as _, Failure, Fault, INTERPRETER, Said, Word};
 use super::plan::{Plan, Step, TIME_OFFSETS};
 use super::seccomp::Filter;
-use crate::sys::clone::{SharedPid, Side, clone_beside};
-use crate::sys::exec::Strings;
-use crate::sys::fs::Want;
-use crate::sys::ns::Namespaces;
-use crate::sys::seccomp::Pass;
-use crate::sys::{Errno, creds, exec, fs, mount, ns, sched, seccomp, socket};
+use crate::sys::Errno;
+use crate::sys::child::clone::{SharedPid, Side, clone_beside};
+use crate::sys::child::exec::{self, Strings};
+use crate::sys::child::{creds, sched};
+use crate::sys::file::fs::{self, Want};
+use crate::sys::file::mount;
+use crate::sys::io::socket;
+use crate::sys::kernel::seccomp::{self, Pass};
+use crate::sys::process::ns::{self, Namespaces};
 
 /// What a child half is born with.
 #[derive(Debug, Clone, Copy)]

@@ -20,9 +20,10 @@ use super::sources::Root;
 use super::{Attached, Console, Nodes, Rootfs, devices, idmap, labels};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::held::HeldMounts;
-use crate::sys::mount::{self as m, Attributes, Depth, Propagation};
-use crate::sys::{Errno, fs};
+use crate::sys::Errno;
+use crate::sys::file::fs;
+use crate::sys::file::held::HeldMounts;
+use crate::sys::file::mount::{self as m, Attributes, Depth, Propagation};
 
 /// What lxcfs provides: the only parts of a procfs that may be covered.
 const PROC_FILES: [&str; 10] = [

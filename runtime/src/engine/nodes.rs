@@ -14,10 +14,11 @@ use super::failure::{Call, During as _, Fault};
 use super::process::c_string;
 use super::{devices, idmap, labels};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::fs::{self, Node, Want};
-use crate::sys::held::HeldMounts;
-use crate::sys::mount::{self, Attributes, Depth, Propagation};
-use crate::sys::{Errno, detached};
+use crate::sys::Errno;
+use crate::sys::file::detached;
+use crate::sys::file::fs::{self, Node, Want};
+use crate::sys::file::held::HeldMounts;
+use crate::sys::file::mount::{self, Attributes, Depth, Propagation};
 
 /// The nodes that a process makes for containers and holds, each when it is first asked for.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 //! bind, or a parameter for the file system. Of two words that contradict each other the later one holds.
 
 use super::plan::Change;
-use crate::sys::mount::{Attributes, Depth, Propagation};
+use crate::sys::file::mount::{Attributes, Depth, Propagation};
 
 /// A mount's options, sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

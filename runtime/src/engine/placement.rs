@@ -11,7 +11,7 @@ use oci_spec::runtime::{
 
 use super::plan::Step;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::sched::{self, Scheduling};
+use crate::sys::child::sched::{self, Scheduling};
 
 /// The most CPUs and memory nodes that a list may name.
 const MOST: usize = 8192;

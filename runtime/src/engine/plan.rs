@@ -14,13 +14,14 @@ use super::failure::{Call, Failure};
 use super::hints::{hint, is_gone};
 use super::seccomp::{Filter, Listener};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::creds::CapabilitySets;
-use crate::sys::exec::{Home, Rlimit, Strings, rlimit_name};
-use crate::sys::mount::{Attributes, Depth, Propagation};
-use crate::sys::ns::Namespaces;
-use crate::sys::sched::Scheduling;
-use crate::sys::seccomp::Pass;
-use crate::sys::{Errno, attached, errno_name};
+use crate::sys::child::creds::CapabilitySets;
+use crate::sys::child::exec::{Home, Rlimit, Strings, rlimit_name};
+use crate::sys::child::sched::Scheduling;
+use crate::sys::file::attached;
+use crate::sys::file::mount::{Attributes, Depth, Propagation};
+use crate::sys::kernel::seccomp::Pass;
+use crate::sys::process::ns::Namespaces;
+use crate::sys::{Errno, errno_name};
 
 /// A container, or a process in one, as data: what is left to do is [`Plan::spawn`].
 #[derive(Debug)]

@@ -16,11 +16,11 @@ use super::plan::Step;
 use super::seccomp::Filter;
 use super::{Stdio, Tie, placement};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::creds::{self, CapabilitySets};
-use crate::sys::exec::{self, Home, Rlimit, Strings};
-use crate::sys::fs;
-use crate::sys::pidfd;
-use crate::sys::seccomp::{LastCall, Pass};
+use crate::sys::child::creds::{self, CapabilitySets};
+use crate::sys::child::exec::{self, Home, Rlimit, Strings};
+use crate::sys::file::fs;
+use crate::sys::kernel::seccomp::{LastCall, Pass};
+use crate::sys::process::pidfd;
 
 /// What an image without a PATH is searched by, as everywhere.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -20,8 +20,8 @@ use oci_spec::runtime::{
 
 use super::process::c_string;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::libseccomp::{self, Condition, Rules};
-use crate::sys::seccomp::{self, Action, Flags, Instruction};
+use crate::sys::kernel::libseccomp::{self, Condition, Rules};
+use crate::sys::kernel::seccomp::{self, Action, Flags, Instruction};
 pub(super) use listener::Listener;
 
 /// A filter, ready to be installed.

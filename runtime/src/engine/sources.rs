@@ -11,8 +11,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::fs::{self, Want};
-use crate::sys::mount::{self as m, Depth};
+use crate::sys::file::fs::{self, Want};
+use crate::sys::file::mount::{self as m, Depth};
 
 /// `root.path`, where that is what becomes the root.
 pub(super) struct Root {

@@ -12,9 +12,12 @@ use super::init::{self, Outfit};
 use super::plan::{Moment, Plan, Step};
 use crate::cgroup;
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::clone::{Cloned, Request, SharedPid, SingleThreaded, clone_child};
-use crate::sys::ns::Namespaces;
-use crate::sys::{Errno, exec, fs, pidfd};
+use crate::sys::Errno;
+use crate::sys::child::clone::{Cloned, Request, SharedPid, SingleThreaded, clone_child};
+use crate::sys::child::exec;
+use crate::sys::file::fs;
+use crate::sys::process::ns::Namespaces;
+use crate::sys::process::pidfd;
 
 /// How long a child may take from one word to the next, which may stand for the mounts of slow disks, and to its end where it is
 /// not killed.

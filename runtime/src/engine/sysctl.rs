@@ -2,7 +2,7 @@
 //!
 //! Invariant: what is not known to be a namespace's is the host's, and nobody's to set here.
 
-use crate::sys::host;
+use crate::sys::kernel::host;
 
 /// A setting by the parts of its name, each a directory or file below /proc/sys.
 #[derive(Debug, Clone, PartialEq, Eq)]

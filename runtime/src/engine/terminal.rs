@@ -10,9 +10,11 @@ use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
 use super::plan::{NewMount, Source};
 use super::{filesystems, idmap, mounts};
 use crate::error::Result;
-use crate::sys::held::HeldMounts;
-use crate::sys::mount::{self as m, Depth};
-use crate::sys::{Errno, fs, pty};
+use crate::sys::Errno;
+use crate::sys::file::fs;
+use crate::sys::file::held::HeldMounts;
+use crate::sys::file::mount::{self as m, Depth};
+use crate::sys::io::pty;
 
 /// A terminal, and what a container mounts of it.
 #[derive(Debug)]

@@ -3,6 +3,10 @@
 //! Invariant: a blob has a name here only when its size and its digest were checked and its bytes are on the disk. Until
 //! then it is a file without a name, which a crash takes with it, or, if it comes from afar, one in `partial/`.
 
+pub(in crate::image) mod behind;
+pub(in crate::image) mod partial;
+pub(in crate::image) mod space;
+
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsFd;
@@ -10,11 +14,11 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use super::behind::WriteBehind;
-use super::digest::{Algorithm, Digest, Hasher};
-use super::partial::{self, Place};
-use super::record::Packed;
-use super::space::Space;
+use self::behind::WriteBehind;
+use self::partial::Place;
+use self::space::Space;
+use super::model::digest::{Algorithm, Digest, Hasher};
+use super::store::record::Packed;
 use super::store::set_aside;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
@@ -140,10 +144,10 @@ impl Read for Follower {
 impl BlobWriter {
     /// A blob that is to have this digest and this size.
     pub(super) fn new(host: &Host, digest: &Digest, size: u64) -> Result<Self> {
-        let dir = sys::dir::open(&dir(host, digest.algorithm()))?;
+        let dir = sys::file::dir::open(&dir(host, digest.algorithm()))?;
         // What was promised is asked for at once: a size that is a lie costs no download.
         Space::default().take(&dir, size, 1).map_err(|error| error.context(format!("blob {digest}")))?;
-        let file = File::from(sys::dir::create_unnamed(&dir)?);
+        let file = File::from(sys::file::dir::create_unnamed(&dir)?);
         let hasher = Hasher::new(digest.algorithm());
         let (behind, arrival) = (WriteBehind::default(), Arc::default());
         Ok(Self { file, digest: digest.clone(), size, written: 0, hasher, behind, arrival, place: None })
@@ -161,7 +165,7 @@ impl BlobWriter {
         arrival.set(State { written, ended: false });
         let (digest, behind, place) = (digest.clone(), WriteBehind::after(written), Some(place));
         let this = Self { file, digest, size, written, hasher, behind, arrival, place };
-        let on = sys::dir::open(&partial::dir(host))?;
+        let on = sys::file::dir::open(&partial::dir(host))?;
         Space::default()
             .take(on, size - written, 1)
             .map_err(|error| error.context(format!("blob {}", this.digest)))?;
@@ -277,8 +281,8 @@ impl Blob {
 
     /// Takes in all of `source`, whose digest nobody knows yet, and gives its length too.
     pub(super) fn spool(host: &Host, source: &mut dyn Read) -> Result<(Self, u64)> {
-        let dir = sys::dir::open(&dir(host, Algorithm::Sha256))?;
-        let mut file = File::from(sys::dir::create_unnamed(&dir)?);
+        let dir = sys::file::dir::open(&dir(host, Algorithm::Sha256))?;
+        let mut file = File::from(sys::file::dir::create_unnamed(&dir)?);
         let mut source = Hashed { source, hasher: Hasher::new(Algorithm::Sha256) };
         Self::spool_into(&mut file, &mut source, &mut Space::default(), &dir)?;
         let size = file.stream_position()?;
@@ -317,11 +321,13 @@ impl Blob {
 
     /// Gives the blob its name. The caller has synced the file system.
     pub(super) fn publish(&self, host: &Host) -> Result<()> {
-        let dir = sys::dir::open(&dir(host, self.digest.algorithm()))?;
+        let dir = sys::file::dir::open(&dir(host, self.digest.algorithm()))?;
         let name = self.digest.hex().as_bytes();
-        let linked = match sys::dir::publish(&self.file, &dir, name) {
+        let linked = match sys::file::dir::publish(&self.file, &dir, name) {
             // It was whole and had a name in `partial`, which was taken away: a file gets no other one then.
-            Err(error) if error.is_not_found() => sys::dir::publish(&self.copied(host)?.file, &dir, name),
+            Err(error) if error.is_not_found() => {
+                sys::file::dir::publish(&self.copied(host)?.file, &dir, name)
+            }
             linked => linked,
         };
         match linked {
@@ -348,8 +354,8 @@ impl Blob {
             return Ok(());
         }
         let name = self.digest.hex().as_bytes();
-        sys::dir::remove_file(dir, name)?;
-        sys::dir::publish(&self.file, dir, name).context(|| format!("publish blob {}", self.digest))
+        sys::file::dir::remove_file(dir, name)?;
+        sys::file::dir::publish(&self.file, dir, name).context(|| format!("publish blob {}", self.digest))
     }
 }
 
@@ -369,14 +375,14 @@ impl Read for Hashed<'_> {
 
 /// Makes the names of all blobs last.
 pub(super) fn sync(host: &Host) -> Result<()> {
-    Algorithm::ALL.iter().try_for_each(|algorithm| super::record::sync_dir(&dir(host, *algorithm)))
+    Algorithm::ALL.iter().try_for_each(|algorithm| super::store::record::sync_dir(&dir(host, *algorithm)))
 }
 
 /// All blobs that have a name, with their lengths.
 pub(super) fn list(host: &Host) -> Result<Vec<(Digest, u64)>> {
     let mut all = Vec::new();
     for algorithm in Algorithm::ALL {
-        for hex in super::record::names_in(&dir(host, algorithm))? {
+        for hex in super::store::record::names_in(&dir(host, algorithm))? {
             // What is no digest was put there by somebody else, and is nobody's blob.
             let Ok(digest) = format!("{}:{hex}", algorithm.name()).parse::<Digest>() else { continue };
             match fs::symlink_metadata(path(host, &digest)) {

@@ -8,15 +8,16 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-use super::archive::{EntryKind, TarStream};
-use super::config::ImageConfig;
-use super::manifest::{self, Document};
-use super::platform::Platform;
-use super::reference::Reference;
-use super::unpack::{Limits, Lower, Unpacked, unpack};
-use super::{load, registry, search};
+use super::layer::archive::{EntryKind, TarStream};
+use super::layer::unpack::{Limits, Lower, Unpacked, unpack};
+use super::model::config::ImageConfig;
+use super::model::manifest::{self, Document};
+use super::model::platform::Platform;
+use super::model::reference::Reference;
+use super::registry;
+use super::transfer::{load, search};
 use crate::error::Result;
-use crate::sys::dir;
+use crate::sys::file::dir;
 
 /// The media types under which a document is read, and nothing.
 const FETCHED_AS: [Option<&str>; 5] = [

@@ -4,64 +4,35 @@
 //! digest, its type), and is on disk under its final name only when all of it is there. This module
 //! knows no pods: whoever runs a container holds a lease on its image.
 
-pub mod config;
-pub mod digest;
 #[cfg(fuzzing)]
 pub mod fuzz;
-pub mod platform;
-pub mod progress;
-pub mod reference;
-pub mod snapshot;
+pub mod layer;
+pub mod model;
+pub mod transfer;
 
-mod archive;
-mod behind;
-mod change;
-mod check;
-mod collect;
 mod content;
-mod decompress;
-mod details;
-mod document;
-mod import;
-mod ingest;
-mod layers;
-mod layout;
-mod lease;
-mod load;
-mod manifest;
-mod mounted;
-mod partial;
-mod pull;
-mod push;
-mod record;
 mod registry;
-mod save;
-mod search;
-mod space;
 mod store;
-mod stored;
-mod unpack;
-mod usage;
-mod version;
 
-pub use change::Change;
-pub use check::{Checked, Finding, Outcome};
-pub use collect::Pruned;
-pub use config::ImageConfig;
-pub use details::{Details, Layer, Step};
-pub use digest::{ChainId, Digest};
-pub use import::ImportOptions;
-pub use lease::Hold;
-pub use load::{LoadOptions, LoadedImage, Loads};
-pub use platform::Platform;
-pub use progress::{Event, Phase, Progress, Silent};
-pub use pull::PullOptions;
-pub use push::PushOptions;
-pub use record::{Image, Packed};
-pub use reference::Reference;
+pub use layer::snapshot;
+pub use model::config::{self, ImageConfig};
+pub use model::digest::{self, ChainId, Digest};
+pub use model::platform::{self, Platform};
+pub use model::reference::{self, Reference};
 pub use registry::{
     Access, Credentials, Login, Proxies, RegistrySettings, forget, forget_all, login, logins, tags,
 };
-pub use save::ArchiveFormat;
+pub use store::check::{Checked, Finding, Outcome};
+pub use store::collect::Pruned;
+pub use store::details::{Details, Layer, Step};
+pub use store::lease::Hold;
+pub use store::record::{Image, Packed};
+pub use store::usage::{ImageUsage, Part, Usage};
 pub use store::{ImageStore, Removal};
-pub use usage::{ImageUsage, Part, Usage};
+pub use transfer::change::Change;
+pub use transfer::import::ImportOptions;
+pub use transfer::load::{LoadOptions, LoadedImage, Loads};
+pub use transfer::progress::{Event, Phase, Progress, Silent};
+pub use transfer::pull::PullOptions;
+pub use transfer::push::PushOptions;
+pub use transfer::save::ArchiveFormat;

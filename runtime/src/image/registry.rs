@@ -35,11 +35,11 @@ pub(super) use self::target::Target;
 pub(super) use self::transport::Transport;
 use self::transport::{reason, within};
 pub(super) use self::upload::Upload;
-use super::digest::Digest;
-use super::manifest::{
+use super::model::digest::Digest;
+use super::model::manifest::{
     DOCKER_LIST, DOCKER_MANIFEST, DOCUMENT_MAX, Descriptor, OCI_INDEX, OCI_MANIFEST, media_type,
 };
-use super::reference::Reference;
+use super::model::reference::Reference;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Reads what may stand in the headers that are parsed, for the fuzz target: `text` as each of them.

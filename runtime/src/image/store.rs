@@ -7,18 +7,25 @@
 #[cfg(test)]
 mod tests;
 
+pub(in crate::image) mod check;
+pub(in crate::image) mod collect;
+pub(in crate::image) mod details;
+pub(in crate::image) mod lease;
+pub(in crate::image) mod record;
+pub(in crate::image) mod usage;
+pub(in crate::image) mod version;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::digest::{Algorithm, Digest, is_lower_hex};
-use super::record::{self, Image, Loaded, Record};
-use super::reference::Reference;
-use super::version;
+use self::record::{Image, Loaded, Record};
+use super::model::digest::{Algorithm, Digest, is_lower_hex};
+use super::model::reference::Reference;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::lock;
-use crate::sys::own;
+use crate::sys::file::own;
 
 /// Fewer hex digits than this never name an image: words such as `beef` are names.
 const ID_PREFIX_MIN: usize = 4;

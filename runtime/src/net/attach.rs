@@ -16,8 +16,8 @@ use super::{
 };
 use crate::error::{Context as _, Error, Result};
 use crate::host::Host;
-use crate::sys::netlink::{Family, Socket};
-use crate::sys::netns;
+use crate::sys::kernel::netlink::{Family, Socket};
+use crate::sys::process::netns;
 
 /// The pod's end of the pair.
 const POD_LINK: &str = "eth0";

@@ -13,7 +13,7 @@ use super::subnet::{self, Network, Slice};
 use super::wire::{Batch, ENODEV};
 use super::{HostSockets, PortFilter, port_filter, sysctl};
 use crate::error::{Error, Result};
-use crate::sys::netns;
+use crate::sys::process::netns;
 
 /// The chain that drops what passes no bridge and yet comes to the host.
 const GUARD: &str = "guard";

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use super::link::{AF_INET, AF_INET6};
 use super::nft;
 use super::wire::{Batch, ENOENT, Refused};
-use crate::sys::netlink::{DUMP, Socket, attributes, messages};
+use crate::sys::kernel::netlink::{DUMP, Socket, attributes, messages};
 
 const SUBSYSTEM: u16 = 1;
 const GET: u16 = 1;

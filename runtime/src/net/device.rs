@@ -11,8 +11,8 @@ use super::link::{
 };
 use super::wire::{Batch, Refused};
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::netlink::{CREATE, DUMP, EXCL, Family, Socket, attributes, messages, u32_at};
-use crate::sys::netns;
+use crate::sys::kernel::netlink::{CREATE, DUMP, EXCL, Family, Socket, attributes, messages, u32_at};
+use crate::sys::process::netns;
 
 const IFA_LABEL: u16 = 3;
 const IFA_CACHEINFO: u16 = 6;

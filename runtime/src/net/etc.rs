@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use crate::sys::own;
+use crate::sys::file::own;
 
 /// The longest file of the host's that is read: lists of hosts to block have some MiB.
 const FILE_MAX: u64 = 16 << 20;

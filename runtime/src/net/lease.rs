@@ -33,7 +33,7 @@ use super::subnet::{Network, PORTS, Slice};
 use super::{PortMap, Protocol};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::lock;
-use crate::sys::own;
+use crate::sys::file::own;
 
 /// More than a network of every size has: 65,536 addresses, each with a line.
 const LEASES_MAX: u64 = 64 << 20;

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::Address;
 use super::wire::{Attributes, Batch, ENODEV, Refused};
-use crate::sys::netlink::{CREATE, DUMP, EXCL, Socket, attributes, messages};
+use crate::sys::kernel::netlink::{CREATE, DUMP, EXCL, Socket, attributes, messages};
 
 pub(super) const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;

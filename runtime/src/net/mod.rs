@@ -36,8 +36,8 @@ pub use self::device::{Device, Moved, move_all};
 use self::subnet::Network;
 use crate::error::Result;
 use crate::host::{Host, NetworkConfig};
-use crate::sys::netlink::{Family, Socket};
-use crate::sys::netns;
+use crate::sys::kernel::netlink::{Family, Socket};
+use crate::sys::process::netns;
 
 /// The transport of a host port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

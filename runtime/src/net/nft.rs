@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use super::wire::{Attributes, Batch, ENOENT, Refused};
-use crate::sys::netlink::{APPEND, CREATE, DUMP, EXCL, Socket, attributes, messages};
+use crate::sys::kernel::netlink::{APPEND, CREATE, DUMP, EXCL, Socket, attributes, messages};
 
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;

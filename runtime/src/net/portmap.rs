@@ -8,13 +8,13 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use super::conntrack::{self, Flow};
 use super::lease::Leases;
-use super::link;
 use super::nft::{self, Keeper, Ruleset, Side, Table};
 use super::subnet::Network;
-use super::{HostSockets, NAT_CHAINS_MAX, NetworkAttachment, PortMap, Protocol};
+use super::{HostSockets, NAT_CHAINS_MAX, NetworkAttachment, PortMap, Protocol, link};
 use crate::error::{Error, Result};
-use crate::sys::port::{self, Transport};
-use crate::sys::{self, netns};
+use crate::sys;
+use crate::sys::io::port::{self, Transport};
+use crate::sys::process::netns;
 
 const E2BIG: i32 = 7;
 const EINVAL: i32 = 22;

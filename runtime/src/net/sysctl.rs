@@ -1,7 +1,7 @@
 //! The sysctls that a bridge network needs, the host's and the pods', and giving the host its own back.
 //!
 //! /proc/sys/net shows the network namespace of whoever looks, so every function here runs in the
-//! one that it is about: the host's by [`crate::sys::netns::visit`].
+//! one that it is about: the host's by [`crate::sys::process::netns::visit`].
 //!
 //! Invariant: a value of the host's is changed only after the old one is in the file `sysctls`, one a line
 //! (`net/ipv4/ip_forward 0 1`: what it was, what becomes of it), and given back only if nobody has

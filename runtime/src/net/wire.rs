@@ -6,7 +6,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys;
-use crate::sys::netlink::{ACK, HEADER, REQUEST, Refusal, Socket};
+use crate::sys::kernel::netlink::{ACK, HEADER, REQUEST, Refusal, Socket};
 
 const NESTED: u16 = 0x8000;
 

@@ -13,7 +13,9 @@ use oci_spec::runtime::{MountBuilder, Spec};
 
 use super::Container;
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::{own, pidfd, poll, pty, socket};
+use crate::sys::file::own;
+use crate::sys::io::{poll, pty, socket};
+use crate::sys::process::pidfd;
 
 /// The directory of the notify socket in the container's own, and where the container sees it.
 const FOLDER: &str = "notify";

@@ -11,7 +11,7 @@ use super::Container;
 use super::schema::{self, Read};
 use super::store::RECORD_MAX;
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::own;
+use crate::sys::file::own;
 
 /// A bundle's config.
 #[derive(Debug)]

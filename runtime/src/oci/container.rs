@@ -17,7 +17,9 @@ use super::record::{Record, State};
 use super::{ContainerId, config, resctrl, store};
 use crate::cgroup::{Cgroup, Layout, Scope};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::{Errno, pidfd, socket};
+use crate::sys::Errno;
+use crate::sys::io::socket;
+use crate::sys::process::pidfd;
 
 /// The name of the socket at which an init waits for its start.
 pub(super) const START: &str = "start.sock";
@@ -192,7 +194,7 @@ impl Container {
         match alive(record) {
             // One that has left its cgroup by another's hand, or has none. It may be dead by now, which is what was wanted.
             Ok(Some(init)) => {
-                let _ = crate::sys::signal::send(&init, pidfd::SIGKILL);
+                let _ = crate::sys::process::signal::send(&init, pidfd::SIGKILL);
             }
             Ok(None) => {}
             // Nothing has killed it.
@@ -393,7 +395,7 @@ pub fn signal_number(text: &str) -> Result<i32> {
     match text {
         // Sends nothing, and tells whether the init is there (kill(2)).
         "0" => Ok(0),
-        _ => crate::sys::signal::number(text)
+        _ => crate::sys::process::signal::number(text)
             .ok_or_else(|| Error::new(ErrorKind::Usage, format!("`{text}` is no signal"))),
     }
 }

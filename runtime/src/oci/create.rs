@@ -18,14 +18,14 @@ use super::hooks::{self, Inside, Kind};
 use super::record::{Record, RootMount, State, VERSION};
 use super::{
     Container, ContainerId, Protected, Status, Store, Streams, delete, devices, links, resctrl, rootless,
+    stdio, store,
 };
-use super::{stdio, store};
 use crate::cgroup::{Cgroup, Layout, Placeholder, Scope};
 use crate::engine::{self, Child, Inputs, Nodes, Rootfs, Tie};
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::held::HeldMounts;
-use crate::sys::proc::{self, ProcessId};
-use crate::sys::socket;
+use crate::sys::file::held::HeldMounts;
+use crate::sys::io::socket;
+use crate::sys::process::proc::{self, ProcessId};
 use crate::time::Time;
 
 /// What `create` is told.

@@ -11,8 +11,9 @@ use super::record::{Record, RootMount};
 use super::{Container, Status, Store, resctrl, store};
 use crate::cgroup::{Cgroup, Scope};
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::proc::ProcessId;
-use crate::sys::{self, Errno, attached};
+use crate::sys::file::attached;
+use crate::sys::process::proc::ProcessId;
+use crate::sys::{self, Errno};
 
 /// One container of those that have the same id one after the other: another one has another first process.
 #[derive(Debug, Clone, Copy)]
@@ -113,7 +114,7 @@ fn detach_root(record: &Record) -> Result<()> {
 
 /// What is at `path`, and the number of the mount that it is in, if there is something.
 pub(super) fn mount_at(path: &Path) -> Result<Option<(OwnedFd, u64)>> {
-    let found = match sys::dir::open(path) {
+    let found = match sys::file::dir::open(path) {
         Err(error) if error.errno == Errno::ENOENT.0 => return Ok(None),
         found => found?,
     };

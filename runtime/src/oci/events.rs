@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Container, Status, resctrl};
 use crate::cgroup::{BlockIo, Cgroup, Cpu, Memory, OomNotices, Pids, Stats, Usage};
 use crate::error::Result;
-use crate::sys::poll::{Interest, poll};
+use crate::sys::io::poll::{Interest, poll};
 
 /// What [`Watch::next`] waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

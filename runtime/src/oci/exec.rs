@@ -11,8 +11,9 @@ use super::{Container, Status, Streams, config, resctrl, stdio, store};
 use crate::cgroup::{Below, Cgroup};
 use crate::engine::{self, ExecInputs, Nodes, Tie};
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::held::HeldMounts;
-use crate::sys::{pidfd, pty};
+use crate::sys::file::held::HeldMounts;
+use crate::sys::io::pty;
+use crate::sys::process::pidfd;
 
 /// What `exec` is told.
 #[derive(Debug)]

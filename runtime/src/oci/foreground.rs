@@ -3,9 +3,9 @@
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use crate::error::Result;
-use crate::sys::daemon::Program;
-use crate::sys::relay::Relay;
-use crate::sys::signal::Forwarded;
+use crate::sys::io::relay::Relay;
+use crate::sys::process::daemon::Program;
+use crate::sys::process::signal::Forwarded;
 
 /// What a command that goes on in a protected binary holds of it: a mount, whose end waits for the kernel some
 /// milliseconds. So it goes while a container's process is on its way; that has no copy of it, since a child closes what its
@@ -21,7 +21,7 @@ pub fn protect_binary(
     arguments: impl Iterator<Item = std::ffi::OsString>,
     environment: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
 ) -> Result<Protected> {
-    Ok(Protected { _program: crate::sys::daemon::go_on_read_only(arguments, environment)? })
+    Ok(Protected { _program: crate::sys::process::daemon::go_on_read_only(arguments, environment)? })
 }
 
 /// Signals that are handed on. Opened before the program starts, so that none is lost.

@@ -18,9 +18,9 @@ use super::record::State;
 use crate::cgroup::Cgroup;
 use crate::engine::{self, ExecInputs, Nodes, Stdio, Tie};
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::held::HeldMounts;
-use crate::sys::hook::{self, Ended};
-use crate::sys::pidfd::{self, Exit, Wait};
+use crate::sys::file::held::HeldMounts;
+use crate::sys::process::hook::{self, Ended};
+use crate::sys::process::pidfd::{self, Exit, Wait};
 
 /// The kinds of hook, in the order of their moments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

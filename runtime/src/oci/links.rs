@@ -10,8 +10,8 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use super::config;
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::net::{self, Device, Moved};
-use crate::sys::creds;
-use crate::sys::ns::{self, Namespaces};
+use crate::sys::child::creds;
+use crate::sys::process::ns::{self, Namespaces};
 
 /// Whether the container gets any.
 pub(super) fn has_some(spec: &Spec) -> bool {

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use super::ContainerId;
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::lock;
-use crate::sys::{fs, own};
+use crate::sys::file::{fs, own};
 
 /// What is resctrl's own in a group, and can be no group's name.
 const OWNED: [&str; 11] = [

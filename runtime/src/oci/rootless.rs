@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use super::{Container, config, store};
 use crate::cgroup::Cgroup;
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::{creds, userns};
+use crate::sys::child::creds;
+use crate::sys::process::userns;
 
 /// Whether the caller is a user without root's rights, or those of a user namespace that is the caller's own.
 pub fn is_plain_user() -> bool {

@@ -9,7 +9,8 @@ use super::{Container, Notify, Status, store};
 use crate::cgroup;
 use crate::engine::{self, Failure};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::{fs, pidfd, proc};
+use crate::sys::file::fs;
+use crate::sys::process::{pidfd, proc};
 
 impl Container {
     /// Whether its start runs processes in it beside its program.

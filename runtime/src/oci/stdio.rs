@@ -8,7 +8,7 @@ use oci_spec::runtime::Process;
 
 use crate::engine::{Nodes, Stdio};
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::{pty, socket, tty};
+use crate::sys::io::{pty, socket, tty};
 
 /// What the caller gives a process to read and write.
 #[derive(Debug)]
@@ -131,7 +131,7 @@ pub fn inherited(count: u32) -> Result<Vec<OwnedFd>> {
     // Above them all, lest the copy of one pass for another.
     let end = i32::try_from(count).unwrap_or(i32::MAX).saturating_add(3);
     let copy = |number| {
-        crate::sys::fs::copy_of_inherited(number, end).map_err(|errno| {
+        crate::sys::file::fs::copy_of_inherited(number, end).map_err(|errno| {
             let error = Error::from(errno.during(format!("fcntl({number}, F_DUPFD_CLOEXEC)")));
             error
                 .with_kind(ErrorKind::Usage)

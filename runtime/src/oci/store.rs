@@ -12,7 +12,7 @@ use super::record::{Record, VERSION};
 use super::{Container, ContainerId};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::lock;
-use crate::sys::own;
+use crate::sys::file::own;
 
 /// More than a record or a config takes.
 pub(super) const RECORD_MAX: u64 = 16 << 20;

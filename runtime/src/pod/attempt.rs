@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Mount, MountBuilder, Spec};
 
 use super::bundle::{self, FILES, Facts, SHM};
-use super::manifest::{Container, Pod, StorageMedium, TerminationMessagePolicy, VolumeSource};
 use super::protocol::{ContainerSpec, HeldMount, LogSpec, NamespaceMode, TerminationMessage};
 use super::record::{self, ContainerRecord, Role, Sandbox, Version};
 use super::sandbox;
@@ -19,8 +18,10 @@ use super::volume::{self, Source};
 use crate::engine;
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
-use crate::image::{Image, snapshot};
-use crate::sys::own;
+use crate::image::Image;
+use crate::image::layer::snapshot;
+use crate::manifest::{Container, Pod, StorageMedium, TerminationMessagePolicy, VolumeSource};
+use crate::sys::file::own;
 
 /// Bytes of a log file before it is rotated: a kubelet's containerLogMaxSize.
 const LOG_MAX_SIZE: u64 = 10 << 20;

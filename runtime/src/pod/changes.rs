@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use super::{record, recovery, store};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
-use crate::sys::own;
-use crate::sys::poll::{self, Interest};
-use crate::sys::watch::{For, Watch, Watched, What};
+use crate::sys::file::own;
+use crate::sys::file::watch::{For, Watch, Watched, What};
+use crate::sys::io::poll::{self, Interest};
 
 /// How long a monitor that lets go of its lock takes at the most to be rid of it.
 const LETS_GO_WITHIN: Duration = Duration::from_secs(1);

@@ -16,7 +16,7 @@ use crate::cgroup::Layout;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::sys::errno::Errno;
-use crate::sys::socket;
+use crate::sys::io::socket;
 
 /// The name of the monitor's socket in the pod's state dir.
 pub const SOCKET: &str = "monitor.sock";

@@ -203,26 +203,26 @@ fn overlay(host: &Host) -> Result<String> {
 fn overlay_in(scratch: &std::path::Path) -> Result<()> {
     let folder = |name: &str| {
         let path = scratch.join(name);
-        sys::own::directories(&path, sys::own::PRIVATE)?;
+        sys::file::own::directories(&path, sys::file::own::PRIVATE)?;
         fs::File::open(path).map(std::os::fd::OwnedFd::from)
     };
     let (lower, upper, work) = (folder("lower")?, folder("upper")?, folder("work")?);
-    sys::overlay::mount(&[lower.as_fd()], upper.as_fd(), work.as_fd())?;
+    sys::file::overlay::mount(&[lower.as_fd()], upper.as_fd(), work.as_fd())?;
     Ok(())
 }
 
 /// Copies a mount that no table of the host holds.
 fn shared_mounts() -> Result<String> {
     let made = || {
-        let context = sys::mount::fsopen(c"tmpfs")?;
-        sys::mount::fsconfig_create(context.as_fd())?;
-        sys::mount::fsmount(context.as_fd(), 0)
+        let context = sys::file::mount::fsopen(c"tmpfs")?;
+        sys::file::mount::fsconfig_create(context.as_fd())?;
+        sys::file::mount::fsmount(context.as_fd(), 0)
     };
     let tree = made().map_err(|errno: sys::errno::Errno| errno.during("fsmount(tmpfs)"))?;
-    let mut held = sys::held::HeldMounts::default();
-    let part = sys::stream::duplicate(tree.as_fd())?;
+    let mut held = sys::file::held::HeldMounts::default();
+    let part = sys::io::stream::duplicate(tree.as_fd())?;
     held.insert("doctor", tree);
-    held.copy("doctor", part.as_fd(), sys::mount::Depth::One)?;
+    held.copy("doctor", part.as_fd(), sys::file::mount::Depth::One)?;
     Ok(match held.are_in_a_namespace() {
         true => "held in a mount namespace of their own, as before Linux 6.15".into(),
         false => "held by descriptor".into(),
@@ -231,7 +231,7 @@ fn shared_mounts() -> Result<String> {
 
 fn space(host: &Host) -> Finding {
     const ENOUGH: u64 = 1 << 30;
-    match sys::fs::free_bytes(&host.root) {
+    match sys::file::fs::free_bytes(&host.root) {
         Ok(free) if free < ENOUGH => Finding::limited(
             "space",
             format!("{} MiB free in {}", free >> 20, host.root.display()),
@@ -246,7 +246,8 @@ fn space(host: &Host) -> Finding {
 
 /// Makes a bridge, a pod's link and its rules in a network namespace that plays the host.
 fn network(host: &Host) -> Result<String> {
-    sys::ns::unshare(sys::ns::Namespaces::NET).map_err(|errno| errno.during("unshare(CLONE_NEWNET)"))?;
+    sys::process::ns::unshare(sys::process::ns::Namespaces::NET)
+        .map_err(|errno| errno.during("unshare(CLONE_NEWNET)"))?;
     let scratch = host.state_dir.join(format!("doctor-{}", std::process::id()));
     let played = Host { state_dir: scratch.clone(), ..host.clone() };
     let tried = network_in(&played);
@@ -259,7 +260,8 @@ fn network(host: &Host) -> Result<String> {
 fn network_in(host: &Host) -> Result<()> {
     host.make_state_dir()?;
     let mut sockets = HostSockets::open(host)?;
-    sys::ns::unshare(sys::ns::Namespaces::NET).map_err(|errno| errno.during("unshare(CLONE_NEWNET)"))?;
+    sys::process::ns::unshare(sys::process::ns::Namespaces::NET)
+        .map_err(|errno| errno.during("unshare(CLONE_NEWNET)"))?;
     let id = "d".repeat(64);
     net::attach(&mut sockets, host, Owner { id: &id, name: "doctor" }, &[], PortFilter::On)?;
     Ok(())

@@ -9,8 +9,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::client::{FORCE, Monitor, Notice};
-use super::manifest::Pod;
-use super::policy::{ContainerPhase, ImageFact, PodState, Progress, StartFailure, WaitFor, create_progress};
 use super::protocol::{Change, Op, Policy, PolicyImage};
 use super::record::{self, Live, Loaded, Sandbox, SandboxStatus};
 use super::resources::Missing;
@@ -22,10 +20,12 @@ use crate::error::{Error, ErrorKind, Result, shown};
 use crate::host::Host;
 use crate::image::{Image, ImageStore, Reference};
 use crate::lock;
+use crate::manifest::Pod;
 use crate::net::etc::HostFiles;
-use crate::sys::interrupt::{self, Signals};
-use crate::sys::pidfd;
-use crate::sys::poll::{self, Interest};
+use crate::policy::{ContainerPhase, ImageFact, PodState, Progress, StartFailure, WaitFor, create_progress};
+use crate::sys::io::poll::{self, Interest};
+use crate::sys::process::interrupt::{self, Signals};
+use crate::sys::process::pidfd;
 
 /// An image that is here, and how it came.
 #[derive(Debug, Clone)]

@@ -10,9 +10,6 @@ pub mod protocol;
 pub mod session;
 pub mod store;
 
-pub mod manifest;
-pub mod policy;
-
 pub mod attempt;
 pub mod bundle;
 pub mod names;

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::pod::store;
-use crate::sys::own;
+use crate::sys::file::own;
 
 /// Reserves `name` in `namespace` for the pod `id`; [`ErrorKind::Exists`] when it is taken.
 pub fn reserve(host: &Host, namespace: &str, name: &str, id: &str) -> Result<()> {

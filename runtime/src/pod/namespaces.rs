@@ -95,7 +95,7 @@ fn read(pid: i32, part: Part, container: String) -> std::io::Result<Row> {
             Err(error) => return Err(error),
         };
     }
-    let pid_inside = sys::proc::innermost_pid(pid).unwrap_or(pid);
+    let pid_inside = sys::process::proc::innermost_pid(pid).unwrap_or(pid);
     Ok(Row { part, container, pid, pid_inside, inodes })
 }
 

@@ -17,14 +17,14 @@ use std::net::IpAddr;
 use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
 
-use super::manifest::Pod;
-use super::policy::ImageFact;
 use super::record::{ContainerStatusRecord, SandboxStatus};
 use crate::cgroup::Layout;
 use crate::error::{Error, ErrorKind};
 use crate::host::Host;
 use crate::image::Image;
+use crate::manifest::Pod;
 use crate::net::{PortFilter, PortMap};
+use crate::policy::ImageFact;
 
 /// The version this build speaks. A monitor outlives the binary that started it, so both sides say theirs.
 pub const VERSION: u32 = 1;

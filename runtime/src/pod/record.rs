@@ -28,9 +28,9 @@ use serde_json::value::RawValue;
 
 use crate::error::{Context, Result};
 use crate::host::Host;
-use crate::pod::policy::PodState;
-use crate::sys::own;
-pub use crate::sys::proc::ProcessId;
+use crate::policy::PodState;
+use crate::sys::file::own;
+pub use crate::sys::process::proc::ProcessId;
 
 /// The version that this podrun writes into every record.
 const VERSION: u32 = 1;
@@ -178,7 +178,7 @@ pub struct SandboxStatus {
     /// The grace that the end was given, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_grace: Option<u64>,
-    /// The pod front's [`PodState`] (not the PodStatus, which [`crate::pod::policy::status`] makes of it): all that
+    /// The pod front's [`PodState`] (not the PodStatus, which [`crate::policy::status`] makes of it): all that
     /// the creating client, `get` and `describe` ask for, and what ends the pod when its monitor is lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<Box<RawValue>>,

@@ -13,8 +13,6 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::manifest::Pod;
-use super::policy::{self, Ended, Loss, Moment};
 use super::record::{
     self, ContainerState, ContainerStatusRecord, Live, Loaded, Sandbox, SandboxState, SandboxStatus,
 };
@@ -22,8 +20,11 @@ use super::{client, names, sandbox, shared, store};
 use crate::cgroup::{Cgroup, Layout};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
-use crate::image::snapshot;
-use crate::sys::{own, socket};
+use crate::image::layer::snapshot;
+use crate::manifest::Pod;
+use crate::policy::{self, Ended, Loss, Moment};
+use crate::sys::file::own;
+use crate::sys::io::socket;
 use crate::{lock, net};
 
 /// Ends what died and finishes what was left; gives what it could not, which the next verb tries again. One pod's

@@ -9,9 +9,9 @@ use oci_spec::runtime::{
     LinuxResourcesBuilder,
 };
 
-pub use super::manifest::qos_class;
-use super::manifest::{Container, Pod, PodSpec, QosClass, ResourceRequirements};
 use crate::cgroup::Layout;
+pub use crate::manifest::qos_class;
+use crate::manifest::{Container, Pod, PodSpec, QosClass, ResourceRequirements};
 
 /// The scheduler's period that quotas refer to, in microseconds.
 const CPU_PERIOD: u64 = 100_000;

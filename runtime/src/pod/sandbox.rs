@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use super::manifest::{self, DnsPolicy, Pod, PodSpec, Protocol, StorageMedium, VolumeSource};
 use super::protocol::{HostAlias, NamespaceMode, Network, SandboxSpec};
 use super::record::{Sandbox, Sharing};
 use super::resources::{self, Missing};
 use crate::engine::sysctl::Setting;
 use crate::error::{Error, ErrorKind, Result};
+use crate::manifest::{self, DnsPolicy, Pod, PodSpec, Protocol, StorageMedium, VolumeSource};
 use crate::net::etc::{self, HostFiles};
 use crate::net::{self, PortFilter};
 
@@ -142,7 +142,7 @@ fn sysctls(spec: &PodSpec) -> BTreeMap<String, String> {
 fn memory_volumes(spec: &PodSpec) -> BTreeMap<String, Option<u64>> {
     let in_memory = spec.volumes.iter().filter_map(|volume| match &volume.source {
         VolumeSource::EmptyDir(source) if source.medium == StorageMedium::Memory => {
-            let limit = source.size_limit.as_ref().map(super::manifest::Quantity::value);
+            let limit = source.size_limit.as_ref().map(crate::manifest::Quantity::value);
             Some((volume.name.clone(), resources::memory_volume_size(spec, limit)))
         }
         _ => None,
@@ -150,7 +150,7 @@ fn memory_volumes(spec: &PodSpec) -> BTreeMap<String, Option<u64>> {
     in_memory.collect()
 }
 
-fn host_alias(alias: &super::manifest::HostAlias) -> Result<HostAlias> {
+fn host_alias(alias: &crate::manifest::HostAlias) -> Result<HostAlias> {
     Ok(HostAlias { ip: address(&alias.ip, "hostAliases")?, hostnames: alias.hostnames.clone() })
 }
 

@@ -10,9 +10,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use super::client::{Ends, Monitor, Notice};
 use super::protocol::Exit;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::interrupt::{self, Caught, Signals};
-use crate::sys::poll::{self, Interest, Ready};
-use crate::sys::{stream, tty};
+use crate::sys::io::poll::{self, Interest, Ready};
+use crate::sys::io::{stream, tty};
+use crate::sys::process::interrupt::{self, Caught, Signals};
 
 /// What one read or write moves at the most: a pipe's whole capacity.
 const CHUNK: usize = 64 << 10;

@@ -13,7 +13,9 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::image::ImageStore;
 use crate::pod::store;
-use crate::sys::{Errno, own, pidfd, proc};
+use crate::sys::Errno;
+use crate::sys::file::own;
+use crate::sys::process::{pidfd, proc};
 use crate::{lock, net};
 
 /// The cgroup of all monitors, below the host's parent.

@@ -15,15 +15,14 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
-use super::manifest::{Pod, PodPhase, Time};
-use super::names;
-use super::policy::{self, Journal};
 use super::record::{self, Front, Loaded, Sandbox, SandboxState, SandboxStatus};
-use super::resources;
+use super::{names, resources};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::host::Host;
+use crate::manifest::{Pod, PodPhase, Time};
+use crate::policy::{self, Journal};
 use crate::spread;
-use crate::sys::flock::{self, Share};
+use crate::sys::file::flock::{self, Share};
 
 /// How many pods' records are worth a thread.
 const AT_ONCE: usize = 40;

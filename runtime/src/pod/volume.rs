@@ -12,13 +12,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::bundle;
-use super::manifest::{Pod, StorageMedium, Volume, VolumeMount, VolumeSource};
 use crate::engine;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
-use crate::sys::inside::{self, Outward};
-use crate::sys::mount::{self, Depth};
-use crate::sys::own;
+use crate::manifest::{Pod, StorageMedium, Volume, VolumeMount, VolumeSource};
+use crate::sys::file::inside::{self, Outward};
+use crate::sys::file::mount::{self, Depth};
+use crate::sys::file::own;
 
 mod host_path;
 mod opening;

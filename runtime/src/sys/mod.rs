@@ -5,52 +5,12 @@
 //! its error carries the call as strace would print it.
 #![allow(unsafe_code)]
 
-pub mod arguments;
-pub mod attached;
-pub mod daemon;
-pub mod descriptors;
-pub mod detached;
-pub mod dir;
-pub mod epoll;
-pub mod errand;
-pub mod host;
-pub mod inside;
-pub mod interrupt;
-pub mod libseccomp;
-pub mod netlink;
-pub mod netns;
-pub mod overlay;
-pub mod poll;
-pub mod port;
-pub mod proc;
-pub mod pty;
-pub mod relay;
-pub mod sched;
-pub mod seccomp;
-pub mod signal;
-pub mod socket;
-pub mod stream;
-pub mod tty;
-pub mod userns;
-pub mod watch;
-pub mod writeback;
-pub mod xattr;
-
-pub mod append;
-pub mod bpf;
-pub mod clone;
-pub mod copy;
-pub mod creds;
+pub mod child;
 pub mod errno;
-pub mod exec;
-pub mod flock;
-pub mod fs;
-pub mod held;
-pub mod hook;
-pub mod mount;
-pub mod ns;
-pub mod own;
-pub mod pidfd;
+pub mod file;
+pub mod io;
+pub mod kernel;
+pub mod process;
 
 use std::fmt;
 

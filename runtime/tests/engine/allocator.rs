@@ -6,8 +6,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use runtime::sys::clone::{Request, SingleThreaded, clone_child};
-use runtime::sys::ns::Namespaces;
+use runtime::sys::child::clone::{Request, SingleThreaded, clone_child};
+use runtime::sys::process::ns::Namespaces;
 
 use super::*;
 

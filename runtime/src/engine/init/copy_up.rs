@@ -9,7 +9,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 use crate::engine::failure::{Call, During as _, Fault};
 use crate::sys::Errno;
-use crate::sys::copy::{self, Entry};
+use crate::sys::child::copy::{self, Entry};
 
 /// How deep directories may lie: each level has an open directory and a buffer on the stack.
 const DEPTH_MAX: usize = 64;

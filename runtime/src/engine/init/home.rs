@@ -6,8 +6,8 @@
 use std::os::fd::AsFd as _;
 
 use super::State;
-use crate::sys::exec::{HOME_MAX, Home};
-use crate::sys::fs;
+use crate::sys::child::exec::{HOME_MAX, Home};
+use crate::sys::file::fs;
 
 /// As much of the file as is read: containerd's bound.
 const FILE_MAX: usize = 10 << 20;

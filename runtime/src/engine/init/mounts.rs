@@ -11,9 +11,10 @@ use super::{State, copy_up};
 use crate::engine::devices::{Device, Way};
 use crate::engine::failure::{Call, During as _, Fault, OTHER_TYPE, Said};
 use crate::engine::plan::{Change, InnerTree, Mount, NewMount, Remount, Source};
-use crate::sys::fs::Want;
-use crate::sys::mount::{Attributes, Depth};
-use crate::sys::{Errno, fs, mount as m};
+use crate::sys::Errno;
+use crate::sys::file::fs::{self, Want};
+use crate::sys::file::mount as m;
+use crate::sys::file::mount::{Attributes, Depth};
 
 /// Attaches the detached mount `tree` over the host's root, or at a path of the host's; it is what the
 /// steps after this one call the root.

@@ -8,8 +8,8 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use crate::engine::failure::{Call, During as _, Fault};
-use crate::sys::fs::Want;
-use crate::sys::{Errno, fs};
+use crate::sys::Errno;
+use crate::sys::file::fs::{self, Want};
 
 /// The kernel's PATH_MAX, which counts the NUL.
 const PATH_MAX: usize = 4096;

@@ -5,7 +5,8 @@
 
 use super::State;
 use crate::engine::failure::{Call, During as _, Fault};
-use crate::sys::{exec, fs};
+use crate::sys::child::exec;
+use crate::sys::file::fs;
 
 /// Says that it is ready by closing the wire with all else, and reaps until SIGTERM.
 pub(super) fn run(state: &mut State<'_>) -> Result<(), Fault> {

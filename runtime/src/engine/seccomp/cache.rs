@@ -13,8 +13,9 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Result;
-use crate::sys::seccomp::Instruction;
-use crate::sys::{dir, libseccomp, own};
+use crate::sys::file::{dir, own};
+use crate::sys::kernel::libseccomp;
+use crate::sys::kernel::seccomp::Instruction;
 
 /// What a file begins with. Its digit changes with the way in which programs are compiled or laid out.
 const MAGIC: &[u8; 8] = b"podrbpf1";
@@ -142,7 +143,7 @@ mod tests {
         let compiled = program(&profile(1), folder.path()).unwrap();
         let [file] = &files(folder.path())[..] else { panic!("one file is kept") };
         // Its own digest and another program: what is there is what is used.
-        let other = vec![Instruction::answer(crate::sys::seccomp::Action::ENOSYS)];
+        let other = vec![Instruction::answer(crate::sys::kernel::seccomp::Action::ENOSYS)];
         std::fs::write(file, encode(&key(&profile(1)), &other)).unwrap();
         assert_eq!(program(&profile(1), folder.path()).unwrap(), other);
         assert_ne!(compiled, other);

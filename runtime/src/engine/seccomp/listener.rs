@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use oci_spec::runtime::{ContainerProcessStateBuilder, ContainerState, LinuxSeccomp, SECCOMP_FD_NAME, State};
 
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::{pidfd, socket, stream};
+use crate::sys::io::{socket, stream};
+use crate::sys::process::pidfd;
 
 /// How long the agent may take to take what it is sent.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -6,8 +6,8 @@
 
 use super::{Filter, usage};
 use crate::error::Result;
-use crate::sys::libseccomp;
-use crate::sys::seccomp::{Action, Half, Instruction, LastCall, Pass};
+use crate::sys::kernel::libseccomp;
+use crate::sys::kernel::seccomp::{Action, Half, Instruction, LastCall, Pass};
 
 /// The sixth argument, which no [`LastCall`] has.
 const SIXTH: u32 = 5;

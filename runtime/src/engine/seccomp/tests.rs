@@ -301,7 +301,7 @@ fn flags_are_those_that_the_kernel_takes_together() {
 
 #[test]
 fn a_pass_lets_its_calls_by_and_nothing_else() {
-    use crate::sys::seccomp::{LastCall, Pass};
+    use crate::sys::kernel::seccomp::{LastCall, Pass};
     let all = [LastCall::Close, LastCall::Clone, LastCall::Setsid, LastCall::Ioctl];
     let pass = Pass::draw().unwrap();
     // The arguments that the call is made for, with `value` as the pass.
@@ -341,7 +341,7 @@ fn a_pass_lets_its_calls_by_and_nothing_else() {
 
 #[test]
 fn a_filter_without_room_for_the_pass_is_refused() {
-    use crate::sys::seccomp::{LastCall, Pass};
+    use crate::sys::kernel::seccomp::{LastCall, Pass};
     let program = vec![Instruction::answer(Action(KILL)); Instruction::MAX];
     let mut filter = Filter { program, flags: Flags::default() };
     let error = filter.admit(Pass::draw().unwrap(), &[LastCall::Clone]).unwrap_err();

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::error::{Context, Error, ErrorKind, Result, shown};
-use crate::sys::descriptors;
+use crate::sys::process::descriptors;
 
 /// What helpers print where they have nothing (docker-credential-helpers, `credentials.errCredentialsNotFound`).
 const NOT_FOUND: &str = "credentials not found in native keychain";

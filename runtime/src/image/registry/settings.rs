@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::credentials::Credentials;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::image::reference::check_domain;
+use crate::image::model::reference::check_domain;
 
 /// The registry that a name without one means, and where it answers.
 const HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");

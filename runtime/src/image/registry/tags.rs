@@ -13,9 +13,9 @@ use super::settings::Access;
 use super::transport::Transport;
 use super::{Registry, Source};
 use crate::error::{Context, ErrorKind, Result, shown};
-use crate::image::manifest::DOCUMENT_MAX;
-use crate::image::progress::Progress;
-use crate::image::reference::Reference;
+use crate::image::model::manifest::DOCUMENT_MAX;
+use crate::image::model::reference::Reference;
+use crate::image::transfer::progress::Progress;
 
 const PAGES_MAX: usize = 100;
 const FIRST: &str = "tags/list?n=1000";

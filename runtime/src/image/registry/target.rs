@@ -11,8 +11,8 @@ use super::settings::Access;
 use super::transport::Transport;
 use super::upload::Upload;
 use crate::error::{ErrorKind, Result};
-use crate::image::digest::Digest;
-use crate::image::reference::Reference;
+use crate::image::model::digest::Digest;
+use crate::image::model::reference::Reference;
 
 /// One repository of one registry.
 pub(in crate::image) struct Target<'a> {

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::image::config::ImageConfig;
+use crate::image::model::config::ImageConfig;
 
 struct Bench {
     _dir: tempfile::TempDir,

@@ -138,7 +138,7 @@ fn a_class_of_the_containers_own_comes_and_goes_with_it() {
     assert_eq!(tasks.len(), 2);
     // As the container's process does it, first into the class.
     for (number, tasks) in tasks.iter().enumerate() {
-        sys::fs::write_whole(tasks.as_fd(), number.to_string().as_bytes()).unwrap();
+        sys::file::fs::write_whole(tasks.as_fd(), number.to_string().as_bytes()).unwrap();
     }
     assert_eq!((bench.read("web/tasks"), bench.read("web/mon_groups/web/tasks")), ("0".into(), "1".into()));
     assert_eq!(bench.read("web/schemata"), "", "nothing is written where nothing is asked for");

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::image::ImageConfig;
 use crate::pod::record::Front;
-use crate::sys::inside;
+use crate::sys::file::inside;
 
 fn sandbox(pod: &Pod) -> Sandbox {
     Sandbox {

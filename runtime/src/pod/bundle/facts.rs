@@ -10,7 +10,8 @@ use oci_spec::runtime::{Capability, LinuxDevice, LinuxDeviceBuilder, LinuxDevice
 use crate::cgroup::Layout;
 use crate::host::Host;
 use crate::pod::resources::Missing;
-use crate::sys::{arguments, host};
+use crate::sys::child::arguments;
+use crate::sys::kernel::host;
 
 /// Folders of /dev that a container has of its own.
 const OWN_FOLDERS: [&str; 5] = ["pts", "shm", "mqueue", "fd", ".udev"];

@@ -11,11 +11,11 @@ use oci_spec::runtime::{
     RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 
-use super::manifest::{Container, Pod};
 use super::resources;
 use crate::engine;
 use crate::error::{Error, Result};
 use crate::image::ImageConfig;
+use crate::manifest::{Container, Pod};
 
 mod facts;
 mod mounts;

@@ -9,8 +9,8 @@ use std::collections::hash_map::Entry;
 
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::image::ImageConfig;
-use crate::pod::manifest::{Container, TooMuch, expand_container};
-use crate::sys::arguments::{Excess, Room, total_max};
+use crate::manifest::{Container, TooMuch, expand_container};
+use crate::sys::child::arguments::{Excess, Room, total_max};
 
 /// PATH where neither image nor manifest has one.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

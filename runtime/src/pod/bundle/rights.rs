@@ -9,7 +9,7 @@ use oci_spec::runtime::{Capability, LinuxCapabilities, LinuxCapabilitiesBuilder}
 
 use super::Facts;
 use crate::error::{Error, ErrorKind, Result};
-use crate::pod::manifest::Container;
+use crate::manifest::Container;
 
 /// What a container has when the manifest says nothing: containerd's, and docker's. A file that has one of them given by its
 /// image, as ping has `cap_net_raw`, cannot be executed without it.

@@ -19,8 +19,8 @@ use super::{Inputs, rights};
 use crate::engine::check_seccomp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
-use crate::pod::manifest::{Container, Pod, SeccompProfile, SeccompProfileType};
-use crate::sys::inside;
+use crate::manifest::{Container, Pod, SeccompProfile, SeccompProfileType};
+use crate::sys::file::inside;
 
 /// What [`SeccompProfileType::RuntimeDefault`] means; docs/seccomp.md says why.
 const DEFAULT: &str = include_str!("seccomp/default.json");

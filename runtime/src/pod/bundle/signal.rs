@@ -1,6 +1,6 @@
 //! The signal that asks a container to end, as images write it.
 
-use crate::sys::signal;
+use crate::sys::process::signal;
 
 /// The number of an image's STOPSIGNAL (`SIGQUIT`, `QUIT`, `3`, `SIGRTMIN+3`); SIGTERM where there
 /// is none, or none that the kernel knows.

@@ -2,7 +2,7 @@ use oci_spec::runtime::Mount;
 use serde_json::json;
 
 use super::*;
-use crate::pod::manifest::VolumeMount;
+use crate::manifest::VolumeMount;
 
 fn spec_of(pod: serde_json::Value, sources: &[&Path]) -> Spec {
     let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "web"}, "spec": pod})).unwrap();

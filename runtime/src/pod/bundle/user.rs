@@ -12,8 +12,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use crate::error::{Context, Error, ErrorKind, Result, quoted, shown};
-use crate::pod::manifest::{Container, Pod};
-use crate::sys::inside;
+use crate::manifest::{Container, Pod};
+use crate::sys::file::inside;
 
 /// As much of a passwd or group file as is read: containerd's bound.
 const FILE_MAX: u64 = 10 << 20;

@@ -10,8 +10,8 @@ use super::streams::Which;
 use super::{CHUNK, Monitor, Token};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pod::protocol::{Reply, Streams as Sent};
-use crate::sys::epoll::{Epoll, Interest, Ready};
-use crate::sys::{pty, stream};
+use crate::sys::io::epoll::{Epoll, Interest, Ready};
+use crate::sys::io::{pty, stream};
 
 /// One attacher's copy of an output.
 #[derive(Debug)]

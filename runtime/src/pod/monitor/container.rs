@@ -25,13 +25,15 @@ use super::{Monitor, Token, start};
 use crate::cgroup::Cgroup;
 use crate::engine::{self, Attached, Child, Failure as ChildFailure, Plan, Rootfs, Tie};
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::{ChainId, snapshot};
+use crate::image::ChainId;
+use crate::image::layer::snapshot;
 use crate::pod::attempt::Records;
 use crate::pod::protocol::{ContainerSpec, ContainerStatus, Failure, NamespaceMode, TerminationMessage};
 use crate::pod::record::{self, ContainerState, ContainerStatusRecord, ProcessId};
 use crate::pod::volume::Source;
-use crate::sys::epoll::Interest;
-use crate::sys::{signal, stream};
+use crate::sys::io::epoll::Interest;
+use crate::sys::io::stream;
+use crate::sys::process::signal;
 
 /// How long a child may take to its execve: a hanging network file system below a host path is what it waits for.
 const HANDSHAKE: Duration = Duration::from_secs(60);

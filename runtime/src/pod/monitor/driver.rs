@@ -13,15 +13,15 @@ use super::container::Material;
 use super::deadlines::Due;
 use super::end::Ending;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::snapshot;
+use crate::image::layer::snapshot;
+use crate::manifest::{Container, Pod};
 use crate::pod::attempt::{self, Prepared};
 use crate::pod::bundle::Facts;
-use crate::pod::manifest::{Container, Pod};
-use crate::pod::policy::{Action, Event, Exit, Moment, PodState, StartFailure, step};
 use crate::pod::protocol::{Policy, PolicyImage};
 use crate::pod::record::{self, Sandbox};
 use crate::pod::volume::Source;
-use crate::sys::errand;
+use crate::policy::{Action, Event, Exit, Moment, PodState, StartFailure, step};
+use crate::sys::process::errand;
 
 /// A pod that is run by Kubernetes' rules.
 #[derive(Debug)]

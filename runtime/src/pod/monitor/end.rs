@@ -9,9 +9,9 @@ use super::Monitor;
 use super::serve::Waiter;
 use crate::error::{Error, Result};
 use crate::net::{self, Idle};
-use crate::pod::policy::Event;
 use crate::pod::record::SandboxState;
 use crate::pod::{shared, store};
+use crate::policy::Event;
 
 /// How the pod is ending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,8 +18,9 @@ use crate::engine::{self, Child, ExecInputs, Plan, Tie};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pod::protocol::{Exec, Exit, Message, Reply, Streams as Sent};
 use crate::pod::record;
-use crate::sys::epoll::Interest;
-use crate::sys::{pty, signal, socket};
+use crate::sys::io::epoll::Interest;
+use crate::sys::io::{pty, socket};
+use crate::sys::process::signal;
 
 /// How long it may take to its execve.
 const HANDSHAKE: Duration = Duration::from_secs(60);

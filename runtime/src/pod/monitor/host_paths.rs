@@ -9,8 +9,8 @@ use super::deadlines::Due;
 use super::{Monitor, Token};
 use crate::error::{Error, Result};
 use crate::pod::volume::{HostPath, Opening, PATIENCE};
-use crate::sys::epoll::Interest;
-use crate::sys::errand::CalledOff;
+use crate::sys::io::epoll::Interest;
+use crate::sys::process::errand::CalledOff;
 
 /// The child that is out, and those that were killed and may not have ended.
 #[derive(Debug, Default)]

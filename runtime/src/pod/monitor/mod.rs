@@ -6,7 +6,7 @@
 //!   kernel ── wires, pipes ──────┼──>  one event  ───────┼──> exec        processes of clients in containers
 //!   clock ─── deadlines ─────────┘     at a time         ├──> streams     logs, attachers, standard input
 //!                                          │             └──> publish     record to disk, then event to watchers
-//!                                          └── facts ──> driver ── pod::policy::step ── actions ──> the same functions
+//!                                          └── facts ──> driver ── policy::step ────── actions ──> the same functions
 //! ```
 //!
 //! Two halves. The *mechanism* does what a client asks by the protocol; the *driver* feeds the policy with facts and
@@ -48,9 +48,10 @@ use super::{record, shared, store};
 use crate::cgroup::Layout;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
-use crate::sys::epoll::{Epoll, Interest, Ready};
-use crate::sys::signal::{self, Received, Signals};
-use crate::sys::{daemon, socket, stream};
+use crate::sys::io::epoll::{Epoll, Interest, Ready};
+use crate::sys::io::{socket, stream};
+use crate::sys::process::daemon;
+use crate::sys::process::signal::{self, Received, Signals};
 
 pub(super) use start::{Birth, spawn};
 
@@ -134,7 +135,7 @@ struct Monitor {
     driver: Option<Driver>,
     host_paths: HostPaths,
     /// Facts for the driver that it has not been told yet.
-    facts: std::collections::VecDeque<super::policy::Event>,
+    facts: std::collections::VecDeque<crate::policy::Event>,
     /// The sequence number of the last change.
     sequence: u64,
     /// Which records of the pod's own are behind what is known.
@@ -286,7 +287,7 @@ impl Monitor {
             deadlines::Due::HostPaths => self.host_paths_overdue(),
             deadlines::Due::HangUp(pid) => self.kill_exec(pid),
             // The policy is told the time in every round.
-            deadlines::Due::Policy => self.facts.push_back(super::policy::Event::Tick),
+            deadlines::Due::Policy => self.facts.push_back(crate::policy::Event::Tick),
             deadlines::Due::Records => self.record_now(),
         }
     }

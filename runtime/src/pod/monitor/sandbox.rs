@@ -26,10 +26,11 @@ use crate::pod::protocol::{HeldMount, NamespaceMode, Network, SandboxSpec};
 use crate::pod::record::{self, ProcessId, SandboxState};
 use crate::pod::sandbox::NETNS_DIR;
 use crate::pod::volume;
-use crate::sys::held::HeldMounts;
-use crate::sys::mount::{self, Attributes, Depth, Propagation};
-use crate::sys::ns::{self, Namespaces};
-use crate::sys::{daemon, dir, own, pidfd, signal};
+use crate::sys::file::held::HeldMounts;
+use crate::sys::file::mount::{self, Attributes, Depth, Propagation};
+use crate::sys::file::{dir, own};
+use crate::sys::process::ns::{self, Namespaces};
+use crate::sys::process::{daemon, pidfd, signal};
 
 /// What there is of a sandbox.
 #[derive(Debug)]
@@ -101,7 +102,7 @@ impl Sandbox {
     /// must be inside, with rights that nobody in there may see.
     pub(super) fn shared_proc(&mut self) -> Result<OwnedFd> {
         let tree = self.held.get(PROC).ok_or_else(|| Error::failed("the sandbox holds no procfs"))?;
-        let whole = crate::sys::stream::duplicate(tree)?;
+        let whole = crate::sys::io::stream::duplicate(tree)?;
         Ok(self.held.copy(PROC, whole.as_fd(), Depth::One)?)
     }
 
@@ -122,7 +123,7 @@ impl Sandbox {
         })?;
         let part = match &mount.sub_path {
             Some(sub_path) => volume::open_sub_path(tree, sub_path),
-            None => Ok(crate::sys::stream::duplicate(tree)?),
+            None => Ok(crate::sys::io::stream::duplicate(tree)?),
         };
         part.and_then(|part| Ok(self.held.copy(&mount.tree, part.as_fd(), Depth::Recursive)?))
             .context(|| format!("mount {:?}", mount.destination))
@@ -326,7 +327,7 @@ impl Monitor {
             sandbox.attachment = Some(attachment);
         }
         if sandbox.spec.network == Network::None {
-            let up = crate::sys::socket::loopback_up();
+            let up = crate::sys::io::socket::loopback_up();
             up.map_err(|errno| errno.during("ioctl(SIOCSIFFLAGS, \"lo\", IFF_UP)")).context(|| "network")?;
         }
         if sandbox.spec.network != Network::Host {

@@ -10,8 +10,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use super::{Monitor, Token};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pod::protocol::{FRAME_MAX, Failure, Maker, Message, Op, Reply, Request, VERSION};
-use crate::sys::epoll::{Epoll, Interest, Ready};
-use crate::sys::{socket, stream};
+use crate::sys::io::epoll::{Epoll, Interest, Ready};
+use crate::sys::io::{socket, stream};
 
 /// How much a client may leave unread.
 const UNREAD_MAX: usize = 4 << 20;

@@ -11,7 +11,9 @@ use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::pod::record::ProcessId;
 use crate::pod::shared::{self, AmongMonitors};
-use crate::sys::{daemon, own, pidfd, proc, socket};
+use crate::sys::file::own;
+use crate::sys::io::socket;
+use crate::sys::process::{daemon, pidfd, proc};
 
 /// How much the monitor is spared when memory runs out: it is small, and its pod dies with it.
 const OOM_SCORE_ADJUST: i32 = -998;

@@ -10,8 +10,8 @@ use super::log::{Log, Source};
 use super::{CHUNK, Monitor, Token};
 use crate::engine::{Nodes, Stdio};
 use crate::error::Result;
-use crate::sys::epoll::{Epoll, Interest, Ready};
-use crate::sys::{pty, stream};
+use crate::sys::io::epoll::{Epoll, Interest, Ready};
+use crate::sys::io::{pty, stream};
 
 /// How many reads of one stream one event is worth; then the others have their turn.
 const READS_PER_ROUND: usize = 4;

@@ -15,13 +15,15 @@ use serde_json::value::RawValue;
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
-use crate::image::{ImageStore, snapshot};
+use crate::image::ImageStore;
+use crate::image::layer::snapshot;
 use crate::lock;
+use crate::manifest::Pod;
 use crate::pod::attempt::{draw_id, draw_suffix, draw_uid};
-use crate::pod::manifest::Pod;
 use crate::pod::record::{self, Front, Sandbox, Version};
 use crate::pod::{names, sandbox};
-use crate::sys::{self, own};
+use crate::sys;
+use crate::sys::file::own;
 
 /// How often another end of a generated name is tried.
 const GENERATE_TRIES: usize = 16;
@@ -224,11 +226,11 @@ fn remove_folders(host: &Host, id: &str) -> Result<()> {
 }
 
 fn remove_tree(parent: &Path, name: &[u8]) -> Result<()> {
-    let folder = match sys::dir::open(parent) {
+    let folder = match sys::file::dir::open(parent) {
         Err(error) if error.is_not_found() => return Ok(()),
         opened => opened?,
     };
-    sys::dir::remove_tree(&folder, name)
+    sys::file::dir::remove_tree(&folder, name)
         .map_err(Error::from)
         .context(|| format!("remove in {}", parent.display()))
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::pod::manifest::PodPhase;
+use crate::manifest::PodPhase;
 
 fn host() -> (tempfile::TempDir, Host) {
     let dir = tempfile::tempdir().unwrap();

@@ -11,8 +11,8 @@ use std::path::Path;
 
 use super::metadata;
 use crate::error::{Context, Error, Result};
-use crate::pod::manifest::{HostPathType, HostPathVolumeSource};
-use crate::sys::inside::{self, Outward};
+use crate::manifest::{HostPathType, HostPathVolumeSource};
+use crate::sys::file::inside::{self, Outward};
 
 /// A handle of what lies at the path.
 pub(super) fn open(source: &HostPathVolumeSource) -> Result<OwnedFd> {

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use super::{Source, destination, host_path, part, shown};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::pod::manifest::{Container, HostPathVolumeSource, Pod, Volume, VolumeMount, VolumeSource};
+use crate::manifest::{Container, HostPathVolumeSource, Pod, Volume, VolumeMount, VolumeSource};
 use crate::pod::protocol::Failure;
-use crate::sys::errand::{Answers, CalledOff, Errand};
-use crate::sys::ns::Namespaces;
+use crate::sys::process::errand::{Answers, CalledOff, Errand};
+use crate::sys::process::ns::Namespaces;
 
 /// How long the file systems of one container's host paths have to answer: as long as its child may take to its execve, in
 /// which it waits for the same ones. A kubelet gives a pod's volumes two minutes; here the pod's other containers wait for

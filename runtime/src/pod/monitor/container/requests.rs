@@ -10,7 +10,7 @@ use super::super::deadlines::Due;
 use super::super::serve::Waiter;
 use super::Monitor;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::signal;
+use crate::sys::process::signal;
 
 impl Monitor {
     /// Answers `stop` when the container has ended.

@@ -1,0 +1,164 @@
+//! clone3: a child in namespaces and a cgroup of its own from its first instruction; and clone, by which such a child
+//! sends a copy of itself into a pid namespace.
+//!
+//! Invariant: only a process with a single thread clones, so that the child's copy of the memory
+//! holds no lock that nobody will give back; and a child ends in its closure, never in the caller.
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use crate::sys::errno::{Errno, Result};
+use crate::sys::kernel::seccomp::Pass;
+use crate::sys::process::ns::Namespaces;
+
+// libc gives these as c_int, which the last two do not fit into.
+const CLONE_PIDFD: u64 = 0x1000;
+const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// What clone3 is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The namespaces made for the child.
+    pub namespaces: Namespaces,
+    /// The unified cgroup it is born in; `None`: the caller's.
+    pub cgroup: Option<BorrowedFd<'a>>,
+}
+
+/// A child, as its parent sees it.
+#[derive(Debug)]
+pub struct Cloned {
+    /// Its pid in the caller's pid namespace.
+    pub pid: i32,
+    /// Its pidfd, CLOEXEC.
+    pub pidfd: OwnedFd,
+}
+
+/// Proof that the calling process has one thread, and reaps its children itself. It stays true: nothing in podrun that
+/// clones ever starts a thread.
+#[derive(Debug)]
+pub struct SingleThreaded(());
+
+impl SingleThreaded {
+    /// EBUSY when there are more. Looks at the caller's own /proc, so it comes before any visit elsewhere.
+    pub fn check() -> Result<Self> {
+        // /proc/self/task has a link per thread beside `.` and `..`.
+        const LINKS_OF_ONE: u64 = 3;
+        match rustix::fs::stat(c"/proc/self/task")?.st_nlink {
+            LINKS_OF_ONE => {}
+            _ => return Err(Errno::EBUSY),
+        }
+        // Where a caller's caller has it ignored, as supervisors do, the kernel reaps, and tells nobody how a child ended.
+        // SAFETY: the default action installs no code; podrun has no handler for it.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+        Ok(Self(()))
+    }
+}
+
+/// Clones a child that runs `child` on a copy of this memory and exits with what it returns. Handlers
+/// of signals go back to their defaults in it; ignored and blocked signals, and all descriptors, are
+/// inherited.
+pub fn clone_child(
+    _proof: &SingleThreaded,
+    request: &Request<'_>,
+    child: impl FnOnce() -> i32,
+) -> Result<Cloned> {
+    let mut pidfd: libc::c_int = -1;
+    // SAFETY: all-zero bytes are a valid clone_args: every field is an integer, and zero means "not asked for".
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND | request.namespaces.bits();
+    args.pidfd = (&raw mut pidfd) as u64;
+    args.exit_signal = libc::SIGCHLD.cast_unsigned().into();
+    if let Some(cgroup) = request.cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd().cast_unsigned().into();
+    }
+    // SAFETY: without CLONE_VM the child has its own copy of this memory and this stack, as after
+    // fork; `args` and `pidfd` outlive the call, and `_proof` says that no other thread holds a lock.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
+    match i32::try_from(Errno::result(pid)?) {
+        Ok(0) => exit_now(child()),
+        Ok(pid) => {
+            // SAFETY: CLONE_PIDFD stored a new descriptor there, which nobody else owns.
+            Ok(Cloned { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+        }
+        Err(_) => Err(Errno::EINVAL),
+    }
+}
+
+/// A word of memory that a process shares with its child, and with nobody whom that clones: the kernel writes the pid of
+/// [`clone_beside`]'s copy there. The copy has no mapping of it: whoever can write to the copy's memory would otherwise choose
+/// which process the parent takes for its child.
+#[derive(Debug)]
+pub struct SharedPid(NonNull<AtomicI32>);
+
+impl SharedPid {
+    /// A word that holds no pid yet.
+    pub fn new() -> Result<Self> {
+        let (length, access) = (size_of::<AtomicI32>(), libc::PROT_READ | libc::PROT_WRITE);
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping at an address of the kernel's choice overlaps no other memory.
+        let page = unsafe { libc::mmap(std::ptr::null_mut(), length, access, flags, -1, 0) };
+        if page == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        NonNull::new(page.cast()).map(Self).ok_or(Errno::ENOMEM)
+    }
+
+    /// Keeps it from all whom the caller clones from now on. For the child, as its first act.
+    pub fn keep_from_copies(&self) -> Result<()> {
+        let page = self.0.as_ptr().cast();
+        // SAFETY: `new` mapped this page, which stays as it is for the caller.
+        Errno::result(unsafe { libc::madvise(page, size_of::<AtomicI32>(), libc::MADV_DONTFORK) }.into())
+            .map(drop)
+    }
+
+    /// The pid, once there is one.
+    pub fn get(&self) -> Option<i32> {
+        // SAFETY: the page is mapped as long as `self` lives, begins with zeros, and is aligned for any type.
+        let pid = unsafe { self.0.as_ref() }.load(Ordering::Acquire);
+        (pid > 0).then_some(pid)
+    }
+}
+
+impl Drop for SharedPid {
+    fn drop(&mut self) {
+        // SAFETY: `new` mapped this page, and no reference to it outlives `get`. A child has a mapping of its own.
+        unsafe { libc::munmap(self.0.as_ptr().cast(), size_of::<AtomicI32>()) };
+    }
+}
+
+/// What [`clone_beside`] asks for.
+pub(in crate::sys) const BESIDE: libc::c_int = libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID;
+
+/// The process in which [`clone_beside`] returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The caller.
+    Caller,
+    /// The copy.
+    Copy,
+}
+
+/// Clones, from within a child that [`clone_child`] made, a copy of the caller that goes on from here as a child of the
+/// caller's parent, in the pid namespace that setns or unshare chose. `pid` holds its number, as the caller's pid namespace
+/// has it, before it runs. A filter may let the call by for its `pass`.
+///
+/// By clone, since a filter cannot look at what clone3 is asked for, and profiles therefore refuse that.
+pub fn clone_beside(pid: &SharedPid, pass: Pass) -> Result<Side> {
+    // The flags come first on every architecture that podrun is built for; the kernel writes the pid by the caller's mapping. Without a signal of its own: with CLONE_PARENT
+    // the copy's is the caller's (clone(2)).
+    // SAFETY: without CLONE_VM the copy has its own memory and goes on on its own stack, which a null stack asks for. The
+    // caller is a copy of a process with one thread, so no lock is held. The kernel writes one word, to the shared page.
+    let cloned = unsafe {
+        libc::syscall(libc::SYS_clone, BESIDE, 0_usize, pid.0.as_ptr(), 0_usize, 0_usize, pass.number())
+    };
+    Ok(if Errno::result(cloned)? == 0 { Side::Copy } else { Side::Caller })
+}
+
+/// Ends a child half: no handler of this process's exit runs.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit takes any code, returns never and touches no memory of ours.
+    unsafe { libc::_exit(code) }
+}

@@ -1,0 +1,163 @@
+//! flock(2) with an end to the wait.
+//!
+//! flock has no timed form, and no event says that a lock is free (inotify tells of a close before the lock goes). Trying
+//! it again and again would lose its queue, in which nobody waits for ever behind those who come later. So the call blocks
+//! in that queue, and a timer of the waiting thread's own (timer_create(2), SIGEV_THREAD_ID) interrupts it.
+
+use std::os::fd::AsFd;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use rustix::fs::FlockOperation;
+
+use crate::sys::errno::{Errno, Result};
+
+/// How the lock is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// By nobody else.
+    Exclusive,
+    /// With others who want it so.
+    Shared,
+}
+
+/// How soon a timer strikes again: its first stroke may come between two calls.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// Takes the lock of an open file, or waits for it `patience` long; false: somebody else still has it.
+pub fn lock_within(file: impl AsFd, share: Share, patience: Duration) -> Result<bool> {
+    let (at_once, waiting) = match share {
+        Share::Exclusive => (FlockOperation::NonBlockingLockExclusive, FlockOperation::LockExclusive),
+        Share::Shared => (FlockOperation::NonBlockingLockShared, FlockOperation::LockShared),
+    };
+    match rustix::fs::flock(&file, at_once) {
+        Err(rustix::io::Errno::WOULDBLOCK) if !patience.is_zero() => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
+        other => return other.map(|()| true).map_err(Errno::from),
+    }
+    let over = Instant::now() + patience;
+    let _timer = Timer::after(patience)?;
+    loop {
+        match rustix::fs::flock(&file, waiting) {
+            Err(rustix::io::Errno::INTR) if Instant::now() >= over => return Ok(false),
+            Err(rustix::io::Errno::INTR) => {}
+            other => return other.map(|()| true).map_err(Errno::from),
+        }
+    }
+}
+
+/// A timer that interrupts what the calling thread waits in, from a moment on and again and again.
+struct Timer {
+    id: libc::timer_t,
+    former_mask: libc::sigset_t,
+}
+
+extern "C" fn wake(_signal: libc::c_int) {}
+
+impl Timer {
+    fn after(first: Duration) -> Result<Self> {
+        catch_alarm()?;
+        // SAFETY: a sigevent of zeroes is a valid value of the type.
+        let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+        event.sigev_notify = libc::SIGEV_THREAD_ID;
+        event.sigev_signo = libc::SIGALRM;
+        event.sigev_notify_thread_id = rustix::thread::gettid().as_raw_nonzero().get();
+        let mut id: libc::timer_t = std::ptr::null_mut();
+        // SAFETY: both places outlive the call, and the thread that is named is this one.
+        let made = unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut id) };
+        Errno::result(made.into())?;
+        // SAFETY: a signal set of zeroes is a valid value of the type; sigemptyset and sigaddset make it what is wanted.
+        let (mut mask, mut former_mask): (libc::sigset_t, libc::sigset_t) = unsafe { std::mem::zeroed() };
+        // SAFETY: the sets outlive the calls, which change the calling thread's mask alone.
+        unsafe {
+            libc::sigemptyset(&raw mut mask);
+            libc::sigaddset(&raw mut mask, libc::SIGALRM);
+            libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const mask, &raw mut former_mask);
+        }
+        let timer = Self { id, former_mask };
+        let when = libc::itimerspec { it_value: timespec(first), it_interval: timespec(AGAIN) };
+        // SAFETY: the timer was just made, and `when` outlives the call.
+        let set = unsafe { libc::timer_settime(timer.id, 0, &raw const when, std::ptr::null_mut()) };
+        Errno::result(set.into())?;
+        Ok(timer)
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        // SAFETY: the timer is this value's own, and the mask is the one that this thread had. A stroke that is on its way is
+        // delivered while the signal is let through still.
+        unsafe {
+            libc::timer_delete(self.id);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.former_mask, std::ptr::null_mut());
+        }
+    }
+}
+
+/// Has SIGALRM interrupt and do nothing else, in this process until it ends: another thread may wait as this one does.
+fn catch_alarm() -> Result<()> {
+    static CAUGHT: OnceLock<Result<()>> = OnceLock::new();
+    *CAUGHT.get_or_init(|| {
+        // SAFETY: a sigaction of zeroes is a valid value of the type: no flags, so that calls are not restarted.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = wake as extern "C" fn(libc::c_int) as libc::sighandler_t;
+        // SAFETY: the handler does nothing at all, and `action` outlives the call.
+        let set = unsafe { libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()) };
+        Errno::result(set.into()).map(drop)
+    })
+}
+
+fn timespec(time: Duration) -> libc::timespec {
+    libc::timespec {
+        tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: time.subsec_nanos().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    fn the_wait_has_an_end_and_the_lock_comes_when_it_is_free() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = File::create(&path).unwrap();
+        held.lock().unwrap();
+        let mine = File::open(&path).unwrap();
+        let before = Instant::now();
+        assert!(!lock_within(&mine, Share::Exclusive, Duration::ZERO).unwrap());
+        assert!(!lock_within(&mine, Share::Shared, Duration::from_millis(80)).unwrap());
+        assert!(before.elapsed() >= Duration::from_millis(80));
+        // Each waits in a thread of its own, and each is woken.
+        std::thread::scope(|scope| {
+            let waiters: Vec<_> = (0..4)
+                .map(|_| {
+                    let path = path.clone();
+                    scope.spawn(move || {
+                        let file = File::open(path).unwrap();
+                        let soon = Duration::from_millis(60);
+                        assert!(!lock_within(&file, Share::Exclusive, soon).unwrap());
+                        lock_within(&file, Share::Exclusive, Duration::from_secs(60)).unwrap()
+                    })
+                })
+                .collect();
+            // Until the first wait of all is over.
+            while waiters.len() > waiting_on(&path) || before.elapsed() < Duration::from_millis(250) {
+                std::thread::yield_now();
+            }
+            held.unlock().unwrap();
+            assert!(waiters.into_iter().all(|waiter| waiter.join().unwrap()));
+        });
+    }
+
+    /// How many wait for the lock: /proc/locks shows them below it, each with an arrow.
+    fn waiting_on(path: &std::path::Path) -> usize {
+        use std::os::unix::fs::MetadataExt;
+        let inode = format!(":{} ", std::fs::metadata(path).unwrap().ino());
+        let locks = std::fs::read_to_string("/proc/locks").unwrap();
+        locks.lines().filter(|line| line.contains("-> FLOCK") && line.contains(&inode)).count()
+    }
+}

@@ -1,0 +1,186 @@
+//! A terminal relayed: what a person types goes to a program's terminal, what the program says comes back, until the
+//! program ends. Where it is no person that types, the end of the input is typed too.
+//!
+//! Invariant: the person's terminal has its own settings again when the call returns, however it does.
+
+use std::os::fd::{AsFd as _, BorrowedFd};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+use super::{stream, tty};
+use crate::sys::process::pidfd::{self, Exit, Wait};
+use crate::sys::process::signal::Forwarded;
+use crate::sys::{Error, Result};
+
+/// The ends between which bytes go.
+#[derive(Debug)]
+pub struct Relay<'a> {
+    /// The child, by its pidfd.
+    pub process: BorrowedFd<'a>,
+    /// The master of its terminal; made non-blocking.
+    pub master: BorrowedFd<'a>,
+    /// What is typed.
+    pub stdin: BorrowedFd<'a>,
+    /// Where it is shown.
+    pub stdout: BorrowedFd<'a>,
+}
+
+/// What a terminal takes for the end of what is typed (VEOF, `stty eof`): a file or a pipe that ends has no other way to
+/// say so to a program at a terminal. In the middle of a line the first one ends that alone (termios(3)).
+const END_OF_INPUT: u8 = 0x04;
+
+/// What is typed for the caller.
+#[derive(Default)]
+struct Input {
+    /// What the terminal has not taken yet.
+    typed: Vec<u8>,
+    mid_line: bool,
+    has_ended: bool,
+    /// Whether the terminal was canonical when the end was typed.
+    end_in: Option<bool>,
+}
+
+impl Input {
+    /// Types the end, and once more where the program has changed the terminal's mode since: typed in one mode it means
+    /// nothing in the other, and a shell may have come to its prompt only now.
+    fn end(&mut self, is_canonical: bool) {
+        if self.typed.is_empty() && self.end_in != Some(is_canonical) {
+            let count = if self.end_in.is_none() && self.mid_line { 2 } else { 1 };
+            self.typed.resize(count, END_OF_INPUT);
+            self.end_in = Some(is_canonical);
+        }
+    }
+}
+
+/// Puts the person's terminal back.
+struct Raw<'a>(BorrowedFd<'a>, tty::Settings);
+
+impl Drop for Raw<'_> {
+    fn drop(&mut self) {
+        // A terminal that is gone needs nothing.
+        let _ = tty::restore(self.0, &self.1);
+    }
+}
+
+impl Relay<'_> {
+    /// Relays, and hands `signals` on, until the child has ended; reaps it.
+    pub fn until_end(&self, signals: &Forwarded) -> Result<Exit> {
+        let terminal = tty::is_terminal(self.stdin);
+        let _raw =
+            terminal.then(|| tty::make_raw(self.stdin).map(|former| Raw(self.stdin, former))).transpose()?;
+        stream::set_nonblocking(self.master)?;
+        self.follow_size();
+        let (mut input, mut master_open) = (Input::default(), true);
+        loop {
+            let mut polled = vec![
+                PollFd::from_borrowed_fd(self.process, PollFlags::IN),
+                PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
+            ];
+            // An end that is closed is always ready: it is looked at no more.
+            let takes = !input.has_ended && input.typed.is_empty();
+            if takes {
+                polled.push(PollFd::from_borrowed_fd(self.stdin, PollFlags::IN));
+            }
+            if master_open {
+                let gives = if input.typed.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+                polled.push(PollFd::from_borrowed_fd(self.master, PollFlags::IN | gives));
+            }
+            match poll(&mut polled, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(Error::new("poll(relay)", errno.raw_os_error())),
+            }
+            let ready = |index: usize| polled.get(index).is_some_and(|one| !one.revents().is_empty());
+            let (from_stdin, from_master) = (takes && ready(2), master_open && ready(2 + usize::from(takes)));
+            while let Some(signal) = signals.next() {
+                match signal {
+                    libc::SIGWINCH => self.follow_size(),
+                    signal => crate::sys::process::signal::send(self.process, signal)?,
+                }
+            }
+            if from_stdin {
+                self.take(&mut input)?;
+            }
+            if from_master {
+                master_open = self.show()?;
+            }
+            if input.has_ended && !terminal {
+                input.end(tty::is_canonical(self.master));
+            }
+            if !input.typed.is_empty() {
+                self.give(&mut input.typed);
+            }
+            let ended =
+                pidfd::reap(self.process, Wait::Poll).map_err(|errno| errno.during("waitid(P_PIDFD)"))?;
+            if let Some(exit) = ended {
+                // What it said last is still in the terminal.
+                while master_open {
+                    master_open = self.show()? && self.has_more();
+                }
+                return Ok(exit);
+            }
+        }
+    }
+
+    fn follow_size(&self) {
+        if let Some(size) = tty::window(self.stdin) {
+            // The program goes on in the size that it has.
+            let _ = tty::set_window(self.master, size);
+        }
+    }
+
+    /// Reads what is to be typed.
+    fn take(&self, input: &mut Input) -> Result<()> {
+        let mut buffer = [0; 4096];
+        let count = stream::read(self.stdin, &mut buffer)?;
+        input.typed.extend_from_slice(buffer.get(..count.unwrap_or(0)).unwrap_or_default());
+        input.mid_line = input.typed.last().map_or(input.mid_line, |last| !b"\n\r".contains(last));
+        input.has_ended = count == Some(0);
+        Ok(())
+    }
+
+    fn give(&self, typed: &mut Vec<u8>) {
+        match stream::write(self.master, typed) {
+            Ok(Some(count)) => drop(typed.drain(..count)),
+            Ok(None) => {}
+            // Nobody has the terminal open any more.
+            Err(_) => typed.clear(),
+        }
+    }
+
+    /// Shows what the program said; false when nobody has its terminal open any more (EIO).
+    fn show(&self) -> Result<bool> {
+        let mut buffer = [0; 4096];
+        match stream::read(self.master, &mut buffer) {
+            Ok(None) => Ok(true),
+            Ok(Some(0)) | Err(_) => Ok(false),
+            Ok(Some(count)) => {
+                let mut rest = buffer.get(..count).unwrap_or_default();
+                while !rest.is_empty() {
+                    let written = stream::write(self.stdout, rest)?.unwrap_or(0);
+                    rest = rest.get(written..).unwrap_or_default();
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    fn has_more(&self) -> bool {
+        pidfd::wait_readable(self.master, std::time::Duration::ZERO)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_is_typed_once_in_each_mode_and_twice_in_a_line() {
+        let mut input = Input { mid_line: true, ..Input::default() };
+        let mut typed = |is_canonical| {
+            input.end(is_canonical);
+            std::mem::take(&mut input.typed).len()
+        };
+        assert_eq!([true, true, false, false, true].map(&mut typed), [2, 0, 1, 0, 1]);
+    }
+}

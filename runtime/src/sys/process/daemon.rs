@@ -1,0 +1,255 @@
+//! A process of this binary's own that outlives the one that starts it, and what it does first.
+//!
+//! Invariant: it keeps one descriptor of its maker, number 3, and nothing else: no other descriptor, no standard
+//! stream, session, working directory, environment or umask.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
+
+use crate::sys::file::mount::{self, Attributes, Depth};
+use crate::sys::{Error, Result};
+
+/// The descriptor that a daemon keeps of its maker.
+pub const INHERITED: i32 = 3;
+
+/// The kernel's flag; `libc` declares it in a type too narrow for it.
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
+
+/// Where the descriptor of a binary that goes on in another is kept: above those that a caller gives by number.
+const ABOVE: i32 = 512;
+
+/// How many files a daemon and its children may open, as far as the hard limit goes.
+const OPEN_FILES: u64 = 1 << 20;
+
+fn failed(call: &'static str) -> impl FnOnce(Errno) -> Error {
+    move |errno| Error::new(call, errno.raw_os_error())
+}
+
+/// Runs this binary again with `arguments` (the program's name first) and `inherited` as its descriptor
+/// [`INHERITED`]: born in `cgroup` where one is given, and as process 1 of a pid namespace of its own where
+/// `pid_namespace` says so. The caller's process has one thread. It gets the [`Program`], to keep until the new process
+/// shows that it runs.
+pub fn launch(
+    arguments: &[&str],
+    inherited: BorrowedFd<'_>,
+    cgroup: Option<BorrowedFd<'_>>,
+    pid_namespace: bool,
+) -> Result<Program> {
+    let arguments: Vec<CString> =
+        arguments.iter().map(|text| CString::new(*text).expect("ids and verbs hold no NUL")).collect();
+    let mut argv: Vec<*const libc::c_char> = arguments.iter().map(|text| text.as_ptr()).collect();
+    argv.push(std::ptr::null());
+    let envp = [std::ptr::null::<libc::c_char>()];
+    let program = program()?;
+    // It closes all else first, and has nobody to tell that it cannot: so this closes nothing, and tells.
+    crate::sys::file::fs::close_range(-1, -1).map_err(|errno| errno.during("close_range(~0, ~0)"))?;
+
+    // SAFETY: all-zero is the kernel's own default for this plain structure.
+    let mut clone: libc::clone_args = unsafe { std::mem::zeroed() };
+    clone.exit_signal = libc::SIGCHLD.unsigned_abs().into();
+    if pid_namespace {
+        clone.flags |= u64::from(libc::CLONE_NEWPID.unsigned_abs());
+    }
+    if let Some(cgroup) = cgroup {
+        clone.flags |= CLONE_INTO_CGROUP;
+        clone.cgroup = u64::from(cgroup.as_raw_fd().unsigned_abs());
+    }
+    let inherited = inherited.as_raw_fd();
+    // Without CLONE_VFORK: the caller goes on, and the child is put on another processor at once. It costs some page
+    // faults, and saves the millisecond in which a caller that is woken again keeps the child off its processor.
+    // SAFETY: without CLONE_VM this is a fork: the child has a copy of this memory. The process has one thread, so
+    // the copy is whole. The child makes three system calls and never returns.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut clone, size_of_val(&clone)) };
+    if pid == 0 {
+        // SAFETY: the arrays end with null and outlive the call; `_exit` runs nothing of the parent's.
+        unsafe {
+            if inherited == INHERITED {
+                libc::fcntl(inherited, libc::F_SETFD, 0);
+            } else {
+                libc::dup2(inherited, INHERITED);
+            }
+            libc::execveat(
+                program.0.as_raw_fd(),
+                c"".as_ptr(),
+                argv.as_ptr().cast::<*mut libc::c_char>(),
+                envp.as_ptr().cast::<*mut libc::c_char>(),
+                libc::AT_EMPTY_PATH,
+            );
+            libc::_exit(127)
+        }
+    }
+    match i32::try_from(pid) {
+        Ok(pid) if pid > 0 => Ok(program),
+        _ => {
+            let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
+            Err(Error::new(format!("clone3({:#x})", clone.flags), errno))
+        }
+    }
+}
+
+/// This binary for one exec, by a descriptor through which nobody can write to it: a process that gets at the new
+/// process's /proc/PID/exe gets no more (CVE-2019-5736). No process in a container may have it: as long as it is open
+/// the mount can be made writable again through it.
+///
+/// It is a mount of its own, and whoever closes it last waits for a grace period of the kernel, some milliseconds. So it is
+/// closed by who waits at that time anyway.
+#[derive(Debug)]
+pub struct Program(OwnedFd);
+
+fn program() -> Result<Program> {
+    let shown = "open_tree(\"/proc/self/exe\", OPEN_TREE_CLONE)";
+    match mount::clone_host_tree(c"/proc/self/exe", Depth::One) {
+        Ok(tree) => {
+            let read_only = Attributes { set: Attributes::RDONLY | Attributes::NOSUID, clear: 0 };
+            mount::mount_setattr(tree.as_fd(), Depth::One, read_only, None)
+                .map_err(|errno| errno.during("mount_setattr(podrun's binary, MOUNT_ATTR_RDONLY)"))?;
+            Ok(Program(tree))
+        }
+        // It was started from a mount of another namespace, or from one that cannot be bound.
+        Err(crate::sys::Errno::EINVAL) => sealed_copy().map(Program),
+        Err(errno) => Err(errno.during(shown)),
+    }
+}
+
+/// Goes on in a binary that nobody can write to, if this one is not: the same program, arguments and environment
+/// from the start. A program in a container can make the kernel execute /proc/self/exe, which is this binary until
+/// its own execve, and write to it later (CVE-2019-5736). Gives what this binary was executed by, if it was so, to be
+/// closed before any container can get at this process's descriptors, and by nothing that others wait for. To be called
+/// before anything is opened.
+pub fn go_on_read_only(
+    arguments: impl Iterator<Item = std::ffi::OsString>,
+    environment: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+) -> Result<Option<Program>> {
+    use std::os::unix::ffi::OsStringExt as _;
+    let held = rustix::fs::statvfs("/proc/self/exe").map_err(failed("statfs(\"/proc/self/exe\")"))?;
+    if held.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) || is_sealed() {
+        return Ok(executed_by());
+    }
+    let string = |bytes| CString::new(bytes).map_err(|_| Error::new("execveat(podrun)", libc::EINVAL));
+    let argv: Vec<CString> = arguments.map(|word| string(word.into_vec())).collect::<Result<_>>()?;
+    let entry = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        string([name.into_vec(), value.into_vec()].join(&b'='))
+    };
+    let envp: Vec<CString> = environment.map(entry).collect::<Result<_>>()?;
+    let Program(program) = program()?;
+    // Left open over the exec; above what `--preserve-fds` may name. Where there is no such number the exec closes it.
+    let program = match rustix::io::fcntl_dupfd_cloexec(&program, ABOVE) {
+        Ok(above) => rustix::io::fcntl_setfd(&above, rustix::io::FdFlags::empty()).map(|()| above),
+        Err(_) => Ok(program),
+    };
+    let program = program.map_err(failed("fcntl(F_SETFD)"))?;
+    let strings = |strings| crate::sys::child::exec::Strings::new(strings, None);
+    crate::sys::child::exec::execveat(program.as_fd(), &strings(argv), &strings(envp))
+        .map(|_| None)
+        .map_err(|errno| errno.during("execveat(podrun's binary, AT_EMPTY_PATH)"))
+}
+
+/// The descriptor that this process was executed by, if [`go_on_read_only`] left it open.
+fn executed_by() -> Option<Program> {
+    let name = rustix::param::linux_execfn().to_str().ok()?;
+    let number: i32 = name.strip_prefix("/dev/fd/")?.parse().ok().filter(|number| *number >= ABOVE)?;
+    crate::sys::file::fs::was_inherited(number).ok()?;
+    // SAFETY: it is open and was inherited, so nothing here owns it.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).ok()?;
+    Some(Program(fd))
+}
+
+/// Whether this binary is one of [`sealed_copy`]'s.
+fn is_sealed() -> bool {
+    let seals =
+        std::fs::File::open("/proc/self/exe").and_then(|binary| Ok(rustix::fs::fcntl_get_seals(&binary)?));
+    seals.is_ok_and(|seals| seals.contains(rustix::fs::SealFlags::WRITE))
+}
+
+/// How often the kernel is asked to seal it.
+const SEALING_TRIES: u32 = 16;
+
+/// This binary in memory, where nobody can change it any more.
+fn sealed_copy() -> Result<OwnedFd> {
+    use rustix::fs::{MemfdFlags, SealFlags};
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let copy = rustix::fs::memfd_create(c"podrun", flags).map_err(failed("memfd_create()"))?;
+    let copied = std::fs::File::open("/proc/self/exe")
+        .and_then(|mut binary| std::io::copy(&mut binary, &mut std::fs::File::from(copy.try_clone()?)));
+    copied.map_err(|error| Error::new("copy /proc/self/exe", error.raw_os_error().unwrap_or(0)))?;
+    let all = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    // While the kernel itself holds one of the pages, to move it say, nothing can be sealed. Each try waits for 150 ms.
+    let mut sealed = Err(Errno::BUSY);
+    for _ in 0..SEALING_TRIES {
+        sealed = rustix::fs::fcntl_add_seals(&copy, all);
+        if sealed != Err(Errno::BUSY) {
+            break;
+        }
+    }
+    sealed.map(|()| copy).map_err(failed("fcntl(F_ADD_SEALS)"))
+}
+
+/// What a daemon does before anything else: nobody may trace it, and it lets go of its maker. Returns descriptor
+/// [`INHERITED`].
+pub fn detach() -> Result<OwnedFd> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(failed("prctl(PR_SET_DUMPABLE, 0)"))?;
+    // It was executed by a descriptor, which would leave it that number as its name.
+    rustix::thread::set_name(c"podrun").map_err(failed("prctl(PR_SET_NAME)"))?;
+    crate::sys::file::fs::close_from(INHERITED + 1).map_err(|errno| errno.during("close_range(4, ~0)"))?;
+    // SAFETY: `launch` made this number ours, and nothing else in this process has taken it.
+    let inherited = unsafe { OwnedFd::from_raw_fd(INHERITED) };
+    rustix::io::fcntl_setfd(&inherited, rustix::io::FdFlags::CLOEXEC)
+        .map_err(failed("fcntl(3, F_SETFD, FD_CLOEXEC)"))?;
+    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())
+        .map_err(failed("open(\"/dev/null\")"))?;
+    for standard in 0..INHERITED {
+        // SAFETY: the call replaces a standard stream, which nothing in this process owns.
+        if unsafe { libc::dup2(null.as_raw_fd(), standard) } < 0 {
+            return Err(Error::new(
+                "dup2(null, 0..2)",
+                std::io::Error::last_os_error().raw_os_error().unwrap_or(0),
+            ));
+        }
+    }
+    // It fails only for a process that leads a group already; a freshly cloned one does not.
+    rustix::process::setsid().map_err(failed("setsid()"))?;
+    rustix::process::chdir("/").map_err(failed("chdir(\"/\")"))?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    // SAFETY: SIG_IGN installs no code. A write to a closed pipe is an error to handle, not an end.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    let hard = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let limit = hard.map_or(OPEN_FILES, |hard| hard.min(OPEN_FILES));
+    // Its children inherit this one: the same whichever shell or unit made the pod.
+    let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum: hard });
+    Ok(inherited)
+}
+
+/// Makes this process the parent of its descendants' orphans, where it is not process 1 of a namespace anyway.
+pub fn adopt_orphans() -> Result<()> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(failed("prctl(PR_SET_CHILD_SUBREAPER)"))
+}
+
+/// Sets the host name of this process's UTS namespace.
+pub fn set_hostname(name: &str) -> Result<()> {
+    rustix::system::sethostname(name.as_bytes())
+        .map_err(|errno| Error::new(format!("sethostname({name:?})"), errno.raw_os_error()))
+}
+
+/// Makes the lock file at `path`, held from the moment at which others can see it: one who tries it cannot be what
+/// keeps its owner from it. `None`: there is one. It is held as long as the descriptor.
+pub fn lock_new(path: &std::path::Path) -> Result<Option<OwnedFd>> {
+    use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags};
+    let failed = |call: &str, errno: Errno| Error::new(format!("{call}({path:?})"), errno.raw_os_error());
+    let unseen = path.with_extension("new");
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = rustix::fs::open(&unseen, flags, Mode::from_raw_mode(0o600))
+        .map_err(|errno| failed("open", errno))?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|errno| failed("flock", errno))?;
+    match rustix::fs::renameat_with(CWD, &unseen, CWD, path, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(Some(file)),
+        Err(Errno::EXIST) => Ok(None),
+        Err(errno) => Err(failed("rename", errno)),
+    }
+}

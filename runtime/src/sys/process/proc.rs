@@ -1,0 +1,80 @@
+//! What procfs says of a process, by its number in the reader's pid namespace.
+//!
+//! Invariant: a number may be another process's by the time of the next look; whoever keeps one keeps a [`ProcessId`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::sys::{Error, Result};
+
+/// A process that a reused pid cannot be taken for, as records keep it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProcessId {
+    /// The pid, in the pid namespace of who wrote it down.
+    pub pid: i32,
+    /// Field 22 of /proc/PID/stat: clock ticks since the boot.
+    pub start_time: u64,
+}
+
+impl ProcessId {
+    /// The process that has this pid now.
+    pub fn of(pid: i32) -> Result<Self> {
+        Ok(Self { pid, start_time: stat_field(pid, 22)? })
+    }
+
+    /// Whether it still is there: its pid is no other's, and not free.
+    pub fn is_same(self) -> bool {
+        Self::of(self.pid).is_ok_and(|now| now == self)
+    }
+}
+
+fn read(pid: i32, file: &str) -> Result<String> {
+    let path = format!("/proc/{pid}/{file}");
+    crate::sys::file::fs::read_kernel_file(&path)
+        .map_err(|error| Error::new(path, error.raw_os_error().unwrap_or(libc::EIO)))
+}
+
+/// A number out of /proc/PID/stat, by proc_pid_stat(5)'s count, from the fourth on.
+pub fn stat_field(pid: i32, number: usize) -> Result<u64> {
+    let stat = read(pid, "stat")?;
+    // The second field, the command's name in parentheses, may hold anything.
+    let field = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(number - 3));
+    let value = field.and_then(|field| field.parse().ok());
+    value.ok_or_else(|| Error::new(format!("/proc/{pid}/stat: field {number}"), libc::EINVAL))
+}
+
+/// The words that it was executed with; those that are not UTF-8 are not shown as they are.
+pub fn arguments(pid: i32) -> Result<Vec<String>> {
+    Ok(read(pid, "cmdline")?.split_terminator('\0').map(str::to_owned).collect())
+}
+
+/// Its pid in its own pid namespace.
+pub fn innermost_pid(pid: i32) -> Result<i32> {
+    let status = read(pid, "status")?;
+    last_pid(&status).ok_or_else(|| Error::new(format!("/proc/{pid}/status: NSpid"), libc::EINVAL))
+}
+
+/// The last number of `NSpid:`, which names the process in each pid namespace from the reader's inwards.
+fn last_pid(status: &str) -> Option<i32> {
+    status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().last()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_names_the_innermost_pid_last() {
+        assert_eq!(last_pid("Name:\tx\nNSpid:\t4713\t2\t1\n"), Some(1));
+        assert_eq!(last_pid("Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn this_process_is_itself() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        let process = ProcessId::of(own).unwrap();
+        assert!(process.is_same() && process.start_time > 1);
+        assert!(!ProcessId { start_time: 1, ..process }.is_same());
+        assert_eq!(innermost_pid(own).unwrap(), own);
+    }
+}

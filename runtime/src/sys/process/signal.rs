@@ -1,0 +1,213 @@
+//! Signals: received as reads of a descriptor, sent by pidfd, and the children whose ends they tell.
+//!
+//! Invariant: a pid is only signalled while its process is a child that nobody has reaped, so it is never a
+//! stranger's.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
+
+use crate::sys::{Error, Result};
+
+/// SIGHUP's number.
+pub const HANGUP: i32 = libc::SIGHUP;
+/// SIGKILL's number.
+pub const KILL: i32 = libc::SIGKILL;
+/// SIGTERM's number.
+pub const TERM: i32 = libc::SIGTERM;
+
+/// What [`Signals::next`] reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// A child ended (perhaps several: ask [`reap`] until it has none).
+    Child,
+    /// SIGTERM or SIGINT: this process is to end.
+    Terminate,
+}
+
+/// SIGCHLD, SIGTERM and SIGINT as a descriptor. They stay blocked in this process; its children unblock them.
+#[derive(Debug)]
+pub struct Signals(SignalFd);
+
+impl Signals {
+    /// Blocks the signals and opens the descriptor.
+    pub fn open() -> Result<Self> {
+        let mut set = SigSet::empty();
+        for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT] {
+            set.add(signal);
+        }
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&set), None)
+            .map_err(|errno| Error::new("rt_sigprocmask(SIG_SETMASK)", errno as i32))?;
+        SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+            .map(Self)
+            .map_err(|errno| Error::new("signalfd4()", errno as i32))
+    }
+
+    /// The next signal that came, if any.
+    pub fn next(&self) -> Option<Received> {
+        let info = self.0.read_signal().ok().flatten()?;
+        let child = i32::try_from(info.ssi_signo) == Ok(libc::SIGCHLD);
+        Some(if child { Received::Child } else { Received::Terminate })
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The signals that a command in the foreground hands on to the program it stands for, and those that were blocked before.
+/// They stay blocked in this process.
+#[derive(Debug)]
+pub struct Forwarded(SignalFd, SigSet);
+
+impl Forwarded {
+    /// Blocks them and opens the descriptor.
+    pub fn open() -> Result<Self> {
+        let mut set = SigSet::empty();
+        for signal in [
+            Signal::SIGHUP,
+            Signal::SIGINT,
+            Signal::SIGQUIT,
+            Signal::SIGTERM,
+            Signal::SIGUSR1,
+            Signal::SIGUSR2,
+            Signal::SIGCONT,
+            Signal::SIGWINCH,
+            Signal::SIGALRM,
+        ] {
+            set.add(signal);
+        }
+        let mut before = SigSet::empty();
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), Some(&mut before))
+            .map_err(|errno| Error::new("rt_sigprocmask(SIG_BLOCK)", errno as i32))?;
+        SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+            .map(|signals| Self(signals, before))
+            .map_err(|errno| Error::new("signalfd4()", errno as i32))
+    }
+
+    /// Starts a program in which they are as they were when this process began. One that comes from now on is handed on.
+    pub fn start(&self, command: &mut std::process::Command) -> std::io::Result<std::process::Child> {
+        use std::os::unix::process::CommandExt as _;
+        let before = self.1;
+        // SAFETY: between fork and exec the closure makes one system call and touches nothing but its own copy of the set.
+        unsafe {
+            command.pre_exec(move || Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?));
+        }
+        super::descriptors::with_callers_limit(command).spawn()
+    }
+
+    /// The next signal that came, if any.
+    pub fn next(&self) -> Option<i32> {
+        let info = self.0.read_signal().ok().flatten()?;
+        i32::try_from(info.ssi_signo).ok()
+    }
+
+    /// Hands on what comes until the child behind `process` has ended, and reaps it.
+    pub fn until_end(&self, process: BorrowedFd<'_>) -> Result<super::pidfd::Exit> {
+        use rustix::event::{PollFd, PollFlags, poll};
+        loop {
+            let mut polled =
+                [PollFd::from_borrowed_fd(process, PollFlags::IN), PollFd::new(&self.0, PollFlags::IN)];
+            match poll(&mut polled, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(Error::new("poll(pidfd, signalfd)", errno.raw_os_error())),
+            }
+            while let Some(signal) = self.next() {
+                send(process, signal)?;
+            }
+            let ended = super::pidfd::reap(process, super::pidfd::Wait::Poll)
+                .map_err(|errno| errno.during("waitid(P_PIDFD, WNOHANG)"))?;
+            if let Some(exit) = ended {
+                return Ok(exit);
+            }
+        }
+    }
+}
+
+impl AsFd for Forwarded {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Its pid, free for reuse from now on.
+    pub pid: i32,
+    /// Its exit code, or 128 and the signal.
+    pub code: i32,
+    /// The signal that ended it, or 0.
+    pub signal: i32,
+}
+
+/// Reaps one child that has ended; `None` when there is none (yet). Real-time signals are told too, which
+/// `nix`'s status cannot.
+pub fn reap() -> Option<Ended> {
+    let mut status = 0;
+    // SAFETY: `status` is a live int for the kernel to write.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::__WALL) };
+    if pid <= 0 {
+        return None;
+    }
+    Some(if libc::WIFSIGNALED(status) {
+        let signal = libc::WTERMSIG(status);
+        Ended { pid, code: 128 + signal, signal }
+    } else {
+        Ended { pid, code: libc::WEXITSTATUS(status), signal: 0 }
+    })
+}
+
+/// Sends `signal` to the process behind `pidfd`. A process that has ended is no error.
+pub fn send(pidfd: impl AsFd, signal: i32) -> Result<()> {
+    let raw = pidfd.as_fd().as_raw_fd();
+    // SAFETY: the call takes no pointer but the null siginfo, which stands for a plain kill().
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, raw, signal, 0, 0) };
+    match Errno::result(result) {
+        Ok(_) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(Error::new(format!("pidfd_send_signal({signal})"), errno as i32)),
+    }
+}
+
+/// Sends `signal` to every process of the group that child `leader` leads. A group that is gone is no error.
+pub fn send_to_group(leader: i32, signal: i32) {
+    if let Ok(signal) = Signal::try_from(signal) {
+        let _ = nix::sys::signal::killpg(Pid::from_raw(leader), signal);
+    }
+}
+
+/// Linux' signals by number, from 1.
+const NAMES: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+];
+const RTMIN: i32 = 34;
+const RTMAX: i32 = 64;
+
+/// The number of a signal as images and commands write it: `SIGQUIT`, `QUIT`, `3`, `SIGRTMIN+3`.
+pub fn number(text: &str) -> Option<i32> {
+    if let Ok(number) = text.parse::<i32>() {
+        return (1..=RTMAX).contains(&number).then_some(number);
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let offset = |text: &str| if text.is_empty() { Some(0) } else { text.parse::<i32>().ok() };
+    if let Some(rest) = name.strip_prefix("RTMIN") {
+        return offset(rest)
+            .map(|offset| RTMIN.saturating_add(offset))
+            .filter(|signal| (RTMIN..=RTMAX).contains(signal));
+    }
+    if let Some(rest) = name.strip_prefix("RTMAX") {
+        return offset(rest)
+            .map(|offset| RTMAX.saturating_add(offset))
+            .filter(|signal| (RTMIN..=RTMAX).contains(signal));
+    }
+    let index = NAMES.iter().position(|known| *known == name)?;
+    i32::try_from(index + 1).ok()
+}
