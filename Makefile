@@ -16,6 +16,8 @@ DESTDIR ?=
 IMAGES ?=
 # How many pods `make bench` has side by side at most.
 PODS ?= 1000
+# Another podrun, below this folder, for `make bench` and `bench-oci` to measure in the same run: that of before a change.
+BESIDE ?=
 # Of `make bench-images`: pull, load or small; empty: all.
 PART ?=
 # How long `make fuzz` runs each target, and which (empty: all of them).
@@ -159,12 +161,12 @@ demo: build ## a pod of two containers from its creation to its end, each comman
 	@scripts/demo.sh
 
 .PHONY: bench
-bench: build ## times beside the kernel's floor and the peers that are there (PODS=200: no more side by side)
+bench: build ## times beside the kernel's floor and the peers that are there (PODS=200: no more side by side; BESIDE=…)
 	@$(NEED) $(FOR_RUNNING)
 	@$(MAKE) fixtures IMAGES="busybox pause"
 	cargo build --quiet --locked --package podrun-tests --bin podrun-bench
 	@gcc -O2 -static -o target/floor benches/floor.c
-	@$(SUDO) scripts/bench.sh target/$(HOST)/debug/podrun-bench $(PODS)
+	@$(SUDO) env PODRUN_BENCH_BESIDE=$(BESIDE) scripts/bench.sh target/$(HOST)/debug/podrun-bench $(PODS)
 	@$(MAKE) bench-oci bench-images
 
 .PHONY: bench-oci
@@ -173,7 +175,7 @@ bench-oci: build ## the part of it that is about the OCI runtime: run, exec, and
 	@$(MAKE) fixtures IMAGES="busybox"
 	cargo build --quiet --locked --package podrun-tests --bin podrun-bench-oci
 	@gcc -O2 -static -o target/floor benches/floor.c
-	@$(SUDO) scripts/bench-oci.sh target/$(HOST)/debug/podrun-bench-oci
+	@$(SUDO) env PODRUN_BENCH_BESIDE=$(BESIDE) scripts/bench-oci.sh target/$(HOST)/debug/podrun-bench-oci
 
 .PHONY: bench-images
 bench-images: build $(addprefix target/fixtures/tools/,docker-registry skopeo libgpgme11 libassuan0 libdevmapper1.02.1) ## the part of it that is about images: pull, unpack, load, list (PART=small: no more)

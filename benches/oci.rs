@@ -4,6 +4,7 @@
 //! Started by scripts/bench-oci.sh as root in namespaces of its own, in the root of the peers if that is there. The config
 //! is `podrun oci spec`'s with the filter of a pod's container, which is kept compiled.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,10 +12,13 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde_json::{Value, json};
 
+#[path = "beside.rs"]
+mod beside;
 #[path = "measure.rs"]
 mod measure;
 
-use measure::{arguments, floor_run, heading, line, middle, ms, ratio, timed};
+use beside::{beside, other};
+use measure::{arguments, floor_run, heading, line, middle, timed};
 
 /// Rounds behind each median.
 const ROUNDS: usize = 60;
@@ -45,6 +49,7 @@ impl Row {
 }
 
 struct Runtime {
+    name: String,
     program: PathBuf,
     bundle: PathBuf,
     root: PathBuf,
@@ -68,11 +73,14 @@ impl Bench {
     fn rows(&self) -> Result<()> {
         let bundle = self.folder.join("bundle");
         self.bundle(&bundle)?;
-        let own = self.folder.join("podrun-oci");
-        std::os::unix::fs::symlink(&self.podrun, &own)?;
-        let ours = Runtime::new(own, &bundle);
+        let ours = Runtime::new("podrun-oci", self.podrun.clone(), &bundle);
         ours.up()?;
         let mut others = Vec::new();
+        if let Some(program) = beside() {
+            let other = Runtime::new("the other podrun", program, &bundle);
+            other.up()?;
+            others.push((other, 1.0));
+        }
         for (name, goal) in [("crun", THAN_CRUN), ("runc", THAN_RUNC)] {
             let places = ["/usr/bin", "/usr/sbin"].map(|folder| Path::new(folder).join(name));
             let Some(program) = places.into_iter().find(|place| place.exists()) else {
@@ -80,9 +88,9 @@ impl Bench {
                 continue;
             };
             println!("{name}: {}", version(&program)?);
-            let other = Runtime::new(program, &bundle);
+            let other = Runtime::new(name, program, &bundle);
             match other.up() {
-                Ok(()) => others.push((name, other, goal)),
+                Ok(()) => others.push((other, goal)),
                 // crun works on no hybrid host.
                 Err(error) => println!("{name:<52}{:>36}", format!("not timed: {error:#}")),
             }
@@ -93,20 +101,19 @@ impl Bench {
             for _ in 0..ROUNDS {
                 floors.push(floor_run(&self.floor, &self.rootfs)?);
                 own.push(ours.time(row)?);
-                for ((_, other, _), times) in others.iter().zip(&mut theirs) {
+                for ((other, _), times) in others.iter().zip(&mut theirs) {
                     times.push(other.time(row)?);
                 }
             }
             let (floor, own) = (middle(floors), middle(own));
             let goal = matches!(row, Row::Run).then_some(GOAL);
             line(&format!("{} (floor: run)", row.name()), Some(floor), own, goal);
-            for ((name, _, goal), times) in others.iter().zip(theirs) {
-                let (times, text) = (middle(times), format!("  by {name}"));
-                println!("{text:<52}{:>10}{:>10}{:>7.1}x{goal:>7.1}x", ms(times), ms(own), ratio(times, own));
+            for ((runtime, goal), times) in others.iter().zip(theirs) {
+                other(&format!("  by {}", runtime.name), middle(times), own, *goal);
             }
         }
         ours.down()?;
-        others.iter().try_for_each(|(_, other, _)| other.down())
+        others.iter().try_for_each(|(other, _)| other.down())
     }
 
     fn podrun(&self, arguments: &[&str]) -> Result<()> {
@@ -172,15 +179,16 @@ fn version(program: &Path) -> Result<String> {
 }
 
 impl Runtime {
-    fn new(program: PathBuf, bundle: &Path) -> Self {
-        let name = program.file_name().unwrap_or_default();
+    fn new(name: &str, program: PathBuf, bundle: &Path) -> Self {
         // On a tmpfs, as each one's own place for its state is.
         let root = bundle.with_file_name("states").join(name);
-        Self { program, bundle: bundle.to_owned(), root }
+        Self { name: name.to_owned(), program, bundle: bundle.to_owned(), root }
     }
 
     fn command(&self, verb: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
+        // podrun is an OCI runtime by this name; others do not look at theirs.
+        command.arg0("podrun-oci");
         command.arg("--root").arg(&self.root).args(verb);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command
@@ -197,7 +205,7 @@ impl Runtime {
         let text = std::fs::read_to_string(&file)?;
         let mut spec: Value = serde_json::from_str(&text)?;
         spec["process"]["args"] = json!(["/bin/sleep", "1000"]);
-        let name = self.program.file_name().unwrap_or_default().to_string_lossy();
+        let name = self.name.replace(' ', "-");
         spec["linux"]["cgroupsPath"] = json!(format!("/podrun-bench/stays-{name}"));
         std::fs::write(&file, spec.to_string())?;
         // No pipe: the container's process would keep it open.

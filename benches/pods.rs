@@ -10,8 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
+use beside::{beside, other};
 use measure::{arguments, floor_run, heading, line, middle, ms, ratio, timed};
 
+#[path = "beside.rs"]
+mod beside;
 #[path = "measure.rs"]
 mod measure;
 #[path = "peers.rs"]
@@ -27,6 +30,8 @@ const THAN_CONTAINERD: f64 = 15.0;
 
 struct Bench {
     podrun: PathBuf,
+    /// Another podrun, on the same store.
+    beside: Option<PathBuf>,
     floor: PathBuf,
     /// A folder on a disk that overlayfs can use.
     folder: PathBuf,
@@ -38,7 +43,7 @@ fn main() -> Result<()> {
     let ([podrun, floor, folder], most) = arguments(["podrun", "floor", "folder"])?;
     let most = most.and_then(|number| number.parse().ok()).unwrap_or(1000);
     let rootfs = folder.join("rootfs");
-    let mut bench = Bench { podrun, floor, folder, rootfs, next: 0 };
+    let mut bench = Bench { podrun, beside: beside(), floor, folder, rootfs, next: 0 };
     bench.rows(most)
 }
 
@@ -50,6 +55,10 @@ impl Bench {
         let one = self.up_and_down()?;
         line("create, one cached container", Some(one.floor_up), one.create, Some(GOAL));
         line("delete --grace-period=0 --force", Some(one.floor_down), one.delete, Some(GOAL));
+        if let Some((create, delete)) = one.other {
+            other("  create by the other podrun", create, one.create, 1.0);
+            other("  delete by the other podrun", delete, one.delete, 1.0);
+        }
         self.beside_peers(&one)?;
         let (floor, exec) = self.beside_run(&["exec", "keeper", "--", "true"])?;
         line("exec POD -- true (floor: run)", Some(floor), exec, Some(GOAL));
@@ -93,9 +102,13 @@ impl Bench {
         Ok(())
     }
 
-    /// Runs podrun to its end.
     fn podrun(&self, arguments: &[&str]) -> Result<Duration> {
-        let mut command = Command::new(&self.podrun);
+        Self::run(&self.podrun, arguments)
+    }
+
+    /// Runs a podrun to its end.
+    fn run(program: &Path, arguments: &[&str]) -> Result<Duration> {
+        let mut command = Command::new(program);
         // What a forced delete warns of is no part of the table.
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         timed(&mut command)
@@ -113,12 +126,20 @@ impl Bench {
     }
 
     fn create(&self, name: &str) -> Result<Duration> {
+        self.create_by(&self.podrun, name)
+    }
+
+    fn create_by(&self, program: &Path, name: &str) -> Result<Duration> {
         let manifest = self.manifest(name)?;
-        self.podrun(&["create", &manifest.to_string_lossy()])
+        Self::run(program, &["create", &manifest.to_string_lossy()])
     }
 
     fn delete(&self, name: &str) -> Result<Duration> {
-        self.podrun(&["delete", "pod", name, "--grace-period=0", "--force"])
+        Self::delete_by(&self.podrun, name)
+    }
+
+    fn delete_by(program: &Path, name: &str) -> Result<Duration> {
+        Self::run(program, &["delete", "pod", name, "--grace-period=0", "--force"])
     }
 
     fn floor_up(&mut self) -> Result<(PathBuf, Duration)> {
@@ -136,15 +157,21 @@ impl Bench {
     /// Floor and podrun in turns, each from nothing to a pod and back.
     fn up_and_down(&mut self) -> Result<UpAndDown> {
         let mut all: [Vec<Duration>; 4] = Default::default();
+        let mut others: [Vec<Duration>; 2] = Default::default();
         for _ in 0..ROUNDS {
             let (folder, up) = self.floor_up()?;
             all[0].push(up);
             all[1].push(self.floor_down(&folder)?);
             all[2].push(self.create("one")?);
             all[3].push(self.delete("one")?);
+            if let Some(program) = &self.beside {
+                others[0].push(self.create_by(program, "one")?);
+                others[1].push(Self::delete_by(program, "one")?);
+            }
         }
         let [floor_up, floor_down, create, delete] = all.map(middle);
-        Ok(UpAndDown { floor_up, floor_down, create, delete })
+        let other = self.beside.as_ref().map(|_| others.map(middle).into());
+        Ok(UpAndDown { floor_up, floor_down, create, delete, other })
     }
 
     /// Today's podman and containerd, and how many times faster podrun is. One that fails here spoils no other row.
@@ -221,6 +248,8 @@ struct UpAndDown {
     floor_down: Duration,
     create: Duration,
     delete: Duration,
+    /// By the other podrun.
+    other: Option<(Duration, Duration)>,
 }
 
 fn all_at_once(commands: impl Iterator<Item = Command>) -> Result<Duration> {
