@@ -1,5 +1,5 @@
-//! The annotations that podrun reads: those below `podrun.io/`, and those that stand, or stood, for a field. All others
-//! are notes for somebody else.
+//! The annotations that podrun reads: those below `podrun.io/`, and those that stand, or stood, for a field.
+//! podrun ignores all others.
 //!
 //! Invariant: one below `podrun.io/` that means nothing is refused, as an unknown field is; one that Kubernetes takes for
 //! a field is treated as that field is.
@@ -10,18 +10,19 @@ use crate::error::quoted;
 
 const PREFIX: &str = "podrun.io/";
 
-/// `off`: the pod may send what it likes onto its bridge.
+/// `off`: the pod may send any frame onto its bridge.
 const PORT_FILTER: &str = "podrun.io/port-filter";
 
 const KNOWN: [(&str, [&str; 2]); 1] = [(PORT_FILTER, ["on", "off"])];
 
-/// What stands before a container's name in the annotation that Kubernetes takes for its appArmorProfile.
+/// The prefix, before a container's name, of the annotation that Kubernetes takes for its appArmorProfile.
 const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 /// The field that some of the next stood for.
 const SECCOMP: &str = "securityContext.seccompProfile";
 
-/// Annotations, or beginnings of such, that stood for a field in releases past, with that field. Nobody reads them any more.
+/// Annotations, or prefixes of annotations, that stood for a field in past releases, each with that field.
+/// Kubernetes no longer reads them.
 const DEAD: [(&str, &str); 5] = [
     ("seccomp.security.alpha.kubernetes.io/pod", SECCOMP),
     ("container.seccomp.security.alpha.kubernetes.io/", "securityContext.seccompProfile of the container"),
@@ -46,13 +47,13 @@ fn seccomp_profile(value: &str) -> Result<(), String> {
     if is_profile { Ok(()) } else { Err(message()) }
 }
 
-/// What an annotation should be a field for, since in its place it means nothing.
+/// The field to use instead of an annotation that no longer has a meaning.
 pub(super) fn dead(key: &str) -> Option<&'static str> {
     let is_it = |known: &str| if known.ends_with('/') { key.starts_with(known) } else { key == known };
     DEAD.iter().find(|(known, _)| is_it(known)).map(|(_, field)| *field)
 }
 
-/// What is wrong with an annotation that podrun reads, if it is one.
+/// Checks the value of an annotation that podrun reads; passes any other.
 pub(super) fn check(key: &str, value: &str) -> Result<(), String> {
     if key.starts_with(APPARMOR) {
         let why = "not supported yet; it is the container's securityContext.appArmorProfile, and AppArmor profiles are not applied";

@@ -1,9 +1,9 @@
 //! Holds a manifest's tree to the table of fields.
 //!
-//! Invariant: what is left of the tree ([`Checked::json`]) has only fields that are done, each with
-//! a value of its shape, so that it always decodes into [`super::types::Pod`]. Everything that was
-//! taken out is either a problem or named in the warning. What is wrong is put into words for the first problems alone: a
-//! suggestion costs a thousand times what reading a key does.
+//! Invariant: the tree that remains ([`Checked::json`]) has only fields that are done, each with a value of its
+//! shape, so that it always decodes into [`super::types::Pod`]. Every field taken out is either a problem or
+//! named in the warning. Only the first problems get a message: a suggestion costs a thousand times as much as
+//! reading a key.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -18,16 +18,16 @@ use super::tree::{Entry, Node, Position, Value};
 use super::{Quantity, Time};
 use crate::error::quoted;
 
-/// What became of a tree.
+/// The outcome of checking a tree.
 #[derive(Debug, Default)]
 pub(crate) struct Checked {
-    /// What is well and podrun's.
+    /// The valid fields that podrun honours.
     pub(crate) json: serde_json::Value,
-    /// What is not, and where it stands: the first problems.
+    /// The first problems, each with its position.
     pub(crate) problems: Vec<(Position, Problem)>,
     /// How many more there are.
     pub(crate) more: usize,
-    /// Fields about which nothing more can be said, since what was meant for them is a problem.
+    /// Fields that later checks must not report as missing: their values are problems already.
     pub(crate) unknowable: Vec<Path>,
     /// The fields that are not ours.
     pub(crate) ignored: Vec<Path>,
@@ -41,7 +41,7 @@ pub(crate) fn check(tree: &Node) -> Checked {
     checked
 }
 
-/// Checks what is around the items of a list of manifests.
+/// Checks the fields around the items of a list of manifests.
 pub(crate) fn list(tree: &Node) -> Checked {
     let mut checked = Checked::default();
     checked.object(LIST, tree, &Path::root());
@@ -49,7 +49,7 @@ pub(crate) fn list(tree: &Node) -> Checked {
 }
 
 impl Checked {
-    /// Adds a problem, whose message is made if there is room for it.
+    /// Adds a problem. Its message is built only if there is room for it.
     fn problem(&mut self, at: Position, path: &Path, message: impl FnOnce(&mut Self) -> String) {
         if self.problems.len() == SHOWN {
             self.more += 1;
@@ -72,7 +72,7 @@ impl Checked {
         None
     }
 
-    /// The value in the shape its field has; `None` for null and for what is a problem.
+    /// The value in its field's shape; `None` for null and for a problem.
     fn value(&mut self, shape: &Shape, node: &Node, path: &Path) -> Option<serde_json::Value> {
         if node.value == Value::Null {
             return None;
@@ -293,7 +293,7 @@ impl Checked {
     }
 }
 
-/// Whether a value is of this shape as far as the value itself goes; what it holds may be of another.
+/// Whether a value itself has this shape. The values inside it may have another.
 fn fits(shape: &Shape, value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -305,8 +305,8 @@ fn fits(shape: &Shape, value: &Value) -> bool {
     }
 }
 
-/// Whether a value of a field that is not done is as good as none. An object that is set is a request, whatever is in it:
-/// of an empty source Kubernetes makes no empty directory.
+/// Whether a value of an unsupported field requests nothing. An object that is set is a request even when
+/// empty: Kubernetes makes no empty directory of an empty source.
 fn asks_for_nothing(value: &Value, shape: &Shape, harmless: Option<&str>) -> bool {
     match value {
         Value::Null => true,
@@ -336,7 +336,7 @@ fn whole(number: &serde_json::Number) -> Option<i64> {
     Some(value as i64)
 }
 
-/// What stands for an item that is a problem.
+/// The placeholder for an item that is a problem.
 fn placeholder(shape: &Shape) -> serde_json::Value {
     match shape {
         Shape::Object(_) | Shape::Map(_) => serde_json::Value::Object(Map::new()),

@@ -1,7 +1,7 @@
-//! What Kubernetes fills in where a manifest says nothing.
+//! The defaults that Kubernetes fills in for absent fields.
 //!
-//! Invariant: idempotent. Defaults that need no other field are the types' own
-//! ([`super::types`]); here are those that follow from what else the pod says.
+//! Invariant: idempotent. Defaults that need no other field are the types' own ([`super::types`]); here are the
+//! ones that follow from other fields of the pod.
 
 use super::types::{Container, ImagePullPolicy, Pod};
 use crate::{Error, ErrorKind, Result};
@@ -66,7 +66,7 @@ fn default_container(container: &mut Container, host_network: bool) {
     }
 }
 
-/// Always for the tag `latest` and for none, else IfNotPresent; a digest is as good as a tag.
+/// Always for the tag `latest` and for no tag, else IfNotPresent. A digest counts as a tag.
 fn pull_policy(image: &str) -> ImagePullPolicy {
     let (name, digest) = image.split_once('@').map_or((image, None), |(name, digest)| (name, Some(digest)));
     // A colon before the last slash is a registry's port.

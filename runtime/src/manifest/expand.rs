@@ -1,9 +1,9 @@
 //! `$(NAME)` in env, command and args.
 //!
-//! Invariant: as Kubernetes: `$(NAME)` becomes the variable's value and `$$` a dollar; a reference to
-//! nothing, an unclosed one and every other `$` stay as they are. A variable sees only those before it.
-//! Ten references of ten bytes can mean a hundred times as much, and each level of them ten times that: no string is made
-//! longer, and not more of them in all, than execve(2) takes.
+//! Invariant: as Kubernetes: `$(NAME)` becomes the variable's value and `$$` a dollar; an undefined reference,
+//! an unclosed one and every other `$` stay as they are. A variable sees only the variables before it. Ten
+//! references of ten bytes can expand to a hundred times as much, and each further level multiplies again by
+//! ten: no string, and no sum of strings, grows beyond the limits of execve(2).
 
 use std::collections::HashMap;
 
@@ -28,12 +28,12 @@ pub struct TooMuch {
     pub list: &'static str,
     /// Its place there.
     pub index: usize,
-    /// What it is too long for.
+    /// The limit that it exceeds.
     pub why: Excess,
 }
 
-/// Replaces every reference in a container's env, command and args. What a later variable replaces counts as well: made
-/// it was.
+/// Expands every reference in a container's env, command and args. An intermediate value counts towards the
+/// limits even if a later variable replaces it: it was allocated.
 pub fn expand_container(container: &Container) -> Result<Expanded, TooMuch> {
     let mut room = Room::new(TOTAL_MAX);
     let mut env: Vec<(String, String)> = Vec::new();
@@ -69,7 +69,8 @@ fn value_of<'a>(env: &'a [(String, String)], places: &HashMap<&str, usize>, name
     places.get(name).map(|place| env[*place].1.as_str())
 }
 
-/// Replaces every reference in `text` by what `lookup` says; the string that it is for has room, and `beside` other bytes.
+/// Expands every reference in `text` by `lookup`. The resulting string has room for execve(2)'s limit, less
+/// `beside` bytes.
 fn expand<'a>(
     text: &str,
     beside: usize,
@@ -227,7 +228,7 @@ mod tests {
         let total = Excess::Total(TOTAL_MAX);
         let more = excess(vec![big()], vec!["$(A)".into(); 100]);
         assert_eq!(more, TooMuch { list: "args", index: 61, why: total });
-        // What is replaced was made.
+        // A value counts once it was built, even if it is replaced later.
         let replaced =
             std::iter::once(big()).chain(std::iter::repeat_n(variable("B", "$(A)"), 100)).collect();
         assert_eq!(excess(replaced, Vec::new()), TooMuch { list: "env", index: 62, why: total });

@@ -1,4 +1,4 @@
-//! The table of the v1 Pod's fields: each with its shape and with what podrun makes of it.
+//! The table of the v1 Pod's fields: each with its shape and its state in podrun.
 //!
 //! Invariant: every field of Kubernetes' v1 Pod is in the table, in one of three states: done, not
 //! yet (refused by name), not ours (accepted and named in a warning). `docs/fields.md` is this table
@@ -29,35 +29,36 @@ pub struct Object {
 pub struct Field {
     /// Its name in a manifest.
     pub name: &'static str,
-    /// What its value looks like.
+    /// The shape of its value.
     pub shape: Shape,
-    /// What podrun makes of it, where the field that holds it is done.
+    /// How far podrun supports it, where the enclosing field is done.
     pub state: State,
 }
 
-/// What podrun makes of a field.
+/// How far podrun supports a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// It does what Kubernetes says; of an object, so does each of its fields that has no other state.
+    /// It has Kubernetes' meaning; so has each field of an object in this state, unless the table says
+    /// otherwise.
     Done,
     /// Refused by name when it asks for something.
     NotYet {
         /// How the value that asks for nothing is written, where Kubernetes has one beside null, an empty list and an
         /// empty mapping with keys of the user's choice.
         harmless: Option<&'static str>,
-        /// Why, and what to write instead.
+        /// Why, and the alternative to write.
         why: &'static str,
     },
     /// The scheduler's, the API server's or another controller's: accepted, named in a warning.
     NotOurs,
 }
 
-/// What a value looks like.
+/// The shape of a value.
 #[derive(Debug)]
 pub enum Shape {
     /// A string.
     String,
-    /// One of these strings; the empty one, where it is among them, is as good as none.
+    /// One of these strings. The empty string, where it is listed, means absent.
     OneOf(&'static [&'static str]),
     /// true or false.
     Bool,
@@ -65,7 +66,7 @@ pub enum Shape {
     I32,
     /// A whole number of 64 bits.
     I64,
-    /// A port: a whole number up to 65535, where 0 is as good as absent.
+    /// A port: a whole number up to 65535, where 0 means absent.
     Port,
     /// A number with a suffix, as a string or bare.
     Quantity,
@@ -176,7 +177,7 @@ impl Shape {
         }
     }
 
-    /// What stands behind the field's name in a path that means any of its items.
+    /// The suffix of the field's name in a path that means any of its items.
     fn suffix(&self) -> &'static str {
         match self {
             Shape::List(_) => "[]",
@@ -229,7 +230,7 @@ pub fn document() -> String {
     text
 }
 
-/// What is done of a field, where that is not all: its object, its name, and the part.
+/// Fields that are done in part: the object, the field's name, and the part that is done.
 const PARTS: [(&str, &str, &str); 5] = [
     (
         "Container",

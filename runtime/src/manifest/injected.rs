@@ -1,17 +1,17 @@
-//! What an API server puts into every pod, and a manifest that was read back from a cluster has.
+//! Fields that an API server adds to every pod, and that a manifest read back from a cluster has.
 //!
-//! Invariant: nothing is taken out but the credentials for that server: the projected volumes called `kube-api-access-…`,
-//! and the mounts of those. The server appends them, so that what stays keeps its place in its list.
+//! Invariant: only the credentials for that server are taken out: the projected volumes called
+//! `kube-api-access-…`, and their mounts. The server appends them, so that every other item keeps its index.
 
 use std::collections::HashSet;
 
 use super::path::Path;
 use super::tree::{Node, Value};
 
-/// What the server calls the volumes, before five characters that it draws.
+/// The prefix of the server's volumes, before five random characters.
 const PREFIX: &str = "kube-api-access-";
 
-/// Takes it out of a pod's tree, and says what it was.
+/// Removes them from a pod's tree, and returns their paths.
 pub(crate) fn take_out(tree: &mut Node) -> Vec<Path> {
     let mut taken = Vec::new();
     let Some(spec) = tree.entry_mut("spec") else { return taken };

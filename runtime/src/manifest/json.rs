@@ -63,7 +63,7 @@ impl<'a> Reader<'a> {
         Err(SyntaxError { at: self.at, message: message.into() })
     }
 
-    /// An error that says what was wanted and what stands there instead.
+    /// An error that names the expected token and the one found.
     fn expected<T>(&self, wanted: &str) -> Result<T, SyntaxError> {
         match self.peek() {
             None => self.error(format!("the file ends where {wanted} was expected")),

@@ -1,4 +1,4 @@
-//! Whether a document is a Pod at all, or a list of them, and what to do about one that is not.
+//! Whether a document is a Pod, or a list of Pods, and the hint for one that is neither.
 //!
 //! Invariant: only `kind: Pod` passes, alone or as an item of a List; every other kind is refused by its name.
 
@@ -7,7 +7,7 @@ use super::tree::{Entry, Node, Position, Value};
 use super::{check, suggest};
 use crate::error::shown;
 
-/// What a user of Kubernetes may hand in, with what to do instead.
+/// Kinds that a user of Kubernetes may hand in, each with the alternative.
 const OTHERS: &[(&[&str], &str)] = &[
     (
         &[

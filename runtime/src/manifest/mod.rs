@@ -41,7 +41,8 @@ use tree::{Node, SyntaxError, Value};
 use crate::error::{harmless, quoted, shown};
 use crate::{Error, ErrorKind, Result};
 
-/// The most bytes of a file: what an API server takes in one request. A pod of that size is twice what etcd keeps.
+/// The largest file, in bytes: the limit of an API server's request. It is twice the size of an object that
+/// etcd keeps.
 pub const FILE_MAX: usize = 3 << 20;
 
 /// One pod out of a manifest.
@@ -50,7 +51,7 @@ pub struct Document {
     /// The pod, checked and completed. Its namespace is empty where the manifest has none ([`place`]
     /// fills it); its name is empty where there is only a `generateName`.
     pub pod: Pod,
-    /// What its author should know though nothing is wrong, each with the file's name.
+    /// Warnings about an accepted manifest, each with the file's name.
     pub warnings: Vec<String>,
 }
 
@@ -94,9 +95,9 @@ fn refused(message: String) -> Error {
     Error::new(ErrorKind::Manifest, message)
 }
 
-/// As kubectl decides: JSON where it begins with a brace, unless YAML's `---` separates documents of it; and YAML, which
-/// has braces too, where it is no JSON. Of what is neither, and of JSON with `//` or `/*`, which YAML would take for a key or
-/// a value, JSON's mistake is told.
+/// Decides as kubectl does: JSON if it begins with a brace, unless `---` separates YAML documents; YAML, which
+/// has braces too, if it does not parse as JSON. If it is neither, or is JSON with `//` or `/*`, which YAML
+/// would take for a key or a value, the JSON error is reported.
 fn read(text: &str) -> Result<Vec<Node>, SyntaxError> {
     let separated = || text.lines().any(|line| line.trim_end() == "---");
     if !text.trim_start().starts_with('{') || separated() {
@@ -108,7 +109,7 @@ fn read(text: &str) -> Result<Vec<Node>, SyntaxError> {
     })
 }
 
-/// The pod of one document; what is wrong with it goes into the report.
+/// Decodes the pod of one document, and adds its problems to the report.
 fn decode(source_name: &str, tree: &mut Node, report: &mut Report<'_>) -> Option<Document> {
     if let Err((at, message)) = kind::identify(tree) {
         report.add(at, message);
@@ -124,7 +125,7 @@ fn decode(source_name: &str, tree: &mut Node, report: &mut Report<'_>) -> Option
         report.add(at, problem.to_string());
     }
     if more > 0 {
-        // What follows could only add to what is not shown.
+        // Later findings could only add to the problems that are not shown.
         report.add_more(more);
         return None;
     }
@@ -155,7 +156,7 @@ fn decode(source_name: &str, tree: &mut Node, report: &mut Report<'_>) -> Option
     Some(Document { pod, warnings })
 }
 
-/// What is said of those of `count` that are not shown.
+/// The line that counts the problems that are not shown.
 fn others(count: usize) -> Option<String> {
     (count > SHOWN).then(|| format!("… and {} more", count - SHOWN))
 }

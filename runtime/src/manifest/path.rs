@@ -88,12 +88,12 @@ impl fmt::Display for Path {
     }
 }
 
-/// Something wrong with a pod: where, and what.
+/// A problem of a pod: its path and its message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The field.
     pub path: Path,
-    /// What is wrong with it, lower case, without a full stop.
+    /// The message: lower case, without a full stop.
     pub message: String,
 }
 

@@ -29,7 +29,7 @@ pub fn qos_class(spec: &PodSpec) -> QosClass {
     }
 }
 
-/// How much of `name` the list says; nothing is as good as none.
+/// The amount of `name` in the list; zero if absent.
 fn amount(list: &BTreeMap<String, Quantity>, name: &str) -> Option<i128> {
     list.get(name).map(Quantity::nanos).filter(|nanos| *nanos > 0)
 }

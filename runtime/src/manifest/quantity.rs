@@ -1,8 +1,9 @@
 //! A Kubernetes quantity: `500m`, `1.5Gi`, `2e3`.
 //!
-//! Invariant: a [`Quantity`] always holds a number that parsed; its text is kept as it was given, since that is what
-//! messages show, while it is written in its canonical form, as an API server's answer has it, and all arithmetic is on
-//! exact billionths. As in Kubernetes, what is finer than a billionth is rounded away from zero and what is beyond 2^63-1 is cut.
+//! Invariant: a [`Quantity`] always holds a number that parsed. Its text is kept as given for messages; it is
+//! written in canonical form, as an API server answers; all arithmetic is on exact billionths. As in
+//! Kubernetes, a fraction finer than a billionth is rounded away from zero, and a number beyond 2^63-1 is
+//! clamped.
 
 use std::fmt;
 use std::str::FromStr;
@@ -46,7 +47,7 @@ impl fmt::Display for NotAQuantity {
 
 impl std::error::Error for NotAQuantity {}
 
-/// What a suffix multiplies by: a power of ten or of two.
+/// A suffix's multiplier: a power of ten or of two.
 #[derive(Clone, Copy)]
 enum Scale {
     Ten(i32),
@@ -212,7 +213,7 @@ fn nanos_of(digits: &str, fraction: i32, scale: Scale) -> i128 {
         number = number.saturating_mul(10);
         power -= 1;
     }
-    // The shift goes before the division, so that 0.5Ki is exact; what overflows is beyond MAX anyway.
+    // Shift before dividing, so that 0.5Ki is exact; a number that overflows is beyond MAX anyway.
     number = number.checked_mul(1 << shift).unwrap_or_else(|| {
         let mut reduced = number;
         while power < 0 && reduced > i128::MAX >> shift {

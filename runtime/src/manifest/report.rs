@@ -1,8 +1,8 @@
-//! Problems as a compiler shows them: file, line, column, what is wrong, the line and a caret.
+//! Problems as a compiler shows them: file, line, column, message, the line and a caret.
 //!
-//! Invariant: the first problems are shown in the order of the file, and of the others their number; a line is cut around
-//! its column rather than folded, so that the caret always stands below what it means. Whatever a file is full of, what is
-//! said of it fits on a few screens, and nothing of it steers a terminal.
+//! Invariant: the first problems are shown in the order of the file, the rest are counted. A long line is cut
+//! around its column rather than folded, so that the caret always stands below its character. Whatever the file
+//! holds, its report fits on a few screens and steers no terminal.
 
 use std::fmt::Write as _;
 
@@ -15,7 +15,8 @@ const REACH: usize = 60;
 /// As many problems are shown, of a file and of each look at a document.
 pub(super) const SHOWN: usize = 20;
 
-/// As many are kept to choose those from: looks come one after the other, and what a later one finds may stand first.
+/// How many problems are kept to choose the first ones from: checks run one after the other, and a later one
+/// may find an earlier line.
 const KEPT: usize = 1000;
 
 /// Everything that is wrong with one file.
@@ -39,7 +40,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Counts problems that nobody put into words.
+    /// Counts problems that have no message.
     pub(crate) fn add_more(&mut self, more: usize) {
         self.more += more;
     }

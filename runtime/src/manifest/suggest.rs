@@ -1,9 +1,9 @@
-//! What somebody meant who wrote something else.
+//! Suggestions for a misspelt word.
 //!
 //! Invariant: a suggestion is one edit away for every three letters, at most; a wrong one is worse
 //! than none.
 
-/// The candidate nearest to what was `written`, if one is near.
+/// The candidate nearest to the `written` word, if one is near enough.
 pub fn nearest<'a>(written: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let folded = written.to_lowercase();
     candidates

@@ -118,7 +118,7 @@ fn a_list_is_its_items() {
     let named = |text: &str| pods(text).into_iter().map(|d| d.pod.metadata.name).collect::<Vec<_>>();
     let nested = list("List", json!([one("x"), list("List", json!([one("y")]))]));
     assert_eq!(named(&nested.to_string()), ["x", "y"]);
-    // An API server's items do not say what they are.
+    // An API server's items carry no apiVersion and kind.
     let bare = json!({"metadata": {"name": "x"}, "spec": {"containers": [{"name": "a", "image": "b:1"}]}});
     assert_eq!(named(&list("PodList", json!([bare])).to_string()), ["x"]);
     assert_eq!(errors("p", &list("List", json!([])).to_string()), "p: no manifest in it");
@@ -157,14 +157,14 @@ fn what_a_cluster_mounts_into_every_pod_is_left_out() {
     );
     assert_eq!(document.pod.spec.volumes.len(), 1);
     assert!(document.pod.spec.all_containers().all(|container| container.volume_mounts.len() == 1));
-    // Another's projected volume, and another source of that name, are somebody's wish.
+    // Another projected volume, or another source of that name, is the user's own.
     for (from, to) in [("kube-api-access-x7k2p", "api-access"), ("projected", "secret")] {
         let text = exported.to_string().replace(from, to).replace("{\"sources\"", "{\"items\"");
         assert!(errors("p", &text).contains("not supported yet"), "{text}");
     }
 }
 
-/// A source that is set asks for something, whatever is in it: it is no empty directory.
+/// A source that is set is a request even when empty: it is no empty directory.
 #[test]
 fn an_empty_source_is_a_request() {
     let volume = fields::all_objects().into_iter().find(|object| object.name == "Volume").unwrap();
@@ -381,7 +381,7 @@ fn a_volume_has_one_source() {
     assert!(errors("p", text).starts_with("p:2:13: spec.volumes[0]: a volume has one source"));
 }
 
-/// What was read is written as it was given, quantities in their canonical form, and defaults beside it.
+/// A pod is written as it was read, with quantities in canonical form and defaults filled in.
 #[test]
 fn what_is_read_is_written() {
     let given = json!({
@@ -500,7 +500,7 @@ fn long_lines_are_cut_around_the_caret() {
 const VALUES: &[&str] = &["null", "5", "\"x\"", "[]", "{}", "true", "[5]", "{\"a\":{}}", "-1", "1.5"];
 
 proptest! {
-    /// No input panics, and what is accepted is accepted again as it is written.
+    /// No input panics, and an accepted manifest is accepted again as it is written.
     #[test]
     fn any_text_is_read_or_refused(text in "[ \\n\\t{}\\[\\]:,\"a-z0-9&*#|>!%@'-]{0,80}") {
         let _ = parse("p", text.as_bytes());

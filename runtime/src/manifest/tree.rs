@@ -1,8 +1,8 @@
 //! A manifest as it stands in its file: values that know their line and column.
 //!
-//! Invariant: a tree is what JSON and YAML have in common; nothing after the two readers
-//! ([`super::json`], [`super::yaml`]) knows which of them a manifest came from. Repeated keys are
-//! kept, so that whoever checks the tree can name them all.
+//! Invariant: a tree holds the common subset of JSON and YAML; after the two readers ([`super::json`],
+//! [`super::yaml`]) the syntax of the manifest is unknown. Repeated keys are kept, so that the check can name
+//! them all.
 
 use std::fmt;
 
@@ -32,7 +32,7 @@ pub(super) const VALUES_MAX: usize = 250_000;
 /// readers' stack, which each takes some kilobytes of.
 pub(super) const DEPTH_MAX: usize = 32;
 
-/// What JSON and YAML can say.
+/// The values that JSON and YAML share.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Value {
     Null,

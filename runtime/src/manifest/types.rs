@@ -1,10 +1,9 @@
-//! The v1 Pod as Kubernetes writes it: what a manifest says and what `get -o json` prints.
+//! The v1 Pod as Kubernetes writes it: the type that a manifest decodes to and `get -o json` prints.
 //!
-//! Invariant: names, order of keys and the meaning of an absent field are Kubernetes' own, so that
-//! whatever is read here is written back as the same v1 Pod. A field that is a pointer in
-//! Kubernetes' Go types is an `Option`; any other one has the value Kubernetes gives it when it is
-//! absent (empty, or the API's default). Only the fields that podrun honours are here: the table in
-//! [`super`] says what becomes of the others.
+//! Invariant: names, order of keys and the meaning of an absent field are Kubernetes' own, so that every pod is
+//! written back as the same v1 Pod. A field that is a pointer in Kubernetes' Go types is an `Option`; any other
+//! one has the value Kubernetes gives it when absent (empty, or the API's default). Only the fields that podrun
+//! honours are here; the table in [`super`] lists the others with their states.
 
 use std::collections::BTreeMap;
 
@@ -33,12 +32,12 @@ use crate::time::Time;
 /// Labels, annotations and the like, in the order of their keys.
 pub type StringMap = BTreeMap<String, String>;
 
-/// Whether a value is what an absent field means; such a field is not written.
+/// Whether a value equals that of an absent field; such a field is not written.
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// One pod: what was asked (`metadata`, `spec`) and what became of it (`status`).
+/// One pod: its desired state (`metadata`, `spec`) and its observed state (`status`).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Pod {
@@ -46,11 +45,11 @@ pub struct Pod {
     pub api_version: ApiVersion,
     /// Always `Pod`.
     pub kind: Kind,
-    /// The pod's name and what else it is found by.
+    /// The pod's name, labels and annotations.
     pub metadata: ObjectMeta,
-    /// What was asked for.
+    /// The desired state.
     pub spec: PodSpec,
-    /// What was last observed; absent in a manifest.
+    /// The last observed state; absent in a manifest.
     #[serde(skip_serializing_if = "is_default")]
     pub status: PodStatus,
 }
@@ -72,11 +71,11 @@ pub enum Kind {
     Pod,
 }
 
-/// What a pod is found by, and what the system sets about it.
+/// The pod's identity, and the fields that the system sets.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ObjectMeta {
-    /// Notes that mean nothing to podrun, but for those below `podrun.io/`.
+    /// Annotations. podrun reads only the ones below `podrun.io/`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: StringMap,
     /// When the pod was made; set by podrun.
@@ -88,10 +87,10 @@ pub struct ObjectMeta {
     /// When a deletion under way is to be over; set by podrun.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deletion_timestamp: Option<Time>,
-    /// The beginning of a name whose end is drawn when the pod is made; unused when `name` is set.
+    /// The prefix of a generated name; unused when `name` is set.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub generate_name: String,
-    /// What selectors match.
+    /// Labels, which selectors match.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: StringMap,
     /// The pod's name; empty only as long as `generate_name` has not been used.
@@ -105,7 +104,7 @@ pub struct ObjectMeta {
     pub uid: String,
 }
 
-/// What a pod is asked to be.
+/// The desired state of a pod.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodSpec {
@@ -114,7 +113,7 @@ pub struct PodSpec {
     pub active_deadline_seconds: Option<i64>,
     /// The containers that are the pod's purpose; at least one.
     pub containers: Vec<Container>,
-    /// Entries for /etc/resolv.conf beside what `dns_policy` gives.
+    /// Entries for /etc/resolv.conf beside those of `dns_policy`.
     #[serde(rename = "dnsConfig", skip_serializing_if = "Option::is_none")]
     pub dns_config: Option<PodDnsConfig>,
     /// Where /etc/resolv.conf comes from.
@@ -135,8 +134,8 @@ pub struct PodSpec {
     /// The hostname inside, where it is not the pod's name.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub hostname: String,
-    /// Containers that run before the others, one after the other; those with `restartPolicy:
-    /// Always` are sidecars and stay.
+    /// Containers that run before the others, one after the other. One with `restartPolicy: Always` is a
+    /// sidecar and stays.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub init_containers: Vec<Container>,
     /// The system the pod is for; only Linux is accepted.
@@ -144,7 +143,7 @@ pub struct PodSpec {
     pub os: Option<PodOs>,
     /// Whether ended containers are started again.
     pub restart_policy: RestartPolicy,
-    /// What holds for all containers where they say nothing themselves.
+    /// The security settings of every container that does not set its own.
     pub security_context: PodSecurityContext,
     /// All containers see each other's processes.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -154,7 +153,7 @@ pub struct PodSpec {
     pub subdomain: String,
     /// Seconds between the polite signal and the last one.
     pub termination_grace_period_seconds: i64,
-    /// What the containers can mount.
+    /// The volumes that containers can mount.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
 }
@@ -213,7 +212,7 @@ pub enum OsName {
 /// When an ended container is started again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RestartPolicy {
-    /// Whatever its exit code.
+    /// Restart at any exit code.
     #[default]
     Always,
     /// When its exit code is not 0.
@@ -225,14 +224,14 @@ pub enum RestartPolicy {
 /// Where /etc/resolv.conf comes from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DnsPolicy {
-    /// The cluster's, which podrun has none of: as `Default`.
+    /// The cluster's resolver. podrun has no cluster: as `Default`.
     #[default]
     ClusterFirst,
     /// As `ClusterFirst`, with `hostNetwork` too.
     ClusterFirstWithHostNet,
     /// The host's own.
     Default,
-    /// Only what `dnsConfig` says.
+    /// Only the settings of `dnsConfig`.
     None,
 }
 
@@ -274,7 +273,7 @@ pub struct HostAlias {
     pub ip: String,
 }
 
-/// What holds for all containers of a pod where they say nothing themselves.
+/// The security settings of every container of a pod that does not set its own.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodSecurityContext {
@@ -304,6 +303,6 @@ pub struct PodSecurityContext {
 pub struct Sysctl {
     /// Its name, with dots or slashes.
     pub name: String,
-    /// What is written to it.
+    /// The value written to it.
     pub value: String,
 }

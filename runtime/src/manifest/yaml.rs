@@ -1,8 +1,8 @@
 //! Reads YAML into a [`Node`] tree, with the line and column of every key and value.
 //!
-//! Invariant: scalars mean what they mean to kubectl (YAML 1.1: `yes` is a boolean, `0644` is
-//! octal), and anchors cannot multiply without end: what they stand for counts as if it were written out. The only file
-//! that knows the YAML library.
+//! Invariant: scalars mean what kubectl takes them for (YAML 1.1: `yes` is a boolean, `0644` is octal). Anchors
+//! cannot multiply without end: an alias counts at its expanded size. The only file that knows the YAML
+//! library.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,7 +21,7 @@ mod mend;
 /// As many documents as a file may have.
 const DOCUMENTS_MAX: usize = 1024;
 
-/// The bytes of all keys and values: twice what a file may have, so that aliases may stand for as much again.
+/// The bytes of all keys and values: twice the largest file, so that aliases may expand to as much again.
 const TEXT_MAX: usize = 2 * FILE_MAX;
 
 /// Every document in `text` that is not empty.
@@ -71,7 +71,7 @@ fn position(location: Location) -> Position {
     Position { line: narrow(location.line()), column: narrow(location.column()) }
 }
 
-/// The library's message without its location, which is said in our own way, as what is exceeded is.
+/// The library's message without its location and its limits, which are reported in podrun's own words.
 fn bare(error: &serde_saphyr::Error) -> String {
     let mut cause = error.without_snippet();
     // Each alias on the way is an error around the one behind it.

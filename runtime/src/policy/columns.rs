@@ -1,7 +1,7 @@
 //! The columns of `get pods` that need thought: READY, STATUS, RESTARTS and AGE.
 //!
-//! Invariant: they are read off the v1 Pod alone, by kubectl's own questions in kubectl's own order, so
-//! that they say what `kubectl get pods` says of the same object.
+//! Invariant: they are computed from the v1 Pod alone, by kubectl's own rules in kubectl's own order, so that
+//! they equal the columns of `kubectl get pods` for the same object.
 
 use crate::manifest::{
     ConditionStatus, ContainerState, ContainerStateTerminated, ContainerStatus, Pod, PodPhase, Time,
@@ -43,7 +43,7 @@ pub fn columns(pod: &Pod, now: Time) -> Columns {
     Columns { ready: format!("{}/{}", row.ready, row.total), status: row.status, restarts, age }
 }
 
-/// What has been gathered so far.
+/// The columns computed so far.
 struct Row {
     total: usize,
     ready: usize,

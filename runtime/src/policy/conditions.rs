@@ -1,4 +1,4 @@
-//! The pod's conditions: what of it has been reached, since when, and why not.
+//! The pod's conditions: which are met, since when, and why not.
 //!
 //! Invariant: a condition's value follows from the state alone; only the moment at which it last changed
 //! is remembered.
@@ -7,11 +7,10 @@ use super::status::phase;
 use super::{ContainerPhase, ContainerRun, Moment, PodState, Role, Sandbox, Transition};
 use crate::manifest::{ConditionStatus, Pod, PodCondition, PodPhase};
 
-/// What a condition asks of a pod.
+/// The test of a condition.
 type Question = fn(&Pod, &PodState) -> Finding;
 
-/// The conditions in the order in which Kubernetes lists them. Without readiness gates, which podrun has
-/// none of, a pod is ready when its containers are.
+/// The conditions in Kubernetes' order. podrun has no readiness gates: a pod is ready when its containers are.
 const CONDITIONS: [(&str, Question); 5] = [
     ("PodReadyToStartContainers", |_, state| Finding::plain(state.sandbox == Sandbox::Ready)),
     ("Initialized", initialized),
@@ -100,7 +99,7 @@ fn names(state: &PodState, which: impl Fn(&ContainerRun) -> bool) -> Vec<&str> {
     state.containers.iter().filter(|run| which(run)).map(|run| run.name.as_str()).collect()
 }
 
-/// Whether a container does, or has done, what it is there for.
+/// Whether a container is ready, or an init container has succeeded.
 pub(super) fn is_ready(run: &ContainerRun) -> bool {
     match run.role {
         Role::Init => run.lets_next_begin(),

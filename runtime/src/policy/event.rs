@@ -1,4 +1,4 @@
-//! What the policy is told and what it asks for: the whole of its face towards the monitor.
+//! The policy's inputs and outputs: its whole interface to the monitor.
 //!
 //! Invariant: an event is a fact that has happened and an action is work that has not; neither holds a
 //! descriptor or a pid, so a history can be written down and replayed.
@@ -130,7 +130,7 @@ pub enum Action {
         /// The attempt meant.
         attempt: u32,
     },
-    /// SIGKILL every process in the container's cgroup. May name an attempt whose start is unanswered.
+    /// SIGKILL every process in the container's cgroup. May name an attempt whose start is not answered yet.
     Kill {
         /// The container's name.
         container: String,

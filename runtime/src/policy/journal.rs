@@ -1,4 +1,4 @@
-//! The events that `describe` shows: what the policy saw and did, in Kubernetes' words.
+//! The events that `describe` shows, in Kubernetes' words.
 //!
 //! Invariant: entries that say the same are one entry with a count, and there are never more than
 //! [`Journal::LIMIT`]: a container that crashes for a year does not fill the disk.
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Moment;
 
-/// What happened, oldest first by its last time.
+/// The events, sorted by their last time.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Journal {
@@ -49,10 +49,10 @@ impl Journal {
     /// How many different entries are kept; the ones that were last seen the longest ago go first.
     pub const LIMIT: usize = 64;
 
-    /// Who says all this: the `From` column.
+    /// The source of the events: the `From` column.
     pub const SOURCE: &'static str = "podrun";
 
-    /// What happened, oldest first by its last time.
+    /// The events, sorted by their last time.
     pub fn entries(&self) -> &[JournalEntry] {
         &self.entries
     }

@@ -1,7 +1,7 @@
-//! What becomes of a pod whose monitor ended without a word, and of one whose record is gone.
+//! The status of a pod whose monitor was killed, and of one whose record is gone.
 //!
-//! Invariant: these are the only ways to a pod's end beside [`super::step`]; whoever calls them holds the
-//! pod's lock, so there is no monitor any more.
+//! Invariant: beside [`super::step`] these are the only ways to a pod's end. The caller holds the pod's lock,
+//! so no monitor is alive.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::journal::Severity;
 use super::{ContainerPhase, ContainerRun, Ended, Moment, PodState, Sandbox, Verdict, conditions, status};
 use crate::manifest::{Pod, PodPhase};
 
-/// Why nobody saw a pod's end.
+/// The reason why no monitor saw the pod's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
     /// Its monitor was killed, and the kernel ended the containers with it.
@@ -34,7 +34,8 @@ impl Loss {
     }
 }
 
-/// Ends the pod: what was alive is taken for killed, and the pod is Failed unless it had ended before.
+/// Ends the pod: counts each live container as killed, and sets the phase to Failed unless the pod had ended
+/// before.
 pub fn lose(pod: &Pod, state: &mut PodState, loss: Loss, now: Moment) {
     if state.is_finished() {
         return;

@@ -1,11 +1,11 @@
 //! How far a pod is on its way up, as the client that creates it wants to know.
 //!
-//! Invariant: [`Progress::Failed`] is said only of what no retry can mend; it is the client that then
+//! Invariant: [`Progress::Failed`] is returned only for a failure that no retry can mend. The client then
 //! removes the pod, never the policy.
 
 use super::{ContainerPhase, ContainerRun, Ended, PodState, Role, StartFailure, conditions};
 
-/// What a client waits for.
+/// The state that a client waits for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum WaitFor {
     /// Nothing.
@@ -20,27 +20,27 @@ pub enum WaitFor {
 /// How far a pod is on its way up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// Not yet; what it waits for, in words.
+    /// Not yet; the pending condition, in words.
     Pending {
         /// The container that it waits for, if it is one.
         container: Option<String>,
         /// `init container "setup": exit code 1 (Error), restarting in 10s`
         note: String,
     },
-    /// What was waited for has come.
+    /// The state is reached.
     Done,
     /// It will not come.
     Failed {
         /// The container that it hangs on, if it is one.
         container: Option<String>,
-        /// How its start failed, if that is what failed: 127 and 126 of `run -it` follow from it.
+        /// The failure of its start, if any: `run -it` exits with 127 or 126 by it.
         failure: Option<StartFailure>,
         /// The story, to be put after the pod's name.
         message: String,
     },
 }
 
-/// How far the pod is on its way to what is waited for.
+/// How near the pod is to the awaited state.
 pub fn create_progress(state: &PodState, wait: WaitFor) -> Progress {
     let reached = match wait {
         WaitFor::None => true,
@@ -91,7 +91,7 @@ fn hopeless(run: &ContainerRun) -> Option<Progress> {
     Some(Progress::Failed { container: Some(run.name.clone()), failure, message })
 }
 
-/// Why the pod ends before it ever came so far, and the container by whose failure it does.
+/// Why the pod ends before it reached the awaited state, and the failed container.
 fn why_over(state: &PodState) -> Option<(Option<String>, String)> {
     if let Some(verdict) = &state.verdict {
         return Some((None, format!("{}: {}", verdict.reason, verdict.message)));
@@ -108,7 +108,7 @@ fn why_over(state: &PodState) -> Option<(Option<String>, String)> {
     Some(story.unwrap_or_else(|| (None, "ended before it was up".into())))
 }
 
-/// What is to be said of the first container that is not there yet.
+/// The note about the first container that is not there yet.
 fn note(run: &ContainerRun, wait: WaitFor) -> Option<String> {
     let there = if wait == WaitFor::Ready { conditions::is_ready(run) } else { is_started(run) };
     if there {

@@ -1,4 +1,4 @@
-//! What the policy knows of a pod: all of it, so that `step()` needs nothing else.
+//! The state of a pod in the policy: all of it, so that `step()` needs nothing else.
 //!
 //! Invariant: only [`super::step`] changes a state once it is made (and [`super::lose`], when there is
 //! no monitor any more to step it). It is plain data that survives being written and read back.
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Journal, Moment, StartFailure, conditions};
 use crate::manifest::{Container, Pod};
 
-/// What the policy knows of a pod.
+/// The state of a pod in the policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodState {
@@ -38,7 +38,7 @@ pub struct PodState {
     pub verdict: Option<Verdict>,
     /// Since when each condition has had its value.
     pub conditions: BTreeMap<String, Transition>,
-    /// What `describe` tells.
+    /// The events that `describe` shows.
     pub events: Journal,
 }
 
@@ -65,7 +65,7 @@ impl PodState {
         state
     }
 
-    /// When the pod next needs an [`super::Event::Tick`], whatever else happens; `None`: never, as it is.
+    /// The moment of the next due [`super::Event::Tick`]; `None`: no timer runs.
     pub fn wake_at(&self) -> Option<Moment> {
         if matches!(self.sandbox, Sandbox::Stopping | Sandbox::Stopped) {
             return None;
@@ -105,7 +105,7 @@ pub enum Sandbox {
     Stopped,
 }
 
-/// What a container is to its pod.
+/// The role of a container in its pod.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
     /// Runs to its end before the next.
@@ -123,15 +123,15 @@ pub enum Role {
 pub struct ContainerRun {
     /// Its name, unique in the pod.
     pub name: String,
-    /// What it is to the pod.
+    /// Its role in the pod.
     pub role: Role,
-    /// What it runs from.
+    /// The image it runs from.
     pub image: ImageFact,
     /// How many attempts there have been; the current one is `attempts - 1`.
     pub attempts: u32,
     /// The id of the last attempt that had one.
     pub id: String,
-    /// What it does now.
+    /// Its current phase.
     pub phase: ContainerPhase,
     /// Whether any attempt was ever started.
     pub ever_started: bool,
@@ -140,14 +140,14 @@ pub struct ContainerRun {
     pub last: Option<Ended>,
     /// How long it is kept from restarting.
     pub back_off: BackOff,
-    /// What the current attempt was sent to make it end.
+    /// The strongest signal sent to the current attempt.
     pub sent: Sent,
     /// When it is killed, of a sidecar that was asked to end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kill_at: Option<Moment>,
 }
 
-/// What an attempt was sent to make it end.
+/// The strongest signal sent to an attempt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Sent {
     /// Nothing.
@@ -159,7 +159,7 @@ pub enum Sent {
     Kill,
 }
 
-/// What a container does now.
+/// The phase of a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "is")]
 pub enum ContainerPhase {
@@ -259,15 +259,15 @@ pub struct Ended {
     pub started_at: Option<Moment>,
     /// When it ended.
     pub finished_at: Moment,
-    /// How far the start came, where that is what failed.
+    /// How far the start came, if it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_failure: Option<StartFailure>,
 }
 
 impl Ended {
-    /// The exit code of a container whose program could not be run.
+    /// The exit code of a container whose program could not be executed.
     pub const START_ERROR: i32 = 128;
-    /// The exit code of a container that was killed with its pod, or whose end nobody saw.
+    /// The exit code of a container that was killed with its pod, or whose end was not seen.
     pub const LOST: i32 = 137;
 }
 
@@ -275,7 +275,7 @@ impl Ended {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BackOff {
-    /// What the next restart waits, in seconds; 0: nothing was restarted yet.
+    /// The delay before the next restart, in seconds; 0: no restart yet.
     pub seconds: u64,
     /// When the last restart was decided.
     pub updated_at: Moment,
@@ -287,11 +287,11 @@ pub struct BackOff {
 pub struct Stopping {
     /// When it began.
     pub since: Moment,
-    /// When whatever still runs is killed, but for sidecars that have not had their time.
+    /// When every container left is killed, except sidecars that have not had their time.
     pub kill_at: Moment,
     /// Whether that has happened.
     pub killed: bool,
-    /// Whether nobody is given time: the grace is zero.
+    /// Whether the grace period is zero.
     #[serde(default)]
     pub at_once: bool,
 }
@@ -306,7 +306,7 @@ pub struct Deletion {
     pub grace_seconds: u64,
 }
 
-/// What the containers do not say of their pod's end.
+/// The parts of the pod's end that do not follow from its containers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Verdict {

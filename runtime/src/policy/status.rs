@@ -1,4 +1,4 @@
-//! The state in Kubernetes' words: what `get -o json` shows under `status`.
+//! The state in Kubernetes' words: the `status` of `get -o json`.
 //!
 //! Invariant: a pure view; the same state always reads the same, whenever and by whomever it is read.
 
@@ -15,7 +15,7 @@ impl From<Moment> for Time {
     }
 }
 
-/// What is to be said of the pod.
+/// The status of the pod.
 pub fn status(pod: &Pod, state: &PodState) -> PodStatus {
     let unknown = state.verdict.as_ref().is_some_and(|verdict| verdict.unknown);
     let statuses = |apps: bool| {
@@ -38,7 +38,7 @@ pub fn status(pod: &Pod, state: &PodState) -> PodStatus {
     }
 }
 
-/// The pod with its status, and its deletion if that was asked for: what `get -o json` prints.
+/// The pod with its status, and its deletion if requested: the object that `get -o json` prints.
 pub fn observed(mut pod: Pod, state: &PodState) -> Pod {
     pod.status = status(&pod, state);
     if let Some(deletion) = state.deletion {
@@ -51,7 +51,7 @@ pub fn observed(mut pod: Pod, state: &PodState) -> Pod {
 /// How many containers are in which condition, as far as the phase depends on it.
 #[derive(Default)]
 struct Tally {
-    /// Init containers and sidecars whose turn is not over.
+    /// Init containers and sidecars that have not finished or started yet.
     pending: usize,
     init_failed: usize,
     /// Apps that never ran.
@@ -159,7 +159,7 @@ fn container_status(pod: &Pod, run: &ContainerRun) -> ContainerStatus {
     }
 }
 
-/// What the container does, and how the attempt before ended.
+/// The state of the container, and the end of the attempt before.
 fn container_state<'a>(pod: &Pod, run: &'a ContainerRun) -> (ContainerState, Option<&'a Ended>) {
     let waiting = |reason: &str, message: String| {
         ContainerState::Waiting(ContainerStateWaiting { message, reason: reason.to_owned() })

@@ -1,8 +1,8 @@
-//! `step()`: an event changes the state, and what the state then calls for is the list of actions.
+//! `step()`: an event changes the state; the actions follow from the new state.
 //!
-//! Invariant: [`apply`] records facts and decides nothing that needs another container; what is to be
-//! done next is read off the state alone, by [`settle`]. So an action is never due to the path by which
-//! a state was reached, and an event that comes twice, late or early is harmless.
+//! Invariant: [`apply`] records facts and decides nothing that depends on another container; [`settle`] derives
+//! the actions from the state alone. So no action depends on the path by which a state was reached, and an
+//! event that comes twice, late or early is harmless.
 
 use super::back_off::restarts;
 use super::{
@@ -14,7 +14,7 @@ use crate::manifest::{Pod, RestartPolicy};
 /// Seconds after which a container that could not be made is tried again.
 const REMAKE_SECONDS: u64 = 10;
 
-/// Takes note of `event` and says what is to be done, in order.
+/// Records `event` and returns the actions that are due, in order.
 ///
 /// The monitor performs the actions one after the other, then arms its one timer for
 /// [`PodState::wake_at`]. Probes and hooks will be further events and actions of this same function.
@@ -161,7 +161,8 @@ fn end_attempt(pod: &Pod, state: &mut PodState, index: usize, ended: Ended, now:
     run.phase = ContainerPhase::Exited { ended, restart_at, held_seconds: (held > 0).then_some(held) };
 }
 
-/// Does whatever the state calls for: ends the pod, goes on ending it, or starts what is due.
+/// Derives the actions from the state: begins or continues the pod's end, or starts the containers that are
+/// due.
 fn settle(pod: &Pod, state: &mut PodState, now: Moment, actions: &mut Vec<Action>) {
     if matches!(state.sandbox, Sandbox::Stopping | Sandbox::Stopped) {
         return;

@@ -1,8 +1,8 @@
-//! The end of a pod: who is asked to stop when, and what happens to those who do not.
+//! The end of a pod: the order in which containers are stopped, and the deadline for each.
 //!
-//! Invariant: apps are asked first and all at once; a sidecar is asked when every app and every later
-//! sidecar has ended; one grace period covers it all, and when it is spent whatever is left is killed. A sidecar
-//! has [`SIDECAR_SECONDS`] all the same from the moment at which it is asked, as under a kubelet, unless there is no grace at all.
+//! Invariant: apps are stopped first, all at once; a sidecar is stopped when every app and every later sidecar
+//! has ended. One grace period covers them all; when it is over, every container left is killed. A sidecar has
+//! [`SIDECAR_SECONDS`] from its own stop, as under a kubelet, unless the grace period is zero.
 
 use super::{
     Action, ContainerPhase, ContainerRun, Deletion, Moment, PodState, Role, Sandbox, Sent, Stopping, Verdict,
@@ -28,8 +28,8 @@ pub(super) fn request_deletion(pod: &Pod, state: &mut PodState, grace: Option<u6
     begin(state, grace_seconds, now);
 }
 
-/// The host goes down. A pod that was not ending anyway has failed by it, as under a kubelet that shuts its node
-/// down; nobody asked for its deletion.
+/// The host shuts down. A pod that was not ending fails, as under a kubelet that shuts its node down; its
+/// deletion was not requested.
 pub(super) fn end_with_host(pod: &Pod, state: &mut PodState, now: Moment) {
     if state.stopping.is_none() {
         narrate::host_stops(&mut state.events, now);
@@ -100,8 +100,8 @@ fn indices(state: &PodState, which: impl Fn(&ContainerRun) -> bool) -> Vec<usize
     runs.filter(|(_, run)| which(run)).map(|(index, _)| index).collect()
 }
 
-/// Sends `what` unless that, or worse, was sent before. A process that is not known to be there can be
-/// killed with its cgroup; there is nobody to ask yet.
+/// Sends `what` unless it, or a stronger signal, was sent before. A container whose start is not answered yet
+/// can only be killed by its cgroup.
 fn send(
     state: &mut PodState,
     index: usize,

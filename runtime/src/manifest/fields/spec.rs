@@ -1,4 +1,4 @@
-//! The types of the v1 Pod with fields that podrun honours, and what becomes of each field.
+//! The types of the v1 Pod that have fields podrun honours, and the state of each field.
 //!
 //! Invariant: one line is one field of Kubernetes 1.36's API, in its order; a field without a mark
 //! shares the state of the field that holds it, and the pod itself is done.

@@ -1,4 +1,4 @@
-//! What a stranger's manifest can cost, and do to a terminal.
+//! The cost of a stranger's manifest, and its effect on a terminal.
 
 use super::*;
 use crate::error::steers;
@@ -13,7 +13,7 @@ fn changed(change: impl FnOnce(&mut serde_json::Value)) -> String {
     pod.to_string()
 }
 
-/// A pod whose `pointer` is `value`.
+/// A pod with `value` at `pointer`.
 fn with(pointer: &str, value: serde_json::Value) -> String {
     let (parent, name) = pointer.rsplit_once('/').unwrap();
     changed(|pod| pod.pointer_mut(parent).unwrap()[name] = value)
@@ -120,7 +120,7 @@ fn places(text: &str) -> Vec<String> {
         changed(|pod| pod[text] = json!(1)),
         changed(|pod| pod["spec"][text] = json!({ text: 1 })),
         changed(|pod| pod["spec"]["containers"][0][text] = json!(text)),
-        // What is no JSON, or YAML.
+        // Text that is neither JSON nor YAML.
         format!("{{\"a\": {text}}}"),
         format!("{{\"a\": x{text}}}"),
         format!("{{\"a\": 1{text}}}"),

@@ -1,8 +1,8 @@
-//! How things are written: what kubectl's YAML reader makes of it, and what messages say of it.
+//! Spellings: how kubectl's YAML reader takes them, and how messages show them.
 
 use super::*;
 
-/// A number or a boolean is shown as it stands in the file, which is what has to be put in quotes.
+/// A number or a boolean is shown as it stands in the file: the user has to quote that text.
 #[test]
 fn messages_show_what_is_written() {
     let of = |template: &str, value: &str| errors("p", &template.replace('@', value));
@@ -66,19 +66,19 @@ fn yaml_that_kubectl_takes_is_taken() {
     assert_eq!(pods(&format!("{head}\u{feff}---\n{second}")).len(), 2);
     let tabs = "{\n\tapiVersion: v1,\n\tkind: Pod,\n\tmetadata: {\n\t\tname: a,\n\t},\n\tspec: {containers: [{name: a, image: b}]}\n}\n";
     assert_eq!(pods(tabs)[0].pod.metadata.name, "a");
-    // What mending puts in for a while is a character as another one elsewhere.
+    // A character that mending inserts for a while is an ordinary one elsewhere.
     let glyphs =
         format!("{head}    args: [\u{e000}, \"\\ue001\"]\n    env: [{{name: A, value: '\u{e001}x'}}]\n");
     let pod = &pods(&glyphs)[0].pod;
     assert_eq!(pod.spec.containers[0].args, ["\u{e000}", "\u{e001}"]);
     assert_eq!(pod.spec.containers[0].env[0].value, "\u{e001}x");
     assert!(errors("p", &format!("{head}    args: [-, \"\\ue000\"]\n")).starts_with("p:8:"));
-    // What a mistake is to kubectl stays one, at its place.
+    // A mistake to kubectl stays a mistake, at its place.
     assert!(errors("p", &format!("{head}    args:\n\t- a\n")).starts_with("p:9:"));
     assert!(errors("p", &format!("{head}    args: [-, \"\\q\"]\n")).starts_with("p:8:15: "));
 }
 
-/// What begins with a brace and is no JSON is YAML, as to kubectl.
+/// A document that begins with a brace and does not parse as JSON is YAML, as to kubectl.
 #[test]
 fn yaml_may_look_like_json() {
     let good = "{\"apiVersion\": \"v1\", \"kind\": \"Pod\", \"metadata\": {\"name\": \"a\"},\n\"spec\": {\"containers\": [{\"name\": \"a\", \"image\": \"b\"}]}}";

@@ -29,7 +29,7 @@ pub struct Container {
     pub image_pull_policy: Option<ImagePullPolicy>,
     /// Unique among all containers of the pod.
     pub name: String,
-    /// What the container listens on.
+    /// The ports that the container listens on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<ContainerPort>,
     /// Limits and requests.
@@ -46,9 +46,9 @@ pub struct Container {
     /// Close it when the first client that attached is gone.
     #[serde(skip_serializing_if = "is_default")]
     pub stdin_once: bool,
-    /// The file whose contents become the termination message.
+    /// The file that holds the termination message.
     pub termination_message_path: String,
-    /// What becomes the termination message.
+    /// Where the termination message comes from.
     pub termination_message_policy: TerminationMessagePolicy,
     /// Give the container a terminal.
     #[serde(skip_serializing_if = "is_default")]
@@ -167,7 +167,7 @@ pub struct ResourceRequirements {
     /// The most a container may use.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, Quantity>,
-    /// What it is sure to get; the limit where absent, filled by `manifest::default`.
+    /// The guaranteed amounts; the limit where absent, filled in by `manifest::default`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub requests: BTreeMap<String, Quantity>,
 }
@@ -194,7 +194,7 @@ impl ResourceRequirements {
     }
 }
 
-/// Users, capabilities and the like of one container; what is absent here the pod's may say.
+/// User, capabilities and other rights of one container; a field absent here falls back to the pod's.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SecurityContext {
@@ -204,7 +204,7 @@ pub struct SecurityContext {
     /// Capabilities added to and dropped from the default set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<Capabilities>,
-    /// As good as root on the host.
+    /// Full root rights on the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub privileged: Option<bool>,
     /// The root file system cannot be written.
@@ -259,7 +259,7 @@ pub struct Capabilities {
     pub drop: Vec<String>,
 }
 
-/// What becomes the termination message.
+/// Where the termination message comes from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TerminationMessagePolicy {
     /// The file's contents.

@@ -1,4 +1,4 @@
-//! What became of a pod, in Kubernetes' words.
+//! The observed state of a pod, in Kubernetes' words.
 //!
 //! Invariant: as in [`super`]: Kubernetes' names, order and meaning of absent fields. A container's
 //! state is exactly one of waiting, running and terminated, which an enum says and serde spells as
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Time, is_default};
 
-/// What was last observed of a pod.
+/// The last observed state of a pod.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodStatus {
@@ -119,12 +119,12 @@ pub enum ConditionStatus {
     True,
     /// It does not hold.
     False,
-    /// Nobody knows.
+    /// The state cannot be determined.
     #[default]
     Unknown,
 }
 
-/// What was last observed of a container.
+/// The last observed state of a container.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ContainerStatus {
@@ -148,12 +148,12 @@ pub struct ContainerStatus {
     /// Whether it runs and its start is over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started: Option<bool>,
-    /// What it does now.
+    /// Its current state.
     #[serde(with = "optional_state")]
     pub state: Option<ContainerState>,
 }
 
-/// What a container does.
+/// The state of a container.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ContainerState {
@@ -181,12 +181,12 @@ pub struct ContainerStateTerminated {
     /// `podrun://` and the id of this attempt.
     #[serde(rename = "containerID", skip_serializing_if = "String::is_empty")]
     pub container_id: String,
-    /// What it returned, or 128 and the signal.
+    /// Its exit code, or 128 plus the number of the signal.
     pub exit_code: i32,
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
-    /// What it left as its termination message.
+    /// Its termination message.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
     /// `Completed`, `Error`, `OOMKilled`, `StartError`, ...
@@ -204,7 +204,7 @@ pub struct ContainerStateTerminated {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ContainerStateWaiting {
-    /// What it waits for, for people.
+    /// The reason for waiting, for a reader.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
     /// `ContainerCreating`, `PodInitializing`, `CrashLoopBackOff`, ...
@@ -212,7 +212,7 @@ pub struct ContainerStateWaiting {
     pub reason: String,
 }
 
-/// Kubernetes writes a state that there is none of as `{}`.
+/// Kubernetes writes an absent state as `{}`.
 mod optional_state {
     use serde::ser::SerializeMap as _;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Quantity, is_default};
 
-/// What a container can mount.
+/// A volume that a container can mount.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Spelling", into = "Spelling")]
 pub struct Volume {
@@ -45,7 +45,7 @@ pub struct EmptyDirVolumeSource {
     pub size_limit: Option<Quantity>,
 }
 
-/// On what an emptyDir is.
+/// The medium of an emptyDir.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StorageMedium {
     /// The disk below podrun's root.
@@ -62,12 +62,12 @@ pub enum StorageMedium {
 pub struct HostPathVolumeSource {
     /// Its path on the host; symbolic links are followed.
     pub path: String,
-    /// What must be there, or is made.
+    /// The type of file that must exist, or is made.
     #[serde(rename = "type")]
     pub kind: HostPathType,
 }
 
-/// What must be at a host path before the pod starts, or is made there.
+/// The type of file that must exist at a host path before the pod starts, or is made there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HostPathType {
     /// Nothing is checked.

@@ -94,7 +94,7 @@ fn container(container: &Container, path: &Path, volumes: &HashSet<&str>, findin
     mounts(&container.volume_mounts, &path.field("volumeMounts"), volumes, findings);
 }
 
-/// What the kernel would not take of the program, its arguments and its variables, whatever the image adds.
+/// Program, arguments and variables that execve(2) would refuse, whatever the image adds.
 fn program(container: &Container, path: &Path, findings: &mut Findings) {
     let Err(TooMuch { list, index, why }) = expand_container(container) else { return };
     let mut at = path.field(list).index(index);

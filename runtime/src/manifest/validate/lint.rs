@@ -1,7 +1,7 @@
-//! What is allowed and yet likely a mistake.
+//! Fields that are valid and yet likely a mistake.
 //!
-//! Invariant: pure and linear in the pod's size; a warning never stops a pod. Works on a pod before its defaults are filled
-//! in. Whatever the API server warns of in a field that is done is warned of here.
+//! Invariant: pure and linear in the pod's size; a warning never stops a pod. Works on a pod before its
+//! defaults are filled in. Repeats every warning of the API server about a field that is done.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -73,7 +73,7 @@ fn spelling(path: &str, text: &str, warnings: &mut Vec<String>) {
 /// The ports that were seen so far.
 #[derive(Default)]
 struct Ports<'a> {
-    /// What containers that run beside each other listen on, with where and by whom that is said first.
+    /// The ports of containers that run at the same time, each with its first path and container.
     listening: HashMap<(u16, Protocol), (Path, &'a Container, &'a ContainerPort)>,
     /// The names, with where each is first.
     named: HashMap<&'a str, Path>,
@@ -158,7 +158,7 @@ fn container(path: &Path, container: &Container, warnings: &mut Vec<String>) {
     }
     let mut seen = HashSet::new();
     for (index, variable) in container.env.iter().enumerate() {
-        // Who names the first value adds to it.
+        // A reference to the variable's first value extends it.
         let reference = format!("$({})", variable.name);
         let adds = variable.value != reference && variable.value.contains(&reference);
         if !seen.insert(&variable.name) && !adds {

@@ -1,8 +1,8 @@
-//! What Kubernetes' own validation asks of a Pod, and what no pod could run without.
+//! Kubernetes' validation of a Pod, and the checks without which no pod could run.
 //!
-//! Invariant: pure, and complete: every problem counts, and the first ones are listed, each with its path; a pod without
-//! one is accepted by Kubernetes too. The work is linear in the pod's size. `lint` names what is allowed and yet likely a
-//! mistake.
+//! Invariant: pure, and complete: every problem counts, and the first ones are listed, each with its path; a
+//! pod without a problem is accepted by Kubernetes too. The work is linear in the pod's size. `lint` lists
+//! fields that are valid and yet likely a mistake.
 
 mod container;
 mod lint;
@@ -21,7 +21,7 @@ use super::types::{ObjectMeta, Pod, StringMap};
 /// The longest all annotations together may be.
 const MAX_ANNOTATIONS: usize = 256 * 1024;
 
-/// Everything that is wrong with a pod whose defaults are filled in.
+/// Validates a pod whose defaults are filled in.
 pub fn validate(pod: &Pod) -> Findings {
     let mut findings = Findings::default();
     metadata(&pod.metadata, &mut findings);
@@ -33,7 +33,7 @@ pub fn validate(pod: &Pod) -> Findings {
     findings
 }
 
-/// What is wrong with a pod.
+/// The problems of a pod.
 #[derive(Debug, Default)]
 pub struct Findings {
     /// The first problems.
@@ -55,14 +55,14 @@ impl Findings {
         }
     }
 
-    /// Adds what a check of [`names`] says, if anything.
+    /// Adds the finding of a check of [`names`], if any.
     fn hold(&mut self, path: Path, verdict: Result<(), String>) {
         if let Err(message) = verdict {
             self.add(path, message);
         }
     }
 
-    /// As [`Self::hold`], where an empty text is as good as none.
+    /// As [`Self::hold`], where an empty text counts as absent.
     fn hold_unless_empty(&mut self, path: Path, text: &str, check: fn(&str) -> Result<(), String>) {
         if !text.is_empty() {
             self.hold(path, check(text));

@@ -1,13 +1,13 @@
-//! What names, keys and addresses must look like.
+//! The syntax of names, keys and addresses.
 //!
-//! Invariant: each check accepts exactly what Kubernetes' check of the same thing accepts; its
-//! message says the whole rule, so that one reading is enough.
+//! Invariant: each check accepts exactly the texts that Kubernetes' check of the same name accepts. Its message
+//! states the whole rule, so that one reading is enough.
 
 use std::net::IpAddr;
 
 use crate::error::quoted;
 
-/// The outcome of a check: what the rule is, and what it was given.
+/// The outcome of a check: the rule, and the text that breaks it.
 pub type Verdict = Result<(), String>;
 
 fn rule(holds: bool, text: &str, rule: &str) -> Verdict {
@@ -55,7 +55,7 @@ pub fn dns_subdomain(text: &str) -> Verdict {
     )
 }
 
-/// What a pod's name may begin with: a name, which may end with '-'. Letters and digits are added.
+/// The prefix of a generated pod name: a name, which may end with '-'. Letters and digits are added.
 pub fn name_prefix(text: &str) -> Verdict {
     rule(
         text.len() <= 253 && is_dns_subdomain(text.trim_end_matches('-')),
@@ -141,7 +141,7 @@ pub fn host_ip(text: &str) -> Verdict {
     Err(format!("must be one address of the host's, got {text:?}, {why}"))
 }
 
-/// A domain to search in: a DNS name in whose parts `_` is allowed too, but at the end, or the root.
+/// A search domain: a DNS name whose labels may contain `_` except in the last one, or the root.
 pub fn search_domain(text: &str) -> Verdict {
     let name = text.strip_suffix('.').unwrap_or(text);
     let inner = |byte| is_lower_alphanumeric(byte) || matches!(byte, b'-' | b'_');

@@ -11,7 +11,7 @@ use super::container::each;
 use super::{Findings, names};
 use crate::error::quoted;
 
-/// What the C library's resolver can take.
+/// The limits of the C library's resolver.
 const MAX_NAMESERVERS: usize = 3;
 
 /// The most search domains.
@@ -63,7 +63,7 @@ fn port(port: &ContainerPort, path: &Path, host_network: bool, findings: &mut Fi
     }
 }
 
-/// Who claims a port of the host's.
+/// The claims on one port of the host.
 #[derive(Default)]
 struct Claims {
     /// On all of the host's addresses.
@@ -72,16 +72,16 @@ struct Claims {
     v6: Family,
 }
 
-/// Who claims it on addresses of one family.
+/// The claims on addresses of one family.
 #[derive(Default)]
 struct Family {
     first: Option<Path>,
-    /// Who claims it on one address each, all of the family's under the unspecified one.
+    /// The claimant of each address; the claimant of all of the family's under the unspecified one.
     on: HashMap<IpAddr, Path>,
 }
 
 impl Family {
-    /// Whom a claim on `ip` meets: one on the same address, or on all where the other is on any.
+    /// The claim that conflicts with one on `ip`: on the same address, or if either is on all addresses.
     fn met(&self, ip: IpAddr) -> Option<&Path> {
         let all: IpAddr =
             if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
@@ -97,7 +97,7 @@ fn claim(port: &ContainerPort, path: Path, claimed: &mut Claimed, findings: &mut
         return;
     }
     let claims = claimed.entry((port.host_port, port.protocol)).or_default();
-    // However it is written. One that is none, which has its own problem, is as good as all.
+    // Compares addresses, not spellings. A text that is no address has its own problem, and claims all.
     let address = port.host_ip.parse::<IpAddr>().ok();
     let Claims { everywhere, v4, v6 } = claims;
     let met = match address {

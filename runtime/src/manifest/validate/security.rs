@@ -127,7 +127,7 @@ pub(super) fn is_droppable(name: &str) -> bool {
     is_capability(upper.strip_prefix("CAP_").unwrap_or(&upper))
 }
 
-/// What is said of a name that is no capability's.
+/// The message about an unknown capability.
 pub(super) fn no_capability(name: &str) -> String {
     let bare = name.strip_prefix("CAP_").unwrap_or(name);
     let message = format!("no capability is called {}", quoted(name));

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::super::default;
 use super::*;
 
-/// What is wrong with a pod with this spec, one container called `a` being there if none is given.
+/// The problems of a pod with this spec; a container called `a` is added if it has none.
 fn problems(spec: Value) -> Vec<String> {
     let mut spec = spec;
     if spec.get("containers").is_none() {
@@ -15,7 +15,7 @@ fn problems(spec: Value) -> Vec<String> {
     validate(&pod).first.iter().map(ToString::to_string).collect()
 }
 
-/// The same of a pod whose only container has these fields too.
+/// The problems of a pod whose only container has these fields.
 fn container(fields: Value) -> Vec<String> {
     let mut container = json!({"name": "a", "image": "b"});
     container.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());

@@ -1,8 +1,9 @@
-//! What kubectl's YAML reader takes and the library does not: mended in the text, at the place where the library stumbles.
+//! Spellings that kubectl's YAML reader takes and the library does not: corrected in the text, where the
+//! library stops.
 //!
-//! Invariant: nothing changes its line, and but for what stands on a line behind a byte order mark nothing its column. A
-//! character that is put in is not in the text before, not as an escape either, and is taken out of what was read where
-//! something was mended, and only there ([`restore`]).
+//! Invariant: no character changes its line. None changes its column, except on a line with a byte order mark.
+//! An inserted character does not occur in the text, not even as an escape, and is removed again only from
+//! values of a corrected text ([`restore`]).
 
 use super::super::tree::Position;
 
@@ -17,7 +18,7 @@ const BOM: char = '\u{feff}';
 /// As many bytes may be read again for the sake of mending.
 const READ_AGAIN_MAX: usize = 1 << 20;
 
-/// As many places are mended, whatever the size.
+/// The most corrections, whatever the size.
 const MENDED_MAX: usize = 100;
 
 /// How often a text may be mended, so that reading it costs no more than its size.
@@ -58,7 +59,7 @@ pub(super) fn mend(text: &mut String, at: Position) -> bool {
     true
 }
 
-/// What was read, as it was before it was mended.
+/// The value as it was before the correction.
 pub(super) fn restore(text: String) -> String {
     if !text.contains([DASH, NOTHING]) {
         return text;
@@ -77,14 +78,15 @@ fn mend_escapes(text: &mut String, place: usize) -> bool {
         }
         escaped = !escaped && c == '\\';
     }
-    // From behind, so that those before stay where they are.
+    // From the end, so that earlier offsets stay valid.
     for index in found.iter().rev() {
         text.replace_range(*index..=*index, NOTHING.encode_utf8(&mut [0; 4]));
     }
     !found.is_empty()
 }
 
-/// Tabs before an item between brackets are space, on the line that begins at `line` and on those that follow it so.
+/// Replaces tabs before an item between brackets by spaces, on the line that begins at `line` and on the
+/// continuation lines.
 fn mend_tabs(text: &mut String, mut line: usize) -> bool {
     let mut is_mended = false;
     loop {

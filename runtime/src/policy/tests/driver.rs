@@ -79,7 +79,7 @@ impl Driver {
         driver
     }
 
-    /// Tells an event; what is to be done, in words, without the writing down.
+    /// Feeds an event and returns the actions, in words, without status writes.
     pub(super) fn tell(&mut self, event: Event) -> String {
         let actions = step(&self.pod, &mut self.state, event, self.now);
         let words = actions.iter().filter(|action| **action != Action::WriteStatus).map(word);

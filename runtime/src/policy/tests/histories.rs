@@ -77,7 +77,7 @@ fn shape() -> impl Strategy<Value = Shape> {
     )
 }
 
-/// What has really happened to a container.
+/// The true history of a container.
 #[derive(Debug, Clone, Default)]
 struct Seen {
     role: Role,
@@ -88,7 +88,7 @@ struct Seen {
     done: bool,
 }
 
-/// The pod, and a monitor that does what it is told and remembers it.
+/// The pod, and a monitor that performs and remembers the actions.
 struct World {
     pod: Pod,
     state: PodState,
@@ -207,7 +207,7 @@ impl World {
         }
     }
 
-    /// What holds after every step.
+    /// Checks the rules that hold after every step.
     fn check(&mut self) {
         if let Some(at) = self.state.wake_at() {
             assert!(at > self.now, "a timer that is due is not pending any more");

@@ -1,4 +1,4 @@
-//! The rules, one sentence a test, and thousands of histories that nobody thought of.
+//! The rules, one sentence a test, and thousands of random histories.
 
 mod beginning;
 mod driver;
