@@ -93,9 +93,9 @@ impl Cgroup {
         Ok(self)
     }
 
-    /// Where another process of this container can go: on cgroup v2 a cgroup that gives controllers to those below it
-    /// has no process of its own, and a container that is a manager of services has moved its `init` below. There it is
-    /// with that one.
+    /// Adds the cgroup of `init`, for another process of its container. On cgroup v2 a cgroup that delegates
+    /// controllers has no process of its own: a service manager has moved its `init` below, and the new process
+    /// joins it there.
     pub fn with_init(mut self, init: i32) -> Result<Self> {
         let Some(unified) = self.unified.clone().filter(|_| self.v1.is_empty()) else { return Ok(self) };
         let given = std::fs::read_to_string(unified.join("cgroup.subtree_control")).unwrap_or_default();
@@ -111,7 +111,8 @@ impl Cgroup {
     }
 }
 
-/// What a line of /proc/PID/cgroup says of the unified hierarchy, from `path` on; `None` where it is not below that.
+/// The path of the unified hierarchy in a line of /proc/PID/cgroup, relative to `path`; `None` where it is not
+/// below.
 fn below<'a>(line: &'a str, path: &str) -> Option<&'a str> {
     line.strip_prefix("0::")?.strip_prefix(path)?.strip_prefix('/').filter(|rest| !rest.is_empty())
 }

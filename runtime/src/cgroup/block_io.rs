@@ -9,7 +9,7 @@ use super::layout::Controller;
 use super::resources::{Write, write};
 use crate::error::{Error, ErrorKind, Result};
 
-/// A kind of throttling: what the config has, v1's file, and the key in v2's `io.max`.
+/// A kind of throttling: the config's field, v1's file, and the key in v2's `io.max`.
 type Throttle = (fn(&LinuxBlockIo) -> &Option<Vec<LinuxThrottleDevice>>, &'static str, &'static str);
 
 const THROTTLES: [Throttle; 4] = [

@@ -1,8 +1,8 @@
 //! D-Bus as far as it takes to call systemd over its own socket: the wire format of the D-Bus Specification 0.43
 //! ("Marshaling", "Message Protocol", "Authentication Protocol") for the types that its calls have.
 //!
-//! Invariant: whatever does not read as the specification has it is an error, and nothing that the other side says is
-//! believed beyond its bounds.
+//! Invariant: a message that violates the specification is an error. No length that the peer sends is trusted
+//! beyond its bound.
 
 use std::io::{ErrorKind as Io, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -183,7 +183,7 @@ fn garbled() -> Error {
     Error::failed("D-Bus: systemd's message does not read as one")
 }
 
-/// Reads what a [`Writer`] writes.
+/// Reads the encoding of a [`Writer`].
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -246,7 +246,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What is called: an object's method.
+/// An object's method, to be called.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Method<'a> {
     pub(super) destination: &'a str,
@@ -284,10 +284,11 @@ impl Connection {
     fn authenticate(&mut self) -> Result<()> {
         let user = std::fs::metadata("/proc/self").context(|| "/proc/self")?.uid().to_string();
         let user: String = user.bytes().map(|digit| format!("{digit:02x}")).collect();
-        // BEGIN goes along, as systemd's own programs have it: what systemd reads together with a BEGIN it looks at only when
-        // something else comes, so that a call close behind would wait for ever. It says OK before it reads any further.
+        // Send BEGIN along, as systemd's own programs do: systemd handles bytes read together with a BEGIN only
+        // when more arrive, so a call sent close behind would wait for ever. It answers OK before it reads
+        // further.
         self.stream.write_all(format!("\0AUTH EXTERNAL {user}\r\nBEGIN\r\n").as_bytes())?;
-        // Nothing comes after the line before something is called: byte by byte is as good as any.
+        // No bytes follow the line before a call is made: reading byte by byte costs nothing here.
         let mut line = Vec::new();
         while !line.ends_with(b"\n") && line.len() < MOST_OF_A_LINE {
             let mut byte = [0];
@@ -321,7 +322,7 @@ impl Connection {
         }
     }
 
-    /// Waits for the signal `member` whose strings are what is wanted, and gives those.
+    /// Waits for the signal `member` whose strings match, and returns them.
     pub(super) fn wait_for(
         &mut self,
         member: &str,
@@ -364,7 +365,7 @@ impl Connection {
         Ok(message)
     }
 
-    /// Each part has what is left of the whole connection's time, so that nobody holds it up byte by byte.
+    /// Each part gets the time left of the whole connection, so that a slow peer cannot extend it byte by byte.
     fn read_exact(&mut self, bytes: &mut [u8]) -> Result<()> {
         let mut rest = bytes;
         while !rest.is_empty() {

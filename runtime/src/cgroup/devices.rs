@@ -17,7 +17,7 @@ pub(super) struct Line {
 /// The access bits as eBPF numbers them, and their letters.
 const ACCESS: [(char, u32); 3] = [('r', 2), ('w', 4), ('m', 1)];
 
-/// A rule whose words are understood.
+/// A parsed rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Rule {
     allow: bool,
@@ -84,7 +84,7 @@ fn line(rule: &Rule) -> Line {
     Line { file, rule: format!("{kind} {major}:{minor} {access}") }
 }
 
-/// What a list of rules comes to: what holds for every device but the exceptions.
+/// The result of a list of rules: the default, and the exceptions.
 #[derive(Debug, PartialEq, Eq)]
 struct Verdict {
     allow: bool,
@@ -186,7 +186,7 @@ mod tests {
         {"allow":true,"type":"c","major":136,"access":"rwm"},
         {"allow":true,"type":"b","access":"m"}]"#;
 
-    /// Runs a program as the kernel would, to see what it answers.
+    /// Interprets a program as the kernel would, and returns its answer.
     fn ask(program: &[u64], block: bool, major: u32, minor: u32, letters: &str) -> bool {
         let kind = if block { 1 } else { 2 };
         let context = [access(letters).unwrap() << 16 | kind, major, minor];

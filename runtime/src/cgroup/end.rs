@@ -1,7 +1,7 @@
-//! A cgroup's life and end: who is in it, freeze, kill, count, remove.
+//! A cgroup's life and end: its processes, freeze, kill, count, remove.
 //!
-//! Invariant: each act is idempotent, and none of them moves a process elsewhere. Removal waits for
-//! the kernel's word that the last process has left, never for a while.
+//! Invariant: each act is idempotent, and none moves a process elsewhere. Removal waits for the kernel's notice
+//! that the last process has left, never for a fixed time.
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind as Io, Read as _, Seek as _};
@@ -32,8 +32,9 @@ impl Cgroup {
         self.kill_each()
     }
 
-    /// The same without `cgroup.kill`, for a cgroup in which there will be others: on kernels that count its kills
-    /// (Linux 6.14 and those that took it over) whatever is born there by clone3 from outside is killed at once, ever after.
+    /// Kills without `cgroup.kill`, for a cgroup that gets further processes: a kernel that counts the kills of
+    /// a cgroup (Linux 6.14, and those with the backport) kills every later child that clone3 makes in it from
+    /// outside.
     pub fn kill_each(&self) -> Result<()> {
         // A task that the v1 freezer holds ignores SIGKILL until it is let go.
         self.thaw()?;
@@ -46,7 +47,7 @@ impl Cgroup {
             }
             let mut killed = Vec::new();
             for process in pids.into_iter().filter_map(|pid| sys::process::pidfd::pidfd_open(pid).ok()) {
-                // It may be dead by now, which is what was wanted.
+                // It may be dead already, as wanted.
                 let _ = sys::process::pidfd::pidfd_send_signal(process.as_fd(), sys::process::pidfd::SIGKILL);
                 killed.push(process);
             }
@@ -98,7 +99,7 @@ impl Cgroup {
         by_unified || self.directory(Controller::Freezer).is_some_and(state)
     }
 
-    /// Undoes [`Cgroup::freeze`], and what another has had the v1 freezer do to it.
+    /// Undoes [`Cgroup::freeze`], and a freeze of the v1 freezer by another program.
     pub fn thaw(&self) -> Result<()> {
         if let Some(directory) = &self.unified {
             self.freezer(&directory.join("cgroup.freeze"), "0")?;
@@ -166,8 +167,8 @@ impl Cgroup {
         Ok(pids)
     }
 
-    /// The processes that are in it itself, in whichever hierarchy; 0 stands for those that the caller's pid namespace has no
-    /// name for.
+    /// The processes of this cgroup itself, in any hierarchy; 0 stands for those without a pid in the caller's
+    /// pid namespace.
     pub fn own_processes(&self) -> Result<BTreeSet<i32>> {
         let mut found = BTreeSet::new();
         for directory in self.directories() {
@@ -194,8 +195,9 @@ impl Cgroup {
         failed.map_or(Ok(()), |error| Err(error.context(format!("cgroup {}", self.path))))
     }
 
-    /// Moves the calling process, which has one thread, into the hierarchies' roots: the last act of a supervisor, after
-    /// which its cgroup can be removed. It waits for a grace period, and nobody for it.
+    /// Moves the calling process, which has one thread, into the hierarchies' roots: the last act of a
+    /// supervisor, after which its cgroup can be removed. The move waits for a grace period; no other process
+    /// waits for it.
     pub fn leave(&self) -> Result<()> {
         for place in self.v1.iter().filter(|place| place.joined) {
             write_file(&place.mount.join("tasks"), "0")?;
@@ -208,7 +210,7 @@ impl Cgroup {
         }
     }
 
-    /// Removes it where nothing is below it and nobody in it; for a parent that the last pod leaves.
+    /// Removes it if it has neither processes nor children; for a parent that the last pod leaves.
     pub fn remove_if_empty(&self) {
         for directory in self.directories() {
             // In use by another pod, or gone: both are fine.
@@ -230,7 +232,7 @@ pub struct OomNotices {
 }
 
 impl OomNotices {
-    /// What to wait for.
+    /// The descriptor to wait for, and the events.
     pub fn awaited(&self) -> (BorrowedFd<'_>, sys::io::poll::Interest) {
         match &self.counter {
             Some(counter) => (counter.as_fd(), sys::io::poll::Interest::Read),
@@ -238,7 +240,7 @@ impl OomNotices {
         }
     }
 
-    /// Takes what there is, so that the next one is waited for.
+    /// Consumes the pending notice, so that the next wait is for the next one.
     pub fn take(&mut self) -> Result<()> {
         let mut taken = [0; 1024];
         let read = match &mut self.counter {
@@ -327,7 +329,7 @@ fn remove_tree(directory: &Path, deadline: Instant) -> Result<()> {
     }
 }
 
-/// Waits until nobody is in a cgroup; false at the deadline.
+/// Waits until the cgroup has no process; false at the deadline.
 fn wait_until_left(directory: &Path, deadline: Instant) -> bool {
     let left = || deadline.saturating_duration_since(Instant::now());
     let Ok(mut events) = std::fs::File::open(directory.join("cgroup.events")) else {

@@ -1,7 +1,7 @@
 //! The limits that a cgroup has, and a change of some of them judged with the others: swap counts with memory in the
 //! specification, and without it in cgroup v2; a quota is nothing without its period.
 //!
-//! Invariant: a change is complete when it leaves here: whoever writes it need not know what was there before.
+//! Invariant: a change is complete when it leaves here: its writer need not know the values in force.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use super::layout::Controller;
 use super::{Cgroup, resources};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 
-/// What a cgroup has, each absent where it is not known: a new cgroup has none of them. -1 is no limit.
+/// The limits in force, each absent where unknown: a new cgroup has none. -1 is no limit.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct InForce {
     memory: Option<i64>,
@@ -23,7 +23,8 @@ pub(super) struct InForce {
 }
 
 impl Cgroup {
-    /// `change` with what it needs of the limits in force, for [`Cgroup::update`]. It is refused where the two do not fit.
+    /// Completes `change` by the limits in force, for [`Cgroup::update`]. Refuses a change that conflicts with
+    /// them.
     pub fn complete(&self, change: &LinuxResources) -> Result<LinuxResources> {
         resources::check(change)
             .and_then(|()| self.in_force().complete(change))
@@ -74,7 +75,7 @@ impl InForce {
         // Where memory is not limited, neither are both together.
         self.both = match (self.memory, limit(&text(directory, "memory.swap.max"))) {
             (Some(memory @ 0..), Some(swap @ 1..)) => Some(memory.saturating_add(swap)),
-            // No swap: that is kept, whatever becomes of the memory.
+            // No swap stays no swap, whatever the memory limit becomes.
             (_, Some(0)) => None,
             _ => Some(-1),
         };
@@ -93,7 +94,7 @@ impl InForce {
         if let Some(cpu) = change.cpu() {
             complete.set_cpu(Some(self.cpu(cpu)));
         }
-        // What is said in cgroup v2's own files is not to be counted.
+        // Values in cgroup v2's own files are not counted.
         let swap_by_file =
             change.unified().as_ref().is_some_and(|files| files.contains_key("memory.swap.max"));
         if let Some(memory) = change.memory().filter(|_| !swap_by_file) {
@@ -127,7 +128,7 @@ impl InForce {
         }
         let mut memory = change;
         match (limit, swap) {
-            // No limit of memory is none of both.
+            // No limit of memory means no limit of memory and swap either.
             (Some(..0), None) => {
                 memory.set_swap(Some(-1));
             }

@@ -1,7 +1,8 @@
 //! Which cgroup hierarchies this host mounts, and which controller lives where: v1, hybrid or v2.
 //!
-//! Invariant: read from /proc/self/mountinfo, never guessed from the names below /sys/fs/cgroup. What lies at and below that
-//! directory decides; a hierarchy that somebody mounts elsewhere, for a controller of its own, does not change what a host is.
+//! Invariant: read from /proc/self/mountinfo, never guessed from the names below /sys/fs/cgroup. The mounts at
+//! and below that directory decide; a hierarchy mounted elsewhere, for a controller of its own, does not change
+//! the layout.
 
 use std::path::{Path, PathBuf};
 
@@ -149,13 +150,13 @@ impl Layout {
         let mounts = table.lines().filter_map(Mount::parse);
         let mut mounts: Vec<Mount<'_>> =
             mounts.filter(|mount| mount.is_root() || mount.is_cgroup()).collect();
-        // The last of those mounted there covers the others.
+        // The last mount there covers the earlier ones.
         let last = mounts.iter().rposition(Mount::is_root);
         let mut index = 0..;
         mounts.retain(|mount| index.next() == last || !mount.is_root());
         let root = mounts.iter().find(|mount| mount.is_root());
         if let Some(root) = root.filter(|root| root.kind == "cgroup2") {
-            // The hierarchies below it, if any, are covered, or of somebody's own.
+            // Hierarchies below it are covered, or another program's own.
             let unified = Unified { mount: root.point.clone(), controllers: Vec::new() };
             return Self { v1: Vec::new(), unified: Some(unified) };
         }

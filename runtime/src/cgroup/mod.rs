@@ -1,9 +1,9 @@
 //! Control groups on v1, hybrid and v2 hosts: made, limited, joined, killed, counted and removed.
 //!
-//! Invariant: nothing here ever writes `cgroup.procs`, but for the last supervisor that goes. A child joins by writing `0` into `tasks`
-//! (v1) or is born inside (CLONE_INTO_CGROUP), because moving another process waits for an RCU
-//! grace period of 10 ms and more. Only hierarchies in which something is set or read are touched,
-//! but for supervisors, which leave those of their makers.
+//! Invariant: nothing here writes `cgroup.procs`, except for a supervisor that exits. A child joins by writing
+//! `0` into `tasks` (v1) or is born inside (CLONE_INTO_CGROUP), because moving another process waits for an RCU
+//! grace period of 10 ms and more. Only hierarchies with a limit set or read are touched; a supervisor leaves
+//! all of its maker's.
 
 mod below;
 mod block_io;
@@ -61,7 +61,7 @@ struct Place {
     joined: bool,
 }
 
-/// What a child needs to be inside from its first instruction.
+/// The descriptors by which a child joins before its first instruction.
 #[derive(Debug)]
 pub struct Join {
     /// The `tasks` files of v1 hierarchies, into which the child writes `0`.
@@ -115,8 +115,8 @@ impl Cgroup {
     ) -> Result<Self> {
         let mut cgroup = Self::place(layout, path)?;
         let needed = resources::controllers(resources);
-        // A cgroup that gives a controller on can have no process of its own, and one that is given on later costs a
-        // grace period: so the usual ones at once, the others to those alone that ask for them.
+        // A cgroup that delegates a controller can have no process of its own, and delegating one later costs a
+        // grace period. So delegate the usual ones at once, and the others only where a cgroup asks for them.
         let usual = cgroup.v1.is_empty();
         cgroup
             .unified_controllers
@@ -135,15 +135,16 @@ impl Cgroup {
             in_force::InForce::default().complete(wanted).and_then(|wanted| cgroup.set(&wanted, &made))
         };
         cgroup.make().and_then(|()| resources.map_or(Ok(()), set)).map_err(|error| {
-            // Half made is not made; what cannot be removed either is in use by someone else.
+            // Undo a half-made cgroup; a directory that cannot be removed is another program's.
             let _ = cgroup.remove();
             error.context(format!("cgroup {path}"))
         })?;
         Ok(cgroup)
     }
 
-    /// Makes the cgroup of a process that supervises: without a limit, and in every v1 hierarchy, so that none of its
-    /// maker's limits, which may be a few MiB, and no freezer holds it there. On the unified one it gets no controller.
+    /// Makes the cgroup of a supervisor: without a limit, and in every v1 hierarchy, so that neither its
+    /// maker's limits, which may be a few MiB, nor a freezer applies to it. On the unified hierarchy it gets no
+    /// controller.
     pub fn create_for_supervisor(layout: &Layout, path: &str) -> Result<Self> {
         let mut cgroup = Self::place(layout, path)?;
         cgroup.v1.iter_mut().for_each(|place| place.joined = true);
@@ -152,8 +153,8 @@ impl Cgroup {
         Ok(cgroup)
     }
 
-    /// No cgroup: that of a container whose maker has no right to one. It holds nobody, so that nothing of it can be
-    /// counted, frozen or killed.
+    /// No cgroup: for a container whose maker may not make one. It has no processes: nothing can be counted,
+    /// frozen or killed by it.
     pub fn none() -> Self {
         Self { path: String::new(), v1: Vec::new(), unified: None, unified_controllers: Vec::new() }
     }
@@ -204,7 +205,7 @@ impl Cgroup {
         })
     }
 
-    /// Those of its directories, and of the ones above, that are not there yet.
+    /// Its directories, and their parents, that do not exist yet.
     fn missing(&self) -> Vec<PathBuf> {
         let missing = |directory: &PathBuf| {
             let above = directory.ancestors().take_while(|above| !above.is_dir());
@@ -260,8 +261,8 @@ impl Cgroup {
         self.await_files(unified)
     }
 
-    /// What somebody else gives at this moment is listed before its files are there; a write of the same waits for the end of
-    /// the other one, under the kernel's lock of all cgroups.
+    /// A controller that another process delegates at this moment is listed before its files exist. A second
+    /// write of it waits for the end of the first, under the kernel's lock of all cgroups.
     fn await_files(&self, unified: &Path) -> Result<()> {
         const FILES: [(Controller, &str); 3] = [
             (Controller::Cpu, "cpu.weight"),
@@ -322,7 +323,7 @@ impl Cgroup {
         }
     }
 
-    /// What is podrun's own above gives what it has to.
+    /// Give podrun's own parents enough first.
     fn make_room_for_realtime(&self, resources: &LinuxResources, made: &[PathBuf]) -> Result<()> {
         let Some(cpu) = resources.cpu().as_ref().filter(|_| resources::has_realtime(resources)) else {
             return Ok(());
@@ -362,7 +363,7 @@ impl Cgroup {
             .map(|place| &place.directory)
     }
 
-    /// What a child needs to join.
+    /// The descriptors by which a child joins.
     pub fn join(&self) -> Result<Join> {
         let mut tasks = Vec::new();
         for place in self.v1.iter().filter(|place| place.joined) {
@@ -375,7 +376,7 @@ impl Cgroup {
         Ok(Join { tasks, unified })
     }
 
-    /// What a container in it may see below /sys/fs/cgroup: itself, where it is joined.
+    /// The view of a container in it below /sys/fs/cgroup: its own cgroup, where it is joined.
     pub fn views(&self) -> Vec<View> {
         let mut views: Vec<View> = self
             .v1
@@ -469,8 +470,9 @@ fn inherit_cpuset(mount: &Path, directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes values that are judged with each other, as a quota is with its period and memory's limit with that of memory and
-/// swap: what the kernel refuses beside a value that is still to come is written again behind all others.
+/// Writes values that the kernel checks against each other, such as a quota and its period, or the limits of
+/// memory and of memory and swap. A value refused beside one that is still to come is written again after all
+/// others.
 fn write_together(writes: &[(PathBuf, String)]) -> Result<()> {
     let mut refused = Vec::new();
     for (file, value) in writes {

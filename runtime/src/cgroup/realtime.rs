@@ -1,6 +1,8 @@
-//! Realtime scheduling on cgroup v1: a cgroup gives those below it no more than it has, and a new one has nothing.
+//! Realtime scheduling on cgroup v1: the budgets of a cgroup's children are bounded by its own, and a new
+//! cgroup's is zero.
 //!
-//! Invariant: a cgroup of another's is never given more: below one that has nothing, the kernel's refusal is what is told.
+//! Invariant: the budget of another program's cgroup is never raised: below one of zero, the kernel's refusal
+//! is reported.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +14,7 @@ use crate::error::{Context as _, Result};
 const RUNTIME: &str = "cpu.rt_runtime_us";
 const PERIOD: &str = "cpu.rt_period_us";
 
-/// Gives each of `above`, the nearest first, what `directory` and its neighbours there need together.
+/// Raises each of `above`, the nearest first, to the sum that `directory` and its siblings need.
 pub(super) fn make_room(cpu: &LinuxCpu, directory: &Path, above: &[PathBuf]) -> Result<()> {
     let asked = Share {
         runtime: cpu.realtime_runtime().or_else(|| read_number(&directory.join(RUNTIME))).unwrap_or(0),

@@ -1,4 +1,4 @@
-//! What a reader is told to do where the kernel does not take a limit: of most it says EINVAL alone.
+//! Hints for limits that the kernel refuses: of most it says EINVAL alone.
 //!
 //! Invariant: pure; by the file's name and the errno, where these leave one cause.
 
@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::error::Error;
 use crate::sys::Errno;
 
-/// The error of a write to `file` of a cgroup, with what can be done about it.
+/// The error of a write to `file` of a cgroup, with its remedy.
 pub(super) fn hint(file: &Path, errno: Option<i32>, error: Error) -> Error {
     let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     match errno.and_then(|errno| remedy(name, Errno(errno))) {

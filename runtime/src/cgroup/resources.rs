@@ -1,7 +1,7 @@
 //! A runtime-spec `LinuxResources` as the list of files to write, for v1 and for v2.
 //!
-//! Invariant: pure. What cannot be set is refused by name, never left out; the writes stand in an
-//! order in which the kernel takes them.
+//! Invariant: pure. A limit that cannot be set is refused by name, never dropped; the writes are in an order
+//! that the kernel takes.
 
 use std::collections::BTreeSet;
 
@@ -43,7 +43,7 @@ pub(super) fn write(controller: Controller, file: &str, value: impl ToString) ->
     Write { controller, file: file.to_owned(), value: value.to_string(), or: None }
 }
 
-/// Refuses what no kernel that podrun runs on has a file for, and what means nothing.
+/// Refuses limits for which no supported kernel has a file, and meaningless ones.
 pub(super) fn check(resources: &LinuxResources) -> Result<()> {
     if let Some(memory) = resources.memory() {
         // Writes are refused since Linux 5.16 (memory.kmem.limit_in_bytes), and v2 never had it.
@@ -164,7 +164,7 @@ fn realtime(cpu: &LinuxCpu) -> Vec<Write> {
     period.into_iter().chain(runtime).collect()
 }
 
-/// What the unified hierarchy has no file for: refused rather than left out.
+/// Refuses limits for which the unified hierarchy has no file.
 pub(super) fn refuse_on_v2(resources: &LinuxResources) -> Result<()> {
     let refused = |field: &str| {
         Err(Error::new(
@@ -294,8 +294,8 @@ fn memory_v2(memory: &LinuxMemory) -> Vec<Write> {
     writes
 }
 
-/// 0 is a limit (config-linux.md, "PIDs"), below 0 there is none. Who is in it already is not counted against 0, and
-/// nobody can be born there: 1 says the same of a container, whose first process is.
+/// 0 is a limit (config-linux.md, "PIDs"), a negative number is none. A process that joins is not counted
+/// against 0, but no child could be born: 1 means the same for a container, whose first process joins.
 pub(super) fn pids_max(limit: i64) -> String {
     if limit < 0 { "max".to_owned() } else { limit.max(1).to_string() }
 }

@@ -1,4 +1,4 @@
-//! Cgroups and processes that stand still: why, and what lets them go on.
+//! Frozen cgroups and stopped processes: the cause, and the remedy.
 //!
 //! Invariant: nothing here waits, or changes anything: it is asked when a wait is over, or before one would begin.
 
@@ -9,7 +9,8 @@ use super::{Cgroup, end};
 use crate::error::{Error, ErrorKind, Result};
 
 impl Cgroup {
-    /// Refuses a cgroup that is frozen, or below one that is: what joins it would stand still before its first step.
+    /// Refuses a cgroup that is frozen, or below a frozen one: a joining process would stop before its first
+    /// instruction.
     pub fn must_move(&self) -> Result<()> {
         if !self.is_frozen() {
             return Ok(());
@@ -42,7 +43,7 @@ pub fn explain(error: Error, pid: i32) -> Error {
     Error::new(error.kind(), format!("{}: {}", error.message(), cause.0)).hint(cause.1)
 }
 
-/// Why a process stands still, and what to do.
+/// The cause of a process's stop, and the remedy.
 fn cause(pid: i32) -> Option<(String, String)> {
     let layout = Layout::detect().ok()?;
     let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
@@ -98,7 +99,7 @@ impl Frozen {
     }
 }
 
-/// The lowest of a directory and those above it that was told to stand still.
+/// The lowest frozen cgroup among a directory and its parents.
 fn frozen_at(directory: &Path) -> Option<Frozen> {
     const FILES: [(&str, &str, &str); 2] =
         [("cgroup.freeze", "cgroup.freeze", "0"), ("freezer.self_freezing", "freezer.state", "THAWED")];

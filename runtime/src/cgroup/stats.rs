@@ -1,6 +1,6 @@
-//! What a cgroup uses, as the kernel counts it now.
+//! The current usage of a cgroup, as the kernel counts it.
 //!
-//! Invariant: what the kernel does not count, or not for this cgroup, is absent; nothing is estimated.
+//! Invariant: a value that the kernel does not count, or not for this cgroup, is absent; nothing is estimated.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ pub struct Cpu {
     pub system: u64,
     /// Periods of a quota that have passed.
     pub periods: u64,
-    /// Those of them in which it was used up.
+    /// Periods in which the quota was used up.
     pub throttled_periods: u64,
     /// How long the tasks waited for the next.
     pub throttled_time: u64,
@@ -77,7 +77,7 @@ pub struct Pids {
     pub limit: Option<u64>,
 }
 
-/// What went to or came from one block device.
+/// The traffic of one block device.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BlockIo {
     /// The device's major number.
@@ -95,7 +95,7 @@ pub struct BlockIo {
 }
 
 impl Cgroup {
-    /// Reads what the cgroup uses; of one that is gone all is absent.
+    /// Reads the cgroup's usage; all of it is absent for a removed cgroup.
     pub fn stats(&self) -> Stats {
         let unified = self.unified.as_deref();
         Stats {

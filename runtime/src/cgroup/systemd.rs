@@ -1,7 +1,7 @@
 //! Cgroups that systemd makes: a container's is a scope, which `linux.cgroupsPath` names as `slice:prefix:name`.
 //!
-//! Invariant: systemd has a container's limits as its unit's properties, so that a `daemon-reload` sets none of them
-//! back; what it has no property for is left to the cgroup's files, which the scope's delegation allows.
+//! Invariant: systemd has a container's limits as its unit's properties, so that a `daemon-reload` resets none
+//! of them; limits without a property are written to the cgroup's files, which the scope's delegation allows.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
@@ -22,7 +22,7 @@ use crate::sys::process::pidfd;
 /// systemd's own socket, for root alone: there without a bus too.
 const SOCKET: &str = "/run/systemd/private";
 
-/// What the number properties take for no limit.
+/// "No limit", as a number property.
 const INFINITY: u64 = u64::MAX;
 
 const CGROUPFS: &str = "podrun makes cgroups itself with --cgroup-manager cgroupfs, without --systemd-cgroup";
@@ -88,8 +88,8 @@ impl Scope {
         format!("{above}/{}", self.unit)
     }
 
-    /// Has systemd make it with these limits. It lasts as long as a process is in it: until the container's own is, what
-    /// is returned.
+    /// Asks systemd for a scope with these limits. A scope lasts as long as it has a process: until the
+    /// container's own joins, the returned one keeps it.
     pub fn start(
         &self,
         layout: &Layout,
@@ -110,11 +110,11 @@ impl Scope {
             ("Description", Value::Text(description.to_owned())),
             ("Slice", Value::Text(self.slice.clone())),
             ("PIDs", Value::Processes(vec![placeholder.process.pid.cast_unsigned()])),
-            // Its files are podrun's to write, and those below it.
+            // Delegation lets podrun write its files, and make cgroups below.
             ("Delegate", Value::Boolean(true)),
             // It neither waits for the boot's end nor keeps a shutdown waiting.
             ("DefaultDependencies", Value::Boolean(false)),
-            // One whose program the kernel killed for want of memory goes too.
+            // Collect the unit also if the kernel killed its process for want of memory.
             ("CollectMode", Value::Text("inactive-or-failed".into())),
         ];
         let limits = resources.map(limits).transpose()?.unwrap_or_default();
@@ -131,7 +131,7 @@ impl Scope {
         let call = manager("StartTransientUnit", "ssa(sv)a(sa(sv))");
         let job = match systemd.call(call, &body) {
             Err(error) if error.kind() == ErrorKind::Exists => {
-                // What another runtime left failed keeps the name; what runs is not touched by this.
+                // A failed unit of another runtime keeps the name; a running unit is not affected.
                 let mut failed = Writer::default();
                 failed.text(&self.unit);
                 match systemd.call(manager("ResetFailedUnit", "s"), &failed) {
@@ -267,7 +267,7 @@ fn limits(resources: &LinuxResources) -> Result<Vec<(&'static str, Value)>> {
         match file.as_str() {
             "cpuset.cpus" => lists.push(("AllowedCPUs", Some(value.as_str()))),
             "cpuset.mems" => lists.push(("AllowedMemoryNodes", Some(value.as_str()))),
-            // What does not read as one is the kernel's to refuse, when the file is written.
+            // The kernel refuses a malformed value when the file is written.
             file => numbers.extend(unified(file, value).into_iter().flatten()),
         }
     }

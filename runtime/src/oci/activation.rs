@@ -1,8 +1,8 @@
-//! What a service of systemd's is given by its environment, handed on to the container that stands for it: the sockets that it
-//! is activated by (sd_listen_fds(3)), and a socket at which it says that it is ready (sd_notify(3)).
+//! The part of a systemd service's environment that is handed on to its container: the sockets it is activated
+//! by (sd_listen_fds(3)), and the socket to notify of its readiness (sd_notify(3)).
 //!
-//! Invariant: the host hears that the container is ready and which process stands for it, and nothing else that a container
-//! says; who waits for that holds no lock.
+//! Invariant: of a container's messages the host gets only its readiness and its main process. A process that
+//! waits for them holds no lock.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -28,12 +28,12 @@ const SOCKET: &str = "notify.sock";
 pub struct Listened {
     /// How many they are (`LISTEN_FDS`).
     pub count: u32,
-    /// What they are called (`LISTEN_FDNAMES`).
+    /// Their names (`LISTEN_FDNAMES`).
     pub names: Option<String>,
 }
 
 impl Listened {
-    /// Those of the environment, if they are meant for `pid`, this process.
+    /// The sockets of the environment, if they are meant for `pid`, this process.
     pub fn of_environment(variable: impl Fn(&str) -> Option<String>, pid: u32) -> Result<Self> {
         let is_ours = variable("LISTEN_PID").is_some_and(|meant| meant == pid.to_string());
         let Some(count) = variable("LISTEN_FDS").filter(|count| is_ours && !count.is_empty()) else {
@@ -145,15 +145,16 @@ impl Notify {
     }
 }
 
-/// How long the host may take to read what it is told: systemd's own patience.
+/// How long the host may take to read the message: systemd's own timeout.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits until the host has taken what was sent (sd_notify_barrier(3)); one that knows no barrier closes nothing.
+/// Waits until the host has read the messages (sd_notify_barrier(3)). A host without barriers closes nothing,
+/// and the wait times out.
 fn barrier(host: BorrowedFd<'_>) -> Result<()> {
     let (ours, theirs) = pty::pipe()?;
     socket::send(host, b"BARRIER=1", &[theirs.as_fd()])?;
     drop(theirs);
-    // Its end is a hangup of the pipe's; what comes after it is the same either way.
+    // The barrier ends with a hangup of the pipe; the outcome changes nothing here.
     let _ = pidfd::wait_readable(ours.as_fd(), PATIENCE);
     Ok(())
 }

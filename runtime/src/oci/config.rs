@@ -17,9 +17,9 @@ use crate::sys::file::own;
 #[derive(Debug)]
 pub(super) struct Config {
     pub(super) spec: Spec,
-    /// What is kept of it, for [`kept`].
+    /// The text to keep, for [`kept`].
     pub(super) bytes: Vec<u8>,
-    /// What was left out of it.
+    /// Warnings about parts that were left out.
     pub(super) warnings: Vec<String>,
 }
 

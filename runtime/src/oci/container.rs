@@ -107,7 +107,7 @@ impl Container {
         self.status_of(store::read(self)?.as_ref())
     }
 
-    /// The state of a container whose create has written nothing yet.
+    /// The state of a container whose create has written no record yet.
     fn half_made(&self, status: Status) -> State {
         State {
             oci_version: oci_version(),
@@ -171,7 +171,7 @@ impl Container {
         }
     }
 
-    /// The cgroup of a container that has one: what nothing but a cgroup can do is refused to the others.
+    /// The cgroup of a container that has one; acts that need a cgroup are refused for others.
     pub(super) fn own_cgroup(&self, record: &Record) -> Result<Cgroup> {
         match self.cgroup_of(record)? {
             none if none.is_none() => Err(Error::new(
@@ -192,7 +192,7 @@ impl Container {
             None => cgroup.kill_each()?,
         }
         match alive(record) {
-            // One that has left its cgroup by another's hand, or has none. It may be dead by now, which is what was wanted.
+            // The init has no cgroup, or was moved out of it. It may be dead already, as wanted.
             Ok(Some(init)) => {
                 let _ = crate::sys::process::signal::send(&init, pidfd::SIGKILL);
             }
@@ -207,7 +207,7 @@ impl Container {
     /// The host's cgroup hierarchies, read once.
     pub(super) fn layout(&self) -> Result<&Layout> {
         if self.layout.get().is_none() {
-            // Nobody else has set it: a container is one thread's.
+            // No other setter: a container belongs to one thread.
             let _ = self.layout.set(Layout::detect()?);
         }
         self.layout.get().ok_or_else(|| Error::failed("the cgroup hierarchies are not known"))
@@ -235,7 +235,7 @@ impl Container {
 
     /// Takes the config that it has, so that it is not read again.
     pub(super) fn know(&self, config: Arc<Spec>) {
-        // Nobody else has set it, or they are the same.
+        // No other setter, or an equal value.
         let _ = self.config.set(config);
     }
 
@@ -256,7 +256,7 @@ impl Container {
             }
             other => other.map_err(|errno| errno.during(format!("pidfd_send_signal({signal})")))?,
         }
-        // The freezer of cgroup v1 holds what is killed, too.
+        // The v1 freezer holds killed processes, too.
         match signal == pidfd::SIGKILL && self.status()? == Status::Paused {
             true => self.own_cgroup(&record)?.thaw(),
             false => Ok(()),
@@ -302,8 +302,8 @@ impl Container {
         self.own_cgroup(&record)?.thaw()
     }
 
-    /// Changes its limits; gives what is left out, to be said as a warning. The rules for devices stay, as runc has it: callers
-    /// send all that they know of a container.
+    /// Changes its limits; returns a warning about the part that is left out. Device rules stay, as with runc:
+    /// callers send their whole copy of a container's resources.
     pub fn update(&self, change: &LinuxResources) -> Result<Option<&'static str>> {
         let record = self.must_be(&[Status::Created, Status::Running, Status::Paused], "updated")?;
         let cgroup = self.own_cgroup(&record)?;
@@ -323,7 +323,7 @@ impl Container {
         ))
     }
 
-    /// Changes what its class of service has of the L3 cache and of the memory's bandwidth, as lines of a `schemata` file.
+    /// Changes the L3 cache and the memory bandwidth of its class of service, as lines of a `schemata` file.
     pub fn update_class(&self, l3_cache: Option<&str>, bandwidth: Option<&str>) -> Result<()> {
         let record = self.must_be(&[Status::Created, Status::Running, Status::Paused], "updated")?;
         match &record.resctrl {
@@ -338,7 +338,7 @@ impl Container {
 
     /// Its record and the connection by which its init is told to go on, if it waits for that.
     pub(super) fn must_wait_for_start(&self) -> Result<(Record, OwnedFd)> {
-        // What is half made is said to be that, rather than what its status is.
+        // Report a half-made container as such, rather than its status.
         let record = self.record()?;
         let status = match self.stopped_or_paused(&record)? {
             Some(status) => status,
@@ -381,7 +381,7 @@ pub(super) fn oci_version() -> String {
 fn alive(record: &Record) -> Result<Option<OwnedFd>> {
     let Some(init) = record.init else { return Ok(None) };
     let process = match pidfd::pidfd_open(init.pid) {
-        // The number is nobody's, or by now that of another process's thread (EINVAL, and ENOENT since Linux 6.15).
+        // The number is free, or now a thread's of another process (EINVAL, and ENOENT since Linux 6.15).
         Err(Errno::ESRCH | Errno::EINVAL | Errno::ENOENT) => return Ok(None),
         other => other.map_err(|errno| errno.during(format!("pidfd_open({})", init.pid)))?,
     };

@@ -1,8 +1,9 @@
-//! Device rules beside the config's own: what the specification promises to every container.
+//! Device rules beside the config's own: the default devices that the specification promises to every
+//! container.
 //!
-//! Invariant: rules are only added where the config has some: a config without any asks for no
-//! restriction. They stand at the end, where runc has them too, so that "deny all" before them does not
-//! take away what config-linux.md, "Default Devices", promises.
+//! Invariant: rules are added only to a config that has some: a config without any asks for no restriction.
+//! They come last, as with runc, so that a "deny all" before them does not take the default devices away
+//! (config-linux.md, "Default Devices").
 
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, Spec};
 

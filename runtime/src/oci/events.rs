@@ -1,6 +1,6 @@
-//! What a container uses, and what happens to it: the documents of runc's `events`.
+//! A container's usage and its OOM kills: the documents of runc's `events`.
 //!
-//! Invariant: what the kernel does not count is left out, or is null where runc's readers expect a member.
+//! Invariant: a value that the kernel does not count is left out, or null where runc's readers expect a member.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::cgroup::{BlockIo, Cgroup, Cpu, Memory, OomNotices, Pids, Stats, Usage
 use crate::error::Result;
 use crate::sys::io::poll::{Interest, poll};
 
-/// What [`Watch::next`] waits for.
+/// The result of [`Watch::next`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// The time has passed.
@@ -33,7 +33,7 @@ pub struct Watch {
 }
 
 impl Container {
-    /// What it uses now: `{"type":"stats","id":…,"data":…}`.
+    /// The current usage: `{"type":"stats","id":…,"data":…}`.
     pub fn stats(&self) -> Result<Value> {
         let record = self.must_be(&[Status::Created, Status::Running, Status::Paused], "measured")?;
         let stats = self.own_cgroup(&record)?.stats();
@@ -47,7 +47,7 @@ impl Container {
         let record = self.must_be(&[Status::Created, Status::Running, Status::Paused], "watched")?;
         let (init, cgroup) = (self.init(&record)?, self.own_cgroup(&record)?);
         let mut notices = cgroup.oom_notices()?;
-        // What there was before is no event.
+        // Discard notices of before.
         notices.as_mut().map_or(Ok(()), OomNotices::take)?;
         let kills = cgroup.oom_kills();
         Ok(Watch { init, cgroup, notices, kills })
@@ -55,8 +55,8 @@ impl Container {
 }
 
 impl Watch {
-    /// Waits for the next event, at most `within`. On cgroup v1, whose kernel gives notice a moment before it kills, a
-    /// killing is told of by the end of that time.
+    /// Waits for the next event, at most `within`. cgroup v1 gives notice a moment before the kernel kills: a
+    /// kill is reported at the end of that time.
     pub fn next(&mut self, within: Duration) -> Result<Event> {
         let until = Instant::now() + within;
         loop {

@@ -1,4 +1,4 @@
-//! The features document (features.md, features-linux.md): what this podrun does, and no more.
+//! The features document (features.md, features-linux.md): the features of this podrun, and no more.
 
 use serde_json::{Value, json};
 

@@ -7,16 +7,16 @@ use crate::sys::io::relay::Relay;
 use crate::sys::process::daemon::Program;
 use crate::sys::process::signal::Forwarded;
 
-/// What a command that goes on in a protected binary holds of it: a mount, whose end waits for the kernel some
-/// milliseconds. So it goes while a container's process is on its way; that has no copy of it, since a child closes what its
-/// plan does not name before anything else.
+/// The mount of its own binary that a command holds after going on in a protected copy. Its end waits some
+/// milliseconds in the kernel, so drop it while a container's process is on its way; that process has no copy,
+/// since a child first closes every descriptor that its plan does not name.
 #[derive(Debug, Default)]
 pub struct Protected {
     _program: Option<Program>,
 }
 
-/// Goes on in a binary that no container can write to: to be called first of all by what makes containers.
-/// The arguments and the environment are this process's own.
+/// Goes on in a copy of the binary that no container can write to: the first call of every verb that makes
+/// containers. Arguments and environment are this process's own.
 pub fn protect_binary(
     arguments: impl Iterator<Item = std::ffi::OsString>,
     environment: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,

@@ -1,8 +1,8 @@
 //! Hooks of all six kinds (config.md, "POSIX-platform Hooks"): in their order, each with the container's
 //! state on stdin and within its time.
 //!
-//! Invariant: a hook that fails, by status, signal or time, is an error that names it; what follows from
-//! that is for the verb to decide.
+//! Invariant: a hook that fails, by status, signal or time, is an error that names it; the verb decides the
+//! consequence.
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -98,7 +98,7 @@ pub(super) fn run(spec: &Spec, kind: Kind, state: &State) -> Result<()> {
     Ok(())
 }
 
-/// Runs all hooks of one kind, whatever becomes of each; gives what failed, to be said as warnings.
+/// Runs all hooks of one kind, whether or not one fails; returns the failures, for warnings.
 pub(super) fn run_all(spec: &Spec, kind: Kind, state: &State) -> Vec<Error> {
     of(spec, kind).iter().filter_map(|hook| run_one(hook, kind, state).err()).collect()
 }
@@ -122,7 +122,7 @@ pub(super) struct Inside<'a> {
     pub(super) cgroup: &'a Cgroup,
     /// Where in its mount namespace they start.
     pub(super) folder: &'a Path,
-    /// The environment of those that have none of their own.
+    /// The environment of hooks that have none of their own.
     pub(super) env: &'a [String],
 }
 

@@ -1,7 +1,7 @@
 //! `linux.netDevices`: links of the host's that the container gets (config-linux.md, "Network Devices").
 //!
-//! Invariant: what cannot be a container's link is refused before anything is made; a link goes when the container's
-//! network is there and before its hooks look at it, and comes back if the create fails.
+//! Invariant: a name that cannot be a container's link is refused before anything is made. A link moves after
+//! the container's network exists and before its hooks run, and comes back if the create fails.
 
 use std::os::fd::AsFd as _;
 

@@ -1,9 +1,9 @@
-//! The OCI runtime: the engine behind the command line that podman, containerd and CRI-O call
-//! (runtime-spec, runtime.md). A [`Store`] holds containers by id; a [`Container`] is what one state
-//! directory says about one container, and what can be done to it.
+//! The OCI runtime: the engine behind the command line that podman, containerd and CRI-O call (runtime-spec,
+//! runtime.md). A [`Store`] holds containers by id; a [`Container`] is one state directory, with the verbs on
+//! it.
 //!
-//! Invariant: there is no process of ours but the container's own. What outlives a command is the
-//! container's init, its cgroup, and `<root>/<id>/`:
+//! Invariant: podrun leaves no process of its own behind. A command is outlived only by the container's init,
+//! its cgroup, and `<root>/<id>/`:
 //!
 //! ```text
 //! lock         flock: held while the container is made, started or deleted

@@ -1,6 +1,7 @@
-//! What is kept of a container (`state.json`), and the state document that callers are shown.
+//! A container's record (`state.json`), and the state document that callers are shown.
 //!
-//! Invariant: a record says what was made, never what is so now: whether it runs is asked of the kernel.
+//! Invariant: a record holds facts of the creation, never the present state: the kernel is asked whether the
+//! container runs.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,18 +27,18 @@ pub(super) struct Record {
     /// The root's absolute path.
     pub(super) rootfs: PathBuf,
     pub(super) created: Time,
-    /// The name of the user who created it.
+    /// The user who created it.
     pub(super) owner: String,
     pub(super) annotations: BTreeMap<String, String>,
     /// Its cgroup's path below each hierarchy's root; absent where its maker has no right to one.
     pub(super) cgroup: Option<String>,
-    /// The topmost cgroup on its path that create has made: delete removes it and what is below. Absent where the
-    /// cgroup was there before.
+    /// The topmost cgroup on its path that create made: delete removes it with its children. Absent where the
+    /// cgroup existed before.
     pub(super) made_cgroup: Option<String>,
     /// The unit of systemd's that its cgroup is; absent where podrun made it.
     #[serde(default)]
     pub(super) unit: Option<String>,
-    /// The mount over `rootfs` that is its root, where that is in the mount namespace of whoever created it.
+    /// The mount over `rootfs` that is its root, where that is in its creator's mount namespace.
     #[serde(default)]
     pub(super) root_mount: Option<RootMount>,
     /// Its class and monitoring group in resctrl; absent where it asked for none.
@@ -54,12 +55,12 @@ pub(super) struct Record {
 pub(super) struct RootMount {
     /// Its own.
     pub(super) number: u64,
-    /// That of the mount which is seen at its place without it.
+    /// The number of the mount below it at its place.
     pub(super) over: u64,
 }
 
 impl State {
-    /// The state as the specification alone has it: what a seccomp agent is told.
+    /// The state as the specification alone has it: the form that a seccomp agent gets.
     pub(super) fn plain(&self) -> oci_spec::runtime::State {
         let mut plain = oci_spec::runtime::State::default();
         plain.set_version(self.oci_version.clone()).set_id(self.id.clone()).set_bundle(self.bundle.clone());
@@ -70,7 +71,7 @@ impl State {
     }
 }
 
-/// The state of a container as runtime.md's "State" has it, with what runc adds.
+/// The state of a container (runtime.md, "State"), with runc's additions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct State {
@@ -91,6 +92,6 @@ pub struct State {
     /// The annotations of `config.json`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// The name of the user who created it.
+    /// The user who created it.
     pub owner: String,
 }

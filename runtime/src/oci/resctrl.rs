@@ -1,9 +1,9 @@
 //! `linux.intelRdt` (config-linux.md, "IntelRdt"): a container's class of service and its monitoring group, which are
 //! directories of the kernel's resctrl.
 //!
-//! Invariants: a directory is recorded before it is made, and none is removed but those that are recorded as made. No
-//! file is made here: they are the kernel's. Whoever looks at a group and then changes it holds the lock that resctrl's
-//! users have agreed on (resctrl.rst, "Locking between applications"): flock of the root.
+//! Invariants: a directory is recorded before it is made, and only recorded ones are removed. No file is made
+//! here: they are the kernel's. A look at a group and the change after it are made under the lock that
+//! resctrl's users have agreed on (resctrl.rst, "Locking between applications"): flock of the root.
 
 mod schemata;
 mod stats;
@@ -24,7 +24,7 @@ use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::lock;
 use crate::sys::file::{fs, own};
 
-/// What is resctrl's own in a group, and can be no group's name.
+/// resctrl's own names in a group: no group's name.
 const OWNED: [&str; 11] = [
     "info",
     "mon_groups",
@@ -48,7 +48,7 @@ const LONGEST: usize = 255;
 pub(super) struct Group {
     /// The directory of its class below resctrl's root; empty: that root, the default class.
     name: String,
-    /// What create has made of it.
+    /// The part of it that create made.
     made: Made,
     /// Whether create has made a monitoring group in it, named by the container's id.
     monitored: bool,
@@ -65,7 +65,7 @@ enum Made {
     Own,
 }
 
-/// What a config asks for.
+/// The part of a config about resctrl.
 #[derive(Debug, PartialEq, Eq)]
 struct Wanted<'a> {
     name: &'a str,
@@ -142,15 +142,15 @@ fn checked<'a>(whose: &str, name: &'a str) -> Result<&'a str> {
     Err(error.hint("linux.intelRdt.closID names the class; `/` is the default one"))
 }
 
-/// Refuses what cannot be, before anything is made.
+/// Refuses an impossible request before anything is made.
 pub(super) fn check(spec: &Spec, id: &ContainerId) -> Result<()> {
     let Some(asked) = asked(spec) else { return Ok(()) };
     Wanted::parse(asked, id)?;
     Resctrl::mounted().map(drop)
 }
 
-/// Brings about what the spec asks for, and gives the files by which the container's processes join, in their order.
-/// `record` keeps the group before it is made, and forgets it where it could not be.
+/// Makes the groups that the spec asks for, and returns the files by which the container's processes join, in
+/// order. `record` stores the group before it is made, and drops it if it could not be.
 pub(super) fn make(
     spec: &Spec,
     id: &ContainerId,
@@ -160,15 +160,15 @@ pub(super) fn make(
     Resctrl::mounted()?.make(&Wanted::parse(asked, id)?, id, record).context(|| "linux.intelRdt")
 }
 
-/// The files by which a further process of a container joins. Those of a group that somebody has removed are left
-/// out: the kernel has put the container's other processes into the one above it.
+/// The files by which a further process of a container joins. Files of a group that was removed meanwhile are
+/// left out: the kernel has moved the container's other processes to the parent group.
 pub(super) fn join(group: Option<&Group>, id: &ContainerId) -> Result<Vec<OwnedFd>> {
     let (Some(group), Some(resctrl)) = (group, Resctrl::find()?) else { return Ok(Vec::new()) };
     let there = resctrl.groups(group, id).into_iter().take_while(|directory| directory.is_dir());
     there.map(|directory| tasks(&directory)).collect::<Result<_>>().context(|| "linux.intelRdt")
 }
 
-/// What its class has and its processes have used, as runc's `events` shows it.
+/// The limits of its class and the usage of its processes, as runc's `events` shows them.
 pub(super) fn usage_of(group: Option<&Group>, id: &ContainerId) -> Result<Value> {
     let (Some(group), Some(resctrl)) = (group, Resctrl::find()?) else { return Ok(json!({})) };
     let class = resctrl.root.join(&group.name);
@@ -186,9 +186,9 @@ pub(super) fn update(group: &Group, l3: Option<&str>, bandwidth: Option<&str>) -
     resctrl.write(&directory, &lines, Some(&before)).context(|| "linux.intelRdt")
 }
 
-/// Takes back what create has made: of a container that has come to be, what is its own; else the class that it was
-/// to join too, as long as nobody else does. Nothing is left to do where resctrl is no longer mounted: its groups
-/// ended with it.
+/// Undoes the part that create made: of a container that was completed, its own group; else also the class that
+/// it was to join, if no other container is in it. Nothing is left to undo where resctrl is no longer mounted:
+/// its groups ended with it.
 pub(super) fn remove(group: &Group, id: &ContainerId, complete: bool) -> Result<()> {
     match Resctrl::find()? {
         Some(resctrl) => resctrl.remove(group, id, complete).context(|| "linux.intelRdt"),
@@ -213,7 +213,7 @@ impl Resctrl {
         Ok(Self::parse(&table))
     }
 
-    /// The first whole one of a mountinfo table: what is bound from below its root is a group of it.
+    /// The first whole resctrl of a mountinfo table: a bind of a subdirectory shows one of its groups.
     fn parse(table: &str) -> Option<Self> {
         table.lines().find_map(|line| {
             let (place, kind) = line.split_once(" - ")?;
@@ -263,13 +263,13 @@ impl Resctrl {
         let mut made = Vec::new();
         let filled = self.fill(wanted, &group, id, &mut made);
         if filled.is_err() && made.iter().rev().all(|directory| (self.rmdir)(directory).is_ok()) {
-            // What is left is found by the record.
+            // The record leads to the rest.
             record(None)?;
         }
         filled
     }
 
-    /// The rules for what is there already.
+    /// The rules about existing groups.
     fn plan(&self, wanted: &Wanted<'_>, id: &ContainerId) -> Result<Group> {
         let directory = self.root.join(wanted.name);
         let made = match (wanted.own, directory.is_dir()) {
@@ -323,8 +323,8 @@ impl Resctrl {
         self.groups(group, id).iter().map(|directory| tasks(directory)).collect()
     }
 
-    /// "Runtimes MUST compare l3CacheSchema and/or memBwSchema value with schemata file, and generate an error if
-    /// doesn't match"; `schemata` is written over what is there.
+    /// "Runtimes MUST compare l3CacheSchema and/or memBwSchema value with schemata file, and generate an error
+    /// if doesn't match"; `schemata` is written over the existing one.
     fn compare(&self, wanted: &Wanted<'_>, directory: &Path, schemata: &str) -> Result<()> {
         let step = std::fs::read_to_string(self.root.join("info/MB/bandwidth_gran")).ok();
         let step = step.and_then(|step| step.trim().parse().ok()).filter(|_| !self.megabytes);
@@ -344,8 +344,8 @@ impl Resctrl {
         Ok(())
     }
 
-    /// Writes line after line, each by one write(2): a resource that two of them have counts as the last says. Where
-    /// one is refused a class that was there gets back what it had, its schemata `before`.
+    /// Writes the lines, one write(2) each: of two lines for one resource the last counts. If one is refused, a
+    /// class that existed before gets back its former schemata, `before`.
     fn write(&self, directory: &Path, lines: &[&str], before: Option<&str>) -> Result<()> {
         if lines.is_empty() {
             return Ok(());
@@ -360,7 +360,7 @@ impl Resctrl {
         Ok(())
     }
 
-    /// The error of what failed, after a class that was there has got back its schemata.
+    /// The error of the failed write, after a class that existed before has got back its schemata.
     fn put_back(&self, directory: &Path, before: Option<&str>, error: Error) -> Error {
         if let (Some(before), Ok(mut file)) = (before, open_schemata(directory)) {
             for line in before.lines() {
@@ -381,7 +381,7 @@ impl Resctrl {
         if group.monitored {
             self.remove_directory(&monitor(&directory, id))?;
         }
-        // Whoever joined it in the meantime would find itself in the default class.
+        // A process that joined it meanwhile would end up in the default class.
         if group.made == Made::Class && !complete && is_unused(&directory) {
             return self.remove_directory(&directory);
         }
@@ -403,7 +403,7 @@ impl Resctrl {
         [class].into_iter().chain(monitor).collect()
     }
 
-    /// A call that failed, and what the kernel says of it.
+    /// A failed call, with the kernel's explanation.
     fn explain(&self, error: io::Error, call: String) -> Error {
         let denied = error.kind() == Io::PermissionDenied;
         let error = Error::from(error).context(call);

@@ -1,8 +1,8 @@
-//! A plain user's containers. Their podrun goes on in a user namespace in which the ids of the user are themselves and
-//! in which it has every capability; from there a container is made as root makes one, in a user namespace of its own.
+//! A plain user's containers. podrun goes on in a user namespace in which the user's ids map to themselves and
+//! it has every capability; from there a container is made as root makes one, in a user namespace of its own.
 //!
-//! Invariant: nothing is forgiven but the lack of a cgroup, and that only where nothing is asked of one: a limit that
-//! nobody holds to, or a container that nobody could end, is refused.
+//! Invariant: only the lack of a cgroup is forgiven, and only where none is needed: a limit without effect, or
+//! a container that could not be ended, is refused.
 
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys::child::creds;
 use crate::sys::process::userns;
 
-/// Whether the caller is a user without root's rights, or those of a user namespace that is the caller's own.
+/// Whether the caller is a user without root's rights, or root of a user namespace of its own.
 pub fn is_plain_user() -> bool {
     creds::is_plain_user()
 }
@@ -30,8 +30,8 @@ pub fn default_root(runtime_dir: Option<PathBuf>) -> PathBuf {
     }
 }
 
-/// Goes on in a user namespace for the container that `bundle` describes, if the caller is a plain user. The caller's
-/// process has one thread.
+/// Goes on in a user namespace for the container that `bundle` describes, if the caller is a plain user. The
+/// caller's process has one thread.
 pub fn enter_new(bundle: &Path) -> Result<()> {
     if !creds::is_plain_user() {
         return Ok(());
@@ -51,7 +51,7 @@ pub fn enter_new(bundle: &Path) -> Result<()> {
     let gids = Ids::of(creds::effective_gid(), gids);
     let space = userns::made(|pid| {
         if gids.others.is_empty() {
-            // Without it nobody maps their own group (user_namespaces(7)).
+            // Without it a user cannot map their own group (user_namespaces(7)).
             write(pid, "setgroups", "deny")?;
         }
         uids.map(pid, "uid_map", "newuidmap")?;
@@ -61,8 +61,8 @@ pub fn enter_new(bundle: &Path) -> Result<()> {
 }
 
 impl Container {
-    /// Goes on in the user namespace in which the container was made, if the caller is a plain user. A container that
-    /// does not run is left to the verb to tell of.
+    /// Goes on in the user namespace in which the container was made, if the caller is a plain user. The verb
+    /// reports a container that does not run.
     pub fn enter_user_namespace(&self) -> Result<()> {
         if !creds::is_plain_user() {
             return Ok(());
@@ -86,7 +86,7 @@ struct Ids {
 }
 
 impl Ids {
-    /// Those that `mappings` of a container speak of, and the user's own.
+    /// The ids in a container's `mappings`, and the user's own.
     fn of(own: u32, mappings: &[LinuxIdMapping]) -> Self {
         let ranges = mappings.iter().map(|one| (one.host_id(), one.size()));
         Self { own, others: ranges.filter(|range| *range != (own, 1) && range.1 > 0).collect() }
@@ -123,8 +123,8 @@ fn write(pid: i32, file: &str, text: &str) -> Result<()> {
     std::fs::write(&path, text).context(|| format!("write({path:?}, {text:?})"))
 }
 
-/// What becomes of a container whose cgroup could not be made, for want of `error`: it goes without one where that is
-/// forgiven. `rootless` is what `--rootless` says; absent: it is forgiven to all but the machine's root.
+/// Decides about a container whose cgroup could not be made because of `error`: it goes without one where that
+/// is forgiven. `rootless` is the value of `--rootless`; absent: forgiven to every user but the machine's root.
 pub(super) fn without_cgroup(
     spec: &Spec,
     wanted: &Cgroup,
@@ -177,15 +177,15 @@ fn is_something(value: &Value) -> bool {
     }
 }
 
-/// [`super::default_spec`] for a container of a plain user's, who is root in it and has no other id: without a network
-/// of its own, since nobody would connect it, and without limits.
+/// [`super::default_spec`] for a plain user's container, in which the user is root and no other id is mapped:
+/// without a network of its own, since nothing would connect it, and without limits.
 pub fn rootless_spec() -> Value {
     let mut spec = super::default_spec();
     let (uid, gid) = (creds::effective_uid(), creds::effective_gid());
     for mount in spec["mounts"].as_array_mut().into_iter().flatten() {
         if mount["destination"] == "/sys" {
-            // In the host's network namespace the kernel makes no sysfs for a container. What is mounted in the host's
-            // own, cgroups among it, is not to be written to either (CVE-2023-25809).
+            // In the host's network namespace the kernel makes no sysfs for a container. Mounts in the host's
+            // own sysfs, cgroups among them, must not be writable either (CVE-2023-25809).
             *mount = json!({
                 "destination": "/sys", "type": "none", "source": "/sys",
                 "options": ["rbind", "rnosuid", "rnoexec", "rnodev", "rro"],

@@ -1,7 +1,8 @@
-//! What the schema of runtime-spec 1.3 takes and the crate oci-spec does not: mended in the JSON before the crate sees it.
+//! The differences between the schema of runtime-spec 1.3 and the crate oci-spec: corrected in the JSON before
+//! the crate sees it.
 //!
-//! Invariant: what the schema requires is required, and nothing else. A null is an absent member, as Go's decoder has it. What
-//! is left out for another reason, a capability of a name that nobody here knows, is told in a warning.
+//! Invariant: exactly the members that the schema requires are required. A null is an absent member, as to Go's
+//! decoder. A value left out for another reason, such as an unknown capability, is reported in a warning.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result, shown};
 #[derive(Debug)]
 pub(super) struct Read<T> {
     pub(super) value: T,
-    /// What was left out of it.
+    /// Warnings about values that were left out.
     pub(super) warnings: Vec<String>,
     /// The document as it was read, which the crate takes as it is.
     pub(super) document: Value,
@@ -35,7 +36,7 @@ pub(super) fn spec(bytes: &[u8]) -> Result<Read<Spec>> {
     if let Some(linux) = object(&mut document, "/linux") {
         mend_linux(linux);
     }
-    // A config may be for several platforms; what a virtual machine would keep apart, a container does not.
+    // A config may serve several platforms; the settings of a virtual machine do not apply to a container.
     for platform in ["freebsd", "solaris", "windows", "zos"] {
         if document.as_object_mut().and_then(|members| members.remove(platform)).is_some() {
             warnings.push(format!("{platform}: it is for another system, and left out"));
@@ -72,7 +73,7 @@ pub fn resources(mut document: Value) -> Result<LinuxResources> {
     Ok(read(document, Vec::new())?.value)
 }
 
-/// What is said of capabilities whose names are none; nothing where there are none of these.
+/// The warning about unknown capabilities; none if all are known.
 pub(super) fn unknown_capabilities(field: &str, names: &BTreeSet<String>) -> Option<String> {
     let names: Vec<String> = names.iter().map(|name| shown(name).to_string()).collect();
     (!names.is_empty()).then(|| {
@@ -95,7 +96,7 @@ fn object<'a>(document: &'a mut Value, pointer: &str) -> Option<&'a mut Map<Stri
     document.pointer_mut(pointer).and_then(Value::as_object_mut)
 }
 
-/// Takes the nulls out, but for those of maps whose names are the user's own: there they are Go's empty values.
+/// Removes nulls, except values of maps with names of the user's own: there they are Go's empty values.
 fn drop_nulls(document: &mut Value) {
     let texts = ["/annotations", "/linux/sysctl", "/linux/resources/unified", "/unified"];
     let objects = ["/linux/netDevices", "/linux/timeOffsets", "/linux/resources/rdma", "/rdma"];
@@ -185,7 +186,7 @@ fn mend_resources(resources: &mut Map<String, Value>) {
         resources.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().for_each(change);
     };
     each("devices", |device| drop_empty(device, "type"));
-    // Above what the crate's signed number holds there is none but the kernel's "no limit".
+    // The crate's signed number cannot hold more; no limit above it means the kernel's "no limit".
     each("hugepageLimits", |page| match page.get_mut("limit") {
         Some(limit) if limit.is_u64() && !limit.is_i64() => *limit = json!(i64::MAX),
         _ => {}
@@ -234,7 +235,7 @@ fn place<T: for<'de> Deserialize<'de>>(document: &mut Value, error: &str) -> Str
             let Some(taken) = take(document, &pointer, key) else { return false };
             let other = T::deserialize(&*document).err().map(|other| other.to_string());
             put_back(document, &pointer, key, taken);
-            // Without a member that is required itself that is what is missed.
+            // Report that member, if it is required itself.
             let missed = |error: &str| error.starts_with("missing field");
             other.is_none_or(|other| other != error && !(missed(&other) && missed(error)))
         };

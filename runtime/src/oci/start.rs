@@ -19,9 +19,9 @@ impl Container {
         self.config().is_ok_and(|spec| !hooks::of(spec, Kind::StartContainer).is_empty())
     }
 
-    /// Starts the program of a created container. A hook that fails ends and destroys the container (runtime.md, "Lifecycle",
-    /// steps 7 and 9). With `notify`, the socket of a service's own (`NOTIFY_SOCKET`), it gives what there is to be waited for of
-    /// a container that was made so.
+    /// Starts the program of a created container. A hook that fails ends and destroys the container
+    /// (runtime.md, "Lifecycle", steps 7 and 9). With `notify`, a service's socket (`NOTIFY_SOCKET`), it
+    /// returns the notice to wait for, if the container was made with one.
     pub fn start(&self, notify: Option<&OsStr>) -> Result<Option<Notify>> {
         let _lock = store::lock(self)?;
         let (record, word) = self.must_wait_for_start()?;

@@ -10,27 +10,27 @@ use crate::engine::{Nodes, Stdio};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys::io::{pty, socket, tty};
 
-/// What the caller gives a process to read and write.
+/// The streams that the caller gives a process.
 #[derive(Debug)]
 pub struct Streams {
     /// The streams that it has where it has no terminal.
     pub own: [OwnedFd; 3],
-    /// Who has the other end where it has one.
+    /// The receiver of the terminal's master.
     pub console: Console,
 }
 
-/// Who keeps the master of a process's terminal.
+/// The keeper of a process's terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Console {
-    /// Nobody: a process with a terminal is refused.
+    /// None: a process with a terminal is refused.
     Nobody,
-    /// Whoever listens at this socket (`--console-socket`).
+    /// The listener at this socket (`--console-socket`).
     Socket(PathBuf),
-    /// The caller, who relays it as long as the process runs.
+    /// The caller: it relays the terminal as long as the process runs.
     Caller,
 }
 
-/// The process's streams, and what is still to be done with the terminal's master.
+/// The process's streams, and the terminal's master, still to be handed over.
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) stdio: Stdio,
@@ -39,8 +39,8 @@ pub(super) struct Prepared {
 }
 
 impl Streams {
-    /// What `process` gets: the `terminal` that was made for it, or the caller's own streams, with `nodes` in the place of
-    /// the host's devices. Refuses a terminal that nobody keeps, and a socket without a terminal.
+    /// The streams of `process`: the `terminal` made for it, or the caller's own, with `nodes` in place of the
+    /// host's devices. Refuses a terminal without a keeper, and a socket without a terminal.
     pub(super) fn prepare(
         self,
         process: Option<&Process>,
@@ -84,7 +84,7 @@ impl Prepared {
     }
 }
 
-/// A terminal's master on its way to whoever keeps it.
+/// A terminal's master on its way to its keeper.
 #[derive(Debug)]
 pub(super) struct Master {
     master: Option<OwnedFd>,
@@ -105,8 +105,8 @@ impl Master {
     }
 }
 
-/// Sends the pidfd of a process to whoever listens at `socket` (`--pidfd-socket`), as runc does: `name` is its word for what
-/// the process is.
+/// Sends the pidfd of a process to the listener at `socket` (`--pidfd-socket`), as runc does: `name` is its
+/// word for the process.
 pub(super) fn deliver_pidfd(pidfd: &OwnedFd, name: &str, socket: Option<&Path>) -> Result<()> {
     socket.map_or(Ok(()), |path| {
         send(pidfd, name.as_bytes(), path).context(|| format!("--pidfd-socket {}", path.display()))

@@ -1,6 +1,6 @@
 //! The containers of one `--root`: found, listed, and their directories made and locked.
 //!
-//! Invariant: whoever makes, starts or deletes a container holds its lock from before the first change
+//! Invariant: a verb that makes, starts or deletes a container holds its lock from before the first change
 //! until after the last one; readers take none, since records are replaced by rename.
 
 use std::fs::File;
@@ -80,7 +80,8 @@ impl Store {
     }
 }
 
-/// How long a verb waits for another one of the same container: for what does not wait itself, as the end of a `run` does not.
+/// How long a verb waits for another verb on the same container: for one that ends soon by itself, unlike a
+/// `run`.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Takes a container's lock, or says that another command has it.
@@ -97,7 +98,7 @@ pub(super) fn lock(container: &Container) -> Result<Lock> {
         }
         _ => error,
     })?;
-    // Whoever held it before may have deleted the container.
+    // The former holder may have deleted the container.
     if path.exists() { Ok(Lock(file)) } else { Err(gone(container)) }
 }
 
@@ -123,12 +124,12 @@ pub(super) fn write(container: &Container, record: &Record) -> Result<()> {
     replace(&container.file("state.json"), text.as_bytes())
 }
 
-/// Puts a file that root alone reads in the place of what is at `path`.
+/// Replaces `path` by a file that root alone reads.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     own::replace(path, bytes, own::SECRET).context(|| format!("write({path:?})"))
 }
 
-/// Puts a file of the caller's in the place of what is at `path`: it is not among podrun's own, and all may read it.
+/// Replaces `path` by a file for the caller: it is not among podrun's own, and everyone may read it.
 pub(super) fn replace_callers(path: &Path, bytes: &[u8]) -> Result<()> {
     own::replace(path, bytes, 0o644).context(|| format!("write({path:?})"))
 }

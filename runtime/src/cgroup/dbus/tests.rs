@@ -103,8 +103,8 @@ fn call_with(
         stream.get_mut().write_all(b"OK 0123\r\n").unwrap();
         // Where it is refused in the middle the other end has gone.
         let _ = stream.get_mut().write_all(&bytes);
-        // Who says nothing keeps silent; who has said all says no more, and still listens: a socket closed before the
-        // call has come would refuse it, and one closed with the call unread would take its own words back.
+        // A silent server keeps the connection open; so does one that has answered: a socket closed before the
+        // call arrives would refuse it, and one closed with the call unread would discard the answer.
         if !bytes.is_empty() {
             let _ = stream.get_mut().shutdown(Shutdown::Write);
         }
@@ -162,7 +162,7 @@ fn what_is_no_message_is_an_error() {
         bytes[at] = byte;
         bytes
     };
-    // The byte order, the version, a body and a header that are too long, a field that nobody knows.
+    // The byte order, the version, a body and a header that are too long, an unknown header field.
     for bytes in
         [spoilt(0, b'x'), spoilt(3, 2), spoilt(7, 9), spoilt(15, 9), spoilt(18, b'z'), good[..20].to_vec()]
     {

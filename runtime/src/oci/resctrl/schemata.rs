@@ -1,7 +1,7 @@
-//! Lines of a `schemata` file: what a config asks for, and whether a group has it.
+//! Lines of a `schemata` file: parsed, and compared with a group's.
 //!
-//! Invariant: pure. A line is compared as the kernel reads it (resctrl.rst, "Schemata files"): by number, domain by
-//! domain, those alone that it names.
+//! Invariant: pure. A line is compared as the kernel reads it (resctrl.rst, "Schemata files"): by number,
+//! domain by domain, only the domains that it names.
 
 /// `L3:0=7f0;1=1f`: a resource, and the value of each domain.
 struct Line<'a> {
@@ -36,7 +36,7 @@ fn is_bandwidth(resource: &str) -> bool {
     matches!(resource, "MB" | "SMBA")
 }
 
-/// Whether a group with `schemata` has what `line` asks for. `step` is the step to which the kernel rounds a bandwidth
+/// Whether a group with `schemata` fulfils `line`. `step` is the step to which the kernel rounds a bandwidth
 /// up, if it does.
 pub(super) fn holds(schemata: &str, line: &str, step: Option<u64>) -> bool {
     let Some(wanted) = parse(line) else { return false };
@@ -54,7 +54,7 @@ pub(super) fn holds(schemata: &str, line: &str, step: Option<u64>) -> bool {
     })
 }
 
-/// What a group with `schemata` has of the resource of `line`, to be shown beside it.
+/// The line of `schemata` for the same resource as `line`, to be shown beside it.
 pub(super) fn same_resource<'a>(schemata: &'a str, line: &str) -> Option<&'a str> {
     let resource = line.split_once(':')?.0.trim();
     let of = |there: &&str| there.split_once(':').is_some_and(|(name, _)| name.trim() == resource);

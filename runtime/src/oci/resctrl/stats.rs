@@ -1,6 +1,6 @@
-//! What a class has, and what a monitoring group has counted: `intel_rdt` of runc's `events`.
+//! The limits of a class, and the counters of a monitoring group: `intel_rdt` of runc's `events`.
 //!
-//! Invariant: what the kernel does not say, or not now ("Unavailable"), is left out.
+//! Invariant: a value that the kernel does not give, or not now ("Unavailable"), is left out.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,8 @@ const RESOURCES: [(&str, &str, &[&str]); 2] = [
     ("MB:", "mem_bw", &["bandwidth_gran", "delay_linear", "min_bandwidth", "num_closids"]),
 ];
 
-/// Of the class `class` below `root`; counted is what is in `group`, which is the class or a monitoring group in it.
+/// The document of the class `class` below `root`, with the counters of `group`: the class itself, or a
+/// monitoring group in it.
 pub(super) fn document(root: &Path, class: &Path, group: &Path) -> Value {
     let mut shown = Map::new();
     for (resource, name, numbers) in RESOURCES {

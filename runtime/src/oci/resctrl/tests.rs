@@ -1,4 +1,5 @@
-//! On a plain directory that is laid out like resctrl; what the kernel does at mkdir and rmdir, [`fill`] and [`empty`] do.
+//! Tests on a plain directory laid out like resctrl; [`fill`] and [`empty`] stand in for the kernel's mkdir and
+//! rmdir.
 
 use std::cell::RefCell;
 use std::fs;
@@ -65,7 +66,7 @@ impl Bench {
         })
     }
 
-    /// What a record would say now.
+    /// The group as a record would have it now.
     fn group(&self) -> Option<Group> {
         self.recorded.borrow().last().cloned().flatten()
     }
@@ -74,7 +75,7 @@ impl Bench {
         self.resctrl.remove(&self.group().unwrap(), &self.id, complete).unwrap();
     }
 
-    /// A class that somebody has made beforehand.
+    /// A class that existed before.
     fn class(&self, name: &str, schemata: &str) {
         fill(&self.resctrl.root.join(name)).unwrap();
         fs::write(self.resctrl.root.join(name).join("schemata"), schemata).unwrap();

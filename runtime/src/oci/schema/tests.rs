@@ -1,4 +1,5 @@
-//! The schema of runtime-spec 1.3 as a table: what each type requires, and the names of each enumeration. What stands there is read.
+//! The schema of runtime-spec 1.3 as a table: the required members of each type, and the names of each
+//! enumeration. Everything listed is read.
 
 use super::*;
 
@@ -18,8 +19,8 @@ fn reads(config: &Value) -> Result<Read<Spec>> {
     spec(config.to_string().as_bytes())
 }
 
-/// Where a type stands, and an object with no more than what the schema requires of it. Of what is named last a missing one is
-/// refused; for the others Go's decoder and the crate have a zero.
+/// The place of each type, and an object with only the members that the schema requires. The last named member
+/// is refused when missing; for the others Go's decoder and the crate have a zero.
 const TYPES: &[(&str, &str, &[&str])] = &[
     ("@", "{}", &[]),
     (r#"{"root":@}"#, r#"{"path":"r"}"#, &["path"]),
@@ -99,7 +100,7 @@ fn what_the_schema_requires_is_enough() {
     }
 }
 
-/// Where an enumeration stands, what stands before its names, and these.
+/// The place of each enumeration, the prefix of its names, and the names.
 const NAMES: &[(&str, &str, &str)] = &[
     (r#"{"process":{"ioPriority":{"class":@}}}"#, "IOPRIO_CLASS_", "RT BE IDLE"),
     (r#"{"process":{"scheduler":{"policy":@}}}"#, "SCHED_", "OTHER FIFO RR BATCH ISO IDLE DEADLINE"),
