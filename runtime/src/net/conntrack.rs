@@ -1,8 +1,8 @@
-//! ctnetlink: the flows that the kernel remembers, and having it forget those that lead to the wrong place.
+//! ctnetlink: the kernel's tracked flows, and the deletion of stale ones.
 //!
-//! NAT rules are asked at a flow's first packet alone. A UDP client that keeps its source port therefore goes on to the pod
-//! that was, or to nobody if it came before the pod, as long as it sends often enough to be remembered. TCP needs none of
-//! this: a SYN to what is closed or refused begins a flow anew.
+//! NAT rules apply to a flow's first packet alone. A UDP client that keeps its source port therefore stays with
+//! the former pod, or with no pod if it came before the pod, as long as it sends often enough to be tracked.
+//! TCP needs none of this: a SYN to a closed port begins a new flow.
 //!
 //! Invariant: a flow is deleted by its whole tuple and its id, so that one which took its place meanwhile stays.
 
@@ -43,7 +43,7 @@ pub(super) struct Flow {
     pub(super) answered_by: IpAddr,
 }
 
-/// What deletes a flow.
+/// The attributes by which a flow is deleted.
 #[derive(Debug)]
 struct Handle {
     family: u8,

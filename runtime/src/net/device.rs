@@ -1,7 +1,7 @@
 //! Links of the host's that a container gets (runtime-spec, config-linux.md, "Network Devices").
 //!
-//! Invariant: a link keeps its index's worth of settings and its permanent global addresses wherever it goes. Those that
-//! were moved before one that cannot be come back as they were: a call moves all of them or none.
+//! Invariant: a link keeps its settings and its permanent global addresses wherever it moves. A call moves all
+//! of its links or none: after a failure the moved ones come back as they were.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
@@ -18,7 +18,7 @@ const IFA_LABEL: u16 = 3;
 const IFA_CACHEINFO: u16 = 6;
 const IFA_FLAGS: u16 = 8;
 const IFA_F_PERMANENT: u32 = 0x80;
-/// What the kernel says of an address and does not take back: secondary, duplicate, tentative.
+/// Address flags that the kernel sets and does not take back: secondary, duplicate, tentative.
 const IFA_F_OF_KERNEL: u32 = 0x01 | 0x08 | 0x40;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 /// The kernel's IFNAMSIZ, which counts the NUL.
@@ -34,7 +34,7 @@ pub struct Device {
 }
 
 impl Device {
-    /// A link called `name`, to be called `inside`. Refuses what is no link's name.
+    /// A link called `name`, to be called `inside`. Refuses a name that no link can have.
     pub fn new(name: &str, inside: Option<&str>) -> Result<Self> {
         let inside = inside.filter(|inside| !inside.is_empty()).unwrap_or(name);
         let plain = |name: &str| {
@@ -61,7 +61,7 @@ impl Device {
     }
 }
 
-/// Links that were moved, and what they were.
+/// Moved links, with their former names and settings.
 #[derive(Debug)]
 pub struct Moved {
     home: OwnedFd,
@@ -220,8 +220,8 @@ fn addresses(socket: &mut Socket, index: u32) -> Result<Vec<Vec<u8>>, Refused> {
         .collect())
 }
 
-/// What makes an address anew, if it is one of `index` to be kept. Its label begins with the link's name, which may be
-/// another now, and without times to live it is permanent.
+/// The message that adds an address again, if it is a permanent one of `index`. Its label begins with the
+/// link's name, which may change, and without lifetimes it is permanent.
 fn permanent(payload: &[u8], index: u32) -> Option<Vec<u8>> {
     let (fixed, rest) = payload.split_at_checked(8)?;
     let of_attribute = attributes(rest).find(|(kind, _)| *kind == IFA_FLAGS);

@@ -1,9 +1,9 @@
 //! The texts of a pod's /etc/hosts, /etc/hostname and /etc/resolv.conf, as a kubelet writes them.
 //!
-//! Pure: what the host's own files say is an input, read by [`HostFiles::read`] alone.
+//! Pure: the host's own files are an input, read by [`HostFiles::read`] alone.
 //!
-//! Invariant: a text made here is within the resolver's limits (three nameservers, 32 search
-//! domains, 2048 characters), and whatever had to be left out is named in a warning.
+//! Invariant: a text made here is within the resolver's limits (three nameservers, 32 search domains, 2048
+//! characters), and a warning names every entry left out.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -28,7 +28,7 @@ pub struct HostAlias {
     pub hostnames: Vec<String>,
 }
 
-/// What a pod with a network of its own is called in its /etc/hosts.
+/// The names in the /etc/hosts of a pod with its own network.
 #[derive(Debug, Clone, Copy)]
 pub struct Names<'a> {
     /// The pod's hostname.
@@ -137,25 +137,25 @@ pub enum DnsPolicy {
 /// The manifest's `dnsConfig`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DnsConfig {
-    /// Servers, after those of the policy.
+    /// Servers, after the policy's.
     pub nameservers: Vec<String>,
-    /// Search domains, after those of the policy.
+    /// Search domains, after the policy's.
     pub searches: Vec<String>,
-    /// Options by name; they replace those of the policy.
+    /// Options by name; they replace the policy's.
     pub options: Vec<(String, Option<String>)>,
 }
 
-/// A text with what a user should know about it.
+/// A text with its warnings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvConf {
     /// The file's text.
     pub text: String,
-    /// What was left out, and why.
+    /// The entries left out, and why.
     pub warnings: Vec<String>,
 }
 
-/// /etc/resolv.conf. A pod on the host's network (`host_network`) may use the host's loopback
-/// resolver; any other pod has a loopback of its own, where nobody answers.
+/// /etc/resolv.conf. A pod on the host's network (`host_network`) may use the host's loopback resolver; on the
+/// loopback of any other pod no resolver listens.
 pub fn resolv_conf(
     policy: DnsPolicy,
     config: &DnsConfig,

@@ -65,11 +65,11 @@ pub(super) type Mac = [u8; 6];
 pub(super) struct Link {
     pub(super) index: u32,
     pub(super) name: String,
-    /// What its maker says of it.
+    /// Its alias, set by its maker.
     pub(super) alias: String,
     /// The index of the bridge that it is a port of; 0: of none.
     pub(super) master: u32,
-    /// What made it: `bridge`, `veth`; empty for hardware.
+    /// Its kind: `bridge`, `veth`; empty for hardware.
     pub(super) kind: String,
     /// It was set up.
     pub(super) up: bool,
@@ -186,8 +186,8 @@ fn one_queue(message: &mut Attributes<'_>) {
 }
 
 impl Batch {
-    /// Makes a veth pair: the host's end on its bridge and up, the pod's end in its namespace. The host's end is the
-    /// bridge's port and nothing else: it asks for nobody and answers nobody.
+    /// Makes a veth pair: the host's end on its bridge and up, the pod's end in its namespace. The host's end
+    /// is a port of the bridge and nothing else: it sends no ARP or neighbour messages of its own.
     pub(super) fn add_pair(&mut self, pair: &Pair<'_>) {
         let act = format!("add link `{}`", pair.host);
         let flags = IFF_UP | IFF_NOARP;
@@ -222,9 +222,9 @@ impl Batch {
         });
     }
 
-    /// Makes a bridge, whose hardware address no longer follows its ports', and which learns nothing of what no filter
-    /// sees: of frames to a bridge's own group addresses (01:80:c2:00:00:0e passes every hook; Linux 5.0), and of queries
-    /// for multicast groups, by which a port would be sent what others are not.
+    /// Makes a bridge whose hardware address does not follow its ports'. It learns nothing from frames that no
+    /// filter sees: frames to a bridge's own group addresses (01:80:c2:00:00:0e passes every hook; Linux 5.0),
+    /// and multicast queries, by which a port would be sent other ports' traffic.
     pub(super) fn add_bridge(&mut self, name: &str, mac: Mac) {
         let act = format!("add bridge `{name}`");
         self.message(act, RTM_NEWLINK, CREATE | EXCL, &ifinfo(0, 0), |message| {
@@ -256,7 +256,7 @@ impl Batch {
         });
     }
 
-    /// Says of a link what `ip link` shows of it.
+    /// Sets a link's alias, which `ip link` shows.
     pub(super) fn set_alias(&mut self, name: &str, alias: &str) {
         let act = format!("set alias of `{name}`");
         self.message(act, RTM_NEWLINK, 0, &ifinfo(0, 0), |message| {
@@ -308,7 +308,7 @@ impl Batch {
         });
     }
 
-    /// Sends what has no nearer route to `gateway`.
+    /// Adds the default route, by `gateway`.
     pub(super) fn add_default_route(&mut self, gateway: IpAddr) {
         let family = if gateway.is_ipv4() { AF_INET } else { AF_INET6 };
         let fixed = [family, 0, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, 0, RTN_UNICAST, 0, 0, 0, 0];

@@ -1,8 +1,8 @@
 //! The pod's network: bridge, addresses, host ports, and the files of /etc that name them.
 //!
-//! A pod is attached by its monitor, from inside the pod's fresh network namespace, over sockets
-//! that were opened on the host's before. Invariant: whatever [`attach()`] does on the host is known
-//! by the lease it wrote first, so that [`detach`] can undo it with no help from the monitor.
+//! A pod is attached by its monitor, from inside the pod's fresh network namespace, over sockets that were
+//! opened in the host's before. Invariant: [`attach()`] writes a lease before any change on the host, so that
+//! [`detach`] can undo all of them with no help from the monitor.
 //!
 //! ```text
 //! <state-dir>/net/            sysctls   what the host's were before the first bridge of any network
@@ -82,23 +82,23 @@ pub struct PortMap {
     pub protocol: Protocol,
 }
 
-/// What a pod may send onto its bridge.
+/// The frames that a pod may send onto its bridge.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PortFilter {
-    /// What comes from its own addresses, and says the truth of them.
+    /// Frames from its own addresses that name them truly.
     #[default]
     On,
-    /// Whatever it likes, as to a switch: for labs.
+    /// Any frame, as to a switch: for labs.
     Off,
 }
 
-/// Who a lease belongs to.
+/// The owner of a lease.
 #[derive(Debug, Clone, Copy)]
 pub struct Owner<'a> {
     /// The pod's id, 64 hex digits.
     pub id: &'a str,
-    /// How people call the pod, `namespace/name`: what an error about a taken port says.
+    /// The pod's name for people, `namespace/name`: for the error about a taken port.
     pub name: &'a str,
 }
 
@@ -128,7 +128,7 @@ impl Address {
     }
 }
 
-/// What [`attach()`] made, all that [`detach`] needs to undo it.
+/// The parts that [`attach()`] made: all that [`detach`] needs to undo it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NetworkAttachment {
@@ -198,8 +198,8 @@ impl HostSockets {
     }
 }
 
-/// The addresses from which this network namespace speaks to others, IPv4 first: those of the way out. None where
-/// there is no way out. Nothing is sent: connecting a datagram socket only looks the route up.
+/// The source addresses of this network namespace's default routes, IPv4 first; none without a default route.
+/// Nothing is sent: connecting a datagram socket only looks the route up.
 pub fn own_addresses() -> Vec<IpAddr> {
     let towards = |local: &str, far: &str| {
         let socket = std::net::UdpSocket::bind(local).ok()?;
@@ -214,7 +214,7 @@ pub fn own_addresses() -> Vec<IpAddr> {
 /// How many NAT chains a hook of a network namespace has room for: the kernel's MAX_HOOK_COUNT.
 pub const NAT_CHAINS_MAX: usize = 1024;
 
-/// How many NAT chains there are in this network namespace at the hook that has most, whoever made them.
+/// The number of NAT chains in this network namespace at the hook that has most, whoever made them.
 pub fn nat_chains() -> Result<usize> {
     let chains = nft::nat_chains(&mut Socket::open(Family::Netfilter)?)?;
     let at = |hook: u32| chains.iter().filter(|number| **number == hook).count();

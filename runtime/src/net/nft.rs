@@ -46,7 +46,7 @@ pub(super) const NAT_OUTPUT: Hook = Hook { number: 3, priority: -100, kind: "nat
 /// `type nat hook postrouting priority srcnat`.
 pub(super) const NAT_POSTROUTING: Hook = Hook { number: 4, priority: 100, kind: "nat" };
 
-/// Who a table goes with.
+/// The lifetime of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keeper {
     /// It stays until it is deleted.
@@ -55,7 +55,7 @@ pub(super) enum Keeper {
     Socket,
 }
 
-/// What a table's chains see.
+/// The packets that a table's chains see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Family {
     Inet = 1,
@@ -110,7 +110,7 @@ impl<'a> Table<'a> {
 
     /// Whether the table is there and has the chain `name`.
     pub(super) fn has_chain(self, socket: &mut Socket, name: &str) -> Result<bool, Refused> {
-        // What only asks is no transaction, and takes no lock.
+        // A request that only reads is no transaction, and takes no lock.
         let mut question = Ruleset { table: self, batch: Batch::default() };
         question.message(&format!("get chain `{name}` of"), GETCHAIN, 0, |message| {
             message.string(1, self.name);
@@ -177,7 +177,7 @@ impl Ruleset<'_> {
             message.big_endian(3, 0);
             message.big_endian(4, key.types.into_iter().fold(0, |types, one| types << TYPE_BITS | one));
             message.big_endian(5, key.length);
-            // What the rest of the transaction could call it by; names do.
+            // A handle for the rest of the transaction; names serve here.
             message.big_endian(10, number);
         });
     }
@@ -264,8 +264,9 @@ impl Field {
         Self { header: 1, offset, length }
     }
 
-    /// Of what IP carries, behind IPv6's extension headers; no rule with it holds for what ends before it. Of a fragment
-    /// other than the first it may be anything: Linux 6.18 reads IPv6's own header there.
+    /// A field of the transport header, behind IPv6's extension headers; a rule with it does not match a packet
+    /// that ends before. In a fragment other than the first it may hold anything: Linux 6.18 reads IPv6's own
+    /// header there.
     pub(super) const fn transport(offset: u32, length: usize) -> Self {
         Self { header: 2, offset, length }
     }
@@ -356,7 +357,7 @@ impl Expressions<'_, '_> {
         self.compare(EQUAL, &[number]);
     }
 
-    /// `meta l4proto != NUMBER`; does not hold where there is nobody to know it, as behind a header that is cut off.
+    /// `meta l4proto != NUMBER`; does not match where the protocol is unknown, as behind a truncated header.
     pub(super) fn transport_other_than(&mut self, number: u8) {
         self.meta(META_L4PROTO);
         self.compare(NOT_EQUAL, &[number]);

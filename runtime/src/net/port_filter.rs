@@ -1,4 +1,4 @@
-//! The port filter: what a pod sends onto its bridge is its own, or is dropped.
+//! The port filter: a pod sends onto its bridge from its own addresses, or its frames are dropped.
 //!
 //! One nft table of family bridge for a network, with one base chain, since each hooks into every frame of the host. The
 //! host's link of a pod is in a group of its own ([`Network::group`]), given by the message that makes the link and
@@ -14,13 +14,13 @@
 //!                                    neighbour discovery: so are its option's MAC, and who it announces
 //! ```
 //!
-//! Router advertisements and redirects, VLAN tags, what is neither IPv4, IPv6 nor ARP, and ICMPv6 whose type cannot be
-//! seen (in fragments, behind headers that are cut off) are dropped.
+//! Dropped are router advertisements and redirects, VLAN tags, protocols other than IPv4, IPv6 and ARP, and
+//! ICMPv6 whose type cannot be read (in fragments, behind truncated headers).
 //!
-//! Invariant: a pod's right to its addresses is its link's group, and goes with the link, `kill -9` or not. Nothing is
-//! added for a pod and nothing is taken away: a set's element that is deleted makes the next close of any nfnetlink socket
-//! wait 9 ms for a grace period, and whoever has something to commit with it. The chain is made last, so that where it
-//! stands all of the filter does.
+//! Invariant: a pod's right to its addresses is its link's group, and goes with the link, `kill -9` or not.
+//! Nothing is added for a pod and nothing is deleted: after a set element is deleted, the next close of any
+//! nfnetlink socket waits 9 ms for a grace period, and so does every transaction beside it. The chain is made
+//! last: where it stands, the whole filter does.
 
 use super::HostSockets;
 use super::nft::{self, Field, Keeper, KeyType, Ruleset, Table};
@@ -46,7 +46,7 @@ const ARP_FORMAT: Field = Field::network(0, 6);
 const ARP_OF_ETHERNET: [u8; 6] = [0, 1, 0x08, 0x00, 6, 4];
 const ARP_MAC: Field = Field::network(8, 6);
 const ARP_ADDRESS: Field = Field::network(14, 4);
-/// RFC 4861: the message's type, whom it is about, and its first option.
+/// RFC 4861: the message's type, its target, and its first option.
 const ICMP_TYPE: Field = Field::transport(0, 1);
 const ND_TARGET: Field = Field::transport(8, 16);
 const ND_OPTION: Field = Field::transport(24, 2);
@@ -62,12 +62,12 @@ const MLDV2_REPORT: u8 = 143;
 const ND_LENGTH: u32 = 40 + 24;
 const ND_OPTION_LENGTH: u32 = 8;
 
-/// Whether the filter is there: not before the network's first bridge, nor when somebody has flushed the host's rules.
+/// Whether the filter exists: not before the network's first bridge, nor after the host's rules were flushed.
 pub(super) fn stands(sockets: &mut HostSockets, network: &Network) -> Result<bool> {
     Ok(Table::bridge(&network.filter_table()).has_chain(sockets.nft()?, PORTS)?)
 }
 
-/// Makes the filter for the network's `slices`, whatever there is of it. The caller has the network's lock.
+/// Makes the filter for the network's `slices`, completing a partial one. The caller holds the network's lock.
 pub(super) fn make(sockets: &mut HostSockets, network: &Network, slices: &[Slice]) -> Result<()> {
     let name = network.filter_table();
     Table::bridge(&name).delete(sockets.nft()?)?;
@@ -114,7 +114,7 @@ fn unsupported(refused: Refused) -> Error {
     }
 }
 
-/// The keys of a slice's addresses of one family, those that hold on one link only included.
+/// The keys of a slice's addresses of one family, link-local ones included.
 fn keys(network: &Network, slice: Slice, v4: bool) -> impl Iterator<Item = Vec<u8>> {
     network.offsets().flat_map(move |offset| {
         let (group, addresses) = (network.group(slice, offset), network.addresses(slice, offset));
@@ -159,16 +159,16 @@ fn chains(rules: &mut Ruleset<'_>, network: &Network) {
     rules.rule(PORTS, |rule| rule.drop());
 }
 
-/// What IPv6 from its own source may say of neighbours. What is not accepted here is dropped by the rule after the jump.
+/// Neighbour messages that IPv6 may send from its own source address. The rule after the jump drops the rest.
 ///
-/// A solicitation and an advertisement have no option, or the one that says the sender's MAC: so Linux sends them, and of more
-/// options each would have to be looked for. The address that is announced, or who asks, has to be that MAC's.
+/// A solicitation and an advertisement have no option, or only the sender's MAC, as Linux sends them: each
+/// further option would have to be searched. The announced or asking address must belong to that MAC.
 fn neighbours(rules: &mut Ruleset<'_>) {
     rules.rule(NEIGHBOURS, |rule| {
         rule.transport_other_than(ICMPV6);
         rule.accept();
     });
-    // The second of two could be whatever the first is not; and of a later one nothing can be read.
+    // Of two options the second could contradict the first, and later ones cannot be read.
     rules.rule(NEIGHBOURS, |rule| {
         rule.fragment();
         rule.drop();

@@ -129,7 +129,7 @@ pub(super) fn redirect(sockets: &mut HostSockets, attachment: &NetworkAttachment
     })?;
     let local: Vec<IpAddr> = link::addresses(&mut sockets.route)?.into_iter().map(|(_, at)| at.ip).collect();
     let pod = attachment.ips();
-    // What only passes this host on its way to the same port of another is none of ours.
+    // A packet that this host only routes, to the same port of another host, is left alone.
     let is_here = |ip: IpAddr| ip.is_loopback() || local.contains(&ip);
     forget(sockets, &attachment.ports, |flow| is_here(flow.to) && !pod.contains(&flow.answered_by))
 }
@@ -173,8 +173,8 @@ fn rules<'a>(table: &'a str, attachment: &NetworkAttachment) -> Ruleset<'a> {
                 rule.family_of(pod.ip);
                 match host_ip {
                     IpAddr::V4(ip) if ip.is_unspecified() => {}
-                    // There is no route_localnet for IPv6: a connection would hang that is refused
-                    // now, so that a client goes on from `::1` to 127.0.0.1.
+                    // There is no route_localnet for IPv6: a connection would hang. It is refused now, so that
+                    // a client falls back from `::1` to 127.0.0.1.
                     IpAddr::V6(ip) if ip.is_unspecified() => {
                         rule.outside(Side::Destination, Ipv6Addr::LOCALHOST.into(), 128);
                     }
@@ -196,8 +196,8 @@ fn rules<'a>(table: &'a str, attachment: &NetworkAttachment) -> Ruleset<'a> {
         return rules;
     }
     rules.chain("prerouting", Some(nft::NAT_PREROUTING));
-    // What comes from elsewhere to 127.0.0.0/8 the kernel drops as a martian, unless it is redirected before: a neighbour
-    // that routes it here would be served what is the host's alone (CVE-2020-8558).
+    // The kernel drops packets from elsewhere to 127.0.0.0/8 as martians, unless they are redirected before: a
+    // neighbour that routes them here would reach the host's own services (CVE-2020-8558).
     let localhost = IpAddr::from(Ipv4Addr::new(127, 0, 0, 0));
     rules.rule("prerouting", |rule| {
         rule.family_of(localhost);

@@ -79,7 +79,7 @@ impl Network {
         Ok(())
     }
 
-    /// The same network on a host whose kernel has no IPv6.
+    /// The network on a host whose kernel has no IPv6.
     pub(super) fn without_v6(self) -> Self {
         Self { v6: None, ..self }
     }
@@ -123,12 +123,12 @@ impl Network {
         u32::from(self.v4) + slice * (1 << (32 - u32::from(self.slice_prefix()))) + offset
     }
 
-    /// The group of a link whose pod is not held to its addresses: the subnet's own address, which no pod has.
+    /// The group of a link whose pod may send anything: the subnet's own address, which no pod has.
     pub(super) fn open_group(&self) -> u32 {
         u32::from(self.v4)
     }
 
-    /// What all groups of the network have in common: [`Self::open_group`] under this mask.
+    /// The mask of the bits that all groups of the network share with [`Self::open_group`].
     pub(super) fn group_mask(&self) -> u32 {
         u32::MAX << (32 - u32::from(self.prefix))
     }

@@ -1,11 +1,11 @@
 //! The sysctls that a bridge network needs, the host's and the pods', and giving the host its own back.
 //!
-//! /proc/sys/net shows the network namespace of whoever looks, so every function here runs in the
-//! one that it is about: the host's by [`crate::sys::process::netns::visit`].
+//! /proc/sys/net shows the network namespace of the reading thread, so every function here runs in the
+//! namespace that it is about: the host's by [`crate::sys::process::netns::visit`].
 //!
 //! Invariant: a value of the host's is changed only after the old one is in the file `sysctls`, one a line
-//! (`net/ipv4/ip_forward 0 1`: what it was, what becomes of it), and given back only if nobody has
-//! changed it since.
+//! (`net/ipv4/ip_forward 0 1`: the old value, the new value), and restored only if no other program has changed
+//! it since.
 
 use std::fs;
 use std::io::Write as _;
@@ -62,7 +62,7 @@ impl Change {
     }
 }
 
-/// Lets the host route for its pods, remembering in `record` what it did before.
+/// Enables routing for pods, after recording the old values in `record`.
 pub(super) fn let_host_route(record: &Path, ipv6: bool) -> Result<()> {
     let mut changes = Vec::new();
     if read("net/ipv4/ip_forward").as_deref() == Some("0") {
@@ -103,13 +103,13 @@ fn route_ipv6() -> Result<Vec<Change>> {
     Ok(changes)
 }
 
-/// What has the value `old`, and will have `new` when another one is given back.
+/// The change of a sysctl that has the value `old`, and gets `new` when another one is restored.
 fn kept(name: &str, old: &str, new: &str) -> Option<Change> {
     let found = read(name).filter(|found| found == old)?;
     Some(Change { name: name.into(), old: found, new: new.into(), ours: false })
 }
 
-/// Every interface, and `default` for those to come.
+/// Every interface, and `default` for future ones.
 fn interfaces(folder: &str) -> Result<Vec<String>> {
     let folder = path(folder);
     let entries = fs::read_dir(&folder).context(|| format!("read {}", folder.display()))?;
@@ -117,8 +117,8 @@ fn interfaces(folder: &str) -> Result<Vec<String>> {
     Ok(names.filter(|name| name != "all").collect())
 }
 
-/// Writes down what is not yet in `record`, then changes it. What came since with the value that we gave `default` has it of
-/// us, and is no value of the host's.
+/// Records the changes that are not in `record` yet, then makes them. An interface that appeared later has
+/// podrun's value from `default`: it has no value of the host's.
 fn apply(record: &Path, changes: &[Change]) -> Result<()> {
     let known = recorded(record);
     let is_known = |change: &&Change| known.iter().any(|known| known.name == change.name);
@@ -142,11 +142,11 @@ fn recorded(record: &Path) -> Vec<Change> {
     text.lines().filter_map(Change::parse).collect()
 }
 
-/// What a bridge of ours wants for itself; it takes these with it when it goes. The bridge is down yet.
+/// Sets a bridge's own sysctls, which go with it. The bridge is still down.
 pub(super) fn set_for_bridge(bridge: &str, ipv6: bool) -> Result<()> {
     // A connection to 127.0.0.1 that is redirected to a pod comes back over the bridge.
     write(&format!("net/ipv4/conf/{bridge}/route_localnet"), "1")?;
-    // A pod is no router, whatever it says (CVE-2020-10749, CVE-2020-13401).
+    // A pod is no router, whatever it announces (CVE-2020-10749, CVE-2020-13401).
     write(&format!("net/ipv4/conf/{bridge}/accept_redirects"), "0")?;
     if !has_ipv6() {
         return Ok(());
@@ -160,8 +160,8 @@ pub(super) fn set_for_bridge(bridge: &str, ipv6: bool) -> Result<()> {
     Ok(())
 }
 
-/// Keeps the links that come into this network namespace, a pod's, from learning routes and addresses of whoever
-/// sends them. IPv4 takes a redirect if either `all` or the link does; IPv6 looks at the link alone.
+/// Keeps links that enter this network namespace, a pod's, from learning routes and addresses from others. IPv4
+/// takes a redirect if either `all` or the link does; IPv6 looks at the link alone.
 pub(super) fn learn_nothing() -> Result<()> {
     write("net/ipv4/conf/all/accept_redirects", "0")?;
     write("net/ipv4/conf/default/accept_redirects", "0")?;
@@ -172,13 +172,14 @@ pub(super) fn learn_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Gives the host back what `record` says it had, and what came meanwhile the value that it would have come with.
+/// Restores the values in `record`, and gives interfaces that appeared meanwhile the value that they would have
+/// had.
 pub(super) fn restore(record: &Path) -> Result<()> {
     if !record.exists() {
         return Ok(());
     }
     let changes = recorded(record);
-    // In reverse: what the kernel sets with another is put right after that.
+    // In reverse: a sysctl that the kernel changes along with another is set right after that one.
     for change in changes.iter().rev() {
         if change.old != change.new {
             give_back(&change.name, change)?;

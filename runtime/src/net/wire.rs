@@ -1,8 +1,7 @@
 //! The bytes of netlink requests: messages of type-length-value attributes, as netlink(7) draws them.
 //!
-//! Pure. Invariant: every message and attribute is padded to four bytes and carries its own length,
-//! so that a [`Batch`] is well formed whatever is put into it; each message has words for the error
-//! that the kernel may answer it with.
+//! Pure. Invariant: every message and attribute is padded to four bytes and carries its own length, so that a
+//! [`Batch`] is always well formed; each message has words for the kernel's error.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys;
@@ -19,8 +18,8 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Appends a message: its type, its flags beyond `NLM_F_REQUEST`, its fixed part and its
-    /// attributes. `act` says what it does, as in `add address 10.87.0.2 to eth0`.
+    /// Appends a message: its type, its flags beyond `NLM_F_REQUEST`, its fixed part and its attributes. `act`
+    /// names the act, as in `add address 10.87.0.2 to eth0`.
     pub(super) fn message(
         &mut self,
         act: impl Into<String>,
@@ -61,7 +60,7 @@ impl Batch {
         Ok(answers)
     }
 
-    /// Sends the messages and gives each answer to `take`: for what may be more than is to be kept.
+    /// Sends the messages and passes each answer to `take`: for answers too many to keep.
     pub(super) fn send_to(mut self, socket: &mut Socket, take: impl FnMut(&[u8])) -> Result<(), Refused> {
         socket.transact(&mut self.bytes, take).map_err(|refusal| Refused {
             act: self.acts.get(refusal.message).cloned().unwrap_or_default(),
@@ -80,7 +79,7 @@ impl Batch {
     }
 }
 
-/// What the kernel would not do, and why.
+/// The refused act, and the kernel's reason.
 #[derive(Debug)]
 pub(super) struct Refused {
     act: String,
