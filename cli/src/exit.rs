@@ -18,18 +18,18 @@ pub(crate) const BROKEN_PIPE: u8 = 141;
 pub(crate) const MEANINGS: [(u8, &str); 14] = [
     (0, "done"),
     (1, "tried, and failed"),
-    (2, "the command line makes no sense"),
-    (3, "the manifest is wrong"),
+    (2, "the command line is invalid"),
+    (3, "the manifest is invalid"),
     (4, "no such pod, container or image"),
-    (5, "it exists already"),
-    (6, "the image cannot be had, or is not what it says"),
-    (7, "the host lacks something, which the message names"),
+    (5, "it already exists"),
+    (6, "the image cannot be pulled or loaded, or is corrupt"),
+    (7, "the host lacks a feature, which the message names"),
     (8, "the deadline passed"),
     (125, "exec, run -it, image mount: podrun itself failed; any other code is the program's own"),
     (126, "exec, run -it, image mount: the program cannot be executed"),
     (127, "exec, run -it, image mount: the program does not exist in the container"),
     (130, "ended by Ctrl-C"),
-    (141, "whoever read its output has gone, as in `podrun logs web | head -n 1`"),
+    (141, "the reader of its output is gone, as in `podrun logs web | head -n 1`"),
 ];
 
 /// The exit code of an error of `kind`.

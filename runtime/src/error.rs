@@ -20,7 +20,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum ErrorKind {
     /// The work was tried and failed (exit 1).
     Failed,
-    /// The call itself makes no sense (exit 2).
+    /// The call itself is invalid (exit 2).
     Usage,
     /// The manifest is wrong (exit 3).
     Manifest,
@@ -28,7 +28,7 @@ pub enum ErrorKind {
     NotFound,
     /// The name is taken (exit 5).
     Exists,
-    /// The image cannot be had, or is not what it says (exit 6).
+    /// The image cannot be pulled or loaded, or is corrupt (exit 6).
     Image,
     /// The host lacks a kernel option or a capability (exit 7).
     Unsupported,
