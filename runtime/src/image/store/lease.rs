@@ -38,6 +38,9 @@ pub(in crate::image) struct Lease {
 /// A lease that ends when this is dropped, or when the process ends.
 #[derive(Debug)]
 pub struct Hold {
+    store: ImageStore,
+    /// The image that it is for.
+    image: Digest,
     path: PathBuf,
     // The lock on it is what says that somebody still is at work.
     _file: File,
@@ -45,8 +48,12 @@ pub struct Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        // What stays is found unlocked and removed by whoever opens the store next.
+        // A file that stays is found unlocked, and removed when the store is opened next.
         let _ = fs::remove_file(&self.path);
+        // A removal of the image in the meantime left its layers to this hold. After a failure the next collection does it.
+        if !record::exists(&self.store.images_dir(), &self.image) {
+            let _ = self.store.collect();
+        }
     }
 }
 
@@ -104,7 +111,8 @@ impl ImageStore {
                     blobs.extend(record.packed_as(number, layer).iter().map(|packed| packed.digest.clone()));
                 }
             }
-            let hold = self.hold_lease(&Lease { images: Vec::new(), layers: layers.clone(), blobs })?;
+            let lease = Lease { images: Vec::new(), layers: layers.clone(), blobs };
+            let hold = self.hold_lease(candidate.id.clone(), &lease)?;
             Ok((hold, records))
         })
     }
@@ -112,11 +120,12 @@ impl ImageStore {
     /// Keeps what an image has, for as long as somebody reads it.
     pub(in crate::image) fn hold_record(&self, record: &record::Record) -> Result<Hold> {
         let (layers, blobs) = (record.layers.clone(), record.blobs.clone());
-        self.locked(|| self.hold_lease(&Lease { images: vec![record.id.clone()], layers, blobs }))
+        let lease = Lease { images: vec![record.id.clone()], layers, blobs };
+        self.locked(|| self.hold_lease(record.id.clone(), &lease))
     }
 
-    /// Writes a lease of this process. The records' lock is the caller's.
-    fn hold_lease(&self, lease: &Lease) -> Result<Hold> {
+    /// Writes a lease of this process, for `image`. The records' lock is the caller's.
+    fn hold_lease(&self, image: Digest, lease: &Lease) -> Result<Hold> {
         let text = serde_json::to_vec(lease).expect("a lease is plain data");
         let name = format!("{HOLD}{}", unique_name());
         let write = || -> Result<Hold> {
@@ -126,7 +135,7 @@ impl ImageStore {
             // Locked before it has a name: nobody ever finds it unlocked while we live.
             file.lock()?;
             sys::file::dir::publish(&file, &dir, name.as_bytes())?;
-            Ok(Hold { path: self.tmp_dir().join(&name), _file: file })
+            Ok(Hold { store: self.clone(), image, path: self.tmp_dir().join(&name), _file: file })
         };
         write().map_err(|error| error.context("lease of this process"))
     }

@@ -163,6 +163,22 @@ fn what_a_process_holds_stays_until_it_ends() {
 }
 
 #[test]
+fn the_end_of_a_hold_collects_an_image_that_was_removed_meanwhile() {
+    let bench = Bench::new();
+    let blob = Digest::of(b"blob");
+    let path = bench.store.host().root.join("content/sha256").join(blob.hex());
+    let image = bench.put("x", &["app:1"]);
+    let mut record = bench.store.record(&image.id).unwrap();
+    record.blobs = vec![blob];
+    let hold = bench.store.hold_record(&record).unwrap();
+    fs::write(&path, "blob").unwrap();
+    bench.store.remove("app:1", true).unwrap();
+    assert!(path.exists(), "it is held");
+    drop(hold);
+    assert!(!path.exists(), "nothing else would collect it");
+}
+
+#[test]
 fn prune_takes_what_nobody_holds_and_pretends_first() {
     let bench = Bench::new();
     let held = bench.put("held", &[]);
