@@ -21,8 +21,9 @@ use super::plan::{Plan, Step, TIME_OFFSETS};
 use super::seccomp::Filter;
 use crate::sys::Errno;
 use crate::sys::child::clone::{SharedPid, Side, clone_beside};
-use crate::sys::child::exec::{self, Strings};
-use crate::sys::child::{creds, sched};
+use crate::sys::child::creds::{self, CapabilitySets};
+use crate::sys::child::exec::{self, Rlimit, Strings};
+use crate::sys::child::sched;
 use crate::sys::file::fs::{self, Want};
 use crate::sys::file::mount;
 use crate::sys::io::socket;
@@ -104,11 +105,7 @@ pub(super) fn run<'a>(plan: &'a Plan, outfit: Outfit<'a>) -> i32 {
     }
     exec::umask(0); // modes are what the plan says; the process's own mask is a step
     for (number, step) in plan.steps.iter().enumerate() {
-        let walked = match step {
-            Step::GoInside(pass) => go_inside(*pass, &mut state),
-            step => walk(step, &mut state).map(|()| Side::Copy),
-        };
-        match walked {
+        match walk(step, &mut state) {
             Ok(Side::Copy) => {}
             Ok(Side::Caller) => return 0,
             Err(fault) => {
@@ -135,12 +132,11 @@ fn go_inside(pass: Pass, state: &mut State<'_>) -> Result<Side, Fault> {
     clone_beside(inside, pass).during(Call::Clone)
 }
 
-fn walk<'a>(step: &'a Step, state: &mut State<'a>) -> Result<(), Fault> {
+/// Takes one step, by an arm of its own for each: one without an arm does not compile. Says in which process to go on.
+fn walk<'a>(step: &'a Step, state: &mut State<'a>) -> Result<Side, Fault> {
     match step {
-        Step::CloseOthers => {
-            let keep = state.keeps.next().ok_or(Errno::EINVAL).during(Call::CloseRange)?;
-            close_others(keep).during(Call::CloseRange)
-        }
+        Step::GoInside(pass) => return go_inside(*pass, state),
+        Step::CloseOthers => close_others(state),
         Step::DieWithParent => die_with_parent(state),
         Step::Outlive => creds::outlive_parent().during(Call::Prctl),
         Step::Pause(moment) => ask(Word::Reached(*moment), state),
@@ -150,9 +146,7 @@ fn walk<'a>(step: &'a Step, state: &mut State<'a>) -> Result<(), Fault> {
         Step::LoopbackUp => socket::loopback_up().during(Call::IfFlags),
         Step::JoinNamespace { fd, kind, .. } => ns::setns(fd.as_fd(), *kind).during(Call::Setns),
         Step::MakeNamespaces(kinds) => ns::unshare(*kinds).during(Call::Unshare),
-        Step::JoinContainer { init, kinds, root } => {
-            join_container(init.as_fd(), *kinds, root.as_ref().map(OwnedFd::as_fd), state)
-        }
+        Step::JoinContainer { init, kinds, root } => join_container(init, *kinds, root.as_ref(), state),
         Step::NewKeyring => new_keyring(),
         Step::NewSession => exec::setsid(state.pass).during(Call::Setsid),
         Step::MakeRootSlave => mount::make_root_slave().during(Call::Mount),
@@ -163,24 +157,12 @@ fn walk<'a>(step: &'a Step, state: &mut State<'a>) -> Result<(), Fault> {
         Step::Mount(mount) => mounts::mount(mount, state),
         Step::Device(device) => mounts::device(device, state),
         Step::PrivateProc => mounts::private_proc(state),
-        Step::GiveProc => {
-            let number = state.proc().during(Call::Fsmount)?.as_raw_fd();
-            ask(Word::Proc(number), state)
-        }
-        Step::ExecLabel { file, label } => state
-            .proc()
-            .and_then(|proc| fs::write_kernel_file(proc, file, label.to_bytes()))
-            .during(Call::Write),
-        Step::OomScore(score) => state
-            .proc()
-            .and_then(|proc| fs::write_kernel_file(proc, c"self/oom_score_adj", score.to_bytes()))
-            .during(Call::Write),
+        Step::GiveProc => give_proc(state),
+        Step::ExecLabel { file, label } => write_proc(file, label, state),
+        Step::OomScore(score) => write_proc(c"self/oom_score_adj", score, state),
         Step::Hostname(name) => exec::sethostname(name).during(Call::Sethostname),
         Step::Domainname(name) => exec::setdomainname(name).during(Call::Setdomainname),
-        Step::Sysctl { file, value } => state
-            .proc()
-            .and_then(|proc| fs::write_kernel_file(proc, file, value.to_bytes()))
-            .during(Call::Write),
+        Step::Sysctl { file, value } => write_proc(file, value, state),
         Step::NullDevice(mount) => {
             state.null = Some(Null { mount: mount.as_fd(), attached: false });
             Ok(())
@@ -197,21 +179,9 @@ fn walk<'a>(step: &'a Step, state: &mut State<'a>) -> Result<(), Fault> {
             Ok(())
         }
         Step::Seccomp(filter) => install_filter(filter, state),
-        other => walk_process(other, state),
-    }
-}
-
-/// The steps that concern the process rather than its surroundings.
-fn walk_process(step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
-    match step {
         Step::Stdio { fds, give, uid } => install_stdio(fds, *give, *uid),
         Step::ControllingTerminal => exec::take_terminal(state.pass).during(Call::Ioctl),
-        Step::Rlimits(limits) => {
-            for (index, limit) in (0..).zip(limits) {
-                exec::set_rlimit(*limit).map_err(|errno| Fault { call: Call::Prlimit, index, errno })?;
-            }
-            Ok(())
-        }
+        Step::Rlimits(limits) => set_limits(limits),
         Step::Affinity(cpus) => sched::set_affinity(cpus).during(Call::SchedSetaffinity),
         Step::Scheduling(wanted) => sched::set_scheduling(*wanted).during(Call::SchedSetattr),
         Step::IoPriority(packed) => sched::set_io_priority(*packed).during(Call::IoprioSet),
@@ -223,19 +193,9 @@ fn walk_process(step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
         Step::BoundingSet(keep) => creds::limit_bounding_set(*keep).during(Call::Prctl),
         Step::Groups(groups) => creds::set_groups(groups).during(Call::Setgroups),
         Step::Gid(gid) => creds::set_gid(*gid).during(Call::Setresgid),
-        Step::Uid(uid) => {
-            creds::keep_capabilities(true).during(Call::Prctl)?;
-            creds::set_uid(*uid).during(Call::Setresuid)?;
-            creds::keep_capabilities(false).during(Call::Prctl)
-        }
-        Step::HoldCapabilities { inheritable, ambient } => {
-            creds::hold_capabilities(*inheritable).during(Call::Capset)?;
-            creds::set_ambient(*ambient).during(Call::Prctl)
-        }
-        Step::Capabilities { sets, ambient } => {
-            creds::set_capabilities(*sets).during(Call::Capset)?;
-            ambient.map_or(Ok(()), creds::set_ambient).during(Call::Prctl)
-        }
+        Step::Uid(uid) => set_user(*uid),
+        Step::HoldCapabilities { inheritable, ambient } => hold_capabilities(*inheritable, *ambient),
+        Step::Capabilities { sets, ambient } => set_capabilities(*sets, *ambient),
         Step::Umask(mask) => {
             exec::umask(*mask);
             Ok(())
@@ -243,25 +203,26 @@ fn walk_process(step: &Step, state: &mut State<'_>) -> Result<(), Fault> {
         Step::ResetSignals => exec::reset_signals().during(Call::Sigaction),
         Step::FindProgram { paths, effective, .. } => find_program(paths, *effective),
         Step::CloseDescriptors { preserve, listener } => {
-            close_descriptors(preserve, listener.as_ref().map(OwnedFd::as_fd), state)
+            close_descriptors(preserve, listener.as_ref(), state)
         }
         Step::AwaitStart => await_start(state),
         Step::Execve { paths, argv, envp } => execve(paths, argv, envp),
         Step::Reap => reap::run(state),
-        _ => Ok(()),
-    }
+    }?;
+    Ok(Side::Copy)
 }
 
-/// Closes every descriptor above the standard streams that is not in `keep`, which rises, range by range.
-fn close_others(keep: &[RawFd]) -> Result<(), Errno> {
-    let mut first = 3;
+/// Closes every descriptor above the standard streams that is not to be kept, which rise, range by range.
+fn close_others(state: &mut State<'_>) -> Result<(), Fault> {
+    let keep = state.keeps.next().ok_or(Errno::EINVAL).during(Call::CloseRange)?;
+    let mut first = FIRST;
     for kept in keep.iter().copied() {
         if kept > first {
-            fs::close_range(first, kept - 1)?;
+            fs::close_range(first, kept - 1).during(Call::CloseRange)?;
         }
         first = first.max(kept + 1);
     }
-    fs::close_from(first)
+    fs::close_from(first).during(Call::CloseRange)
 }
 
 fn die_with_parent(state: &State<'_>) -> Result<(), Fault> {
@@ -291,13 +252,13 @@ fn new_time_namespace(offsets: &std::ffi::CStr) -> Result<(), Fault> {
 }
 
 fn join_container(
-    pidfd: BorrowedFd<'_>,
+    init: &OwnedFd,
     kinds: Namespaces,
-    root: Option<BorrowedFd<'_>>,
+    root: Option<&OwnedFd>,
     state: &mut State<'_>,
 ) -> Result<(), Fault> {
-    ns::setns(pidfd, kinds).during(Call::Setns)?;
-    root.map_or(Ok(()), fs::chroot).during(Call::Chroot)?;
+    ns::setns(init.as_fd(), kinds).during(Call::Setns)?;
+    root.map_or(Ok(()), |root| fs::chroot(root.as_fd())).during(Call::Chroot)?;
     state.root = Some(fs::open_host_directory(c"/").during(Call::Openat)?);
     Ok(())
 }
@@ -308,6 +269,40 @@ fn new_keyring() -> Result<(), Fault> {
         Err(Errno::ENOSYS | Errno::EPERM) => Ok(()),
         other => other.during(Call::Prctl),
     }
+}
+
+/// Hands a procfs of the child's own pid namespace to the parent.
+fn give_proc(state: &State<'_>) -> Result<(), Fault> {
+    let number = state.proc().during(Call::Fsmount)?.as_raw_fd();
+    ask(Word::Proc(number), state)
+}
+
+/// Writes a file of the child's own procfs.
+fn write_proc(file: &CStr, text: &CStr, state: &State<'_>) -> Result<(), Fault> {
+    state.proc().and_then(|proc| fs::write_kernel_file(proc, file, text.to_bytes())).during(Call::Write)
+}
+
+fn set_limits(limits: &[Rlimit]) -> Result<(), Fault> {
+    for (index, limit) in (0..).zip(limits) {
+        exec::set_rlimit(*limit).map_err(|errno| Fault { call: Call::Prlimit, index, errno })?;
+    }
+    Ok(())
+}
+
+fn set_user(uid: u32) -> Result<(), Fault> {
+    creds::keep_capabilities(true).during(Call::Prctl)?;
+    creds::set_uid(uid).during(Call::Setresuid)?;
+    creds::keep_capabilities(false).during(Call::Prctl)
+}
+
+fn hold_capabilities(inheritable: u64, ambient: u64) -> Result<(), Fault> {
+    creds::hold_capabilities(inheritable).during(Call::Capset)?;
+    creds::set_ambient(ambient).during(Call::Prctl)
+}
+
+fn set_capabilities(sets: CapabilitySets, ambient: Option<u64>) -> Result<(), Fault> {
+    creds::set_capabilities(sets).during(Call::Capset)?;
+    ambient.map_or(Ok(()), creds::set_ambient).during(Call::Prctl)
 }
 
 fn install_stdio(fds: &[OwnedFd; 3], give: [bool; 3], uid: u32) -> Result<(), Fault> {
@@ -341,7 +336,7 @@ const FIRST: RawFd = 3;
 
 fn close_descriptors(
     preserve: &[OwnedFd],
-    listener: Option<BorrowedFd<'_>>,
+    listener: Option<&OwnedFd>,
     state: &mut State<'_>,
 ) -> Result<(), Fault> {
     // Their numbers are about to be closed or taken: nobody may close them a second time.
@@ -355,7 +350,7 @@ fn close_descriptors(
     }
     if let Some(listener) = listener {
         next += 1;
-        state.listener = Some(fs::move_to(listener, next).during(Call::Dup)?);
+        state.listener = Some(fs::move_to(listener.as_fd(), next).during(Call::Dup)?);
     }
     for (number, fd) in (FIRST..).zip(preserve) {
         fs::install_at(fd.as_fd(), number).during(Call::Dup)?;
