@@ -65,24 +65,42 @@ pub fn clone_child(
     child: impl FnOnce() -> i32,
 ) -> Result<Cloned> {
     let mut pidfd: libc::c_int = -1;
+    // SAFETY: `_proof` says that this process has one thread.
+    let pid = unsafe { clone3(request, Some(&mut pidfd), child) }?;
+    // SAFETY: CLONE_PIDFD stored a new descriptor there, which nobody else owns.
+    Ok(Cloned { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+}
+
+/// The one clone3: a child for which `child` is all that there is, and its pid for the caller. With `pidfd` that is
+/// filled in.
+///
+/// # Safety
+///
+/// The process has one thread, or `child` does nothing but system calls: a lock that another thread holds is never
+/// given back in the child.
+pub(in crate::sys) unsafe fn clone3(
+    request: &Request<'_>,
+    pidfd: Option<&mut libc::c_int>,
+    child: impl FnOnce() -> i32,
+) -> Result<i32> {
     // SAFETY: all-zero bytes are a valid clone_args: every field is an integer, and zero means "not asked for".
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND | request.namespaces.bits();
-    args.pidfd = (&raw mut pidfd) as u64;
+    args.flags = CLONE_CLEAR_SIGHAND | request.namespaces.bits();
     args.exit_signal = libc::SIGCHLD.cast_unsigned().into();
+    if let Some(pidfd) = pidfd {
+        args.flags |= CLONE_PIDFD;
+        args.pidfd = std::ptr::from_mut(pidfd) as u64;
+    }
     if let Some(cgroup) = request.cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd().cast_unsigned().into();
     }
-    // SAFETY: without CLONE_VM the child has its own copy of this memory and this stack, as after
-    // fork; `args` and `pidfd` outlive the call, and `_proof` says that no other thread holds a lock.
+    // SAFETY: without CLONE_VM the child has its own copy of this memory and this stack, as after fork; it never returns
+    // from here. `args` and what `pidfd` borrows outlive the call.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
     match i32::try_from(Errno::result(pid)?) {
         Ok(0) => exit_now(child()),
-        Ok(pid) => {
-            // SAFETY: CLONE_PIDFD stored a new descriptor there, which nobody else owns.
-            Ok(Cloned { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
-        }
+        Ok(pid) => Ok(pid),
         Err(_) => Err(Errno::EINVAL),
     }
 }

@@ -9,14 +9,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
+use super::ns::Namespaces;
+use crate::sys::child::clone::{Request, clone3};
+use crate::sys::child::exec::{self, Strings};
+use crate::sys::file::fs;
 use crate::sys::file::mount::{self, Attributes, Depth};
 use crate::sys::{Error, Result};
 
 /// The descriptor that a daemon keeps of its maker.
 pub const INHERITED: i32 = 3;
-
-/// The kernel's flag; `libc` declares it in a type too narrow for it.
-const CLONE_INTO_CGROUP: u64 = 1 << 33;
 
 /// Where the descriptor of a binary that goes on in another is kept: above those that a caller gives by number.
 const ABOVE: i32 = 512;
@@ -38,56 +39,24 @@ pub fn launch(
     cgroup: Option<BorrowedFd<'_>>,
     pid_namespace: bool,
 ) -> Result<Program> {
-    let arguments: Vec<CString> =
-        arguments.iter().map(|text| CString::new(*text).expect("ids and verbs hold no NUL")).collect();
-    let mut argv: Vec<*const libc::c_char> = arguments.iter().map(|text| text.as_ptr()).collect();
-    argv.push(std::ptr::null());
-    let envp = [std::ptr::null::<libc::c_char>()];
+    let arguments = arguments.iter().map(|text| CString::new(*text).expect("ids and verbs hold no NUL"));
+    let (argv, envp) = (Strings::new(arguments.collect(), None), Strings::new(Vec::new(), None));
     let program = program()?;
     // It closes all else first, and has nobody to tell that it cannot: so this closes nothing, and tells.
-    crate::sys::file::fs::close_range(-1, -1).map_err(|errno| errno.during("close_range(~0, ~0)"))?;
+    fs::close_range(-1, -1).map_err(|errno| errno.during("close_range(~0, ~0)"))?;
 
-    // SAFETY: all-zero is the kernel's own default for this plain structure.
-    let mut clone: libc::clone_args = unsafe { std::mem::zeroed() };
-    clone.exit_signal = libc::SIGCHLD.unsigned_abs().into();
-    if pid_namespace {
-        clone.flags |= u64::from(libc::CLONE_NEWPID.unsigned_abs());
-    }
-    if let Some(cgroup) = cgroup {
-        clone.flags |= CLONE_INTO_CGROUP;
-        clone.cgroup = u64::from(cgroup.as_raw_fd().unsigned_abs());
-    }
-    let inherited = inherited.as_raw_fd();
+    let namespaces = if pid_namespace { Namespaces::PID } else { Namespaces::NONE };
+    let child = || {
+        let _ = fs::install_at(inherited, INHERITED)
+            .and_then(|()| exec::execveat(program.0.as_fd(), &argv, &envp));
+        127
+    };
     // Without CLONE_VFORK: the caller goes on, and the child is put on another processor at once. It costs some page
     // faults, and saves the millisecond in which a caller that is woken again keeps the child off its processor.
-    // SAFETY: without CLONE_VM this is a fork: the child has a copy of this memory. The process has one thread, so
-    // the copy is whole. The child makes three system calls and never returns.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut clone, size_of_val(&clone)) };
-    if pid == 0 {
-        // SAFETY: the arrays end with null and outlive the call; `_exit` runs nothing of the parent's.
-        unsafe {
-            if inherited == INHERITED {
-                libc::fcntl(inherited, libc::F_SETFD, 0);
-            } else {
-                libc::dup2(inherited, INHERITED);
-            }
-            libc::execveat(
-                program.0.as_raw_fd(),
-                c"".as_ptr(),
-                argv.as_ptr().cast::<*mut libc::c_char>(),
-                envp.as_ptr().cast::<*mut libc::c_char>(),
-                libc::AT_EMPTY_PATH,
-            );
-            libc::_exit(127)
-        }
-    }
-    match i32::try_from(pid) {
-        Ok(pid) if pid > 0 => Ok(program),
-        _ => {
-            let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
-            Err(Error::new(format!("clone3({:#x})", clone.flags), errno))
-        }
-    }
+    // SAFETY: the child makes two system calls, whose arguments were laid out before.
+    let cloned = unsafe { clone3(&Request { namespaces, cgroup }, None, child) };
+    cloned.map_err(|errno| errno.during("clone3(podrun's monitor)"))?;
+    Ok(program)
 }
 
 /// This binary for one exec, by a descriptor through which nobody can write to it: a process that gets at the new
@@ -141,8 +110,7 @@ pub fn go_on_read_only(
         Err(_) => Ok(program),
     };
     let program = program.map_err(failed("fcntl(F_SETFD)"))?;
-    let strings = |strings| crate::sys::child::exec::Strings::new(strings, None);
-    crate::sys::child::exec::execveat(program.as_fd(), &strings(argv), &strings(envp))
+    exec::execveat(program.as_fd(), &Strings::new(argv, None), &Strings::new(envp, None))
         .map(|_| None)
         .map_err(|errno| errno.during("execveat(podrun's binary, AT_EMPTY_PATH)"))
 }
@@ -151,7 +119,7 @@ pub fn go_on_read_only(
 fn executed_by() -> Option<Program> {
     let name = rustix::param::linux_execfn().to_str().ok()?;
     let number: i32 = name.strip_prefix("/dev/fd/")?.parse().ok().filter(|number| *number >= ABOVE)?;
-    crate::sys::file::fs::was_inherited(number).ok()?;
+    fs::was_inherited(number).ok()?;
     // SAFETY: it is open and was inherited, so nothing here owns it.
     let fd = unsafe { OwnedFd::from_raw_fd(number) };
     rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).ok()?;
@@ -195,7 +163,7 @@ pub fn detach() -> Result<OwnedFd> {
         .map_err(failed("prctl(PR_SET_DUMPABLE, 0)"))?;
     // It was executed by a descriptor, which would leave it that number as its name.
     rustix::thread::set_name(c"podrun").map_err(failed("prctl(PR_SET_NAME)"))?;
-    crate::sys::file::fs::close_from(INHERITED + 1).map_err(|errno| errno.during("close_range(4, ~0)"))?;
+    fs::close_from(INHERITED + 1).map_err(|errno| errno.during("close_range(4, ~0)"))?;
     // SAFETY: `launch` made this number ours, and nothing else in this process has taken it.
     let inherited = unsafe { OwnedFd::from_raw_fd(INHERITED) };
     rustix::io::fcntl_setfd(&inherited, rustix::io::FdFlags::CLOEXEC)
