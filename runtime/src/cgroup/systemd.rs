@@ -14,7 +14,7 @@ use super::{Layout, block_io};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys;
 use crate::sys::child::clone::{Cloned, Request, SingleThreaded, clone_child};
-use crate::sys::child::creds;
+use crate::sys::child::{creds, descriptors};
 use crate::sys::file::fs;
 use crate::sys::process::ns::Namespaces;
 use crate::sys::process::pidfd;
@@ -224,10 +224,10 @@ impl Placeholder {
         let (waits, end) = sys::io::socket::pair()?;
         let alone = SingleThreaded::check().map_err(|errno| errno.during("stat(\"/proc/self/task\")"))?;
         let request = Request { namespaces: Namespaces::NONE, cgroup: None };
-        let process = clone_child(&alone, &request, || {
+        let process = clone_child(&alone, &request, |half| {
             let wait = || -> sys::errno::Result<()> {
-                let waits = fs::move_to(waits.as_fd(), 0)?;
-                fs::close_from(1)?;
+                let waits = descriptors::move_to(half, waits.as_fd(), 0)?;
+                descriptors::close_from(half, 1)?;
                 fs::read(waits, &mut [0]).map(drop)
             };
             wait().map_or_else(|errno| errno.0, |()| 0)

@@ -20,10 +20,10 @@ use super::failure::{Call, During as _, Failure, Fault, INTERPRETER, Said, Word}
 use super::plan::{Plan, Step, TIME_OFFSETS};
 use super::seccomp::Filter;
 use crate::sys::Errno;
-use crate::sys::child::clone::{SharedPid, Side, clone_beside};
+use crate::sys::child::clone::{ChildHalf, SharedPid, Side, clone_beside};
 use crate::sys::child::creds::{self, CapabilitySets};
 use crate::sys::child::exec::{self, Rlimit, Strings};
-use crate::sys::child::sched;
+use crate::sys::child::{descriptors, sched};
 use crate::sys::file::fs::{self, Want};
 use crate::sys::file::mount;
 use crate::sys::io::socket;
@@ -43,6 +43,7 @@ pub(super) struct Outfit<'a> {
 
 /// What earlier steps leave for later ones.
 struct State<'a> {
+    half: &'a ChildHalf,
     /// The write end of the wire.
     wire: BorrowedFd<'a>,
     /// What the next steps that close all others keep.
@@ -85,9 +86,10 @@ impl State<'_> {
 }
 
 /// Runs the child half of `plan`; returns the exit code of a child that failed, or that stays outside.
-pub(super) fn run<'a>(plan: &'a Plan, outfit: Outfit<'a>) -> i32 {
+pub(super) fn run<'a>(half: &'a ChildHalf, plan: &'a Plan, outfit: Outfit<'a>) -> i32 {
     let Outfit { wire, keeps, inside } = outfit;
     let mut state = State {
+        half,
         wire,
         keeps: keeps.iter(),
         inside,
@@ -100,7 +102,7 @@ pub(super) fn run<'a>(plan: &'a Plan, outfit: Outfit<'a>) -> i32 {
         listener: None,
         said: Said::NOTHING,
     };
-    if inside.is_some_and(|pid| pid.keep_from_copies().is_err()) {
+    if inside.is_some_and(|pid| pid.keep_from_copies(half).is_err()) {
         return 1; // which no kernel refuses; the parent sees an end without a word
     }
     exec::umask(0); // modes are what the plan says; the process's own mask is a step
@@ -126,10 +128,11 @@ fn go_inside(pass: Pass, state: &mut State<'_>) -> Result<Side, Fault> {
     state.pass = pass;
     if let Some(number) = state.agents.take() {
         // Whoever is inside could take it, and answer in the agent's place.
-        seccomp::close_listener(number, pass);
+        descriptors::close_listener(state.half, number, pass);
     }
-    let inside = state.inside.ok_or(Errno::EINVAL).during(Call::Clone)?;
-    clone_beside(inside, pass).during(Call::Clone)
+    // The copy has no mapping of it.
+    let inside = state.inside.take().ok_or(Errno::EINVAL).during(Call::Clone)?;
+    clone_beside(state.half, inside, pass).during(Call::Clone)
 }
 
 /// Takes one step, by an arm of its own for each: one without an arm does not compile. Says in which process to go on.
@@ -179,8 +182,8 @@ fn walk<'a>(step: &'a Step, state: &mut State<'a>) -> Result<Side, Fault> {
             Ok(())
         }
         Step::Seccomp(filter) => install_filter(filter, state),
-        Step::Stdio { fds, give, uid } => install_stdio(fds, *give, *uid),
-        Step::ControllingTerminal => exec::take_terminal(state.pass).during(Call::Ioctl),
+        Step::Stdio { fds, give, uid } => install_stdio(fds, *give, *uid, state),
+        Step::ControllingTerminal => exec::take_terminal(state.half, state.pass).during(Call::Ioctl),
         Step::Rlimits(limits) => set_limits(limits),
         Step::Affinity(cpus) => sched::set_affinity(cpus).during(Call::SchedSetaffinity),
         Step::Scheduling(wanted) => sched::set_scheduling(*wanted).during(Call::SchedSetattr),
@@ -200,7 +203,7 @@ fn walk<'a>(step: &'a Step, state: &mut State<'a>) -> Result<Side, Fault> {
             exec::umask(*mask);
             Ok(())
         }
-        Step::ResetSignals => exec::reset_signals().during(Call::Sigaction),
+        Step::ResetSignals => exec::reset_signals(state.half).during(Call::Sigaction),
         Step::FindProgram { paths, effective, .. } => find_program(paths, *effective),
         Step::CloseDescriptors { preserve, listener } => {
             close_descriptors(preserve, listener.as_ref(), state)
@@ -218,11 +221,11 @@ fn close_others(state: &mut State<'_>) -> Result<(), Fault> {
     let mut first = FIRST;
     for kept in keep.iter().copied() {
         if kept > first {
-            fs::close_range(first, kept - 1).during(Call::CloseRange)?;
+            descriptors::close_range(state.half, first, kept - 1).during(Call::CloseRange)?;
         }
         first = first.max(kept + 1);
     }
-    fs::close_from(first).during(Call::CloseRange)
+    descriptors::close_from(state.half, first).during(Call::CloseRange)
 }
 
 fn die_with_parent(state: &State<'_>) -> Result<(), Fault> {
@@ -305,9 +308,9 @@ fn set_capabilities(sets: CapabilitySets, ambient: Option<u64>) -> Result<(), Fa
     ambient.map_or(Ok(()), creds::set_ambient).during(Call::Prctl)
 }
 
-fn install_stdio(fds: &[OwnedFd; 3], give: [bool; 3], uid: u32) -> Result<(), Fault> {
+fn install_stdio(fds: &[OwnedFd; 3], give: [bool; 3], uid: u32, state: &State<'_>) -> Result<(), Fault> {
     for (number, (fd, give)) in (0..).zip(fds.iter().zip(give)) {
-        fs::install_at(fd.as_fd(), number).during(Call::Dup)?;
+        descriptors::install_at(state.half, fd.as_fd(), number).during(Call::Dup)?;
         if give {
             match fs::fchown_user(fd.as_fd(), uid) {
                 // A read-only or foreign file system: the stream works, it only cannot be reopened.
@@ -346,16 +349,16 @@ fn close_descriptors(
     // The plan holds those to preserve above the places that are filled here.
     let mut next = FIRST + RawFd::try_from(preserve.len()).unwrap_or(0);
     if state.wire.as_raw_fd() != next {
-        state.wire = fs::move_to(state.wire, next).during(Call::Dup)?;
+        state.wire = descriptors::move_to(state.half, state.wire, next).during(Call::Dup)?;
     }
     if let Some(listener) = listener {
         next += 1;
-        state.listener = Some(fs::move_to(listener.as_fd(), next).during(Call::Dup)?);
+        state.listener = Some(descriptors::move_to(state.half, listener.as_fd(), next).during(Call::Dup)?);
     }
     for (number, fd) in (FIRST..).zip(preserve) {
-        fs::install_at(fd.as_fd(), number).during(Call::Dup)?;
+        descriptors::install_at(state.half, fd.as_fd(), number).during(Call::Dup)?;
     }
-    fs::close_from(next + 1).during(Call::CloseRange)
+    descriptors::close_from(state.half, next + 1).during(Call::CloseRange)
 }
 
 /// Says what it waits for and waits; a parent that goes away ends the child.
@@ -373,11 +376,11 @@ fn await_start(state: &mut State<'_>) -> Result<(), Fault> {
     let Some(listener) = state.listener else { return Ok(()) };
     let number = state.wire.as_raw_fd();
     // Profiles older than close_range know close.
-    fs::close(number).during(Call::Close)?;
+    descriptors::close(state.half, number).during(Call::Close)?;
     loop {
         let connection = exec::wait_for_connection(listener).during(Call::Accept)?;
         if exec::wait_for_byte(connection.as_fd()).during(Call::Read)? {
-            state.wire = fs::keep_until_exec(connection);
+            state.wire = descriptors::keep_until_exec(state.half, connection);
             return Ok(());
         }
     }

@@ -128,7 +128,7 @@ impl Plan {
             namespaces: self.entry.namespaces,
             cgroup: self.entry.cgroup.as_ref().map(OwnedFd::as_fd),
         };
-        let cloned = clone_child(&proof, &request, || init::run(self, outfit));
+        let cloned = clone_child(&proof, &request, |half| init::run(half, self, outfit));
         let Cloned { pid, pidfd } = cloned.map_err(|errno| self.render_clone(errno))?;
         Ok(Child { pid, pidfd, wire, inside })
     }

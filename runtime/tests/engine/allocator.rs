@@ -52,7 +52,7 @@ pub(super) fn is_watched(_: &Bench) {
     let proof = SingleThreaded::check().unwrap();
     let request = Request { namespaces: Namespaces::NONE, cgroup: None };
     let end = |child: fn() -> i32| {
-        let cloned = clone_child(&proof, &request, child).unwrap();
+        let cloned = clone_child(&proof, &request, |_half| child()).unwrap();
         pidfd::reap(cloned.pidfd.as_fd(), Wait::Block).unwrap().unwrap()
     };
     assert_eq!(end(|| 3), Exit::Code(3));

@@ -4,6 +4,7 @@
 //! Invariant: only a process with a single thread clones, so that the child's copy of the memory
 //! holds no lock that nobody will give back; and a child ends in its closure, never in the caller.
 
+use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -56,13 +57,19 @@ impl SingleThreaded {
     }
 }
 
+/// Proof that the calling process is a child half: a copy of its parent that runs one closure and then execs or exits. So no
+/// destructor of what the parent owns runs in it, its table of descriptors is its own, and it has one thread, which is the only
+/// one to have this. [`clone3`] alone makes it; it can be neither copied nor sent.
+#[derive(Debug)]
+pub struct ChildHalf(PhantomData<*mut ()>);
+
 /// Clones a child that runs `child` on a copy of this memory and exits with what it returns. Handlers
 /// of signals go back to their defaults in it; ignored and blocked signals, and all descriptors, are
 /// inherited.
 pub fn clone_child(
     _proof: &SingleThreaded,
     request: &Request<'_>,
-    child: impl FnOnce() -> i32,
+    child: impl FnOnce(&ChildHalf) -> i32,
 ) -> Result<Cloned> {
     let mut pidfd: libc::c_int = -1;
     // SAFETY: `_proof` says that this process has one thread.
@@ -81,7 +88,7 @@ pub fn clone_child(
 pub(in crate::sys) unsafe fn clone3(
     request: &Request<'_>,
     pidfd: Option<&mut libc::c_int>,
-    child: impl FnOnce() -> i32,
+    child: impl FnOnce(&ChildHalf) -> i32,
 ) -> Result<i32> {
     // SAFETY: all-zero bytes are a valid clone_args: every field is an integer, and zero means "not asked for".
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -99,7 +106,7 @@ pub(in crate::sys) unsafe fn clone3(
     // from here. `args` and what `pidfd` borrows outlive the call.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
     match i32::try_from(Errno::result(pid)?) {
-        Ok(0) => exit_now(child()),
+        Ok(0) => exit_now(child(&ChildHalf(PhantomData))),
         Ok(pid) => Ok(pid),
         Err(_) => Err(Errno::EINVAL),
     }
@@ -125,16 +132,17 @@ impl SharedPid {
     }
 
     /// Keeps it from all whom the caller clones from now on. For the child, as its first act.
-    pub fn keep_from_copies(&self) -> Result<()> {
+    pub fn keep_from_copies(&self, _half: &ChildHalf) -> Result<()> {
         let page = self.0.as_ptr().cast();
-        // SAFETY: `new` mapped this page, which stays as it is for the caller.
+        // SAFETY: `new` mapped this page, and MADV_DONTFORK changes nothing of it for this process.
         Errno::result(unsafe { libc::madvise(page, size_of::<AtomicI32>(), libc::MADV_DONTFORK) }.into())
             .map(drop)
     }
 
     /// The pid, once there is one.
     pub fn get(&self) -> Option<i32> {
-        // SAFETY: the page is mapped as long as `self` lives, begins with zeros, and is aligned for any type.
+        // SAFETY: the page is mapped as long as `self` lives, begins with zeros, and is aligned for any type. The one process that
+        // lacks the mapping is `clone_beside`'s copy, which goes on in a walk that has let go of it.
         let pid = unsafe { self.0.as_ref() }.load(Ordering::Acquire);
         (pid > 0).then_some(pid)
     }
@@ -164,11 +172,12 @@ pub enum Side {
 /// has it, before it runs. A filter may let the call by for its `pass`.
 ///
 /// By clone, since a filter cannot look at what clone3 is asked for, and profiles therefore refuse that.
-pub fn clone_beside(pid: &SharedPid, pass: Pass) -> Result<Side> {
+pub fn clone_beside(_half: &ChildHalf, pid: &SharedPid, pass: Pass) -> Result<Side> {
     // The flags come first on every architecture that podrun is built for; the kernel writes the pid by the caller's mapping. Without a signal of its own: with CLONE_PARENT
     // the copy's is the caller's (clone(2)).
-    // SAFETY: without CLONE_VM the copy has its own memory and goes on on its own stack, which a null stack asks for. The
-    // caller is a copy of a process with one thread, so no lock is held. The kernel writes one word, to the shared page.
+    // SAFETY: without CLONE_VM the copy has its own memory and goes on on its own stack, which a null stack asks for. By
+    // `_half` the caller has one thread, so no lock is held, and the copy is a child half too. The kernel writes one word, to
+    // the page that `pid` keeps mapped in this process.
     let cloned = unsafe {
         libc::syscall(libc::SYS_clone, BESIDE, 0_usize, pid.0.as_ptr(), 0_usize, 0_usize, pass.number())
     };
@@ -176,7 +185,7 @@ pub fn clone_beside(pid: &SharedPid, pass: Pass) -> Result<Side> {
 }
 
 /// Ends a child half: no handler of this process's exit runs.
-pub fn exit_now(code: i32) -> ! {
+fn exit_now(code: i32) -> ! {
     // SAFETY: _exit takes any code, returns never and touches no memory of ours.
     unsafe { libc::_exit(code) }
 }

@@ -70,7 +70,8 @@ pub fn set_capabilities(sets: CapabilitySets) -> Result<()> {
     };
     let header = Header { version: VERSION, pid: 0 };
     let data = [word(0), word(32)];
-    // SAFETY: both structures have the layout of version 3 and live until the call returns.
+    // SAFETY: both structures have the layout of version 3 and live until the call returns. The kernel writes to the header of
+    // a version alone that it does not know, and knows this one since 2.6.26.
     Errno::result(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
 }
 

@@ -8,6 +8,7 @@ use std::ffi::{CStr, CString, c_char};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
+use super::clone::ChildHalf;
 use crate::sys::errno::{Errno, Result};
 use crate::sys::kernel::seccomp::Pass;
 
@@ -118,8 +119,8 @@ pub fn setsid(pass: Pass) -> Result<()> {
 }
 
 /// Makes the terminal on stdin the controlling one of the caller's session. A filter may let the call by for its `pass`.
-pub fn take_terminal(pass: Pass) -> Result<()> {
-    // SAFETY: TIOCSCTTY takes an integer; stdin is whatever the caller made it.
+pub fn take_terminal(_half: &ChildHalf, pass: Pass) -> Result<()> {
+    // SAFETY: TIOCSCTTY takes an integer, and every other file than a terminal refuses it.
     Errno::result(unsafe { libc::syscall(libc::SYS_ioctl, 0, libc::TIOCSCTTY, 0, 0, 0, pass.number()) })
         .map(drop)
 }
@@ -210,7 +211,7 @@ pub fn set_rlimit(limit: Rlimit) -> Result<()> {
 
 /// Gives every signal its default action and blocks none: a program must not inherit what its
 /// supervisor ignores or blocks for itself.
-pub fn reset_signals() -> Result<()> {
+pub fn reset_signals(_half: &ChildHalf) -> Result<()> {
     #[repr(C)]
     struct KernelAction {
         handler: usize,
@@ -220,7 +221,8 @@ pub fn reset_signals() -> Result<()> {
     }
     let default = KernelAction { handler: libc::SIG_DFL, flags: 0, restorer: 0, mask: 0 };
     for signal in (1..=64).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal)) {
-        // SAFETY: `default` has the kernel's layout of sigaction; libc's own refuses the two signals it reserves.
+        // SAFETY: `default` has the kernel's layout of sigaction and installs no code. By `_half` no code counts on the handlers
+        // that it takes away. libc's own call refuses the two signals that it reserves.
         Errno::result(unsafe {
             libc::syscall(
                 libc::SYS_rt_sigaction,
@@ -254,7 +256,7 @@ pub fn is_hung_up(pipe: BorrowedFd<'_>) -> bool {
 }
 
 /// Blocks every signal that can be blocked.
-pub fn block_signals() -> Result<()> {
+pub fn block_signals(_half: &ChildHalf) -> Result<()> {
     let all = u64::MAX;
     // SAFETY: `all` is a whole kernel sigset of the size given.
     Errno::result(unsafe {
@@ -274,7 +276,7 @@ pub fn block_signals() -> Result<()> {
 ///
 /// From outside comes what kill(2) has sent for a sender without a pid in here. Nobody can claim that: with rt_sigqueueinfo(2)
 /// a pid may be forged, but no si_code that the kernel's own signals have; with F_SETSIG (fcntl(2)) it is POLL_*.
-pub fn reap_until_sigterm() {
+pub fn reap_until_sigterm(_half: &ChildHalf) {
     const fn bit(signal: i32) -> u64 {
         1 << (signal - 1)
     }
@@ -292,12 +294,12 @@ pub fn reap_until_sigterm() {
                 size_of::<u64>(),
             )
         };
-        // SAFETY: a signal with SI_USER has the pid of its sender.
+        // SAFETY: `info` is zeros or what the kernel wrote, integers both; with SI_USER this one is the sender's pid.
         let from_outside = info.si_code == libc::SI_USER && unsafe { info.si_pid() } == 0;
         if signal == libc::c_long::from(libc::SIGTERM) && from_outside {
             return;
         }
-        // SAFETY: waitpid may be given no place for the status.
+        // SAFETY: waitpid may be given no place for the status. By `_half` nobody here owns a child that it could take away.
         while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } > 0 {}
     }
 }

@@ -6,5 +6,6 @@ pub mod arguments;
 pub mod clone;
 pub mod copy;
 pub mod creds;
+pub mod descriptors;
 pub mod exec;
 pub mod sched;

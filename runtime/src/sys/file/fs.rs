@@ -317,20 +317,6 @@ pub fn check_cwd_reachable() -> Result<()> {
     if buffer.first() == Some(&b'/') { Ok(()) } else { Err(Errno::ENOENT) }
 }
 
-/// Makes `number` a copy of `fd` that survives execve.
-pub fn install_at(fd: BorrowedFd<'_>, number: RawFd) -> Result<()> {
-    // SAFETY: dup3 and fcntl take any numbers; the caller is a child half, whose descriptors below
-    // 4 belong to nobody else by the time it fills them.
-    let returned = unsafe {
-        if fd.as_raw_fd() == number {
-            libc::fcntl(number, libc::F_SETFD, 0)
-        } else {
-            libc::dup3(fd.as_raw_fd(), number, 0)
-        }
-    };
-    Errno::result(returned.into()).map(drop)
-}
-
 /// A copy of `fd`, CLOEXEC, with a number of at least `minimum`.
 pub fn dup_above(fd: BorrowedFd<'_>, minimum: RawFd) -> Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, minimum)?)
@@ -353,46 +339,6 @@ pub fn copy_of_inherited(number: RawFd, minimum: RawFd) -> Result<OwnedFd> {
     let copy = RawFd::try_from(copy).map_err(|_| Errno::EBADF)?;
     // SAFETY: the kernel has just made it, and nobody else knows it.
     Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(copy) })
-}
-
-/// Moves a descriptor to `number`, whatever was there, CLOEXEC. The old number stays open.
-pub fn move_to(fd: BorrowedFd<'_>, number: RawFd) -> Result<BorrowedFd<'static>> {
-    // SAFETY: dup3 takes any numbers; the caller is a child half about to close all others.
-    let returned = unsafe { libc::dup3(fd.as_raw_fd(), number, libc::O_CLOEXEC) };
-    Errno::result(returned.into())?;
-    // SAFETY: the descriptor was just made, and stays open until this process execs or exits.
-    Ok(unsafe { BorrowedFd::borrow_raw(number) })
-}
-
-/// A descriptor that stays open until this process execs or exits.
-pub fn keep_until_exec(fd: OwnedFd) -> BorrowedFd<'static> {
-    let number = std::os::fd::IntoRawFd::into_raw_fd(fd);
-    // SAFETY: its owner was just taken apart, so nobody closes it: the caller is a child half, which ends in execve or _exit.
-    unsafe { BorrowedFd::borrow_raw(number) }
-}
-
-/// Closes one descriptor. For the same processes as [`close_range`].
-pub fn close(number: RawFd) -> Result<()> {
-    // SAFETY: whatever owns this descriptor never runs again in this process: execve or _exit follows.
-    Errno::result(unsafe { libc::close(number) }.into()).map(drop)
-}
-
-/// Closes every descriptor from `first` to `last`. For a process that owns none of them: a child half, or a daemon's first act.
-pub fn close_range(first: RawFd, last: RawFd) -> Result<()> {
-    // SAFETY: whatever owns these descriptors never runs again in this process: execve or _exit follows.
-    Errno::result(unsafe {
-        libc::syscall(libc::SYS_close_range, first.cast_unsigned(), last.cast_unsigned(), 0)
-    })
-    .map(drop)
-}
-
-/// Closes every descriptor from `first` on, as [`close_range`] does.
-pub fn close_from(first: RawFd) -> Result<()> {
-    // SAFETY: as above.
-    Errno::result(unsafe {
-        libc::syscall(libc::SYS_close_range, first.cast_unsigned(), libc::c_uint::MAX, 0)
-    })
-    .map(drop)
 }
 
 /// Whether the caller may write to a file of the host's, or make entries in a directory.

@@ -137,7 +137,7 @@ impl Instruction {
 /// A call that a process on its way into a pid namespace makes after its filter is in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LastCall {
-    /// [`close_listener`].
+    /// [`crate::sys::child::descriptors::close_listener`].
     Close,
     /// [`crate::sys::child::clone::clone_beside`].
     Clone,
@@ -257,10 +257,4 @@ pub fn install(program: &[Instruction], flags: Flags) -> Result<Option<OwnedFd>>
     let fd = i32::try_from(returned).map_err(|_| Errno::EINVAL)?;
     // SAFETY: with NEW_LISTENER the kernel returns a new descriptor, which nobody else owns.
     Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }))
-}
-
-/// Closes the agent's descriptor once the filter is in force, which may let the call by for its `pass`.
-pub fn close_listener(number: std::os::fd::RawFd, pass: Pass) {
-    // SAFETY: close takes any number. The caller took this one from its owner, and gave it to nobody else.
-    unsafe { libc::syscall(libc::SYS_close, number, 0, 0, 0, 0, pass.number()) };
 }

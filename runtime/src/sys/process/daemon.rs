@@ -4,13 +4,14 @@
 //! stream, session, working directory, environment or umask.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
 use super::ns::Namespaces;
-use crate::sys::child::clone::{Request, clone3};
+use crate::sys::child::clone::{ChildHalf, Request, clone3};
+use crate::sys::child::descriptors;
 use crate::sys::child::exec::{self, Strings};
 use crate::sys::file::fs;
 use crate::sys::file::mount::{self, Attributes, Depth};
@@ -31,8 +32,7 @@ fn failed(call: &'static str) -> impl FnOnce(Errno) -> Error {
 
 /// Runs this binary again with `arguments` (the program's name first) and `inherited` as its descriptor
 /// [`INHERITED`]: born in `cgroup` where one is given, and as process 1 of a pid namespace of its own where
-/// `pid_namespace` says so. The caller's process has one thread. It gets the [`Program`], to keep until the new process
-/// shows that it runs.
+/// `pid_namespace` says so. The caller gets the [`Program`], to keep until the new process shows that it runs.
 pub fn launch(
     arguments: &[&str],
     inherited: BorrowedFd<'_>,
@@ -42,18 +42,19 @@ pub fn launch(
     let arguments = arguments.iter().map(|text| CString::new(*text).expect("ids and verbs hold no NUL"));
     let (argv, envp) = (Strings::new(arguments.collect(), None), Strings::new(Vec::new(), None));
     let program = program()?;
-    // It closes all else first, and has nobody to tell that it cannot: so this closes nothing, and tells.
-    fs::close_range(-1, -1).map_err(|errno| errno.during("close_range(~0, ~0)"))?;
+    // The child has nobody to tell that it cannot close all else.
+    descriptors::can_close().map_err(|errno| errno.during("close_range(~0, ~0)"))?;
 
     let namespaces = if pid_namespace { Namespaces::PID } else { Namespaces::NONE };
-    let child = || {
-        let _ = fs::install_at(inherited, INHERITED)
+    let child = |half: &ChildHalf| {
+        let _ = descriptors::install_at(half, inherited, INHERITED)
+            .and_then(|()| descriptors::close_from_at_exec(half, INHERITED + 1))
             .and_then(|()| exec::execveat(program.0.as_fd(), &argv, &envp));
         127
     };
     // Without CLONE_VFORK: the caller goes on, and the child is put on another processor at once. It costs some page
     // faults, and saves the millisecond in which a caller that is woken again keeps the child off its processor.
-    // SAFETY: the child makes two system calls, whose arguments were laid out before.
+    // SAFETY: the child makes three system calls, whose arguments were laid out before.
     let cloned = unsafe { clone3(&Request { namespaces, cgroup }, None, child) };
     cloned.map_err(|errno| errno.during("clone3(podrun's monitor)"))?;
     Ok(program)
@@ -163,22 +164,17 @@ pub fn detach() -> Result<OwnedFd> {
         .map_err(failed("prctl(PR_SET_DUMPABLE, 0)"))?;
     // It was executed by a descriptor, which would leave it that number as its name.
     rustix::thread::set_name(c"podrun").map_err(failed("prctl(PR_SET_NAME)"))?;
-    fs::close_from(INHERITED + 1).map_err(|errno| errno.during("close_range(4, ~0)"))?;
-    // SAFETY: `launch` made this number ours, and nothing else in this process has taken it.
+    fs::was_inherited(INHERITED).map_err(|errno| errno.during("fcntl(3, F_GETFD)"))?;
+    // SAFETY: it is open and was inherited, so nothing here owns it; from the next call on it does not pass for that again.
     let inherited = unsafe { OwnedFd::from_raw_fd(INHERITED) };
     rustix::io::fcntl_setfd(&inherited, rustix::io::FdFlags::CLOEXEC)
         .map_err(failed("fcntl(3, F_SETFD, FD_CLOEXEC)"))?;
     let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())
         .map_err(failed("open(\"/dev/null\")"))?;
-    for standard in 0..INHERITED {
-        // SAFETY: the call replaces a standard stream, which nothing in this process owns.
-        if unsafe { libc::dup2(null.as_raw_fd(), standard) } < 0 {
-            return Err(Error::new(
-                "dup2(null, 0..2)",
-                std::io::Error::last_os_error().raw_os_error().unwrap_or(0),
-            ));
-        }
-    }
+    rustix::stdio::dup2_stdin(&null)
+        .and_then(|()| rustix::stdio::dup2_stdout(&null))
+        .and_then(|()| rustix::stdio::dup2_stderr(&null))
+        .map_err(failed("dup2(null, 0..2)"))?;
     // It fails only for a process that leads a group already; a freshly cloned one does not.
     rustix::process::setsid().map_err(failed("setsid()"))?;
     rustix::process::chdir("/").map_err(failed("chdir(\"/\")"))?;

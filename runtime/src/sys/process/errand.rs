@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use super::ns::{Namespaces, setns};
 use super::pidfd;
-use crate::sys::child::clone::{Cloned, Request, SingleThreaded, clone_child};
-use crate::sys::child::creds;
-use crate::sys::file::fs;
+use crate::sys::child::clone::{ChildHalf, Cloned, Request, SingleThreaded, clone_child};
+use crate::sys::child::{creds, descriptors};
 use crate::sys::io::{socket, stream};
 use crate::sys::{Errno, Result};
 
@@ -51,12 +50,12 @@ impl Errand {
     /// Sends a child out to do `work`, in the namespaces `home` beside its maker's. Its descriptors are closed by then.
     pub fn send_out(home: &[(Namespaces, OwnedFd)], work: impl FnOnce(&Answers)) -> Result<Self> {
         let (door, theirs) = socket::pair()?;
-        let child = clone(|| {
+        let child = clone(|half| {
             creds::die_with_parent()?;
-            let door = fs::move_to(theirs.as_fd(), ONLY)?;
+            let door = descriptors::move_to(half, theirs.as_fd(), ONLY)?;
             home.iter().try_for_each(|(kind, namespace)| setns(namespace.as_fd(), *kind))?;
-            fs::close_from(ONLY + 1)?;
-            let answers = Self::open_at_home(door).map_err(|error| Errno(error.errno))?;
+            descriptors::close_from(half, ONLY + 1)?;
+            let answers = Self::open_at_home(half, door).map_err(|error| Errno(error.errno))?;
             work(&Answers(answers));
             Ok(())
         })?;
@@ -80,11 +79,11 @@ impl Errand {
     /// Makes the socket that the child answers by, and hands its other end over. One that the maker made would keep the
     /// network namespace that the maker is in, as long as the child does. A maker that died before its death was asked
     /// to be told is not there to take it.
-    fn open_at_home(door: BorrowedFd<'_>) -> Result<BorrowedFd<'static>> {
+    fn open_at_home(half: &ChildHalf, door: BorrowedFd<'_>) -> Result<BorrowedFd<'static>> {
         let (theirs, answers) = socket::pair()?;
         socket::send(door, b"+", &[theirs.as_fd()])?;
         drop(theirs);
-        fs::move_to(answers.as_fd(), ONLY).map_err(|errno| errno.during("dup3(answers, 0)"))
+        descriptors::move_to(half, answers.as_fd(), ONLY).map_err(|errno| errno.during("dup3(answers, 0)"))
     }
 
     /// Takes in what has been answered so far. True: that is all, and the child has ended or is about to.
@@ -151,13 +150,13 @@ impl CalledOff {
 /// Does `work` in a child, which keeps no descriptor of this process's and is reaped like any other.
 pub fn run_apart(work: impl FnOnce()) -> Result<()> {
     // What a child that is let go of opens is closed with it.
-    clone(|| fs::close_from(0).map(|()| work())).map(drop)
+    clone(|half| descriptors::close_from(half, 0).map(|()| work())).map(drop)
 }
 
 /// A copy of this process that ends after `work`, without drops: it owns no descriptor any more.
-fn clone(work: impl FnOnce() -> std::result::Result<(), Errno>) -> Result<Cloned> {
+fn clone(work: impl FnOnce(&ChildHalf) -> std::result::Result<(), Errno>) -> Result<Cloned> {
     let proof = SingleThreaded::check().map_err(|errno| errno.during("stat(\"/proc/self/task\")"))?;
     let request = Request { namespaces: Namespaces::NONE, cgroup: None };
-    let child = || work().err().map_or(0, |errno| errno.0);
+    let child = |half: &ChildHalf| work(half).err().map_or(0, |errno| errno.0);
     clone_child(&proof, &request, child).map_err(|errno| errno.during("clone3()"))
 }

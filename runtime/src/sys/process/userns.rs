@@ -10,8 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use super::ns::{self, Namespaces};
 use super::pidfd;
 use crate::sys::child::clone::{Request, SingleThreaded, clone_child};
-use crate::sys::child::{creds, exec};
-use crate::sys::file::fs;
+use crate::sys::child::{creds, descriptors, exec};
 use crate::sys::{Errno, Error};
 
 /// A new user namespace, whose ids `map` maps: it is given the pid of a process in it. The caller's process has one
@@ -21,9 +20,9 @@ pub fn made<E: From<Error>>(map: impl FnOnce(i32) -> Result<(), E>) -> Result<Ow
     let (own, theirs) = exec::wire_with_answer().map_err(|errno| errno.during("socketpair(AF_UNIX)"))?;
     let request = Request { namespaces: Namespaces::USER, cgroup: None };
     let number = own.as_raw_fd();
-    let child = clone_child(&proof, &request, || {
+    let child = clone_child(&proof, &request, |half| {
         // With its copy of our end open it would never see us go.
-        let _ = creds::die_with_parent().and_then(|()| fs::close_range(number, number));
+        let _ = creds::die_with_parent().and_then(|()| descriptors::close_range(half, number, number));
         let _ = exec::wait_for_byte(theirs.as_fd());
         0
     });
