@@ -232,6 +232,50 @@ fn no_file_is_longer_than_600_lines_without_its_tests() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The files of the engine in the order in which `runtime/src/engine/mod.rs` has them.
+fn engine_files() -> Vec<String> {
+    let text = std::fs::read_to_string(root().join("runtime/src/engine/mod.rs")).unwrap();
+    let head = text.lines().map_while(|line| line.strip_prefix("//!")).collect::<Vec<_>>().join("\n");
+    let (_, list) = head.split_once("Each file uses none but those before it:").expect("it says the order");
+    list.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// The files of the engine that `code` uses: of a file at the top (`top`), by `super::` too.
+fn engine_edges(code: &str, top: bool) -> BTreeSet<String> {
+    let own = code.replace("crate::engine::", "engine::").replace("crate::", "other::");
+    let own = if top { own.replace("super::", "engine::") } else { own };
+    edges(&own.replace("engine::", "crate::"))
+}
+
+#[test]
+fn a_file_of_the_engine_uses_only_those_before_it() {
+    let order = engine_files();
+    let place = |name: &str| order.iter().position(|known| known == name);
+    let (mut count, mut wrong) = (0, Vec::new());
+    for (file, text) in sources("runtime/src/engine") {
+        let below = file.trim_start_matches("runtime/src/engine/");
+        let module = below.split('/').next().unwrap_or(below).trim_end_matches(".rs");
+        if module == "mod" {
+            continue;
+        }
+        let own = place(module).unwrap_or_else(|| panic!("{file} is not in the engine's order"));
+        for edge in engine_edges(&code(&text), !below.contains('/')) {
+            count += 1;
+            match place(&edge) {
+                Some(other) if other < own || edge == module => {}
+                Some(_) => wrong.push(format!("{file}: uses `{edge}`, which comes after it")),
+                None => wrong.push(format!("{file}: uses `{edge}`, which is no file of the engine")),
+            }
+        }
+    }
+    assert!(count > 60, "only {count} uses found");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let sample =
+        code("use super::plan::Step;\nuse crate::engine::hints;\nuse crate::sys::{Errno, super_name};");
+    assert_eq!(engine_edges(&sample, true), BTreeSet::from(["hints", "plan"].map(str::to_owned)));
+    assert_eq!(engine_edges(&sample, false), BTreeSet::from(["hints".to_owned()]));
+}
+
 /// The functions of a file, each with its lines. By rustfmt, which the lint runs, a function ends with a brace below its first word.
 fn functions(text: &str) -> Vec<(String, Vec<&str>)> {
     let mut found = Vec::new();

@@ -11,12 +11,14 @@ use std::path::Path;
 
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType, Process, Spec, State};
 
-use super::devices::{self, Device};
-use super::plan::{Entry, Identity, Moment, Plan, Step};
-use super::process::{self, c_string};
+use super::failure::Moment;
+use super::inputs::{ExecInputs, Inputs, Tie, dup};
+use super::namespaces::{Joined, ProcOfJoined, Spaces, kind, namespaces, time_offsets};
+use super::paths::{self, c_string, usage};
+use super::plan::{Device, Entry, Identity, Plan, Step};
 use super::seccomp::{self, Filter, Listener};
 use super::sysctl::{Owner, Setting};
-use super::{Attached, ExecInputs, Inputs, Tie, filesystems, idmap, labels, mounts, placement, refuse};
+use super::{devices, idmap, labels, mounts, options, placement, process, refuse};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::Errno;
@@ -26,10 +28,6 @@ use crate::sys::file::mount::{Depth, Propagation};
 use crate::sys::kernel::seccomp::Pass;
 use crate::sys::process::ns::{self, Namespaces};
 use crate::sys::process::{pidfd, userns};
-
-fn usage(message: String) -> Error {
-    Error::new(ErrorKind::Usage, message)
-}
 
 /// Compiles a container's spec. Without a `process` it can only be made, not started.
 pub fn compile(inputs: Inputs<'_>) -> Result<Plan> {
@@ -191,10 +189,6 @@ pub fn compile_pod_init(cgroup: &Cgroup) -> Result<Plan> {
     let namespaces = Namespaces::PID.with(Namespaces::MOUNT);
     let entry = Entry { namespaces, cgroup: born_in };
     Ok(Plan { entry, steps, warnings: Vec::new(), identity: None, listener: None })
-}
-
-fn dup(fd: std::os::fd::BorrowedFd<'_>) -> Result<OwnedFd> {
-    Ok(fs::dup_above(fd, 3).map_err(|errno| errno.during("fcntl(F_DUPFD_CLOEXEC)"))?)
 }
 
 /// What every child does before anything else, and the cgroup that it is born in.
@@ -424,7 +418,7 @@ fn push_covers(steps: &mut Vec<Step>, spec: &Spec, cwd: &str, warnings: &mut Vec
         if !path.starts_with('/') {
             warnings.push(format!("{what}: {path:?} is relative: taken from /"));
         }
-        mounts::relative(what, &format!("/{path}"))
+        paths::relative(what, &format!("/{path}"))
     };
     for path in linux(spec, Linux::readonly_paths) {
         steps.push(Step::ReadonlyPath(covered("linux.readonlyPaths", path)?));
@@ -432,7 +426,7 @@ fn push_covers(steps: &mut Vec<Step>, spec: &Spec, cwd: &str, warnings: &mut Vec
     for path in linux(spec, Linux::masked_paths) {
         steps.push(Step::MaskedPath(covered("linux.maskedPaths", path)?));
     }
-    let cwd = mounts::place("process.cwd", cwd)?;
+    let cwd = paths::place("process.cwd", cwd)?;
     if cwd.as_c_str() != c"." {
         steps.push(Step::MakeDirectory(cwd));
     }
@@ -451,7 +445,7 @@ fn root_propagation(spec: &Spec) -> Result<Option<(Propagation, Depth)>> {
     let asked = spec.linux().as_ref().and_then(|linux| linux.rootfs_propagation().as_deref());
     match asked {
         None | Some("" | "private" | "rprivate") => Ok(None),
-        Some(word) => match super::options::propagation(word) {
+        Some(word) => match options::propagation(word) {
             Some(found) => Ok(Some(found)),
             None => Err(usage(format!("linux.rootfsPropagation: `{word}` is no propagation"))),
         },
@@ -460,140 +454,4 @@ fn root_propagation(spec: &Spec) -> Result<Option<(Propagation, Depth)>> {
 
 fn linux(spec: &Spec, list: fn(&Linux) -> &Option<Vec<String>>) -> &[String] {
     spec.linux().as_ref().and_then(|linux| list(linux).as_deref()).unwrap_or_default()
-}
-
-/// The spec's namespaces, sorted by how a child comes into them. A kind that is not listed is inherited.
-struct Spaces {
-    new: Namespaces,
-    /// Those that are not the caller's: new ones, and others' that are joined.
-    own: Namespaces,
-    /// In the order in which they are joined: a user namespace last, since in it there may be no right to others.
-    joined: Vec<Joined>,
-    /// Whether its user namespace is another than the caller's.
-    user: bool,
-}
-
-/// A namespace that is there already.
-struct Joined {
-    fd: OwnedFd,
-    kind: Namespaces,
-    text: String,
-}
-
-fn namespaces(linux: Option<&Linux>, pid_namespace: Option<BorrowedFd<'_>>) -> Result<Spaces> {
-    let mut spaces = Spaces { new: Namespaces::NONE, own: Namespaces::NONE, joined: Vec::new(), user: false };
-    let mut seen = Namespaces::NONE;
-    if let Some(fd) = pid_namespace {
-        let joined = Joined { fd: dup(fd)?, kind: Namespaces::PID, text: "pid".into() };
-        spaces.joined.push(joined);
-    }
-    for namespace in linux.into_iter().flat_map(|linux| linux.namespaces().iter().flatten()) {
-        let (typ, kind) = (namespace.typ(), kind(namespace.typ()));
-        if seen.contains(kind) {
-            return Err(usage(format!("linux.namespaces: {typ} stands there twice")));
-        }
-        seen = seen.with(kind);
-        if kind == Namespaces::PID && pid_namespace.is_some() {
-            continue;
-        }
-        let Some(path) = namespace.path() else {
-            spaces.new = spaces.new.with(kind);
-            spaces.own = spaces.own.with(kind);
-            continue;
-        };
-        let text = format!("{typ} {}", path.display());
-        let path = c_string("linux.namespaces", path.to_str().unwrap_or_default())?;
-        let fd = fs::open_host_file(&path).map_err(|errno| errno.during(format!("open({path:?})")))?;
-        let found = ns::kind_of(fd.as_fd());
-        if found != Ok(kind) {
-            return Err(usage(format!("linux.namespaces: {typ}: {path:?} is no namespace of this type")));
-        }
-        if !ns::is_callers(fd.as_fd(), kind)? {
-            spaces.own = spaces.own.with(kind);
-        } else if kind == Namespaces::PID {
-            // Its child is there by its birth.
-            continue;
-        } else if kind == Namespaces::USER {
-            return Err(usage(format!(
-                "linux.namespaces: user: {path:?} is podrun's own, which cannot be joined"
-            ))
-            .hint("leave it out: a kind that is not listed is inherited"));
-        }
-        spaces.joined.push(Joined { fd, kind, text });
-    }
-    spaces.user = spaces.own.contains(Namespaces::USER);
-    spaces.joined.sort_by_key(|one| (one.kind == Namespaces::USER, one.kind != Namespaces::PID));
-    Ok(spaces)
-}
-
-/// Where a container that joins a pid namespace gets the procfs of that from.
-enum ProcOfJoined {
-    /// It joins none, or mounts no procfs but what the caller holds.
-    Held,
-    /// Made here, for these destinations.
-    Made(Vec<(String, OwnedFd)>),
-    /// A process inside has to make it.
-    Inside,
-}
-
-impl ProcOfJoined {
-    fn trees(&self) -> Vec<Attached<'_>> {
-        let Self::Made(made) = self else { return Vec::new() };
-        let mut trees = Vec::new();
-        for (destination, tree) in made {
-            trees.push(Attached { destination, tree: tree.as_fd(), checked: false });
-        }
-        trees
-    }
-}
-
-impl Spaces {
-    fn proc_of_joined(&self, spec: &Spec, attached: &[Attached<'_>]) -> Result<ProcOfJoined> {
-        let Some(pid) = self.joined.iter().find(|one| one.kind == Namespaces::PID) else {
-            return Ok(ProcOfJoined::Held);
-        };
-        let mut made = Vec::new();
-        for (destination, mount) in filesystems::new_procfs(spec, attached)? {
-            match mount.of_namespace(pid.fd.as_fd()) {
-                Ok(tree) => made.push((destination, tree)),
-                // Before Linux 6.17 a procfs is of its maker's namespace.
-                Err(Errno::EINVAL) => return Ok(ProcOfJoined::Inside),
-                Err(errno) => return Err(errno.during("fsconfig(proc, FSCONFIG_SET_FD, \"pidns\")").into()),
-            }
-        }
-        Ok(if made.is_empty() { ProcOfJoined::Held } else { ProcOfJoined::Made(made) })
-    }
-}
-
-/// `linux.timeOffsets`, as time_namespaces(7) has the lines of `timens_offsets`.
-fn time_offsets(spec: &Spec) -> Result<CString> {
-    let offsets = spec.linux().as_ref().and_then(|linux| linux.time_offsets().as_ref());
-    let mut lines = Vec::new();
-    for (clock, offset) in offsets.into_iter().flatten() {
-        if !["monotonic", "boottime"].contains(&clock.as_str()) {
-            return Err(usage(format!(
-                "linux.timeOffsets: `{clock}`: the clocks are monotonic and boottime"
-            )));
-        }
-        let (seconds, nanoseconds) = (offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0));
-        if nanoseconds >= 1_000_000_000 {
-            return Err(usage(format!("linux.timeOffsets: {clock}: {nanoseconds} ns are a second or more")));
-        }
-        lines.push(format!("{clock} {seconds} {nanoseconds}\n"));
-    }
-    lines.sort();
-    c_string("linux.timeOffsets", &lines.concat())
-}
-
-fn kind(typ: LinuxNamespaceType) -> Namespaces {
-    match typ {
-        LinuxNamespaceType::Mount => Namespaces::MOUNT,
-        LinuxNamespaceType::Pid => Namespaces::PID,
-        LinuxNamespaceType::Network => Namespaces::NET,
-        LinuxNamespaceType::Ipc => Namespaces::IPC,
-        LinuxNamespaceType::Uts => Namespaces::UTS,
-        LinuxNamespaceType::Cgroup => Namespaces::CGROUP,
-        LinuxNamespaceType::User => Namespaces::USER,
-        LinuxNamespaceType::Time => Namespaces::TIME,
-    }
 }

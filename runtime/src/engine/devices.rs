@@ -3,27 +3,17 @@
 //! Invariant: those of /dev are made in a tmpfs that is attached only when complete (rule R10). A listed one is made as it is
 //! listed, or is there as it is listed, or is an error.
 
-use std::ffi::{CStr, CString};
-use std::os::fd::OwnedFd;
+use std::ffi::CString;
 
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, Mount, Spec};
 
 use super::content::{Content, NodeFile};
-use super::process::c_string;
-use super::{Nodes, mounts};
-use crate::error::{Error, ErrorKind, Result};
+use super::nodes::{NODES, Nodes};
+use super::paths::{self, c_string, usage};
+use super::plan::{Device, Way};
+use crate::error::{Error, Result};
 use crate::sys::file::fs::Node;
 use crate::sys::file::held::HeldMounts;
-
-/// The runtime-spec's default devices: name, minor of major 1 or 5.
-const NODES: [(&CStr, u32, u32); 6] = [
-    (c"null", 1, 3),
-    (c"zero", 1, 5),
-    (c"full", 1, 7),
-    (c"random", 1, 8),
-    (c"urandom", 1, 9),
-    (c"tty", 5, 0),
-];
 
 const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
@@ -46,44 +36,6 @@ pub fn default_device_rules() -> Vec<LinuxDeviceCgroup> {
     nodes.chain([rule(5, Some(2)), rule(136, None)]).collect()
 }
 
-fn usage(message: String) -> Error {
-    Error::new(ErrorKind::Usage, message)
-}
-
-/// The device that is whatever terminal its opener's session has.
-pub(super) const TTY: Node = Node::Character(5, 0);
-
-/// The null device.
-pub(super) const NULL: Node = Node::Character(1, 3);
-
-/// The name in /dev of one of the default devices; `None`: it is none.
-pub(super) fn default_name(node: Node) -> Option<&'static CStr> {
-    NODES.iter().find(|(_, major, minor)| Node::Character(*major, *minor) == node).map(|(name, ..)| *name)
-}
-
-/// A device of the spec's that is not made in a fresh /dev.
-#[derive(Debug)]
-pub(super) struct Device {
-    /// From the root.
-    pub(super) path: CString,
-    /// The directory that it is in.
-    pub(super) parent: CString,
-    pub(super) name: CString,
-    pub(super) file: NodeFile,
-    pub(super) way: Way,
-}
-
-/// How a device comes to its place, unless it is there already.
-#[derive(Debug)]
-pub(super) enum Way {
-    /// It is made there.
-    Made,
-    /// This mount of it goes there: in a user namespace no node can be made.
-    Bound(OwnedFd),
-    /// If it is there it is so: the spec mounts a /dev that is somebody else's.
-    Found,
-}
-
 /// A device that the spec lists.
 struct Listed<'a> {
     path: &'a str,
@@ -97,7 +49,7 @@ impl Listed<'_> {
     fn in_fresh_dev(&self, spec: &Spec) -> Option<&str> {
         let below = self.place.strip_prefix("dev/")?;
         let is_above = |mount: &Mount| {
-            let at = mounts::destination(mount).unwrap_or_default();
+            let at = paths::destination(mount).unwrap_or_default();
             let at = at.trim_start_matches('/');
             let below = self.place.strip_prefix(at).filter(|_| !at.is_empty() && at != "dev");
             below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -114,7 +66,7 @@ fn listed(spec: &Spec) -> Result<Vec<Listed<'_>>> {
     for device in devices {
         let path = device.path().to_str().unwrap_or_default();
         let wrong = |what: &str| Err(usage(format!("linux.devices: `{path}`: {what}")));
-        let place = mounts::from_root("linux.devices", path)?;
+        let place = paths::from_root("linux.devices", path)?;
         let file = node(device, path)?;
         match found.iter().find(|other| other.place == place) {
             _ if place.is_empty() => return wrong("it is the root"),
@@ -196,7 +148,7 @@ pub(super) fn elsewhere(spec: &Spec, fresh_dev: bool, user: bool) -> Result<Vec<
         };
         let (parent, name) = device.place.rsplit_once('/').unwrap_or(("", &device.place));
         devices.push(Device {
-            parent: mounts::place("linux.devices", &format!("/{parent}"))?,
+            parent: paths::place("linux.devices", &format!("/{parent}"))?,
             name: c_string(device.path, name)?,
             path: c_string(device.path, &device.place)?,
             file: device.file,

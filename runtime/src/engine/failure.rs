@@ -1,5 +1,4 @@
-//! Why a child half gave up: 16 bytes on the wire, the kernel's own words after them where it had some, and the sentence
-//! that the parent makes of them.
+//! Why a child half gave up: 16 bytes on the wire, and the kernel's own words after them where it had some.
 //!
 //! The record: magic (u32), step (u16), call (u16), index (u32), errno (i32), in the machine's order, then words.
 //! A child that waits for its parent writes as many bytes: another magic, what for (u32), a descriptor (u32), 0.
@@ -7,11 +6,8 @@
 
 use std::os::fd::BorrowedFd;
 
-use super::hints::{NO_INTERPRETER, TOO_BIG};
-use super::plan::Moment;
-use crate::error::{Error, ErrorKind};
+use crate::sys::Errno;
 use crate::sys::file::fs;
-use crate::sys::{Errno, errno_name};
 
 /// The record of a child that did not reach execve; [`super::Plan::render`] gives it words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,30 +111,13 @@ impl Failure {
     }
 }
 
-impl Failure {
-    /// What the failure of an execve means to whoever asked for the program.
-    pub(super) fn program_kind(self) -> ErrorKind {
-        match Errno(self.errno) {
-            Errno::ENOENT | Errno::ENOTDIR => ErrorKind::CommandNotFound,
-            _ => ErrorKind::CommandNotExecutable,
-        }
-    }
-
-    /// A failure after [`super::Tie::UntilStart`]'s wait, told to who starts the program and has no plan.
-    pub fn render_start(self, program: &str) -> Error {
-        let cause = errno_name(self.errno);
-        match self.call {
-            Call::Execve => {
-                let error = Error::new(self.program_kind(), format!("execve({program:?}): {cause}"));
-                match self.index & INTERPRETER {
-                    0 if Errno(self.errno) == Errno::E2BIG => error.hint(TOO_BIG),
-                    0 => error,
-                    _ => error.hint(NO_INTERPRETER),
-                }
-            }
-            call => Error::failed(format!("{}: {cause}", call.name())),
-        }
-    }
+/// Where a child waits for its parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// It is born in a user namespace without mappings: see [`Plan::give_identity`].
+    Born,
+    /// All namespaces and mounts are made, and the host's tree is still in sight.
+    Mounted,
 }
 
 /// What a child's wire says; an end without a word is a child that is complete, or killed.

@@ -11,11 +11,12 @@ use oci_spec::runtime::{Mount as SpecMount, Spec};
 
 use super::content::Content;
 use super::failure::Said;
-use super::mounts::{destination, dress, normal, place, refuses_links, usage};
+use super::hints::LOCKED;
+use super::inputs::Attached;
+use super::labels;
 use super::options::{self, Options};
+use super::paths::{c_string, destination, normal, place, usage};
 use super::plan::{Change, Mount, NewMount, Source};
-use super::process::c_string;
-use super::{Attached, labels};
 use crate::error::{Error, Result};
 use crate::sys::Errno;
 use crate::sys::file::mount::{self as m, Attributes, Depth, Propagation};
@@ -121,6 +122,11 @@ pub(super) fn new(
     })
 }
 
+/// The kinds that go onto a real directory or nowhere.
+pub(super) fn refuses_links(kind: &str) -> bool {
+    kind == "proc" || kind == "sysfs"
+}
+
 /// Whether a file system is made of what is there by a path of the host's: layers, or a disk.
 pub(super) fn is_of_the_host(kind: &str, source: &str) -> bool {
     kind == "overlay" || std::fs::metadata(source).is_ok_and(|there| there.file_type().is_block_device())
@@ -137,6 +143,18 @@ pub(super) fn make_before(mut mount: Mount, label: Option<&CStr>) -> Result<Moun
     let change = |propagation| Change { depth: Depth::One, attributes: Attributes::default(), propagation };
     dress(tree.as_fd(), change(Some(new.propagation.unwrap_or(Propagation::Private))))?;
     Ok(Mount { source: Source::Tree(tree), ..mount })
+}
+
+/// Gives a detached tree attributes and a propagation.
+pub(super) fn dress(tree: BorrowedFd<'_>, change: Change) -> Result<()> {
+    let Change { depth, attributes, propagation } = change;
+    m::mount_setattr(tree, depth, attributes, propagation).map_err(|errno| {
+        let error = Error::from(errno.during(format!("mount_setattr({change})")));
+        match errno {
+            Errno::EPERM => error.hint(LOCKED),
+            _ => error,
+        }
+    })
 }
 
 /// A mount of the file system, detached.

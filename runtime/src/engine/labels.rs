@@ -8,8 +8,8 @@ use std::path::Path;
 
 use oci_spec::runtime::{Linux, Process};
 
+use super::paths::c_string;
 use super::plan::Step;
-use super::process::c_string;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The step of a process that has a profile or a label.

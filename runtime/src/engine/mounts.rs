@@ -10,17 +10,17 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use oci_spec::runtime::{Mount as SpecMount, Spec};
 
 use super::content::Content;
-use super::filesystems::{give_label, is_of_the_host, make_before, new, parameters};
-use super::hints::LOCKED;
+use super::filesystems::{dress, give_label, is_of_the_host, make_before, new, parameters, refuses_links};
 use super::init::find_or_make;
+use super::inputs::{Attached, Console, Rootfs, dup};
+use super::nodes::Nodes;
 use super::options::{self, Options};
+use super::paths::{c_string, destination, normal, parts, place, usage};
 use super::plan::{Change, InnerTree, Mount, Remount, Source};
-use super::process::c_string;
 use super::sources::Root;
-use super::{Attached, Console, Nodes, Rootfs, devices, idmap, labels};
+use super::{devices, idmap, labels};
 use crate::cgroup::Cgroup;
-use crate::error::{Error, ErrorKind, Result};
-use crate::sys::Errno;
+use crate::error::{Error, Result};
 use crate::sys::file::fs;
 use crate::sys::file::held::HeldMounts;
 use crate::sys::file::mount::{self as m, Attributes, Depth, Propagation};
@@ -52,50 +52,6 @@ const HOSTS_CGROUP_OPTIONS: [&str; 9] = [
     "pids_localevents",
 ];
 
-pub(super) fn usage(message: String) -> Error {
-    Error::new(ErrorKind::Usage, message)
-}
-
-/// A path inside the root as its parts; `.` and `..` are resolved by their words, as the spec's are absolute.
-fn parts<'a>(what: &str, path: &'a str) -> Result<Vec<&'a str>> {
-    /// The kernel's PATH_MAX, which counts the NUL.
-    const PATH_MAX: usize = 4096;
-    if path.len() >= PATH_MAX {
-        return Err(usage(format!("{what}: a path of {} bytes is longer than the kernel takes", path.len())));
-    }
-    if !path.starts_with('/') {
-        return Err(usage(format!("{what}: `{path}` is not an absolute path")));
-    }
-    Ok(words(path))
-}
-
-fn words(path: &str) -> Vec<&str> {
-    let mut words = Vec::new();
-    for word in path.split('/') {
-        match word {
-            "" | "." => {}
-            ".." => {
-                words.pop();
-            }
-            word => words.push(word),
-        }
-    }
-    words
-}
-
-/// A path inside the root from there, without `.` and `..`; empty: the root.
-pub(super) fn from_root(what: &str, path: &str) -> Result<String> {
-    Ok(parts(what, path)?.join("/"))
-}
-
-/// A place inside the root, to be found or made by the child; `.` is the root itself.
-pub(super) fn place(what: &str, path: &str) -> Result<CString> {
-    match from_root(what, path)? {
-        empty if empty.is_empty() => Ok(c".".to_owned()),
-        path => c_string(what, &path),
-    }
-}
-
 /// Opens the directory at `path` in `root`; it is made where it is missing, as a mount's destination is.
 pub fn make_directory(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd> {
     let found = find_or_make(root, &place("a directory", path)?, fs::Want::Directory, true);
@@ -103,32 +59,10 @@ pub fn make_directory(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd> {
     Ok(place.fd)
 }
 
-/// The path of a mask or a read-only path, relative to the root.
-pub(super) fn relative(what: &str, path: &str) -> Result<CString> {
-    match place(what, path)? {
-        root if root.as_c_str() == c"." => Err(usage(format!("{what}: `{path}` is the whole root"))),
-        path => Ok(path),
-    }
-}
-
-/// Where the spec's mount goes, from the root on and without dots and double slashes; a relative one is meant so too.
-pub(super) fn destination(mount: &SpecMount) -> Result<String> {
-    let Some(path) = mount.destination().to_str() else {
-        return Err(usage(format!("mount {:?}: not UTF-8", mount.destination())));
-    };
-    normal(path)
-}
-
-pub(super) fn normal(path: &str) -> Result<String> {
-    Ok(format!("/{}", parts("mounts", &format!("/{path}"))?.join("/")))
-}
-
 /// The detached tree that becomes the root.
 pub(super) fn root(rootfs: Rootfs<'_>, spec: &Spec) -> Result<OwnedFd> {
     let tree = match rootfs {
-        Rootfs::Detached(fd) => {
-            fs::dup_above(fd, 3).map_err(|errno| errno.during("fcntl(F_DUPFD_CLOEXEC)"))?
-        }
+        Rootfs::Detached(fd) => dup(fd)?,
         Rootfs::Spec => {
             let path = root_path(spec)?;
             clone_path("root.path", path.to_str().unwrap_or_default(), Depth::Recursive)?
@@ -485,7 +419,7 @@ fn may_cover_proc(destination: &str) -> bool {
 
 /// A tree that the caller gives away.
 fn given(mount: &SpecMount, destination: &str, held: &Attached<'_>, options: &Options) -> Result<Mount> {
-    let whole = fs::dup_above(held.tree, 3).map_err(|errno| errno.during("fcntl(F_DUPFD_CLOEXEC)"))?;
+    let whole = dup(held.tree)?;
     dress_by(whole.as_fd(), options, destination)?;
     if !held.checked {
         check_source(destination, whole.as_fd())?;
@@ -495,11 +429,6 @@ fn given(mount: &SpecMount, destination: &str, held: &Attached<'_>, options: &Op
     let kind = mount.typ().as_deref().unwrap_or("bind");
     let tree = Mount::of(source.unwrap_or("held by descriptor"), destination, Source::Tree(whole))?;
     Ok(Mount { refuse_links: refuses_links(kind), ..tree })
-}
-
-/// The kinds that go onto a real directory or nowhere.
-pub(super) fn refuses_links(kind: &str) -> bool {
-    kind == "proc" || kind == "sysfs"
 }
 
 fn clone_path(what: &str, path: &str, depth: Depth) -> Result<OwnedFd> {
@@ -517,17 +446,6 @@ fn dress_by(tree: BorrowedFd<'_>, options: &Options, destination: &str) -> Resul
     })
 }
 
-pub(super) fn dress(tree: BorrowedFd<'_>, change: Change) -> Result<()> {
-    let Change { depth, attributes, propagation } = change;
-    m::mount_setattr(tree, depth, attributes, propagation).map_err(|errno| {
-        let error = Error::from(errno.during(format!("mount_setattr({change})")));
-        match errno {
-            Errno::EPERM => error.hint(LOCKED),
-            _ => error,
-        }
-    })
-}
-
 /// A change of what is mounted at `destination`.
 fn remount(destination: &str, kind: &str, options: &Options) -> Result<Mount> {
     if options.copy_up || options.idmap.is_some() {
@@ -540,29 +458,6 @@ fn remount(destination: &str, kind: &str, options: &Options) -> Result<Mount> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_place_has_no_dots_and_does_not_leave_the_root() {
-        assert_eq!(place("x", "/a//b/./c/../d/").unwrap().as_c_str(), c"a/b/d");
-        assert_eq!(place("x", "/../..").unwrap().as_c_str(), c".");
-        assert!(place("x", "relative").is_err());
-        assert!(relative("x", "/a/..").is_err());
-    }
-
-    #[test]
-    fn a_relative_destination_is_from_the_root_on() {
-        let at = |path: &str| {
-            destination(
-                serde_json::from_value::<SpecMount>(serde_json::json!({"destination": path}))
-                    .as_ref()
-                    .unwrap(),
-            )
-        };
-        assert_eq!(at("var").unwrap(), "/var");
-        assert_eq!(at("./dev/").unwrap(), "/dev");
-        assert_eq!(at("../a//b").unwrap(), "/a/b");
-        assert_eq!(at("").unwrap(), "/");
-    }
 
     #[test]
     fn only_files_of_lxcfs_cover_parts_of_proc() {

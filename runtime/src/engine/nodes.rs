@@ -4,21 +4,42 @@
 //! Invariant: what is given here is an inode of a file system that this process has made, on a read-only mount. Only where
 //! no node can be made, as in a plain user's user namespace, is it the host's, on a mount as read-only.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use oci_spec::runtime::{Linux, LinuxIdMapping, Spec};
 
 use super::content::NodeFile;
 use super::failure::{Call, During as _, Fault};
-use super::process::c_string;
-use super::{devices, idmap, labels};
+use super::paths::c_string;
+use super::{idmap, labels};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::Errno;
 use crate::sys::file::detached;
 use crate::sys::file::fs::{self, Node, Want};
 use crate::sys::file::held::HeldMounts;
 use crate::sys::file::mount::{self, Attributes, Depth, Propagation};
+
+/// The runtime-spec's default devices: name, minor of major 1 or 5.
+pub(super) const NODES: [(&CStr, u32, u32); 6] = [
+    (c"null", 1, 3),
+    (c"zero", 1, 5),
+    (c"full", 1, 7),
+    (c"random", 1, 8),
+    (c"urandom", 1, 9),
+    (c"tty", 5, 0),
+];
+
+/// The device that is whatever terminal its opener's session has.
+const TTY: Node = Node::Character(5, 0);
+
+/// The null device.
+const NULL: Node = Node::Character(1, 3);
+
+/// The name in /dev of one of the default devices; `None`: it is none.
+fn default_name(node: Node) -> Option<&'static CStr> {
+    NODES.iter().find(|(_, major, minor)| Node::Character(*major, *minor) == node).map(|(name, ..)| *name)
+}
 
 /// The nodes that a process makes for containers and holds, each when it is first asked for.
 #[derive(Debug)]
@@ -36,7 +57,7 @@ impl<'a> Nodes<'a> {
 
     /// A null device, open for reading and writing, for a stream that nobody gives.
     pub fn null(&mut self) -> Result<OwnedFd> {
-        self.open(devices::NULL, fs::open_both_ways)
+        self.open(NULL, fs::open_both_ways)
     }
 
     /// What a process gets for a stream that its caller gives: that, unless it is one of the devices that every
@@ -44,7 +65,7 @@ impl<'a> Nodes<'a> {
     pub fn stream(&mut self, given: OwnedFd) -> Result<OwnedFd> {
         let device = fs::special(given.as_fd()).map_err(|errno| errno.during("fstat(stdio)"))?;
         // Once open, /dev/tty is the caller's terminal, which is theirs.
-        let own = |node: &Node| *node != devices::TTY && devices::default_name(*node).is_some();
+        let own = |node: &Node| *node != TTY && default_name(*node).is_some();
         match device.map(|device| device.node).filter(own) {
             None => Ok(given),
             Some(node) => self.open(node, |own| fs::open_like(own, given.as_fd())),
@@ -58,7 +79,7 @@ impl<'a> Nodes<'a> {
         if masked.is_empty() {
             return Ok(None);
         }
-        let (path, null) = self.hold_default(devices::NULL)?;
+        let (path, null) = self.hold_default(NULL)?;
         self.mount(&path, 0, &path, &null).map(Some)
     }
 
@@ -120,7 +141,7 @@ impl<'a> Nodes<'a> {
 
     /// Holds one of the devices that every container has, by its path.
     fn hold_default(&mut self, node: Node) -> Result<(String, NodeFile)> {
-        let name = devices::default_name(node).unwrap_or_default().to_string_lossy();
+        let name = default_name(node).unwrap_or_default().to_string_lossy();
         let (path, file) = (format!("/dev/{name}"), NodeFile::plain(node));
         self.hold(&path, &[file])?;
         Ok((path, file))

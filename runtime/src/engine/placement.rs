@@ -9,16 +9,13 @@ use oci_spec::runtime::{
     MemoryPolicyModeType, Process, Scheduler,
 };
 
+use super::paths::usage;
 use super::plan::Step;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::child::sched::{self, Scheduling};
 
 /// The most CPUs and memory nodes that a list may name.
 const MOST: usize = 8192;
-
-fn usage(message: String) -> Error {
-    Error::new(ErrorKind::Usage, message)
-}
 
 /// The steps of a process's own fields; the CPUs of an exec's stand apart, see [`affinity`]. `forks`: it is a copy of the
 /// process that walks them.

@@ -8,20 +8,17 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::rc::Rc;
 
-use super::content::Content;
-use super::devices::{Device, Way};
-use super::failure::{Call, Failure};
-use super::hints::{hint, is_gone};
+use super::content::{Content, NodeFile};
+use super::failure::Moment;
 use super::seccomp::{Filter, Listener};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::sys::child::creds::CapabilitySets;
-use crate::sys::child::exec::{Home, Rlimit, Strings, rlimit_name};
+use crate::sys::child::exec::{Home, Rlimit, Strings};
 use crate::sys::child::sched::Scheduling;
 use crate::sys::file::attached;
 use crate::sys::file::mount::{Attributes, Depth, Propagation};
 use crate::sys::kernel::seccomp::Pass;
 use crate::sys::process::ns::Namespaces;
-use crate::sys::{Errno, errno_name};
 
 /// A container, or a process in one, as data: what is left to do is [`Plan::spawn`].
 #[derive(Debug)]
@@ -187,15 +184,6 @@ pub(super) enum Step {
     Reap,
 }
 
-/// Where a child waits for its parent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
-    /// It is born in a user namespace without mappings: see [`Plan::give_identity`].
-    Born,
-    /// All namespaces and mounts are made, and the host's tree is still in sight.
-    Mounted,
-}
-
 /// A mount for [`Step::Mount`].
 #[derive(Debug)]
 pub(super) struct Mount {
@@ -273,6 +261,29 @@ pub(super) struct NewMount {
     pub(super) propagation: Option<Propagation>,
     /// What is made in it before anybody can see it.
     pub(super) content: Vec<Content>,
+}
+
+/// A device of the spec's that is not made in a fresh /dev.
+#[derive(Debug)]
+pub(super) struct Device {
+    /// From the root.
+    pub(super) path: CString,
+    /// The directory that it is in.
+    pub(super) parent: CString,
+    pub(super) name: CString,
+    pub(super) file: NodeFile,
+    pub(super) way: Way,
+}
+
+/// How a device comes to its place, unless it is there already.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// It is made there.
+    Made,
+    /// This mount of it goes there: in a user namespace no node can be made.
+    Bound(OwnedFd),
+    /// If it is there it is so: the spec mounts a /dev that is somebody else's.
+    Found,
 }
 
 impl std::fmt::Display for Change {
@@ -363,22 +374,6 @@ impl Step {
         }
     }
 
-    /// What a call of the step was about, where that is another object than the step's own.
-    fn object_of(&self, failure: Failure) -> Option<String> {
-        match (self, failure.call) {
-            (Self::NewTimeNamespace(_), Call::Openat) => Some(format!("{TIME_OFFSETS:?}")),
-            (Self::NewTimeNamespace(offsets), Call::Write) => Some(format!("{TIME_OFFSETS:?}, {offsets:?}")),
-            (Self::NewTimeNamespace(_), _) => Some("CLONE_NEWTIME".to_owned()),
-            (Self::OomScore(score), Call::Write) => Some(format!("\"/proc/self/oom_score_adj\", {score:?}")),
-            (Self::Rlimits(limits), _) => {
-                let limit = limits.get(usize::try_from(failure.index).unwrap_or(usize::MAX))?;
-                let name = rlimit_name(limit.resource).unwrap_or("a limit");
-                Some(format!("{name}, soft {}, hard {}", limit.soft, limit.hard))
-            }
-            _ => None,
-        }
-    }
-
     /// The descriptors that the step needs.
     fn descriptors(&self) -> Vec<RawFd> {
         match self {
@@ -452,40 +447,6 @@ impl Plan {
     /// Whether the process that its clone makes ends outside of the pid namespace in which another one goes on.
     pub(super) fn goes_inside(&self) -> bool {
         self.steps.iter().any(|step| matches!(step, Step::GoInside(_)))
-    }
-
-    /// A failure as strace would print it, with a hint where the reader can act. The kind is
-    /// `CommandNotFound` or `CommandNotExecutable` when it is the execve that failed so.
-    pub fn render(&self, failure: Failure) -> Error {
-        let Some(step) = self.steps.get(usize::from(failure.step)) else {
-            return Error::failed(format!("the child reports a step that is not in its plan: {failure:?}"));
-        };
-        let (name, object) = step.label();
-        let cause = errno_name(failure.errno);
-        let call = failure.call.name();
-        let message = match step {
-            Step::Execve { .. } | Step::FindProgram { .. } => format!("{call}({object}): {cause}"),
-            _ => {
-                let same = |step: &&Step| step.label().0 == name;
-                let count = self.steps.iter().filter(same).count();
-                let number = self.steps.iter().take(usize::from(failure.step) + 1).filter(same).count();
-                let which = if count > 1 { format!("{name} {number} of {count}") } else { name.to_owned() };
-                let object = step.object_of(failure).unwrap_or(object);
-                let said = failure.said.text().map(|said| format!(": {said}")).unwrap_or_default();
-                format!("{which}: {call}({object}): {cause}{said}")
-            }
-        };
-        let kind = match step {
-            Step::Execve { .. } | Step::FindProgram { .. } => failure.program_kind(),
-            _ if is_gone(step, failure) => ErrorKind::NotFound,
-            _ if Errno(failure.errno) == Errno::ENOSYS => ErrorKind::Unsupported,
-            _ => ErrorKind::Failed,
-        };
-        let error = Error::new(kind, message);
-        match hint(step, failure) {
-            Some(hint) => error.hint(hint),
-            None => error,
-        }
     }
 }
 

@@ -11,10 +11,11 @@ use std::str::FromStr as _;
 
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 
-use super::mounts::place;
+use super::inputs::{Stdio, Tie, dup};
+use super::paths::{c_string, place, usage};
+use super::placement;
 use super::plan::Step;
 use super::seccomp::Filter;
-use super::{Stdio, Tie, placement};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::child::creds::{self, CapabilitySets};
 use crate::sys::child::exec::{self, Home, Rlimit, Strings};
@@ -24,15 +25,6 @@ use crate::sys::process::pidfd;
 
 /// What an image without a PATH is searched by, as everywhere.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-fn usage(message: String) -> Error {
-    Error::new(ErrorKind::Usage, message)
-}
-
-/// A string for the kernel.
-pub(super) fn c_string(what: &str, text: &str) -> Result<CString> {
-    CString::new(text).map_err(|_| usage(format!("{what}: {text:?} holds a null byte")))
-}
 
 /// The variables, each name once: of several the last counts, for the search of the program and for the program. Without a HOME,
 /// or with an empty one, [`Step::FindHome`] gives it.
@@ -259,7 +251,7 @@ fn install(stdio: Stdio, uid: u32, terminal: bool) -> Result<Step> {
     for (fd, give) in fds.iter_mut().zip(&mut give) {
         // A stream at 0, 1 or 2 would be overwritten by its neighbour before its turn.
         if fd.as_raw_fd() < 3 {
-            *fd = fs::dup_above(fd.as_fd(), 3).map_err(|errno| errno.during("fcntl(F_DUPFD_CLOEXEC)"))?;
+            *fd = dup(fd.as_fd())?;
         }
         // So that a plain user can open /dev/stdout. What the caller has of the host's stays theirs: a device, their terminal
         // too, a directory, and a file that they have opened to be read.

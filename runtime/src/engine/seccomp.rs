@@ -18,8 +18,8 @@ use oci_spec::runtime::{
     LinuxSyscall,
 };
 
-use super::process::c_string;
-use crate::error::{Error, ErrorKind, Result};
+use super::paths::{c_string, usage};
+use crate::error::Result;
 use crate::sys::kernel::libseccomp::{self, Condition, Rules};
 use crate::sys::kernel::seccomp::{self, Action, Flags, Instruction};
 pub(super) use listener::Listener;
@@ -164,10 +164,6 @@ pub fn features() -> Features {
         flags: flags.iter().map(|(flag, _)| flag.to_string()).collect(),
         kernel_flags: kernels.map(|(flag, _)| flag.to_string()).collect(),
     }
-}
-
-fn usage(message: String) -> Error {
-    Error::new(ErrorKind::Usage, message)
 }
 
 /// Compiles a filter, or takes the program that was kept in `programs` from an earlier time.

@@ -6,10 +6,10 @@
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::Duration;
 
-use super::failure::{Failure, Word};
+use super::failure::{Failure, Moment, Word};
 use super::hints::{NAMESPACE_LIMIT, NO_MEMORY, PROCESS_LIMIT};
 use super::init::{self, Outfit};
-use super::plan::{Moment, Plan, Step};
+use super::plan::{Plan, Step};
 use crate::cgroup;
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys::Errno;

@@ -7,8 +7,10 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
 
+use super::inputs::{Console, dup};
+use super::paths::destination;
 use super::plan::{NewMount, Source};
-use super::{filesystems, idmap, mounts};
+use super::{filesystems, idmap};
 use crate::error::Result;
 use crate::sys::Errno;
 use crate::sys::file::fs;
@@ -23,15 +25,6 @@ pub struct Terminal {
     pub pair: (OwnedFd, OwnedFd),
     /// What is mounted.
     pub console: Console,
-}
-
-/// What a container mounts of its terminal.
-#[derive(Debug)]
-pub struct Console {
-    /// The terminal as a mount, detached: cloned from its descriptor, never from a name in /dev/pts (CVE-2025-52565).
-    pub(super) terminal: OwnedFd,
-    /// The `destination` of the spec's devpts, and the devpts that goes there, detached.
-    pub(super) devpts: Option<(String, OwnedFd)>,
 }
 
 /// Makes the terminal of a container that has one.
@@ -63,7 +56,7 @@ const PTS: &str = "/dev/pts";
 /// The devpts that the spec mounts where terminals are looked for.
 fn own_devpts(spec: &Spec) -> Result<Option<(String, NewMount)>> {
     let listed = spec.mounts().as_deref().unwrap_or_default();
-    let first = listed.iter().find(|mount| mounts::destination(mount).is_ok_and(|path| path == PTS));
+    let first = listed.iter().find(|mount| destination(mount).is_ok_and(|path| path == PTS));
     let Some(found) = first.filter(|mount| mount.typ().as_deref() == Some("devpts")) else { return Ok(None) };
     let Source::New(new) = filesystems::devpts(found, spec)?.source else { return Ok(None) };
     Ok(Some((PTS.to_owned(), new)))
@@ -76,8 +69,7 @@ fn clones(devpts: OwnedFd, peer: BorrowedFd<'_>) -> Result<(OwnedFd, OwnedFd)> {
     match m::clone_tree(peer, Depth::One) {
         Ok(terminal) => Ok((terminal, devpts)),
         Err(Errno::EINVAL) => {
-            let root =
-                fs::dup_above(devpts.as_fd(), 3).map_err(|errno| errno.during("fcntl(F_DUPFD_CLOEXEC)"))?;
+            let root = dup(devpts.as_fd())?;
             let mut held = HeldMounts::default();
             held.insert(NAME, devpts);
             let terminal = held.copy_from_room(NAME, peer, Depth::One)?;

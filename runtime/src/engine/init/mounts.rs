@@ -8,9 +8,8 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use super::place::{self, Place};
 use super::{State, copy_up};
-use crate::engine::devices::{Device, Way};
 use crate::engine::failure::{Call, During as _, Fault, OTHER_TYPE, Said};
-use crate::engine::plan::{Change, InnerTree, Mount, NewMount, Remount, Source};
+use crate::engine::plan::{Change, Device, InnerTree, Mount, NewMount, Remount, Source, Way};
 use crate::sys::Errno;
 use crate::sys::file::fs::{self, Want};
 use crate::sys::file::mount as m;

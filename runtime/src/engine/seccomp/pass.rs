@@ -4,7 +4,8 @@
 //! Invariant: a call without the pass, or for anything else than what podrun makes it for, gets the author's answer. The answers
 //! to all other calls are as constant as they were, so that the kernel goes on to remember them instead of running the program.
 
-use super::{Filter, usage};
+use super::Filter;
+use crate::engine::paths::usage;
 use crate::error::Result;
 use crate::sys::kernel::libseccomp;
 use crate::sys::kernel::seccomp::{Action, Half, Instruction, LastCall, Pass};
