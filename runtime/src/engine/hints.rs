@@ -3,8 +3,10 @@
 //! Invariant: pure; a hint names what the reader can change, and is given only where the step, the call and the errno
 //! leave one cause.
 
+use std::ffi::CString;
+
 use super::failure::{Call, Failure, INTERPRETER, OTHER_TYPE};
-use super::plan::{Mount, NewMount, Source, Step};
+use super::plan::{Device, Mount, NewMount, Source, Step};
 use crate::error::KERNEL_LACKS;
 use crate::sys::Errno;
 use crate::sys::child::exec::{Rlimit, rlimit_number};
@@ -48,101 +50,122 @@ pub(super) const NO_INTERPRETER: &str = "the file is there; what is missing is i
 
 /// The hint on a step's failure.
 pub(super) fn hint(step: &Step, failure: Failure) -> Option<String> {
-    let hint = match (step, failure.call, Errno(failure.errno)) {
-        (Step::Execve { .. }, _, Errno::ENOENT) if failure.index & INTERPRETER != 0 => {
-            NO_INTERPRETER.to_owned()
+    if is_gone(step, failure) {
+        return Some("the container is not running".to_owned());
+    }
+    let own = match step {
+        Step::Execve { paths, .. } | Step::FindProgram { paths, .. } => program_hint(step, paths, failure),
+        Step::Mount(mount) => mount_hint(mount, failure),
+        Step::Rlimits(limits) => rlimit_hint(limits, failure),
+        Step::Device(device) => device_hint(device, failure),
+        _ => place_hint(step, failure).or_else(|| process_hint(step, failure)).map(str::to_owned),
+    };
+    own.or_else(|| (Errno(failure.errno) == Errno::ENOSYS).then(|| KERNEL_LACKS.to_owned()))
+}
+
+fn program_hint(step: &Step, paths: &[CString], failure: Failure) -> Option<String> {
+    let executes = matches!(step, Step::Execve { .. });
+    let hint = match Errno(failure.errno) {
+        Errno::ENOENT if executes && failure.index & INTERPRETER != 0 => NO_INTERPRETER,
+        Errno::ENOENT | Errno::ENOTDIR => match paths {
+            [] => "the command has no `/` and PATH names no directory to look for it",
+            [one] => return Some(format!("there is no {one:?} in the container's file system")),
+            _ => "none of the directories in the container's PATH holds it",
+        },
+        Errno::EACCES => "it is no executable file, or the container's user may not execute it",
+        Errno::E2BIG if executes => TOO_BIG,
+        Errno::ENOEXEC if executes => "it is neither a binary for this machine nor a script with a `#!` line",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn device_hint(device: &Device, failure: Failure) -> Option<String> {
+    match Errno(failure.errno) {
+        Errno::EEXIST => Some(
+            "what is there is another file, or has another mode or owner than linux.devices lists".to_owned(),
+        ),
+        Errno::EROFS => {
+            Some(format!("the file system of {:?} is read-only: make the device in it", device.path))
         }
-        (Step::Execve { paths, .. } | Step::FindProgram { paths, .. }, _, Errno::ENOENT | Errno::ENOTDIR) => {
-            match paths.as_slice() {
-                [] => "the command has no `/` and PATH names no directory to look for it".to_owned(),
-                [one] => format!("there is no {one:?} in the container's file system"),
-                _ => "none of the directories in the container's PATH holds it".to_owned(),
-            }
-        }
-        (Step::Execve { .. }, _, Errno::E2BIG) => TOO_BIG.to_owned(),
-        (Step::Execve { .. }, _, Errno::ENOEXEC) => {
-            "it is neither a binary for this machine nor a script with a `#!` line".to_owned()
-        }
-        (Step::Execve { .. } | Step::FindProgram { .. }, _, Errno::EACCES) => {
-            "it is no executable file, or the container's user may not execute it".to_owned()
-        }
+        _ => None,
+    }
+}
+
+/// What is wrong with a place in the container's root, or with a kernel's file.
+fn place_hint(step: &Step, failure: Failure) -> Option<&'static str> {
+    Some(match (step, failure.call, Errno(failure.errno)) {
         (Step::MaskedPath(_) | Step::ReadonlyPath(_), _, Errno::ELOOP) => {
-            "the path leads over a symbolic link, which could hide what it covers".to_owned()
-        }
-        (Step::Mount(mount), _, _) => return mount_hint(mount, failure),
-        (Step::Device(_), _, Errno::EEXIST) => {
-            "what is there is another file, or has another mode or owner than linux.devices lists".to_owned()
-        }
-        (Step::Device(device), _, Errno::EROFS) => {
-            format!("the file system of {:?} is read-only: make the device in it", device.path)
+            "the path leads over a symbolic link, which could hide what it covers"
         }
         (Step::MakeDirectory(_) | Step::WorkingDirectory(_), _, Errno::ENOTDIR) => {
-            "it, or a part of its path, is a file in the container".to_owned()
+            "it, or a part of its path, is a file in the container"
         }
         (Step::MakeDirectory(_) | Step::WorkingDirectory(_), _, Errno::ELOOP) => {
-            "symbolic links on the way lead to each other, or through those of /proc".to_owned()
+            "symbolic links on the way lead to each other, or through those of /proc"
         }
         (Step::MakeDirectory(_), _, Errno::EROFS) => {
-            "it is missing, and its file system is read-only: make it in the image".to_owned()
+            "it is missing, and its file system is read-only: make it in the image"
         }
+        (Step::WorkingDirectory(_), Call::Getcwd, _) => "the working directory is outside of the container",
+        (Step::ReadonlyRoot, _, Errno::EBUSY) => "a file in the root is open for writing",
+        (Step::Sysctl { .. }, _, Errno::ENOENT) => "this kernel has no such setting, or not in a namespace",
+        (Step::Sysctl { .. }, Call::Write, Errno::EINVAL | Errno::ERANGE) => {
+            "the kernel does not take this value"
+        }
+        (Step::JoinCgroup(_), _, Errno::ENOSPC) => EMPTY_CPUSET,
+        (Step::JoinResctrl(_), _, _) => JOIN_RESCTRL,
+        _ => return None,
+    })
+}
+
+/// What is wrong with the process, its namespaces or its rights.
+fn process_hint(step: &Step, failure: Failure) -> Option<&'static str> {
+    Some(match (step, failure.call, Errno(failure.errno)) {
         (Step::Hostname(_) | Step::Domainname(_), _, Errno::EINVAL) => {
-            "the kernel takes no name of more than 64 bytes".to_owned()
-        }
-        (Step::WorkingDirectory(_), Call::Getcwd, _) => {
-            "the working directory is outside of the container".to_owned()
+            "the kernel takes no name of more than 64 bytes"
         }
         (Step::Uid(_) | Step::Gid(_) | Step::Groups(_), _, Errno::EINVAL) => {
-            "the container's user namespace has no mapping for this id".to_owned()
+            "the container's user namespace has no mapping for this id"
         }
-        (Step::Sysctl { .. }, _, Errno::ENOENT) => {
-            "this kernel has no such setting, or not in a namespace".to_owned()
-        }
-        (Step::Sysctl { .. }, Call::Write, Errno::EINVAL | Errno::ERANGE) => {
-            "the kernel does not take this value".to_owned()
-        }
-        (Step::JoinCgroup(_), _, Errno::ENOSPC) => EMPTY_CPUSET.to_owned(),
-        (Step::Rlimits(limits), _, Errno::EPERM) => return rlimit_hint(limits, failure.index),
         (Step::NewTimeNamespace(_), Call::Write, Errno::ERANGE) => {
-            "a clock of the container would be before 0, or too late for the kernel".to_owned()
-        }
-        (Step::LoopbackUp, _, Errno::EPERM) => "podrun lacks CAP_NET_ADMIN".to_owned(),
-        (Step::CloseDescriptors { .. }, Call::Dup, Errno::EBADF) => {
-            "RLIMIT_NOFILE is too low for the descriptors that the container is made with".to_owned()
+            "a clock of the container would be before 0, or too late for the kernel"
         }
         (Step::NewTimeNamespace(_), Call::Unshare, Errno::EINVAL) => {
-            "the kernel has no time namespaces (CONFIG_TIME_NS)".to_owned()
+            "the kernel has no time namespaces (CONFIG_TIME_NS)"
         }
-        (Step::Scheduling(_) | Step::IoPriority(_), _, Errno::EPERM) => "it needs CAP_SYS_NICE".to_owned(),
+        (Step::LoopbackUp, _, Errno::EPERM) => "podrun lacks CAP_NET_ADMIN",
+        (Step::CloseDescriptors { .. }, Call::Dup, Errno::EBADF) => {
+            "RLIMIT_NOFILE is too low for the descriptors that the container is made with"
+        }
+        (Step::Scheduling(_) | Step::IoPriority(_), _, Errno::EPERM) => "it needs CAP_SYS_NICE",
         (Step::MemoryPolicy { .. }, _, Errno::EINVAL) => {
-            "mode, flags and nodes do not go together, or one of them is none of this kernel's".to_owned()
+            "mode, flags and nodes do not go together, or one of them is none of this kernel's"
         }
-        (Step::JoinResctrl(_), _, _) => JOIN_RESCTRL.to_owned(),
-        (Step::ReadonlyRoot, _, Errno::EBUSY) => "a file in the root is open for writing".to_owned(),
         (Step::Seccomp(_), Call::Seccomp, Errno::EINVAL) => {
-            "the kernel has no seccomp filters, or not this one's flags".to_owned()
+            "the kernel has no seccomp filters, or not this one's flags"
         }
         (Step::Seccomp(_), Call::Write | Call::Read, _) => {
-            "the seccomp agent is told by them: the profile must allow write and read".to_owned()
+            "the seccomp agent is told by them: the profile must allow write and read"
         }
         (Step::Capabilities { ambient: None, .. }, _, _) => {
-            "without no_new_privs the filter comes before the last capset, which the seccomp profile must allow".to_owned()
+            "without no_new_privs the filter comes before the last capset, which the seccomp profile must allow"
         }
-        _ if is_gone(step, failure) => "the container is not running".to_owned(),
-        (Step::GoInside(_), _, Errno::EAGAIN) => PROCESS_LIMIT.to_owned(),
-        (Step::GoInside(_) | Step::MakeNamespaces(_), _, Errno::ENOSPC) => NAMESPACE_LIMIT.to_owned(),
+        (Step::GoInside(_), _, Errno::EAGAIN) => PROCESS_LIMIT,
+        (Step::GoInside(_) | Step::MakeNamespaces(_), _, Errno::ENOSPC) => NAMESPACE_LIMIT,
         (Step::AwaitStart, _, _) => {
             "in a pid namespace with others it waits by the filter: the seccomp profile must allow close, poll, \
              accept4 and read"
-                .to_owned()
         }
-        (_, _, Errno::ENOSYS) => KERNEL_LACKS.to_owned(),
         _ => return None,
-    };
-    Some(hint)
+    })
 }
 
-fn rlimit_hint(limits: &[Rlimit], index: u32) -> Option<String> {
-    let limit = limits.get(usize::try_from(index).ok()?)?;
+fn rlimit_hint(limits: &[Rlimit], failure: Failure) -> Option<String> {
+    let limit = limits.get(usize::try_from(failure.index).ok()?)?;
+    if Errno(failure.errno) != Errno::EPERM {
+        return None;
+    }
     Some(match rlimit_number("RLIMIT_NOFILE") == Some(limit.resource) {
         true => {
             format!("RLIMIT_NOFILE: {} is above /proc/sys/fs/nr_open, or needs CAP_SYS_RESOURCE", limit.hard)
@@ -256,10 +279,7 @@ fn new_hint(new: &NewMount, index: u32, call: Call, errno: Errno) -> Option<Stri
 }
 
 /// Which of a mount's options its file system does not take; past the last one, all of them together.
-fn refused_option(
-    parameters: &[(std::ffi::CString, Option<std::ffi::CString>)],
-    index: u32,
-) -> Option<String> {
+fn refused_option(parameters: &[(CString, Option<CString>)], index: u32) -> Option<String> {
     let (key, value) = parameters.get(usize::try_from(index).ok()?)?;
     let key = key.to_string_lossy();
     let word =

@@ -16,13 +16,15 @@ use super::config::{self, Config};
 use super::container::START;
 use super::hooks::{self, Inside, Kind};
 use super::record::{Record, RootMount, State, VERSION};
+use super::stdio::Master;
 use super::{
     Container, ContainerId, Protected, Status, Store, Streams, delete, devices, links, resctrl, rootless,
     stdio, store,
 };
 use crate::cgroup::{Cgroup, Layout, Placeholder, Scope};
-use crate::engine::{self, Child, Inputs, Nodes, Rootfs, Tie};
+use crate::engine::{self, Child, Inputs, Nodes, Plan, Rootfs, Tie};
 use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::net::Moved;
 use crate::sys::file::held::HeldMounts;
 use crate::sys::io::socket;
 use crate::sys::process::proc::{self, ProcessId};
@@ -99,7 +101,6 @@ impl Create {
         if self.notifies {
             activation::prepare_notify(container, &mut spec)?;
         }
-        let spec = Arc::new(spec);
         let mut record = Self::record(&spec, bundle)?;
         let mut warnings = config.warnings;
         let (cgroup, placeholder) = match self.cgroups {
@@ -109,84 +110,39 @@ impl Create {
                 (cgroup, Some(placeholder))
             }
         };
+        let mut making = Making { container, spec: Arc::new(spec), record, cgroup };
         // From here on the cgroup is this container's, and delete removes it.
-        store::write(container, &record)?;
-        cgroup.must_move()?;
-        let resctrl = resctrl::make(&spec, container.id(), |group| {
-            record.resctrl = group;
-            store::write(container, &record)
-        })?;
-
+        making.write()?;
+        making.cgroup.must_move()?;
+        let resctrl = making.resctrl()?;
         let listener = socket::listen(container.directory(), START)?;
         let mut held = HeldMounts::default();
-        let mut nodes = Nodes::among(&mut held, spec.linux().as_ref());
-        let (terminal, console) =
-            engine::terminal(&spec)?.map(|terminal| (terminal.pair, terminal.console)).unzip();
-        let (stdio, master) = self.streams.prepare(spec.process().as_ref(), terminal, &mut nodes)?.split();
-        let preserve: Vec<BorrowedFd<'_>> = self.preserve.iter().map(OwnedFd::as_fd).collect();
-        let hooked = [Kind::Prestart, Kind::CreateRuntime, Kind::CreateContainer];
-        let plan = engine::compile(Inputs {
-            spec: &spec,
-            rootfs: Rootfs::Spec,
-            attached: &[],
-            cgroup: &cgroup,
-            resctrl,
-            stdio,
-            console,
-            null: nodes.mask(&spec)?,
-            pid_namespace: None,
-            programs: Some(&container.seccomp_programs()),
-            state: Some(&container.state_of(record.clone(), Status::Creating).plain()),
-            tie: Tie::UntilStart(listener.as_fd()),
-            pause: links::has_some(&spec) || hooked.iter().any(|kind| !hooks::of(&spec, *kind).is_empty()),
-            preserve: &preserve,
-            keyring: self.keyring,
-        })?;
-        if let Some(number) = plan.root_in_shared_mounts()? {
-            let over = delete::mount_at(&record.rootfs)?.map_or(0, |(_, over)| over);
-            record.root_mount = Some(RootMount { number, over });
-            // Whatever becomes of this command, delete has to know of it.
-            store::write(container, &record)?;
-        }
-        let kills = memory_is_scarce(&spec).then(|| cgroup.oom_kills());
+        let (plan, master) =
+            making.plan(self.streams, resctrl, listener.as_fd(), &self.preserve, self.keyring, &mut held)?;
+        making.know_root(&plan)?;
+        let kills = memory_is_scarce(&making.spec).then(|| making.cgroup.oom_kills());
         let mut child = plan.spawn()?;
         drop(placeholder);
-        record.init = Some(ProcessId::of(child.pid)?);
-        store::write(container, &record)?;
+        making.record.init = Some(ProcessId::of(child.pid)?);
+        making.write()?;
         // The child has most likely closed its copies, by its first step; else the wait is the child's.
         drop((self.protected, held));
-        let state = container.state_of(record.clone(), Status::Created);
         let mut links = None;
-        let completed = plan.complete(&mut child, |child| {
-            links = links::give(&spec, child.pid)?;
-            run_hooks(&spec, state.clone(), child, &cgroup)
-        });
-        let told = completed.and_then(|()| match kills {
-            // It has closed its wire too, as one that waits has.
-            Some(before) if cgroup.oom_kills() > before => Err(Error::failed(
-                "the container's first process was killed for want of memory before its program could start",
-            )
-            .hint(engine::NO_MEMORY)),
-            _ => Ok(()),
-        });
-        let told = told.and_then(|()| {
+        let completed = making.complete(&plan, &mut child, &mut links, kills);
+        let told = completed.and_then(|()| {
             // In a pid namespace that it joins it is another than at first.
-            record.init = Some(ProcessId::of(child.pid)?);
-            let terminal = master.deliver()?;
-            stdio::deliver_pidfd(&child.pidfd, "standard", self.pidfd_socket.as_deref())?;
-            if let Some(file) = &self.pid_file {
-                // conmon reads it as it is: no newline.
-                store::replace_callers(file, child.pid.to_string().as_bytes())?;
-            }
-            record.complete = true;
-            store::write(container, &record).map(|()| terminal)
+            making.record.init = Some(ProcessId::of(child.pid)?);
+            let (socket, file) = (self.pidfd_socket.as_deref(), self.pid_file.as_deref());
+            let terminal = stdio::announce(master, &child, "standard", socket, file)?;
+            making.record.complete = true;
+            making.write().map(|()| terminal)
         });
         // The host's links do not go with a container that does not come to be.
         let terminal = told.map_err(|error| links::take_back(links, error))?;
         warnings.extend_from_slice(plan.warnings());
         let steps = plan.describe();
         // For whoever starts it at once.
-        container.know(spec);
+        container.know(making.spec);
         Ok(Created { container: container.clone(), init: child.pidfd, terminal, warnings, steps })
     }
 
@@ -233,6 +189,98 @@ impl Create {
             init: None,
             complete: false,
         })
+    }
+}
+
+/// A container that has its cgroup, on its way to its first process.
+struct Making<'a> {
+    container: &'a Container,
+    spec: Arc<Spec>,
+    record: Record,
+    cgroup: Cgroup,
+}
+
+impl Making<'_> {
+    /// Writes its record: whatever becomes of this command, delete has to know of what it says.
+    fn write(&self) -> Result<()> {
+        store::write(self.container, &self.record)
+    }
+
+    /// Makes its groups of resctrl; gives the files by which it joins them.
+    fn resctrl(&mut self) -> Result<Vec<OwnedFd>> {
+        resctrl::make(&self.spec, self.container.id(), |group| {
+            self.record.resctrl = group;
+            store::write(self.container, &self.record)
+        })
+    }
+
+    /// Compiles its plan, with the master of its terminal. What is `held` is done with when its first process is there.
+    fn plan(
+        &self,
+        streams: Streams,
+        resctrl: Vec<OwnedFd>,
+        listener: BorrowedFd<'_>,
+        preserve: &[OwnedFd],
+        keyring: bool,
+        held: &mut HeldMounts,
+    ) -> Result<(Plan, Master)> {
+        let spec = &*self.spec;
+        let mut nodes = Nodes::among(held, spec.linux().as_ref());
+        let (terminal, console) =
+            engine::terminal(spec)?.map(|terminal| (terminal.pair, terminal.console)).unzip();
+        let (stdio, master) = streams.prepare(spec.process().as_ref(), terminal, &mut nodes)?.split();
+        let preserve: Vec<BorrowedFd<'_>> = preserve.iter().map(OwnedFd::as_fd).collect();
+        let hooked = [Kind::Prestart, Kind::CreateRuntime, Kind::CreateContainer];
+        let plan = engine::compile(Inputs {
+            spec,
+            rootfs: Rootfs::Spec,
+            attached: &[],
+            cgroup: &self.cgroup,
+            resctrl,
+            stdio,
+            console,
+            null: nodes.mask(spec)?,
+            pid_namespace: None,
+            programs: Some(&self.container.seccomp_programs()),
+            state: Some(&self.container.state_of(self.record.clone(), Status::Creating).plain()),
+            tie: Tie::UntilStart(listener),
+            pause: links::has_some(spec) || hooked.iter().any(|kind| !hooks::of(spec, *kind).is_empty()),
+            preserve: &preserve,
+            keyring,
+        })?;
+        Ok((plan, master))
+    }
+
+    /// Records the root that stays in the host's mount table until delete takes it away.
+    fn know_root(&mut self, plan: &Plan) -> Result<()> {
+        let Some(number) = plan.root_in_shared_mounts()? else { return Ok(()) };
+        let over = delete::mount_at(&self.record.rootfs)?.map_or(0, |(_, over)| over);
+        self.record.root_mount = Some(RootMount { number, over });
+        self.write()
+    }
+
+    /// Brings its first process to where that waits for the start. `kills`: how often the cgroup had run out of memory before,
+    /// where that may be why it does not get there.
+    fn complete(
+        &self,
+        plan: &Plan,
+        child: &mut Child,
+        moved: &mut Option<Moved>,
+        kills: Option<u64>,
+    ) -> Result<()> {
+        let state = self.container.state_of(self.record.clone(), Status::Created);
+        plan.complete(child, |child| {
+            *moved = links::give(&self.spec, child.pid)?;
+            run_hooks(&self.spec, state.clone(), child, &self.cgroup)
+        })?;
+        match kills {
+            // It has closed its wire too, as one that waits has.
+            Some(before) if self.cgroup.oom_kills() > before => Err(Error::failed(
+                "the container's first process was killed for want of memory before its program could start",
+            )
+            .hint(engine::NO_MEMORY)),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -60,17 +60,22 @@ impl Container {
     pub(super) fn destroy(&self, record: Option<Record>) -> Result<Vec<Error>> {
         // Before its directory goes.
         let spec = self.config().ok();
-        if let Some(record) = &record {
+        self.take_away(record.as_ref())?;
+        let (Some(spec), Some(record)) = (spec, record) else { return Ok(Vec::new()) };
+        let state = self.state_of(record, Status::Stopped);
+        Ok(hooks::run_all(spec, Kind::Poststop, &state))
+    }
+
+    /// Ends all of it, and takes away what create has made.
+    fn take_away(&self, record: Option<&Record>) -> Result<()> {
+        if let Some(record) = record {
             self.kill_processes(record)?;
             self.await_end(record)?;
             detach_root(record)?;
             remove_cgroup(self, &self.cgroup_of(record)?, record)?;
             remove_groups(self, record)?;
         }
-        self.remove_directory()?;
-        let (Some(spec), Some(record)) = (spec, record) else { return Ok(Vec::new()) };
-        let state = self.state_of(record, Status::Stopped);
-        Ok(hooks::run_all(spec, Kind::Poststop, &state))
+        self.remove_directory()
     }
 
     fn remove_directory(&self) -> Result<()> {
@@ -156,25 +161,12 @@ fn remove_groups(container: &Container, record: &Record) -> Result<()> {
 /// found by the next delete. Gives the failures of poststop hooks.
 pub(super) fn undo(container: &Container) -> Vec<Error> {
     let record = store::read(container).ok().flatten();
-    if let Some(record) = &record
-        && let Ok(cgroup) = container.cgroup_of(record)
-        && container
-            .kill_processes(record)
-            .and_then(|()| detach_root(record))
-            .and_then(|()| remove_cgroup(container, &cgroup, record))
-            .and_then(|()| remove_groups(container, record))
-            .is_err()
-    {
-        return Vec::new();
-    }
-    let spec = container.config().ok();
-    if container.remove_directory().is_ok()
-        && let (Some(spec), Some(record)) = (spec, record)
-        && record.init.is_some()
-    {
+    match record {
         // "Continue the lifecycle at step 12" (runtime.md): the container is destroyed, and its poststop hooks run.
-        let state = container.state_of(record, Status::Stopped);
-        return hooks::run_all(spec, Kind::Poststop, &state);
+        Some(Record { init: Some(_), .. }) => container.destroy(record).unwrap_or_default(),
+        _ => {
+            let _ = container.take_away(record.as_ref());
+            Vec::new()
+        }
     }
-    Vec::new()
 }

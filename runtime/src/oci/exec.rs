@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 
 use super::schema::{self, Read};
-use super::{Container, Status, Streams, config, resctrl, stdio, store};
+use super::{Container, Status, Streams, config, resctrl, stdio};
 use crate::cgroup::{Below, Cgroup};
 use crate::engine::{self, ExecInputs, Nodes, Tie};
 use crate::error::{Context as _, Error, ErrorKind, Result};
@@ -251,14 +251,8 @@ impl Exec {
         let mut child = plan.spawn()?;
         drop(held);
         plan.complete(&mut child, |_| Ok(()))?;
-        let told = master.deliver().and_then(|terminal| {
-            stdio::deliver_pidfd(&child.pidfd, "setns", self.pidfd_socket.as_deref())?;
-            if let Some(file) = &self.pid_file {
-                store::replace_callers(file, child.pid.to_string().as_bytes())?;
-            }
-            Ok(terminal)
-        });
-        match told {
+        let (socket, file) = (self.pidfd_socket.as_deref(), self.pid_file.as_deref());
+        match stdio::announce(master, &child, "setns", socket, file) {
             Ok(terminal) => {
                 let warnings = [left_out, plan.warnings()].concat();
                 Ok(Executed { process: child.pidfd, terminal, warnings })

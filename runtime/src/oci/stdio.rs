@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use oci_spec::runtime::Process;
 
-use crate::engine::{Nodes, Stdio};
+use super::store;
+use crate::engine::{Child, Nodes, Stdio};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys::io::{pty, socket, tty};
 
@@ -96,7 +97,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Master {
     /// Sends it to the socket, as one message that holds the descriptor and a name, or gives it to the caller.
-    pub(super) fn deliver(self) -> Result<Option<OwnedFd>> {
+    fn deliver(self) -> Result<Option<OwnedFd>> {
         let (Some(master), Console::Socket(path)) = (&self.master, &self.console) else {
             return Ok(self.master);
         };
@@ -105,9 +106,27 @@ impl Master {
     }
 }
 
+/// Announces a process to its caller: hands over its terminal's master, sends its pidfd (`--pidfd-socket`) under `name`, and
+/// writes its pid (`--pid-file`). Returns the master that the caller keeps.
+pub(super) fn announce(
+    master: Master,
+    process: &Child,
+    name: &str,
+    pidfd_socket: Option<&Path>,
+    pid_file: Option<&Path>,
+) -> Result<Option<OwnedFd>> {
+    let terminal = master.deliver()?;
+    deliver_pidfd(&process.pidfd, name, pidfd_socket)?;
+    if let Some(file) = pid_file {
+        // conmon reads it as it is: no newline.
+        store::replace_callers(file, process.pid.to_string().as_bytes())?;
+    }
+    Ok(terminal)
+}
+
 /// Sends the pidfd of a process to the listener at `socket` (`--pidfd-socket`), as runc does: `name` is its
 /// word for the process.
-pub(super) fn deliver_pidfd(pidfd: &OwnedFd, name: &str, socket: Option<&Path>) -> Result<()> {
+fn deliver_pidfd(pidfd: &OwnedFd, name: &str, socket: Option<&Path>) -> Result<()> {
     socket.map_or(Ok(()), |path| {
         send(pidfd, name.as_bytes(), path).context(|| format!("--pidfd-socket {}", path.display()))
     })
