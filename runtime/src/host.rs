@@ -142,10 +142,8 @@ impl Host {
         if !tty::is_terminal(stdin.as_fd()) {
             return Ok(None);
         }
-        let settings = tty::make_raw(stdin.as_fd())?;
-        let line = read_raw_line(stdin.lock());
-        tty::restore(stdin.as_fd(), &settings)?;
-        line.map(Some)
+        let _raw = tty::make_raw(stdin.as_fd())?;
+        read_raw_line(stdin.lock()).map(Some)
     }
 
     /// The state dir whose pods are also listed in /run/netns, for `ip netns`.

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxResources, Process, Spec};
 use runtime::cgroup::{Cgroup, Layout};
+use runtime::engine::HeldMounts;
 use runtime::engine::{self, Attached, Child, ExecInputs, Inputs, Nodes, Plan, Rootfs, Stdio, Tie};
-use runtime::sys::file::held::HeldMounts;
 use runtime::sys::io::socket;
 use runtime::sys::process::pidfd::{self, Exit, Wait};
 use runtime::{Error, ErrorKind};

@@ -53,7 +53,7 @@ impl Cgroup {
             }
             // Most are dead by now; one may have been born meanwhile.
             for process in &killed {
-                sys::process::pidfd::wait_readable(process.as_fd(), left());
+                sys::io::poll::wait_readable(process.as_fd(), left());
             }
         }
         Err(self.unended(None).context(format!("cgroup {}", self.path)))
@@ -81,7 +81,7 @@ impl Cgroup {
                 return Err(Error::failed(format!("cgroup {}: its processes do not freeze", self.path)));
             }
             match &events {
-                Some(events) => sys::process::pidfd::wait_exceptional(events.as_fd(), left),
+                Some(events) => sys::io::poll::wait_exceptional(events.as_fd(), left),
                 // v1 says so at the next look; there is nothing to wait on.
                 None => false,
             };
@@ -339,7 +339,7 @@ fn wait_until_left(directory: &Path, deadline: Instant) -> bool {
             return true;
         }
         for pidfd in pids.into_iter().filter_map(|pid| sys::process::pidfd::pidfd_open(pid).ok()) {
-            sys::process::pidfd::wait_readable(pidfd.as_fd(), left());
+            sys::io::poll::wait_readable(pidfd.as_fd(), left());
         }
         return !left().is_zero();
     };
@@ -352,14 +352,14 @@ fn wait_until_left(directory: &Path, deadline: Instant) -> bool {
         if field(&text, "populated") == Some(0) {
             if !waited {
                 // From 6.19 on rmdir may say EBUSY a moment longer than this file does.
-                sys::process::pidfd::wait_exceptional(events.as_fd(), left().min(Duration::from_millis(1)));
+                sys::io::poll::wait_exceptional(events.as_fd(), left().min(Duration::from_millis(1)));
             }
             return !left().is_zero();
         }
         if left().is_zero() {
             return false;
         }
-        waited = sys::process::pidfd::wait_exceptional(events.as_fd(), left());
+        waited = sys::io::poll::wait_exceptional(events.as_fd(), left());
     }
 }
 

@@ -8,12 +8,12 @@ use std::ffi::CString;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, Mount, Spec};
 
 use super::content::{Content, NodeFile};
+use super::held_mounts::HeldMounts;
 use super::nodes::{NODES, Nodes};
 use super::paths::{self, c_string, usage};
 use super::plan::{Device, Way};
 use crate::error::{Error, Result};
 use crate::sys::file::fs::Node;
-use crate::sys::file::held::HeldMounts;
 
 const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),

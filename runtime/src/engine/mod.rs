@@ -4,12 +4,12 @@
 //! Invariant: all that can fail for a user's reasons is decided in [`compile`], before any process
 //! exists; the child half only replays. The engine knows no pod, image or network.
 //!
-//! Each file uses none but those before it:
-//! - what is said: `inputs` by the caller, `paths` by the spec's words, `failure` by the child in sixteen bytes;
-//! - the plan, and what its steps hold: `content`, `seccomp`, `plan`;
-//! - what becomes of it: `init` is the child half, `hints` and `render` make a sentence of its failure, `spawn` is the parent half;
-//! - what decides on its steps, part by part: `options`, `labels`, `placement`, `idmap`, `nodes`, `devices`, `filesystems`,
-//!   `terminal`, `namespaces`, `sources`, `mounts`, `process`, `sysctl`, `refuse`;
+//! Each file uses only those before it:
+//! - records and inputs: `process_id`, `held_mounts`, `inputs` (the caller's), `paths` (the spec's), `failure` (the child's sixteen bytes);
+//! - the plan, and the contents of its steps: `content`, `seccomp`, `plan`;
+//! - its execution: `init` is the child half, `hints` and `render` put its failures into words, `spawn` is the parent half;
+//! - the decisions about its steps: `options`, `labels`, `placement`, `idmap`, `nodes`, `devices`, `filesystems`, `terminal`,
+//!   `namespaces`, `sources`, `mounts`, `process`, `sysctl`, `refuse`;
 //! - their order: `compile`.
 
 mod compile;
@@ -17,6 +17,7 @@ mod content;
 mod devices;
 mod failure;
 mod filesystems;
+mod held_mounts;
 mod hints;
 mod idmap;
 mod init;
@@ -30,6 +31,7 @@ mod paths;
 mod placement;
 mod plan;
 mod process;
+mod process_id;
 mod refuse;
 mod render;
 mod seccomp;
@@ -41,6 +43,7 @@ mod terminal;
 pub use compile::{compile, compile_exec, compile_pod_init};
 pub use devices::default_device_rules;
 pub use failure::{Failure, Moment, Word};
+pub use held_mounts::HeldMounts;
 pub use hints::NO_MEMORY;
 pub use inputs::{Attached, Console, ExecInputs, Inputs, Rootfs, Stdio, Tie};
 pub use mounts::{check_source, is_bind, make_directory};
@@ -48,6 +51,7 @@ pub use nodes::Nodes;
 pub use options::words as mount_options;
 pub use plan::Plan;
 pub use process::{all_capabilities, all_known_capabilities};
+pub use process_id::ProcessId;
 pub use seccomp::{check as check_seccomp, features as seccomp_features};
 pub use spawn::{Child, KILLED, PATIENCE};
 pub use terminal::{Terminal, terminal};

@@ -11,6 +11,7 @@ use oci_spec::runtime::{Mount as SpecMount, Spec};
 
 use super::content::Content;
 use super::filesystems::{dress, give_label, is_of_the_host, make_before, new, parameters, refuses_links};
+use super::held_mounts::HeldMounts;
 use super::init::find_or_make;
 use super::inputs::{Attached, Console, Rootfs, dup};
 use super::nodes::Nodes;
@@ -22,7 +23,6 @@ use super::{devices, idmap, labels};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
 use crate::sys::file::fs;
-use crate::sys::file::held::HeldMounts;
 use crate::sys::file::mount::{self as m, Attributes, Depth, Propagation};
 
 /// What lxcfs provides: the only parts of a procfs that may be covered.

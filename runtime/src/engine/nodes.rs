@@ -11,13 +11,12 @@ use oci_spec::runtime::{Linux, LinuxIdMapping, Spec};
 
 use super::content::NodeFile;
 use super::failure::{Call, During as _, Fault};
+use super::held_mounts::HeldMounts;
 use super::paths::c_string;
 use super::{idmap, labels};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::Errno;
-use crate::sys::file::detached;
 use crate::sys::file::fs::{self, Node, Want};
-use crate::sys::file::held::HeldMounts;
 use crate::sys::file::mount::{self, Attributes, Depth, Propagation};
 
 /// The runtime-spec's default devices: name, minor of major 1 or 5.
@@ -154,7 +153,7 @@ impl<'a> Nodes<'a> {
         }
         let label = labels::of_mounts(self.linux)?;
         let parameters: Vec<_> = label.iter().map(|label| (c"context", Some(label.as_c_str()))).collect();
-        let tree = detached::make(c"tmpfs", &parameters, Attributes::NOSUID | Attributes::NOEXEC)?;
+        let tree = mount::make_detached(c"tmpfs", &parameters, Attributes::NOSUID | Attributes::NOEXEC)?;
         for (number, file) in files.iter().enumerate() {
             match make(number, file, tree.as_fd()) {
                 Ok(()) => {}

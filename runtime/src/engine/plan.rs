@@ -15,8 +15,7 @@ use crate::error::Result;
 use crate::sys::child::creds::CapabilitySets;
 use crate::sys::child::exec::{Home, Rlimit, Strings};
 use crate::sys::child::sched::Scheduling;
-use crate::sys::file::attached;
-use crate::sys::file::mount::{Attributes, Depth, Propagation};
+use crate::sys::file::mount::{self, Attributes, Depth, Propagation};
 use crate::sys::kernel::seccomp::Pass;
 use crate::sys::process::ns::Namespaces;
 
@@ -413,14 +412,14 @@ impl Plan {
         text
     }
 
-    /// The number ([`attached::number`]) of the mount that the child attaches in the caller's own mount namespace, where it stays
+    /// The number ([`mount::number`]) of the mount that the child attaches in the caller's own mount namespace, where it stays
     /// until somebody takes it away: the root of a container that has no mount namespace of its own.
     pub fn root_in_shared_mounts(&self) -> Result<Option<u64>> {
         if !self.steps.iter().any(|step| matches!(step, Step::ChangeRoot)) {
             return Ok(None);
         }
         let tree = self.steps.iter().find_map(|step| match step {
-            Step::AttachRoot { tree, .. } => Some(attached::number(tree.as_fd())),
+            Step::AttachRoot { tree, .. } => Some(mount::number(tree.as_fd())),
             _ => None,
         });
         Ok(tree.transpose().map_err(|errno| errno.during("statx(root)"))?)

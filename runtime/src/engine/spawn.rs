@@ -16,6 +16,7 @@ use crate::sys::Errno;
 use crate::sys::child::clone::{Cloned, Request, SharedPid, SingleThreaded, clone_child};
 use crate::sys::child::exec;
 use crate::sys::file::fs;
+use crate::sys::io::poll;
 use crate::sys::process::ns::Namespaces;
 use crate::sys::process::pidfd;
 
@@ -73,7 +74,7 @@ impl Child {
 
     /// Waits for the next word; `None`: the child has ended its wire.
     fn word(&self, patience: Duration) -> Result<Option<Word>> {
-        if !pidfd::wait_readable(self.wire.as_fd(), patience) {
+        if !poll::wait_readable(self.wire.as_fd(), patience) {
             let error = Error::new(ErrorKind::Timeout, "the container does not come to its command");
             return Err(cgroup::explain(error, self.pid));
         }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: what is not known to be a namespace's is the host's, and nobody's to set here.
 
-use crate::sys::kernel::host;
+use crate::sys::kernel;
 
 /// A setting by the parts of its name, each a directory or file below /proc/sys.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Setting {
 
     /// What it is of, on this kernel.
     pub fn owner(&self) -> Owner {
-        self.owner_on(host::release())
+        self.owner_on(kernel::release())
     }
 
     fn owner_on(&self, release: (u32, u32)) -> Owner {

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
 
+use super::held_mounts::HeldMounts;
 use super::inputs::{Console, dup};
 use super::paths::destination;
 use super::plan::{NewMount, Source};
@@ -14,7 +15,6 @@ use super::{filesystems, idmap};
 use crate::error::Result;
 use crate::sys::Errno;
 use crate::sys::file::fs;
-use crate::sys::file::held::HeldMounts;
 use crate::sys::file::mount::{self as m, Depth};
 use crate::sys::io::pty;
 

@@ -17,7 +17,7 @@ use super::{
 use crate::error::{Context as _, Error, Result};
 use crate::host::Host;
 use crate::sys::kernel::netlink::{Family, Socket};
-use crate::sys::process::netns;
+use crate::sys::process::ns;
 
 /// The pod's end of the pair.
 const POD_LINK: &str = "eth0";
@@ -160,7 +160,7 @@ fn add_pair(
     bridge: u32,
     group: u32,
 ) -> Result<()> {
-    let namespace = netns::current()?;
+    let namespace = ns::current_network()?;
     let (host, mac) = (&attachment.interface, subnet::mac(attachment.addresses[0].ip));
     let mut batch = Batch::default();
     batch.add_pair(&Pair { host, bridge, group, pod: POD_LINK, mac, namespace: namespace.as_fd() });

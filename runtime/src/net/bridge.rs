@@ -13,7 +13,7 @@ use super::subnet::{self, Network, Slice};
 use super::wire::{Batch, ENODEV};
 use super::{HostSockets, PortFilter, port_filter, sysctl};
 use crate::error::{Error, Result};
-use crate::sys::process::netns;
+use crate::sys::process::ns;
 
 /// The chain that drops what passes no bridge and yet comes to the host.
 const GUARD: &str = "guard";
@@ -136,7 +136,7 @@ fn make(sockets: &mut HostSockets, folder: &LeaseFolder, network: &Network, slic
     let name = network.bridge(slice);
     let ipv6 = network.subnets().len() > 1;
     let alone = folder.lock_sysctls()?;
-    netns::visit(sockets.netns.as_fd(), || sysctl::let_host_route(&folder.sysctls(), ipv6))??;
+    ns::visit_network(sockets.netns.as_fd(), || sysctl::let_host_route(&folder.sysctls(), ipv6))??;
     drop(alone);
 
     let gateways = network.gateways(slice);
@@ -151,7 +151,7 @@ fn make(sockets: &mut HostSockets, folder: &LeaseFolder, network: &Network, slic
     let bridge = link::find(&mut sockets.route, &name)?
         .ok_or_else(|| Error::failed(format!("bridge `{name}` was removed as soon as it was made")))?;
     // It comes up as all that it is to be.
-    netns::visit(sockets.netns.as_fd(), || sysctl::set_for_bridge(&name, ipv6))??;
+    ns::visit_network(sockets.netns.as_fd(), || sysctl::set_for_bridge(&name, ipv6))??;
     make_rules(sockets, network, slice)?;
     if port_filter::stands(sockets, network)? {
         port_filter::allow(sockets, network, slice)?;
@@ -276,7 +276,7 @@ fn restore_sysctls(sockets: &HostSockets, folder: &LeaseFolder) -> Result<()> {
     // An older podrun has a record for each network.
     [folder.sysctls(), folder.path("sysctls")]
         .iter()
-        .try_for_each(|record| netns::visit(sockets.netns.as_fd(), || sysctl::restore(record))?)
+        .try_for_each(|record| ns::visit_network(sockets.netns.as_fd(), || sysctl::restore(record))?)
 }
 
 /// Removes what there is of a bridge; a part that is not there is fine.

@@ -12,7 +12,7 @@ use super::link::{
 use super::wire::{Batch, Refused};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys::kernel::netlink::{CREATE, DUMP, EXCL, Family, Socket, attributes, messages, u32_at};
-use crate::sys::process::netns;
+use crate::sys::process::ns;
 
 const IFA_LABEL: u16 = 3;
 const IFA_CACHEINFO: u16 = 6;
@@ -83,8 +83,8 @@ struct Was {
 /// thread.
 pub fn move_all(devices: &[Device], namespace: BorrowedFd<'_>) -> Result<Moved> {
     let mut here = Socket::open(Family::Route)?;
-    let mut there = netns::visit(namespace, || Socket::open(Family::Route))??;
-    let home = netns::current()?.into();
+    let mut there = ns::visit_network(namespace, || Socket::open(Family::Route))??;
+    let home = ns::current_network()?.into();
     let mut moved = Moved { home, namespace: namespace.try_clone_to_owned()?, links: Vec::new() };
     for device in devices {
         let gone = move_one(device, namespace, &mut here, &mut there, &mut moved.links);
@@ -135,7 +135,7 @@ impl Moved {
             return Ok(());
         }
         let mut here = Socket::open(Family::Route)?;
-        let mut there = netns::visit(namespace.as_fd(), || Socket::open(Family::Route))??;
+        let mut there = ns::visit_network(namespace.as_fd(), || Socket::open(Family::Route))??;
         for was in links.into_iter().rev() {
             let name = was.name.as_str();
             send(&mut there, &format!("move link `{name}` back"), was.index, |message| {

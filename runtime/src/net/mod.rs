@@ -37,7 +37,7 @@ use self::subnet::Network;
 use crate::error::Result;
 use crate::host::{Host, NetworkConfig};
 use crate::sys::kernel::netlink::{Family, Socket};
-use crate::sys::process::netns;
+use crate::sys::process::ns;
 
 /// The transport of a host port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -183,7 +183,7 @@ impl HostSockets {
     /// namespace.
     pub fn open(host: &Host) -> Result<Self> {
         check(&host.network)?;
-        let (route, netns) = (Socket::open(Family::Route)?, netns::current()?);
+        let (route, netns) = (Socket::open(Family::Route)?, ns::current_network()?);
         Ok(Self { route, nft: None, netns, ports: Vec::new() })
     }
 
@@ -192,7 +192,7 @@ impl HostSockets {
     fn nft(&mut self) -> Result<&mut Socket> {
         let socket = match self.nft.take() {
             Some(socket) => socket,
-            None => netns::visit(self.netns.as_fd(), || Socket::open(Family::Netfilter))??,
+            None => ns::visit_network(self.netns.as_fd(), || Socket::open(Family::Netfilter))??,
         };
         Ok(self.nft.insert(socket))
     }

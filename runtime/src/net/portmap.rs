@@ -14,7 +14,7 @@ use super::{HostSockets, NAT_CHAINS_MAX, NetworkAttachment, PortMap, Protocol, l
 use crate::error::{Error, Result};
 use crate::sys;
 use crate::sys::io::port::{self, Transport};
-use crate::sys::process::netns;
+use crate::sys::process::ns;
 
 const E2BIG: i32 = 7;
 const EINVAL: i32 = 22;
@@ -86,7 +86,7 @@ pub(super) fn hold(sockets: &HostSockets, ports: &[PortMap]) -> Result<Vec<Owned
     if ports.is_empty() {
         return Ok(Vec::new());
     }
-    netns::visit(sockets.netns.as_fd(), || {
+    ns::visit_network(sockets.netns.as_fd(), || {
         let mut held = Vec::new();
         for map in ports {
             for ip in map.host_addresses() {

@@ -1,7 +1,7 @@
 //! The sysctls that a bridge network needs, the host's and the pods', and giving the host its own back.
 //!
 //! /proc/sys/net shows the network namespace of the reading thread, so every function here runs in the
-//! namespace that it is about: the host's by [`crate::sys::process::netns::visit`].
+//! namespace that it is about: the host's by [`crate::sys::process::ns::visit_network`].
 //!
 //! Invariant: a value of the host's is changed only after the old one is in the file `sysctls`, one a line
 //! (`net/ipv4/ip_forward 0 1`: the old value, the new value), and restored only if no other program has changed

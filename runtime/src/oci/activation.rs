@@ -15,7 +15,6 @@ use super::Container;
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys::file::own;
 use crate::sys::io::{poll, pty, socket};
-use crate::sys::process::pidfd;
 
 /// The directory of the notify socket in the container's own, and where the container sees it.
 const FOLDER: &str = "notify";
@@ -138,7 +137,7 @@ impl Notify {
                 if let Some(line) = lines.find(|line| line.starts_with(b"READY=")) {
                     return Ok(Some([line, b"\n"].concat()));
                 }
-            } else if pidfd::wait_readable(self.init.as_fd(), Duration::ZERO) {
+            } else if poll::wait_readable(self.init.as_fd(), Duration::ZERO) {
                 return Ok(None);
             }
         }
@@ -155,7 +154,7 @@ fn barrier(host: BorrowedFd<'_>) -> Result<()> {
     socket::send(host, b"BARRIER=1", &[theirs.as_fd()])?;
     drop(theirs);
     // The barrier ends with a hangup of the pipe; the outcome changes nothing here.
-    let _ = pidfd::wait_readable(ours.as_fd(), PATIENCE);
+    let _ = poll::wait_readable(ours.as_fd(), PATIENCE);
     Ok(())
 }
 

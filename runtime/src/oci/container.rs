@@ -18,7 +18,7 @@ use super::{ContainerId, config, resctrl, store};
 use crate::cgroup::{Cgroup, Layout, Scope};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::Errno;
-use crate::sys::io::socket;
+use crate::sys::io::{poll, socket};
 use crate::sys::process::pidfd;
 
 /// The name of the socket at which an init waits for its start.
@@ -364,7 +364,7 @@ impl Container {
     /// Waits until its killed init has ended, and with it all of its pid namespace; at once when it has.
     pub(super) fn await_end(&self, record: &Record) -> Result<()> {
         let Ok(Some(init)) = alive(record) else { return Ok(()) };
-        if pidfd::wait_readable(init.as_fd(), pidfd::KILLED_WITHIN) {
+        if poll::wait_readable(init.as_fd(), pidfd::KILLED_WITHIN) {
             return Ok(());
         }
         let error = self.cgroup_of(record)?.unended(record.init.map(|init| init.pid));
@@ -386,7 +386,7 @@ fn alive(record: &Record) -> Result<Option<OwnedFd>> {
         other => other.map_err(|errno| errno.during(format!("pidfd_open({})", init.pid)))?,
     };
     // A zombie is readable; a stranger has another start time.
-    let running = !pidfd::wait_readable(process.as_fd(), Duration::ZERO);
+    let running = !poll::wait_readable(process.as_fd(), Duration::ZERO);
     Ok((running && init.is_same()).then_some(process))
 }
 

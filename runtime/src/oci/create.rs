@@ -22,12 +22,11 @@ use super::{
     stdio, store,
 };
 use crate::cgroup::{Cgroup, Layout, Placeholder, Scope};
-use crate::engine::{self, Child, Inputs, Nodes, Plan, Rootfs, Tie};
+use crate::engine::{self, Child, HeldMounts, Inputs, Nodes, Plan, ProcessId, Rootfs, Tie};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::net::Moved;
-use crate::sys::file::held::HeldMounts;
 use crate::sys::io::socket;
-use crate::sys::process::proc::{self, ProcessId};
+use crate::sys::process::proc;
 use crate::time::Time;
 
 /// What `create` is told.

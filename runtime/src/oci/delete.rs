@@ -10,9 +10,9 @@ use super::hooks::{self, Kind};
 use super::record::{Record, RootMount};
 use super::{Container, Status, Store, resctrl, store};
 use crate::cgroup::{Cgroup, Scope};
+use crate::engine::ProcessId;
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::file::attached;
-use crate::sys::process::proc::ProcessId;
+use crate::sys::file::mount;
 use crate::sys::{self, Errno};
 
 /// One container of those that have the same id one after the other: another one has another first process.
@@ -103,7 +103,8 @@ fn detach_root(record: &Record) -> Result<()> {
     let Some(RootMount { number, over }) = record.root_mount else { return Ok(()) };
     match mount_at(&record.rootfs)? {
         Some((root, found)) if found == number => {
-            attached::detach(root.as_fd()).map_err(|errno| errno.during(named("umount2", &record.rootfs)))?;
+            mount::detach_from_here(root.as_fd())
+                .map_err(|errno| errno.during(named("umount2", &record.rootfs)))?;
         }
         Some((_, found)) if found != over => {
             return Err(Error::failed(format!(
@@ -123,7 +124,7 @@ pub(super) fn mount_at(path: &Path) -> Result<Option<(OwnedFd, u64)>> {
         Err(error) if error.errno == Errno::ENOENT.0 => return Ok(None),
         found => found?,
     };
-    let number = attached::number(found.as_fd()).map_err(|errno| errno.during(named("statx", path)))?;
+    let number = mount::number(found.as_fd()).map_err(|errno| errno.during(named("statx", path)))?;
     Ok(Some((found, number)))
 }
 

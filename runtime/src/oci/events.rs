@@ -63,10 +63,7 @@ impl Watch {
             let left = until.saturating_duration_since(Instant::now());
             let mut awaited = vec![(self.init.as_fd(), Interest::Read)];
             awaited.extend(self.notices.as_ref().map(OomNotices::awaited));
-            // Rounded up, lest the last part of a millisecond be waited for by looking again and again.
-            let wait =
-                if left.is_zero() { 0 } else { u32::try_from(left.as_millis() + 1).unwrap_or(u32::MAX) };
-            let ready = poll(&awaited, Some(wait))?;
+            let ready = poll(&awaited, Some(left))?;
             let is_ready = |at: usize| ready.get(at).is_some_and(|one| one.readable);
             let (ended, notice) = (is_ready(0), is_ready(1));
             if notice {

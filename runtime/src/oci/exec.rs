@@ -9,9 +9,9 @@ use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 use super::schema::{self, Read};
 use super::{Container, Status, Streams, config, resctrl, stdio};
 use crate::cgroup::{Below, Cgroup};
+use crate::engine::HeldMounts;
 use crate::engine::{self, ExecInputs, Nodes, Tie};
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::file::held::HeldMounts;
 use crate::sys::io::pty;
 use crate::sys::process::pidfd;
 

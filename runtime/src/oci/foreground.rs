@@ -2,8 +2,8 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
+use super::relay::Relay;
 use crate::error::Result;
-use crate::sys::io::relay::Relay;
 use crate::sys::process::daemon::Program;
 use crate::sys::process::signal::Forwarded;
 

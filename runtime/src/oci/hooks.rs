@@ -5,8 +5,11 @@
 //! consequence.
 
 use std::collections::HashSet;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::io::{Read as _, Seek as _};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::{Command, Stdio as Stream};
 use std::time::Duration;
 
 use oci_spec::runtime::{
@@ -16,10 +19,11 @@ use oci_spec::runtime::{
 use super::config;
 use super::record::State;
 use crate::cgroup::Cgroup;
-use crate::engine::{self, ExecInputs, Nodes, Stdio, Tie};
+use crate::engine::{self, ExecInputs, HeldMounts, Nodes, Stdio, Tie};
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::file::held::HeldMounts;
-use crate::sys::process::hook::{self, Ended};
+use crate::sys;
+use crate::sys::file::memory;
+use crate::sys::io::poll;
 use crate::sys::process::pidfd::{self, Exit, Wait};
 
 /// The kinds of hook, in the order of their moments.
@@ -107,10 +111,70 @@ fn run_one(hook: &Hook, kind: Kind, state: &State) -> Result<()> {
     // As runc and crun have it. A bundle may be gone by the time of the poststop hooks.
     let folder = if state.bundle.is_dir() { &state.bundle } else { Path::new("/") };
     let (args, env) = (hook.args().as_deref(), hook.env().as_deref());
-    let ended = hook::run(hook.path(), folder, args, env, &document(state)?, time(hook))
+    let ended = run_program(hook.path(), folder, args, env, &document(state)?, time(hook))
         .map_err(Error::from)
         .and_then(|ended| judge(ended, hook));
     ended.context(|| named(hook, kind))
+}
+
+/// How a program came to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Ended {
+    /// With this status, as a person reads it, unless it was 0, and what it said on stderr.
+    Status(Option<String>, String),
+    /// It was killed because its time was over.
+    TimedOut,
+}
+
+/// Runs the program at `path` in `folder` with `args` (its own name first; absent: the path) and exactly `env` (absent: the
+/// caller's), `input` on stdin.
+fn run_program(
+    path: &Path,
+    folder: &Path,
+    args: Option<&[String]>,
+    env: Option<&[String]>,
+    input: &[u8],
+    time: Option<Duration>,
+) -> sys::Result<Ended> {
+    let call = || format!("execve({path:?})");
+    let said = memory::document(b"")?;
+    let mut command = Command::new(path);
+    if let Some((name, rest)) = args.and_then(<[String]>::split_first) {
+        command.arg0(name).args(rest);
+    }
+    command.current_dir(folder);
+    if let Some(env) = env {
+        command.env_clear().envs(env.iter().filter_map(|entry| entry.split_once('=')));
+    }
+    command.stdin(Stream::from(memory::document(input)?)).stdout(Stream::null());
+    command.stderr(Stream::from(OwnedFd::from(said.try_clone().map_err(failed("dup"))?)));
+    let mut child = command.spawn().map_err(failed(call()))?;
+    let pid = i32::try_from(child.id()).unwrap_or(0);
+    if let Some(time) = time {
+        let process = pidfd::pidfd_open(pid).map_err(|errno| errno.during("pidfd_open(hook)"))?;
+        if !poll::wait_readable(process.as_fd(), time) {
+            // It may have ended this moment. One that stands still in the kernel is not waited for.
+            let _ = child.kill();
+            if poll::wait_readable(process.as_fd(), pidfd::KILLED_WITHIN) {
+                child.wait().map_err(failed("wait4(hook)"))?;
+            }
+            return Ok(Ended::TimedOut);
+        }
+    }
+    let status = child.wait().map_err(failed("wait4(hook)"))?;
+    Ok(Ended::Status((!status.success()).then(|| status.to_string()), written(said)))
+}
+
+/// All that was written into a file in memory, at most 4 KiB of it.
+fn written(mut file: std::fs::File) -> String {
+    let mut text = Vec::new();
+    // What cannot be read was not worth a second error.
+    let _ = file.rewind().and_then(|()| file.take(4096).read_to_end(&mut text));
+    String::from_utf8_lossy(&text).trim_end().to_owned()
+}
+
+fn failed(call: impl Into<String>) -> impl FnOnce(std::io::Error) -> sys::Error {
+    move |error| sys::Error::new(call, error.raw_os_error().unwrap_or(0))
 }
 
 /// Where a container's own hooks run.
@@ -137,9 +201,9 @@ pub(super) fn run_inside(spec: &Spec, kind: Kind, state: &State, inside: Inside<
 fn run_one_inside(hook: &Hook, spec: &Spec, state: &State, inside: Inside<'_>) -> Result<()> {
     let path = hook.path().to_str().unwrap_or_default();
     let process = process(hook, path, inside)?;
-    let said = hook::document(b"")?;
+    let said = memory::document(b"")?;
     let stdio = Stdio {
-        stdin: hook::document(&document(state)?)?.into(),
+        stdin: memory::document(&document(state)?)?.into(),
         stdout: Nodes::among(&mut HeldMounts::default(), spec.linux().as_ref()).null()?,
         stderr: said.try_clone()?.into(),
     };
@@ -159,7 +223,7 @@ fn run_one_inside(hook: &Hook, spec: &Spec, state: &State, inside: Inside<'_>) -
     })?;
     let mut child = plan.spawn()?;
     plan.complete(&mut child, |_| Ok(()))?;
-    let timed_out = time(hook).is_some_and(|time| !pidfd::wait_readable(child.pidfd.as_fd(), time));
+    let timed_out = time(hook).is_some_and(|time| !poll::wait_readable(child.pidfd.as_fd(), time));
     if timed_out {
         // It may have ended this moment. One that is frozen with its container is not waited for.
         let _ = pidfd::pidfd_send_signal(child.pidfd.as_fd(), pidfd::SIGKILL);
@@ -172,8 +236,8 @@ fn run_one_inside(hook: &Hook, spec: &Spec, state: &State, inside: Inside<'_>) -
     let ended = match exit {
         _ if timed_out => Ended::TimedOut,
         Some(Exit::Code(0)) | None => Ended::Status(None, String::new()),
-        Some(Exit::Code(code)) => Ended::Status(Some(format!("exit status: {code}")), hook::written(said)),
-        Some(Exit::Signal(signal)) => Ended::Status(Some(format!("signal: {signal}")), hook::written(said)),
+        Some(Exit::Code(code)) => Ended::Status(Some(format!("exit status: {code}")), written(said)),
+        Some(Exit::Signal(signal)) => Ended::Status(Some(format!("signal: {signal}")), written(said)),
     };
     judge(ended, hook)
 }

@@ -28,6 +28,7 @@ mod hooks;
 mod id;
 mod links;
 mod record;
+mod relay;
 mod resctrl;
 mod rootless;
 mod schema;

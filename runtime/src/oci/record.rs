@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::container::Status;
 use super::resctrl::Group;
-use crate::sys::process::proc::ProcessId;
+use crate::engine::ProcessId;
 use crate::time::Time;
 
 /// The version of the records' form.

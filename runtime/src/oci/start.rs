@@ -10,7 +10,8 @@ use crate::cgroup;
 use crate::engine::{self, Failure};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::file::fs;
-use crate::sys::process::{pidfd, proc};
+use crate::sys::io::poll;
+use crate::sys::process::proc;
 
 impl Container {
     /// Whether its start runs processes in it beside its program.
@@ -47,7 +48,7 @@ impl Container {
         let pid = record.init.map_or(0, |init| init.pid);
         let notify = notify.map(|host| Notify::listen(self, host, init.as_fd(), pid)).transpose()?.flatten();
         fs::write_whole(word.as_fd(), &[1]).map_err(|errno| errno.during("write(start.sock)"))?;
-        if !pidfd::wait_readable(word.as_fd(), engine::PATIENCE) {
+        if !poll::wait_readable(word.as_fd(), engine::PATIENCE) {
             let error = Error::new(ErrorKind::Timeout, "the container does not come to its program");
             self.undo_start(&record, cgroup::explain(error, pid))?;
         }

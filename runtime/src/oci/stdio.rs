@@ -9,7 +9,7 @@ use oci_spec::runtime::Process;
 use super::store;
 use crate::engine::{Child, Nodes, Stdio};
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::io::{pty, socket, tty};
+use crate::sys::io::{socket, tty};
 
 /// The streams that the caller gives a process.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl Streams {
                 let [own, ..] = &self.own;
                 let followed = (console == Console::Caller).then(|| tty::window(own)).flatten();
                 if let Some((rows, columns)) = followed.or(size) {
-                    pty::resize(&master, rows, columns)?;
+                    tty::set_window(&master, (rows, columns))?;
                 }
                 let stdio = Stdio { stdin: peer.try_clone()?, stdout: peer.try_clone()?, stderr: peer };
                 Ok(Prepared { stdio, master: Some(master), console })

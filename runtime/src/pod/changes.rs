@@ -121,8 +121,7 @@ impl Changes {
     pub fn wait(&mut self, deadline: Option<Instant>) -> Result<Option<Changed>> {
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let millis = left.map(|left| u32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u32::MAX));
-            let ready = poll::poll(&[(self.watch.as_fd(), Interest::Read)], millis)?;
+            let ready = poll::poll(&[(self.watch.as_fd(), Interest::Read)], left)?;
             if ready.iter().any(|one| one.readable)
                 && let Some(changed) = self.changed()?
             {

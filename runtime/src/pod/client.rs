@@ -16,6 +16,7 @@ use crate::cgroup::Layout;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::sys::errno::Errno;
+use crate::sys::io::poll::{self, Interest};
 use crate::sys::io::socket;
 
 /// The name of the monitor's socket in the pod's state dir.
@@ -372,9 +373,9 @@ impl Monitor {
                 self.birth = None;
                 return Ok(Some(message));
             }
-            let left =
-                deadline.map(|deadline| milliseconds(deadline.saturating_duration_since(Instant::now())));
-            if !socket::wait_readable(self.socket.as_fd(), left)? {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let ready = poll::poll(&[(self.socket.as_fd(), Interest::Read)], left)?;
+            if !ready.iter().any(|socket| socket.readable) {
                 return Ok(None);
             }
             let start = self.received.len();
@@ -408,7 +409,7 @@ fn ends(streams: Streams, descriptors: Vec<OwnedFd>) -> Result<Ends> {
 }
 
 fn milliseconds(duration: Duration) -> u64 {
-    // Rounded up: a deadline must not be polled for with 0 until it passes.
+    // Rounded up: zero would be no grace at all.
     u64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
 }
 

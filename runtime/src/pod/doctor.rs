@@ -219,7 +219,7 @@ fn shared_mounts() -> Result<String> {
         sys::file::mount::fsmount(context.as_fd(), 0)
     };
     let tree = made().map_err(|errno: sys::errno::Errno| errno.during("fsmount(tmpfs)"))?;
-    let mut held = sys::file::held::HeldMounts::default();
+    let mut held = crate::engine::HeldMounts::default();
     let part = sys::io::stream::duplicate(tree.as_fd())?;
     held.insert("doctor", tree);
     held.copy("doctor", part.as_fd(), sys::file::mount::Depth::One)?;

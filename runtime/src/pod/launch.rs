@@ -151,7 +151,7 @@ fn check_host_paths(pod: &Pod, signals: &Signals, deadline: Option<Instant>) -> 
     let until = deadline.map_or(patience, |deadline| deadline.min(patience));
     loop {
         let polled = [(opening.as_fd(), Interest::Read), (signals.as_fd(), Interest::Read)];
-        let ready = poll::poll(&polled, Some(poll_time(until.saturating_duration_since(Instant::now()))))?;
+        let ready = poll::poll(&polled, Some(until.saturating_duration_since(Instant::now())))?;
         if ready[1].readable {
             opening.call_off();
             return Err(interrupted(signals));
@@ -244,7 +244,7 @@ fn wait(
             let until = silent_until.map(|until| until.saturating_duration_since(Instant::now()));
             let left = [left, until].into_iter().flatten().min();
             let polled = [(monitor.as_fd(), Interest::Read), (signals.as_fd(), Interest::Read)];
-            let ready = poll::poll(&polled, left.map(poll_time))?;
+            let ready = poll::poll(&polled, left)?;
             if ready[1].readable {
                 return Err(interrupted(signals));
             }
@@ -259,11 +259,6 @@ fn wait(
             status = *changed;
         }
     }
-}
-
-/// A wait in milliseconds, rounded up.
-fn poll_time(left: Duration) -> u32 {
-    u32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u32::MAX)
 }
 
 fn interrupted(signals: &Signals) -> Error {

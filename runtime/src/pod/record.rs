@@ -26,11 +26,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+pub use crate::engine::ProcessId;
 use crate::error::{Context, Result};
 use crate::host::Host;
 use crate::policy::PodState;
 use crate::sys::file::own;
-pub use crate::sys::process::proc::ProcessId;
 
 /// The version that this podrun writes into every record.
 const VERSION: u32 = 1;

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use super::client::{Ends, Monitor, Notice};
 use super::protocol::Exit;
@@ -62,32 +63,14 @@ pub fn window_of(stream: impl AsFd) -> Option<(u16, u16)> {
 /// [`ErrorKind::Interrupted`] when a signal ended it; [`ErrorKind::NotFound`] when the monitor has gone.
 pub fn run(monitor: &mut Monitor, ends: Ends, options: Options<'_>) -> Result<Ended> {
     let signals = Signals::catch(if options.tty { &interrupt::TERMINAL } else { &[] })?;
-    let _raw = RawMode::enter(options.tty)?;
+    let stdin = io::stdin();
+    let is_raw = options.tty && tty::is_terminal(stdin.as_fd());
+    let _raw = is_raw.then(|| tty::make_raw(stdin.as_fd())).transpose()?;
     let mut session = Session::new(ends, options)?;
     session.follow_window(monitor)?;
     loop {
         if let Some(ended) = session.round(monitor, &signals)? {
             return Ok(ended);
-        }
-    }
-}
-
-/// The caller's terminal in raw mode, put back when dropped.
-struct RawMode(Option<tty::Settings>);
-
-impl RawMode {
-    fn enter(wanted: bool) -> Result<Self> {
-        let stdin = io::stdin();
-        let raw = wanted && tty::is_terminal(stdin.as_fd());
-        Ok(Self(raw.then(|| tty::make_raw(stdin.as_fd())).transpose()?))
-    }
-}
-
-impl Drop for RawMode {
-    fn drop(&mut self) {
-        if let Some(settings) = &self.0 {
-            // Nothing is left to be done where the terminal itself has gone.
-            let _ = tty::restore(io::stdin().as_fd(), settings);
         }
     }
 }
@@ -259,7 +242,7 @@ impl<'a> Session<'a> {
             }
         }
         let now = self.exit.is_some() || monitor.has_notice();
-        let ready = poll::poll(&polled, if now { Some(0) } else { None })?;
+        let ready = poll::poll(&polled, now.then_some(Duration::ZERO))?;
         let outputs = self.outputs.len();
         let last = ready.get(2 + outputs).copied().unwrap_or_default();
         let writes = self.input.as_ref().is_some_and(Direction::pending);

@@ -15,6 +15,7 @@ use crate::image::ImageStore;
 use crate::pod::store;
 use crate::sys::Errno;
 use crate::sys::file::own;
+use crate::sys::io::poll;
 use crate::sys::process::{pidfd, proc};
 use crate::{lock, net};
 
@@ -97,7 +98,7 @@ pub(super) fn kill_monitor(process: BorrowedFd<'_>, patience: Duration) -> Resul
         Ok(()) | Err(Errno::ESRCH) => {}
         Err(errno) => return Err(errno.during("pidfd_send_signal(the pod's monitor, SIGKILL)").into()),
     }
-    if pidfd::wait_readable(process, patience) {
+    if poll::wait_readable(process, patience) {
         return Ok(());
     }
     let pid = pidfd::pid_in_proc(process).unwrap_or_default();

@@ -16,7 +16,7 @@ use crate::engine;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::manifest::{Pod, StorageMedium, Volume, VolumeMount, VolumeSource};
-use crate::sys::file::inside::{self, Outward};
+use crate::sys::file::confined::{self, Outward};
 use crate::sys::file::mount::{self, Depth};
 use crate::sys::file::own;
 
@@ -59,7 +59,7 @@ pub fn make(host: &Host, id: &str, pod: &Pod) -> Result<()> {
 /// Opens what `mount` shows of the disk emptyDir `volume`.
 pub fn open(host: &Host, id: &str, volume: &Volume, mount: &VolumeMount) -> Result<Source> {
     let path = folder(host, id, &volume.name);
-    let root = inside::open_host(&path).context(|| format!("volume {:?}", volume.name))?;
+    let root = confined::open_host(&path).context(|| format!("volume {:?}", volume.name))?;
     Ok(Source {
         destination: destination(mount)?,
         tree: part(root, volume, mount)?,
@@ -100,10 +100,10 @@ pub fn open_sub_path(root: impl AsFd, sub_path: &str) -> Result<OwnedFd> {
     if path.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
         return Err(Error::new(ErrorKind::Manifest, "must be a relative path without '..'"));
     }
-    let opened = match inside::open_handle(&root, path, Outward::Refused) {
+    let opened = match confined::open_handle(&root, path, Outward::Refused) {
         Err(error) if error.is_not_found() => {
             let mode = metadata(root.as_fd().try_clone_to_owned()?)?.mode() & 0o7777;
-            inside::make_dirs(&root, path, mode, Outward::Refused)
+            confined::make_dirs(&root, path, mode, Outward::Refused)
         }
         opened => opened,
     };
@@ -144,7 +144,7 @@ mod tests {
         symlink("../..", volume.join("up")).unwrap();
         symlink("/", volume.join("root")).unwrap();
         symlink("x", volume.join("in")).unwrap();
-        let root = inside::open_host(&volume).unwrap();
+        let root = confined::open_host(&volume).unwrap();
         let made = metadata(open_sub_path(&root, "x/y").unwrap()).unwrap();
         assert_eq!(made.mode() & 0o7777, 0o770);
         for (path, inside_path) in [(".", "."), ("./x", "x"), ("in/./y", "x/y"), ("x//y/", "x/y")] {

@@ -24,6 +24,8 @@ impl Errno {
     pub const EACCES: Self = Self(libc::EACCES);
     /// Operation not permitted.
     pub const EPERM: Self = Self(libc::EPERM);
+    /// A signal came first.
+    pub const EINTR: Self = Self(libc::EINTR);
     /// Try again.
     pub const EAGAIN: Self = Self(libc::EAGAIN);
     /// No such descriptor.

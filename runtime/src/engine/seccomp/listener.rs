@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use oci_spec::runtime::{ContainerProcessStateBuilder, ContainerState, LinuxSeccomp, SECCOMP_FD_NAME, State};
 
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::sys::io::{socket, stream};
+use crate::sys::io::{poll, socket, stream};
 use crate::sys::process::pidfd;
 
 /// How long the agent may take to take what it is sent.
@@ -78,7 +78,7 @@ impl Listener {
                     rest = rest.get(count..).unwrap_or_default();
                     descriptors = &[];
                 }
-                None if pidfd::wait_writable(
+                None if poll::wait_writable(
                     agent.as_fd(),
                     until.saturating_duration_since(Instant::now()),
                 ) => {}

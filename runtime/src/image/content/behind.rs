@@ -5,7 +5,7 @@
 
 use std::os::fd::AsFd;
 
-use crate::sys::file::writeback;
+use crate::sys::file::dir;
 
 /// How much is sent at once.
 const STEP: u64 = 4 << 20;
@@ -41,7 +41,7 @@ impl WriteBehind {
     }
 
     fn send(&mut self, file: impl AsFd) {
-        writeback::begin(file, self.sent, self.written - self.sent);
+        dir::begin_writeback(file, self.sent, self.written - self.sent);
         self.sent = self.written;
     }
 }

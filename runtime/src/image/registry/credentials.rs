@@ -4,8 +4,8 @@
 //! file that holds them is replaced whole, readable by its owner alone.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -14,6 +14,7 @@ use super::auth::{decode, encode};
 use super::helper;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::lock;
+use crate::sys::file::own;
 
 /// The key under which Docker keeps the credentials of its own registry.
 pub(super) const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -283,17 +284,8 @@ fn change(path: &Path, edit: impl FnOnce(&mut Map<String, Value>) -> Result<bool
     let mut text = serde_json::to_vec_pretty(&file).expect("JSON that was read can be written");
     text.push(b'\n');
     let temp = dir.join(format!(".auth-{}", std::process::id()));
-    let write = || -> io::Result<()> {
-        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&temp)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&temp, &path)
-    };
-    write().map_err(|error| {
-        // Half a file is of no use to anybody; the error that matters is the first.
-        let _ = fs::remove_file(&temp);
-        Error::from(error).context(format!("write {}", path.display()))
-    })
+    own::replace_by(&temp, &path, &text, own::SECRET, own::Outlives::Power)
+        .context(|| format!("write {}", path.display()))
 }
 
 #[cfg(test)]

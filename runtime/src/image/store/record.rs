@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -361,19 +361,8 @@ pub(in crate::image) fn remove_unfinished(dir: &Path) -> Result<()> {
 /// the caller's.
 pub(in crate::image) fn replace_file(path: &Path, text: &[u8]) -> Result<()> {
     let dir = path.parent().expect("a state file lies in a directory");
-    let temp = dir.join(NEW);
-    let write = || -> io::Result<()> {
-        let mut file =
-            own::open(&temp, File::options().write(true).create(true).truncate(true), own::SECRET)?;
-        file.write_all(text)?;
-        file.sync_all()?;
-        fs::rename(&temp, path)
-    };
-    if let Err(error) = write() {
-        // The half-written file is of no use to anybody; the error that matters is the first.
-        let _ = fs::remove_file(&temp);
-        return Err(Error::from(error).context(format!("write {}", path.display())));
-    }
+    own::replace_by(&dir.join(NEW), path, text, own::SECRET, own::Outlives::Power)
+        .context(|| format!("write {}", path.display()))?;
     sync_dir(dir)
 }
 

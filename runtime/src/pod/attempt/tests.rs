@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::image::ImageConfig;
 use crate::pod::record::Front;
-use crate::sys::file::inside;
+use crate::sys::file::confined;
 
 fn sandbox(pod: &Pod) -> Sandbox {
     Sandbox {
@@ -68,7 +68,7 @@ impl Case {
             image: &image,
             facts: &facts,
         };
-        let rootfs = inside::open_host(&self.rootfs).unwrap();
+        let rootfs = confined::open_host(&self.rootfs).unwrap();
         std::fs::create_dir_all(self.host.pod_root(&sandbox.id)).unwrap();
         let id = begin(&self.host, &sandbox.id).unwrap();
         prepare(&id, &inputs, rootfs.as_fd(), Vec::new())

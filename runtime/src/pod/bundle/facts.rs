@@ -11,7 +11,7 @@ use crate::cgroup::Layout;
 use crate::host::Host;
 use crate::pod::resources::Missing;
 use crate::sys::child::arguments;
-use crate::sys::kernel::host;
+use crate::sys::kernel;
 
 /// Folders of /dev that a container has of its own.
 const OWN_FOLDERS: [&str; 5] = ["pts", "shm", "mqueue", "fd", ".udev"];
@@ -46,8 +46,8 @@ impl Facts {
             hostname: Host::node_name(),
             unified_memory: layout.carries_unified("memory"),
             missing: Missing::of(layout),
-            memory: host::memory(),
-            kernel: host::release(),
+            memory: kernel::memory(),
+            kernel: kernel::release(),
             stack: arguments::stack_limit(),
             capabilities: capabilities(),
             throttles: throttles(),

@@ -20,7 +20,7 @@ use crate::engine::check_seccomp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::manifest::{Container, Pod, SeccompProfile, SeccompProfileType};
-use crate::sys::file::inside;
+use crate::sys::file::confined;
 
 /// What [`SeccompProfileType::RuntimeDefault`] means; docs/seccomp.md says why.
 const DEFAULT: &str = include_str!("seccomp/default.json");
@@ -142,8 +142,8 @@ pub fn localhost_profile(host: &Host, pod: &Pod, container: &Container) -> Resul
         Error::new(ErrorKind::Manifest, message).hint(format!("profiles lie below {}", folder.display()))
     };
     let missing = |error: crate::sys::Error| wrong(crate::sys::errno_name(error.errno));
-    let folder = inside::open_host(&folder).map_err(missing)?;
-    let file = inside::open_regular(&folder, Path::new(name)).map_err(missing)?;
+    let folder = confined::open_host(&folder).map_err(missing)?;
+    let file = confined::open_regular(&folder, Path::new(name)).map_err(missing)?;
     let file = file.ok_or_else(|| wrong("not a regular file".into()))?;
     let mut text = String::new();
     std::fs::File::from(file)

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use crate::error::{Context, Error, ErrorKind, Result, quoted, shown};
 use crate::manifest::{Container, Pod};
-use crate::sys::file::inside;
+use crate::sys::file::confined;
 
 /// As much of a passwd or group file as is read: containerd's bound.
 const FILE_MAX: u64 = 10 << 20;
@@ -153,7 +153,7 @@ impl Lines {
     /// Opens the file at `path`, if there is one.
     fn open(rootfs: BorrowedFd<'_>, path: &'static str) -> Result<Option<Self>> {
         let context = || format!("the image's /{path}");
-        let file = match inside::open_regular(rootfs.as_fd(), Path::new(path)) {
+        let file = match confined::open_regular(rootfs.as_fd(), Path::new(path)) {
             Ok(Some(file)) => File::from(file),
             Ok(None) => return Err(Error::failed("not a regular file").context(context())),
             Err(error) if error.is_not_found() => return Ok(None),
@@ -259,7 +259,7 @@ mod tests {
         let dir = image();
         let spec = serde_json::json!({"spec": {"securityContext": pod, "containers": [{"name": "c", "securityContext": own}]}});
         let pod: Pod = serde_json::from_value(spec).unwrap();
-        let rootfs = inside::open_host(dir.path()).unwrap();
+        let rootfs = confined::open_host(dir.path()).unwrap();
         resolve(&pod, &pod.spec.containers[0], image_user, rootfs.as_fd())
     }
 
@@ -345,7 +345,7 @@ mod tests {
     fn only_bounded_regular_files_inside_the_image_are_read() {
         let dir = image();
         let pod: Pod = serde_json::from_str(r#"{"spec": {"containers": [{"name": "c"}]}}"#).unwrap();
-        let rootfs = inside::open_host(dir.path()).unwrap();
+        let rootfs = confined::open_host(dir.path()).unwrap();
         let passwd = dir.path().join("etc/passwd");
         let outcome = || resolve(&pod, &pod.spec.containers[0], "www", rootfs.as_fd());
         for target in ["/etc/passwd", "../../../../../etc/passwd"] {
@@ -370,7 +370,7 @@ mod tests {
     fn large_files_are_read_once_and_groups_are_as_many_as_a_process_can_have() {
         let dir = image();
         let pod: Pod = serde_json::from_str(r#"{"spec": {"containers": [{"name": "c"}]}}"#).unwrap();
-        let rootfs = inside::open_host(dir.path()).unwrap();
+        let rootfs = confined::open_host(dir.path()).unwrap();
         let outcome = || resolve(&pod, &pod.spec.containers[0], "www", rootfs.as_fd());
         let write = |name: &str, text: String| {
             assert!(text.len() as u64 <= FILE_MAX, "{}", text.len());

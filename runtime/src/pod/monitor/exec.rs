@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::pod::protocol::{Exec, Exit, Message, Reply, Streams as Sent};
 use crate::pod::record;
 use crate::sys::io::epoll::Interest;
-use crate::sys::io::{pty, socket};
+use crate::sys::io::{pty, socket, tty};
 use crate::sys::process::signal;
 
 /// How long it may take to its execve.
@@ -94,7 +94,7 @@ impl Monitor {
         let sandbox = self.sandbox.as_mut().ok_or_else(|| Error::failed("the pod has no sandbox"))?;
         let (stdio, [stdin, stdout, stderr]) = streams::make(terminal, exec.stdin, &mut sandbox.nodes())?;
         if let (true, Some(master), Some((rows, columns))) = (exec.tty, &stdout, exec.size) {
-            pty::resize(master, rows, columns)?;
+            tty::set_window(master, (rows, columns))?;
         }
         let sent = Sent {
             terminal: exec.tty,

@@ -19,7 +19,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::manifest::Time;
 use crate::pod::logs::Line;
 use crate::pod::protocol::LogSpec;
-use crate::sys::file::{append, dir, own};
+use crate::sys::file::{dir, own};
 
 /// The mode of a log, as containerd makes it: its folders may be listed by all, as a kubelet makes them, and what
 /// containers say may be secret.
@@ -88,7 +88,7 @@ impl Log {
                 dir::set_mode(&folder, own::LISTED)?;
             }
         }
-        let file = File::from(append::open(&folder, name.as_bytes(), MODE)?);
+        let file = File::from(dir::open_for_appending(&folder, name.as_bytes(), MODE)?);
         let size = file.metadata().context(|| format!("log {}", spec.path))?.len();
         Ok(Self {
             folder,
@@ -179,7 +179,7 @@ impl Log {
 
     /// Opens the file anew by its name; on an error the old one goes on and no new one is left.
     pub(super) fn reopen(&mut self) -> Result<()> {
-        let file = File::from(append::open(&self.folder, self.name.as_bytes(), MODE)?);
+        let file = File::from(dir::open_for_appending(&self.folder, self.name.as_bytes(), MODE)?);
         self.size = file.metadata().context(|| format!("log {}", self.name))?.len();
         self.file = file;
         Ok(())

@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use super::container::failure_on;
 use super::{Monitor, start};
 use crate::cgroup::Cgroup;
+use crate::engine::HeldMounts;
 use crate::engine::sysctl::{self, Setting};
 use crate::engine::{self, Child, Nodes};
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -26,11 +27,11 @@ use crate::pod::protocol::{HeldMount, NamespaceMode, Network, SandboxSpec};
 use crate::pod::record::{self, ProcessId, SandboxState};
 use crate::pod::sandbox::NETNS_DIR;
 use crate::pod::volume;
-use crate::sys::file::held::HeldMounts;
 use crate::sys::file::mount::{self, Attributes, Depth, Propagation};
 use crate::sys::file::{dir, own};
+use crate::sys::io::poll;
 use crate::sys::process::ns::{self, Namespaces};
-use crate::sys::process::{daemon, pidfd, signal};
+use crate::sys::process::{daemon, signal};
 
 /// What there is of a sandbox.
 #[derive(Debug)]
@@ -368,7 +369,7 @@ impl Monitor {
         let proc = plan.take_proc(&mut child, INIT_READY)?;
         // Until it has given up its rights it is a way to the host for whoever sees it: no container starts before,
         // and there is nobody yet whom this half millisecond keeps waiting.
-        if !pidfd::wait_readable(child.wire.as_fd(), INIT_READY) {
+        if !poll::wait_readable(child.wire.as_fd(), INIT_READY) {
             return Err(Error::new(ErrorKind::Timeout, "the pod's own init is not ready"));
         }
         if let Some(failure) = failure_on(&child.wire) {

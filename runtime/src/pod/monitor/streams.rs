@@ -11,7 +11,7 @@ use super::{CHUNK, Monitor, Token};
 use crate::engine::{Nodes, Stdio};
 use crate::error::Result;
 use crate::sys::io::epoll::{Epoll, Interest, Ready};
-use crate::sys::io::{pty, stream};
+use crate::sys::io::{pty, stream, tty};
 
 /// How many reads of one stream one event is worth; then the others have their turn.
 const READS_PER_ROUND: usize = 4;
@@ -149,7 +149,7 @@ impl Streams {
     /// Sets the terminal's window.
     pub(super) fn resize(&self, rows: u16, columns: u16) -> Result<()> {
         if let (true, Some(master)) = (self.terminal, &self.outputs[0]) {
-            pty::resize(&master.fd, rows, columns)?;
+            tty::set_window(&master.fd, (rows, columns))?;
         }
         Ok(())
     }

@@ -12,13 +12,13 @@ use std::path::Path;
 use super::metadata;
 use crate::error::{Context, Error, Result};
 use crate::manifest::{HostPathType, HostPathVolumeSource};
-use crate::sys::file::inside::{self, Outward};
+use crate::sys::file::confined::{self, Outward};
 
 /// A handle of what lies at the path.
 pub(super) fn open(source: &HostPathVolumeSource) -> Result<OwnedFd> {
     let path = Path::new(&source.path);
-    let tree = match inside::open_host(path) {
-        Err(error) if error.is_not_found() && make_missing(path, source.kind)? => inside::open_host(path),
+    let tree = match confined::open_host(path) {
+        Err(error) if error.is_not_found() && make_missing(path, source.kind)? => confined::open_host(path),
         opened => opened,
     };
     let tree = tree.map_err(Error::from).context(|| format!("hostPath {}", path.display()))?;
@@ -32,8 +32,8 @@ fn make_missing(path: &Path, kind: HostPathType) -> Result<bool> {
     let context = || format!("hostPath {}", path.display());
     match kind {
         HostPathType::Unset | HostPathType::DirectoryOrCreate => {
-            let root = inside::open_host(Path::new("/"))?;
-            inside::make_dirs(root, path, 0o755, Outward::Inside).map_err(Error::from).context(context)?;
+            let root = confined::open_host(Path::new("/"))?;
+            confined::make_dirs(root, path, 0o755, Outward::Inside).map_err(Error::from).context(context)?;
         }
         HostPathType::FileOrCreate => {
             let made = OpenOptions::new().write(true).create_new(true).open(path);

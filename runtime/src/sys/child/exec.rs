@@ -7,9 +7,13 @@ use std::convert::Infallible;
 use std::ffi::{CStr, CString, c_char};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags};
 
 use super::clone::ChildHalf;
 use crate::sys::errno::{Errno, Result};
+use crate::sys::io::poll;
 use crate::sys::kernel::seccomp::Pass;
 
 /// The bytes of a home directory's path, with its NUL: PATH_MAX.
@@ -249,10 +253,9 @@ pub fn reset_signals(_half: &ChildHalf) -> Result<()> {
 
 /// Whether the other end of a pipe is closed; never waits.
 pub fn is_hung_up(pipe: BorrowedFd<'_>) -> bool {
-    let mut poll = libc::pollfd { fd: pipe.as_raw_fd(), events: 0, revents: 0 };
-    // SAFETY: one pollfd, alive during the call, which returns at once.
-    let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
-    ready > 0 && poll.revents & (libc::POLLERR | libc::POLLHUP) != 0
+    let mut polled = [PollFd::from_borrowed_fd(pipe, PollFlags::empty())];
+    let ready = poll::wait(&mut polled, Some(Duration::ZERO)).is_ok_and(|ready| ready > 0);
+    ready && polled.iter().any(|pipe| pipe.revents().intersects(PollFlags::ERR | PollFlags::HUP))
 }
 
 /// Blocks every signal that can be blocked.
@@ -315,10 +318,9 @@ pub fn wire_with_answer() -> Result<(OwnedFd, OwnedFd)> {
 /// Waits for a connection at `listener`, which may be non-blocking, and takes it, CLOEXEC.
 pub fn wait_for_connection(listener: BorrowedFd<'_>) -> Result<OwnedFd> {
     loop {
-        let mut polled = [rustix::event::PollFd::from_borrowed_fd(listener, rustix::event::PollFlags::IN)];
-        match rustix::event::poll(&mut polled, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
+        match poll::wait(&mut [PollFd::from_borrowed_fd(listener, PollFlags::IN)], None) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
         }
         match rustix::net::accept_with(listener, rustix::net::SocketFlags::CLOEXEC) {
             // Whoever came has gone already, or poll was interrupted.

@@ -4,7 +4,7 @@
 //! to, never through a magic link and never onto another mount; every other call here takes one name
 //! in a directory that is already open.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use rustix::fs::{
@@ -12,10 +12,9 @@ use rustix::fs::{
     Uid,
 };
 
+use super::fs::openat2;
 use crate::sys::{Error, Result};
 
-/// How often a lookup that a rename disturbed is tried again.
-const LOOKUP_TRIES: usize = 128;
 /// How deep a removal recurses before it flattens the tree instead: one descriptor a level.
 const REMOVE_DEPTH: usize = 64;
 
@@ -63,12 +62,14 @@ fn shown(name: &[u8]) -> String {
     String::from_utf8_lossy(name).escape_debug().to_string()
 }
 
-fn failed<'a>(call: &'a str, fd: impl AsFd, name: &'a [u8]) -> impl FnOnce(rustix::io::Errno) -> Error + 'a {
+fn call(call: &str, fd: RawFd, name: &[u8]) -> String {
+    let base = if fd == CWD.as_raw_fd() { "AT_FDCWD".to_owned() } else { fd.to_string() };
+    format!("{call}({base}, \"{}\")", shown(name))
+}
+
+fn failed<'a>(name: &'a str, fd: impl AsFd, of: &'a [u8]) -> impl FnOnce(rustix::io::Errno) -> Error + 'a {
     let fd = fd.as_fd().as_raw_fd();
-    move |errno| {
-        let base = if fd == CWD.as_raw_fd() { "AT_FDCWD".to_owned() } else { fd.to_string() };
-        Error::new(format!("{call}({base}, \"{}\")", shown(name)), errno.raw_os_error())
-    }
+    move |errno| Error::new(call(name, fd, of), errno.raw_os_error())
 }
 
 /// Opens a directory of our own by its path, for reading and as a base of lookups.
@@ -81,21 +82,16 @@ pub fn open(path: &Path) -> Result<OwnedFd> {
 /// Puts a small file of our own, readable by root alone, into `dir` in place of what has that name. It gets its name when
 /// it is whole: a writer that is killed leaves nothing (`O_TMPFILE`, open(2)).
 pub fn place(dir: impl AsFd, name: &[u8], bytes: &[u8]) -> Result<()> {
-    let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
-    let file = fs::openat(&dir, ".", flags, Mode::from_raw_mode(0o600)).map_err(failed(
-        "openat(O_TMPFILE)",
-        &dir,
-        name,
-    ))?;
+    let file = create_unnamed(&dir)?;
     let mut rest = bytes;
     while !rest.is_empty() {
         let written = rustix::io::write(&file, rest).map_err(failed("write", &dir, name))?;
         rest = &rest[written..];
     }
     loop {
-        match fs::linkat(&file, "", &dir, name, AtFlags::EMPTY_PATH) {
-            Err(rustix::io::Errno::EXIST) => remove_file(&dir, name)?,
-            linked => return linked.map_err(failed("linkat", &dir, name)),
+        match publish(&file, &dir, name) {
+            Err(error) if error.is_taken() => remove_file(&dir, name)?,
+            linked => return linked,
         }
     }
 }
@@ -140,20 +136,33 @@ fn lookup(root: impl AsFd, path: &[u8], flags: OFlags, links: Links) -> Result<O
             Links::Refused => ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
         };
     let path = if path.is_empty() { b"." } else { path };
-    let mut tries = 0;
-    loop {
-        match fs::openat2(&root, path, flags | OFlags::CLOEXEC, Mode::empty(), how) {
-            // The kernel could not tell whether a rename led the lookup out: it asks to try again.
-            Err(rustix::io::Errno::AGAIN) if tries < LOOKUP_TRIES => tries += 1,
-            result => return result.map_err(failed("openat2", &root, path)),
-        }
-    }
+    openat2(&root, path, flags, Mode::empty(), how)
+        .map_err(|errno| errno.during(call("openat2", root.as_fd().as_raw_fd(), path)))
 }
 
 /// Makes the file `name`, which must not exist, for writing.
 pub fn create_file(dir: impl AsFd, name: &[u8], mode: u32) -> Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     fs::openat(&dir, name, flags, Mode::from_raw_mode(mode)).map_err(failed("openat", &dir, name))
+}
+
+/// Opens, or makes, the file `name` in `dir` for appending; a symbolic link is refused, a pipe is not waited for. It has
+/// `mode` then, whatever the umask, and whoever made it.
+pub fn open_for_appending(dir: impl AsFd, name: &[u8], mode: u32) -> Result<OwnedFd> {
+    let flags = OFlags::WRONLY
+        | OFlags::APPEND
+        | OFlags::CREATE
+        | OFlags::NOFOLLOW
+        | OFlags::NONBLOCK
+        | OFlags::NOCTTY
+        | OFlags::CLOEXEC;
+    let mode = Mode::from_raw_mode(mode);
+    let file = fs::openat(&dir, name, flags, mode).map_err(failed("openat(O_APPEND|O_CREAT)", &dir, name))?;
+    let found = fs::fstat(&file).map_err(failed("fstat", &file, name))?;
+    if Mode::from_raw_mode(found.st_mode & 0o7777) != mode {
+        fs::fchmod(&file, mode).map_err(failed("fchmod", &file, name))?;
+    }
+    Ok(file)
 }
 
 /// Opens a file without a name in `dir`, for writing and reading; [`publish`] gives it one.
@@ -321,6 +330,16 @@ pub fn free(fd: impl AsFd) -> Result<Free> {
         inodes: all.f_files,
         free_inodes: all.f_favail,
     })
+}
+
+/// Begins to write back the `len` bytes at `offset` of the file `fd`, and waits for none of them (sync_file_range(2)): no
+/// promise, which only [`sync_file_system`] gives.
+pub fn begin_writeback(fd: impl AsFd, offset: u64, len: u64) {
+    let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) else { return };
+    // SAFETY: sync_file_range takes no pointers, and the descriptor is borrowed for the call.
+    unsafe {
+        libc::sync_file_range(fd.as_fd().as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE);
+    }
 }
 
 /// Waits until all of the file system that holds `fd` is on its disk; an error of an earlier write

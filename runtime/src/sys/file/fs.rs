@@ -7,6 +7,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, StatxFlags, Uid};
+use rustix::path::Arg;
 
 use crate::sys::errno::{Errno, Result};
 
@@ -19,19 +20,21 @@ pub enum Want {
     Directory,
 }
 
-/// openat2 gives up with EAGAIN when something was renamed meanwhile; after this many the lookup fails closed.
+/// openat2 gives up with EAGAIN when something was renamed meanwhile: it cannot tell whether that led the lookup out. After
+/// this many the lookup fails closed.
 const LOOKUPS: u32 = 128;
 
-fn openat2(
-    dir: BorrowedFd<'_>,
-    path: &CStr,
+/// The one openat2: what is opened is CLOEXEC. Of a `&CStr` it allocates nothing.
+pub(in crate::sys) fn openat2<P: Arg + Copy>(
+    dir: impl AsFd,
+    path: P,
     flags: OFlags,
     mode: Mode,
     resolve: ResolveFlags,
 ) -> Result<OwnedFd> {
     let mut left = LOOKUPS;
     loop {
-        match rustix::fs::openat2(dir, path, flags | OFlags::CLOEXEC, mode, resolve) {
+        match rustix::fs::openat2(&dir, path, flags | OFlags::CLOEXEC, mode, resolve) {
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) if left > 0 => left -= 1,
             other => return Ok(other?),
         }

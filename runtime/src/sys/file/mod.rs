@@ -1,16 +1,12 @@
 //! Files, directories and mounts, by descriptor.
 
-pub mod append;
-pub mod attached;
-pub mod detached;
+pub mod confined;
 pub mod dir;
 pub mod flock;
 pub mod fs;
-pub mod held;
-pub mod inside;
+pub mod memory;
 pub mod mount;
 pub mod overlay;
 pub mod own;
 pub mod watch;
-pub mod writeback;
 pub mod xattr;

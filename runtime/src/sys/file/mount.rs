@@ -1,11 +1,13 @@
 //! The mount API of Linux 5.2 to 5.12: a mount is made detached, given its attributes, and then
 //! moved onto a descriptor. No function here takes a path into a container.
 //!
-//! Invariant: nothing here allocates; every descriptor made is CLOEXEC.
+//! Invariant: every descriptor made is CLOEXEC. What a child half calls allocates nothing: all but [`make_detached`],
+//! [`number`] and [`detach_from_here`].
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
+use rustix::fs::{AtFlags, StatxFlags};
 use rustix::mount as rm;
 
 use crate::sys::errno::{Errno, Result};
@@ -144,6 +146,25 @@ pub fn fsmount(context: BorrowedFd<'_>, attributes: u64) -> Result<OwnedFd> {
     Ok(rm::fsmount(context, rm::FsMountFlags::FSMOUNT_CLOEXEC, flags)?)
 }
 
+/// Makes a file system of `kind` with these parameters, and a detached mount of it with these attributes, which nobody can
+/// reach but by the descriptor that is given back.
+pub fn make_detached(
+    kind: &CStr,
+    parameters: &[(&CStr, Option<&CStr>)],
+    attributes: u64,
+) -> crate::sys::Result<OwnedFd> {
+    let during =
+        |call: &'static str| move |errno: Errno| errno.during(format!("{call}({})", kind.to_string_lossy()));
+    let context = fsopen(kind).map_err(during("fsopen"))?;
+    for (key, value) in parameters {
+        fsconfig(context.as_fd(), key, *value).map_err(|errno| {
+            errno.during(format!("fsconfig({}, {key:?}, {value:?})", kind.to_string_lossy()))
+        })?;
+    }
+    fsconfig_create(context.as_fd()).map_err(during("fsconfig"))?;
+    fsmount(context.as_fd(), attributes).map_err(during("fsmount"))
+}
+
 /// A detached copy of the mount that `fd` is on, with `fd` as its root.
 pub fn clone_tree(fd: BorrowedFd<'_>, depth: Depth) -> Result<OwnedFd> {
     Ok(rm::open_tree(fd, c"", clone_flags(depth) | rm::OpenTreeFlags::AT_EMPTY_PATH)?)
@@ -183,6 +204,31 @@ pub fn pivot_here() -> Result<()> {
 /// Takes the mount at `path` out of the caller's mount namespace, with all that is mounted below it.
 pub fn detach(path: &CStr) -> Result<()> {
     Ok(rm::unmount(path, rm::UnmountFlags::DETACH | rm::UnmountFlags::NOFOLLOW)?)
+}
+
+/// `STATX_MNT_ID_UNIQUE` of Linux 6.8: a kernel that does not know it gives the other number.
+const UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+
+/// The number of the mount that `fd` is in, attached or not. Since Linux 6.8 no other mount ever has the same; before, none
+/// at the same time.
+pub fn number(fd: BorrowedFd<'_>) -> Result<u64> {
+    match rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID | UNIQUE) {
+        Err(rustix::io::Errno::NOSYS) => number_in_proc(fd),
+        found => Ok(found?.stx_mnt_id),
+    }
+}
+
+/// The same by proc(5), for a filter that refuses statx.
+fn number_in_proc(fd: BorrowedFd<'_>) -> Result<u64> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).unwrap_or_default();
+    let number = info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
+    number.ok_or(Errno::ENOSYS)
+}
+
+/// Takes the mount that the directory `fd` is the root of out of the caller's mount namespace, with all that is mounted
+/// below it.
+pub fn detach_from_here(fd: BorrowedFd<'_>) -> Result<()> {
+    Ok(rm::unmount(format!("/proc/self/fd/{}", fd.as_raw_fd()), rm::UnmountFlags::DETACH)?)
 }
 
 /// Makes the whole mount namespace of the caller receive from the host's and give nothing back.
@@ -234,4 +280,21 @@ fn setattr(fd: BorrowedFd<'_>, depth: Depth, request: &MountAttr) -> Result<()> 
         )
     })
     .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    fn a_mount_has_one_number_and_another_one_another() {
+        let open = |path: &str| File::open(path).unwrap();
+        for of in [number, number_in_proc] {
+            let (own, same, other) = (open("/proc/self"), open("/proc/version"), open("/"));
+            assert_eq!(of(own.as_fd()), of(same.as_fd()));
+            assert_ne!(of(own.as_fd()).unwrap(), of(other.as_fd()).unwrap());
+        }
+    }
 }

@@ -135,14 +135,34 @@ pub fn append(path: &Path, bytes: &[u8]) -> io::Result<()> {
     open(path, OpenOptions::new().create(true).append(true), SECRET)?.write_all(bytes)
 }
 
+/// What a file that is replaced outlives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outlives {
+    /// Its writer.
+    Process,
+    /// The machine's power: its bytes are on the disk, and its name once its folder is too.
+    Power,
+}
+
 /// Writes a file beside `path` and renames it there: readers see the old one or the new one. Nothing else is left.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
-    let beside = std::path::PathBuf::from(beside);
-    write(&beside, bytes, mode)
-        .and_then(|()| fs::rename(&beside, path))
-        .inspect_err(|_| drop(fs::remove_file(&beside)))
+    replace_by(Path::new(&beside), path, bytes, mode, Outlives::Process)
+}
+
+/// The same by way of `beside`, in the same directory, where only one writer may be at a time.
+pub fn replace_by(beside: &Path, path: &Path, bytes: &[u8], mode: u32, outlives: Outlives) -> io::Result<()> {
+    let replaced = || {
+        let mut file = open(beside, OpenOptions::new().create(true).truncate(true).write(true), mode)?;
+        file.write_all(bytes)?;
+        if outlives == Outlives::Power {
+            file.sync_all()?;
+        }
+        fs::rename(beside, path)
+    };
+    // Half a file is of no use to anybody; the error that matters is the first.
+    replaced().inspect_err(|_| drop(fs::remove_file(beside)))
 }
 
 /// Reads a file that is `most` bytes long at the most; a longer one is `FileTooLarge`. A pipe in its place is not waited for.

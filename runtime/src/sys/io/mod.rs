@@ -4,7 +4,6 @@ pub mod epoll;
 pub mod poll;
 pub mod port;
 pub mod pty;
-pub mod relay;
 pub mod socket;
 pub mod stream;
 pub mod tty;

@@ -2,10 +2,21 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::io::Errno;
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use crate::sys::errno::{Errno, Result as Plain};
 use crate::sys::{Error, Result};
+
+/// The one poll(2): how many of `fds` are ready, within `time` (absent: without end). Allocates nothing.
+pub(in crate::sys) fn wait(fds: &mut [PollFd<'_>], time: Option<Duration>) -> Plain<usize> {
+    let time = time.map(|time| Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: time.subsec_nanos().into(),
+    });
+    Ok(rustix::event::poll(fds, time.as_ref())?)
+}
 
 /// What a descriptor is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +25,8 @@ pub enum Interest {
     Read,
     /// Room, or nobody who reads.
     Write,
+    /// Either of the two.
+    Both,
     /// The kernel's word that what the file says has changed; [`Ready::readable`] tells it.
     Change,
 }
@@ -34,33 +47,52 @@ pub fn counter() -> Result<OwnedFd> {
         .map_err(|errno| Error::new("eventfd(EFD_CLOEXEC|EFD_NONBLOCK)", errno.raw_os_error()))
 }
 
-/// Waits until one of `polled` is ready, at most `milliseconds` (absent: without end), and tells of
+/// Waits until one of `polled` is ready, at most `time` (absent: without end), and tells of
 /// each, in order. A caught signal ends the wait with nothing ready.
-pub fn poll(polled: &[(BorrowedFd<'_>, Interest)], milliseconds: Option<u32>) -> Result<Vec<Ready>> {
+pub fn poll(polled: &[(BorrowedFd<'_>, Interest)], time: Option<Duration>) -> Result<Vec<Ready>> {
     let mut fds: Vec<PollFd<'_>> = polled
         .iter()
         .map(|(fd, interest)| {
             let flags = match interest {
                 Interest::Read => PollFlags::IN,
                 Interest::Write => PollFlags::OUT,
+                Interest::Both => PollFlags::IN | PollFlags::OUT,
                 Interest::Change => PollFlags::PRI,
             };
             PollFd::from_borrowed_fd(*fd, flags)
         })
         .collect();
-    let timeout = milliseconds
-        .map(|ms| Timespec { tv_sec: i64::from(ms / 1000), tv_nsec: i64::from(ms % 1000) * 1_000_000 });
-    match rustix::event::poll(&mut fds, timeout.as_ref()) {
-        Ok(_) | Err(Errno::INTR) => {}
-        Err(errno) => return Err(Error::new(format!("poll({} fds)", polled.len()), errno.raw_os_error())),
+    match wait(&mut fds, time) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(errno) => return Err(errno.during(format!("poll({} fds)", polled.len()))),
     }
     let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
     let ready = |fd: &PollFd<'_>, interest: Interest| {
         let seen = fd.revents();
         Ready {
             readable: interest != Interest::Write && seen.intersects(PollFlags::IN | PollFlags::PRI | gone),
-            writable: interest == Interest::Write && seen.intersects(PollFlags::OUT | gone),
+            writable: matches!(interest, Interest::Write | Interest::Both)
+                && seen.intersects(PollFlags::OUT | gone),
         }
     };
     Ok(fds.iter().zip(polled).map(|(fd, (_, interest))| ready(fd, *interest)).collect())
+}
+
+/// Waits until a descriptor is readable (a pidfd: until its process is dead), or the time is over.
+pub fn wait_readable(fd: BorrowedFd<'_>, time: Duration) -> bool {
+    wait_for(fd, PollFlags::IN, time)
+}
+
+/// Waits until a descriptor takes more, or the time is over.
+pub fn wait_writable(fd: BorrowedFd<'_>, time: Duration) -> bool {
+    wait_for(fd, PollFlags::OUT, time)
+}
+
+/// Waits until a kernel file has changed (POLLPRI), or the time is over.
+pub fn wait_exceptional(file: BorrowedFd<'_>, time: Duration) -> bool {
+    wait_for(file, PollFlags::PRI, time)
+}
+
+fn wait_for(fd: BorrowedFd<'_>, events: PollFlags, time: Duration) -> bool {
+    wait(&mut [PollFd::from_borrowed_fd(fd, events)], Some(time)).is_ok_and(|ready| ready > 0)
 }

@@ -3,17 +3,16 @@
 //! Invariant: no terminal is one of the caller's own /dev/pts, which is the host's.
 //! Both ends block; the side that must not wait says so for its own (`stream::set_nonblocking`).
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{self, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::pty::OpenptFlags;
-use rustix::termios::Winsize;
 
-use crate::sys::file::detached;
-use crate::sys::file::mount::Attributes;
+use crate::sys::file::fs::{open_both_ways, openat2};
+use crate::sys::file::mount::{self, Attributes};
 use crate::sys::{Error, Result};
 
 fn failed(call: &'static str) -> impl FnOnce(Errno) -> Error {
@@ -31,7 +30,11 @@ pub fn open() -> Result<(OwnedFd, OwnedFd)> {
 /// A devpts for the terminal of one process, of which only the terminal is to be had.
 pub fn alone() -> Result<OwnedFd> {
     let own = Some(c"0600");
-    detached::make(c"devpts", &[(c"mode", own), (c"ptmxmode", own)], Attributes::NOSUID | Attributes::NOEXEC)
+    mount::make_detached(
+        c"devpts",
+        &[(c"mode", own), (c"ptmxmode", own)],
+        Attributes::NOSUID | Attributes::NOEXEC,
+    )
 }
 
 /// A terminal for a process in the tree `root`: of the devpts that stands there, where its name in /dev/pts means something,
@@ -57,29 +60,20 @@ fn open_below(folder: BorrowedFd<'_>, ptmx: &str, not_on: Option<u64>) -> Result
     let call = "openat2(\"ptmx\")";
     // Looked at before it is opened: what stands there may be anything.
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let found = fs::openat2(folder, ptmx, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
-        .map_err(failed(call))?;
+    let found =
+        openat2(folder, ptmx, OFlags::PATH, Mode::empty(), resolve).map_err(|errno| errno.during(call))?;
     let is_devpts = fs::fstatfs(&found).map_err(failed(call))?.f_type == DEVPTS;
     let stat = fs::fstat(&found).map_err(failed(call))?;
     if !is_devpts || stat.st_rdev != fs::makedev(5, 2) || Some(stat.st_dev) == not_on {
         return Err(failed(call)(Errno::NOTTY));
     }
-    with_peer(
-        crate::sys::file::fs::open_both_ways(found.as_fd())
-            .map_err(|errno| errno.during("open(\"ptmx\")"))?,
-    )
+    with_peer(open_both_ways(found.as_fd()).map_err(|errno| errno.during("open(\"ptmx\")"))?)
 }
 
 fn with_peer(master: OwnedFd) -> Result<(OwnedFd, OwnedFd)> {
     rustix::pty::unlockpt(&master).map_err(failed("ioctl(TIOCSPTLCK)"))?;
     let peer = rustix::pty::ioctl_tiocgptpeer(&master, FLAGS).map_err(failed("ioctl(TIOCGPTPEER)"))?;
     Ok((master, peer))
-}
-
-/// Sets a terminal's window.
-pub fn resize(terminal: impl AsFd, rows: u16, columns: u16) -> Result<()> {
-    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-    rustix::termios::tcsetwinsize(terminal, size).map_err(failed("ioctl(TIOCSWINSZ)"))
 }
 
 /// A pipe: its read end and its write end, both blocking.

@@ -287,18 +287,3 @@ pub fn receive(
         }
     }
 }
-
-/// Waits until `socket` can be read, at most `milliseconds` (absent: without end). False: the time is over, or a
-/// signal came first.
-pub fn wait_readable(socket: BorrowedFd<'_>, milliseconds: Option<u64>) -> Result<bool> {
-    let mut polled = [rustix::event::PollFd::new(&socket, rustix::event::PollFlags::IN)];
-    let timeout = milliseconds.map(|ms| rustix::event::Timespec {
-        tv_sec: i64::try_from(ms / 1000).unwrap_or(i64::MAX),
-        tv_nsec: i64::try_from(ms % 1000).expect("below 1000") * 1_000_000,
-    });
-    match rustix::event::poll(&mut polled, timeout.as_ref()) {
-        Ok(count) => Ok(count > 0),
-        Err(Errno::INTR) => Ok(false),
-        Err(errno) => Err(error("poll(socket)")(errno)),
-    }
-}

@@ -7,29 +7,33 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, Winsize};
 
 use crate::sys::{Error, Result};
 
-/// A terminal's settings as they were, to be put back.
-#[derive(Debug, Clone)]
-pub struct Settings(Termios);
+/// A terminal in raw mode; it has its former settings again when this is dropped.
+#[derive(Debug)]
+pub struct Raw<'a> {
+    terminal: BorrowedFd<'a>,
+    former: Termios,
+}
 
 /// Whether `fd` is a terminal.
 pub fn is_terminal(fd: BorrowedFd<'_>) -> bool {
     rustix::termios::isatty(fd)
 }
 
-/// Puts the terminal into raw mode (cfmakeraw(3)) and gives its former settings.
-pub fn make_raw(terminal: BorrowedFd<'_>) -> Result<Settings> {
+/// Puts the terminal into raw mode (cfmakeraw(3)).
+pub fn make_raw(terminal: BorrowedFd<'_>) -> Result<Raw<'_>> {
     let former = rustix::termios::tcgetattr(terminal).map_err(|e| failed("tcgetattr(terminal)", e))?;
     let mut raw = former.clone();
     raw.make_raw();
     rustix::termios::tcsetattr(terminal, OptionalActions::Drain, &raw)
         .map_err(|e| failed("tcsetattr(terminal, TCSADRAIN, raw)", e))?;
-    Ok(Settings(former))
+    Ok(Raw { terminal, former })
 }
 
-/// Puts former settings back, at once.
-pub fn restore(terminal: BorrowedFd<'_>, settings: &Settings) -> Result<()> {
-    rustix::termios::tcsetattr(terminal, OptionalActions::Now, &settings.0)
-        .map_err(|e| failed("tcsetattr(terminal, TCSANOW)", e))
+impl Drop for Raw<'_> {
+    fn drop(&mut self) {
+        // A terminal that is gone needs nothing.
+        let _ = rustix::termios::tcsetattr(self.terminal, OptionalActions::Now, &self.former);
+    }
 }
 
 /// Whether the terminal is read line by line, by either of its ends: there VEOF is an end, elsewhere a byte as any other.

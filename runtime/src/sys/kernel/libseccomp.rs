@@ -13,6 +13,7 @@ use std::ptr::NonNull;
 
 use super::seccomp::{Action, Instruction};
 use crate::sys::errno::{Errno, Result};
+use crate::sys::file::memory;
 
 /// `struct scmp_arg_cmp`: how one argument of a syscall compares.
 #[repr(C)]
@@ -127,8 +128,7 @@ impl Rules {
     pub fn export(self) -> Result<Vec<Instruction>> {
         // SAFETY: the context is alive; the rest are integers.
         returned(unsafe { seccomp_attr_set(self.0.as_ptr(), OPTIMIZE, BINARY_TREE) })?;
-        let flags = rustix::fs::MemfdFlags::CLOEXEC;
-        let mut file = File::from(rustix::fs::memfd_create(c"seccomp", flags)?);
+        let mut file = File::from(memory::empty("seccomp").map_err(|error| Errno(error.errno))?);
         // SAFETY: the context and the descriptor are alive.
         returned(unsafe { seccomp_export_bpf(self.0.as_ptr(), file.as_raw_fd()) })?;
         let mut bytes = Vec::new();

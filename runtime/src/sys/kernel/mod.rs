@@ -1,7 +1,21 @@
 //! Programs and messages handed to the kernel: BPF, seccomp, netlink; and what it says of the machine.
 
 pub mod bpf;
-pub mod host;
 pub mod libseccomp;
 pub mod netlink;
 pub mod seccomp;
+
+/// Bytes of memory that the kernel can use: /proc/meminfo's MemTotal, by sysinfo(2).
+pub fn memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    let total = info.totalram as u64;
+    total.saturating_mul(u64::from(info.mem_unit))
+}
+
+/// The kernel's version, as far as features are told by it: `(6, 12)`.
+pub fn release() -> (u32, u32) {
+    let name = rustix::system::uname();
+    let text = name.release().to_string_lossy();
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}

@@ -13,8 +13,8 @@ use super::ns::Namespaces;
 use crate::sys::child::clone::{ChildHalf, Request, clone3};
 use crate::sys::child::descriptors;
 use crate::sys::child::exec::{self, Strings};
-use crate::sys::file::fs;
 use crate::sys::file::mount::{self, Attributes, Depth};
+use crate::sys::file::{fs, memory};
 use crate::sys::{Error, Result};
 
 /// The descriptor that a daemon keeps of its maker.
@@ -139,9 +139,8 @@ const SEALING_TRIES: u32 = 16;
 
 /// This binary in memory, where nobody can change it any more.
 fn sealed_copy() -> Result<OwnedFd> {
-    use rustix::fs::{MemfdFlags, SealFlags};
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let copy = rustix::fs::memfd_create(c"podrun", flags).map_err(failed("memfd_create()"))?;
+    use rustix::fs::SealFlags;
+    let copy = memory::empty("podrun")?;
     let copied = std::fs::File::open("/proc/self/exe")
         .and_then(|mut binary| std::io::copy(&mut binary, &mut std::fs::File::from(copy.try_clone()?)));
     copied.map_err(|error| Error::new("copy /proc/self/exe", error.raw_os_error().unwrap_or(0)))?;
@@ -196,8 +195,8 @@ pub fn adopt_orphans() -> Result<()> {
 
 /// Sets the host name of this process's UTS namespace.
 pub fn set_hostname(name: &str) -> Result<()> {
-    rustix::system::sethostname(name.as_bytes())
-        .map_err(|errno| Error::new(format!("sethostname({name:?})"), errno.raw_os_error()))
+    let set = CString::new(name).map_err(|_| Errno::INVAL.into()).and_then(|name| exec::sethostname(&name));
+    set.map_err(|errno: crate::sys::Errno| errno.during(format!("sethostname({name:?})")))
 }
 
 /// Makes the lock file at `path`, held from the moment at which others can see it: one who tries it cannot be what

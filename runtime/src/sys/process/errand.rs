@@ -11,7 +11,7 @@ use super::ns::{Namespaces, setns};
 use super::pidfd;
 use crate::sys::child::clone::{ChildHalf, Cloned, Request, SingleThreaded, clone_child};
 use crate::sys::child::{creds, descriptors};
-use crate::sys::io::{socket, stream};
+use crate::sys::io::{poll, socket, stream};
 use crate::sys::{Errno, Result};
 
 /// The number of a child's one descriptor.
@@ -62,7 +62,7 @@ impl Errand {
         drop(theirs);
         let mut answers = Vec::new();
         // It has made a few system calls by then, none of which waits for anybody.
-        let at_home = pidfd::wait_readable(door.as_fd(), AT_HOME)
+        let at_home = poll::wait_readable(door.as_fd(), AT_HOME)
             && socket::receive(door.as_fd(), &mut [0], &mut answers)?.is_some();
         match answers.pop().filter(|_| at_home) {
             Some(answers) => {
@@ -137,7 +137,7 @@ pub struct CalledOff(OwnedFd);
 impl CalledOff {
     /// Whether it has ended.
     pub fn has_ended(&self) -> bool {
-        pidfd::wait_readable(self.0.as_fd(), Duration::ZERO)
+        poll::wait_readable(self.0.as_fd(), Duration::ZERO)
     }
 
     /// Waits until it has ended, however long that takes.

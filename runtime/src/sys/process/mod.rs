@@ -3,9 +3,7 @@
 pub mod daemon;
 pub mod descriptors;
 pub mod errand;
-pub mod hook;
 pub mod interrupt;
-pub mod netns;
 pub mod ns;
 pub mod pidfd;
 pub mod proc;

@@ -1,8 +1,9 @@
 //! Namespaces: made by unshare, joined by setns through an nsfs descriptor or a pidfd.
 //!
-//! Invariant: as in every file of the child half, nothing here allocates.
+//! Invariant: what a child half calls allocates nothing: all but [`is_callers`], [`current_network`] and [`visit_network`].
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::fs::File;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
 use crate::sys::errno::{Errno, Result};
 
@@ -92,4 +93,23 @@ pub fn is_callers(fd: BorrowedFd<'_>, kind: Namespaces) -> crate::sys::Result<bo
     let own = rustix::fs::stat(path).map_err(stat)?;
     let other = rustix::fs::fstat(fd).map_err(stat)?;
     Ok((own.st_dev, own.st_ino) == (other.st_dev, other.st_ino))
+}
+
+/// The network namespace of the calling thread.
+pub fn current_network() -> crate::sys::Result<File> {
+    const PATH: &str = "/proc/thread-self/ns/net";
+    File::open(PATH)
+        .map_err(|error| crate::sys::Error::new(format!("open({PATH:?})"), error.raw_os_error().unwrap_or(0)))
+}
+
+/// Runs `work` in the network namespace `namespace` and comes back, or says that it could not: the caller must end then. For
+/// what names no namespace of its own, as /proc/sys and `bind` do.
+pub fn visit_network<T>(namespace: BorrowedFd<'_>, work: impl FnOnce() -> T) -> crate::sys::Result<T> {
+    let enter =
+        |namespace| setns(namespace, Namespaces::NET).map_err(|errno| errno.during("setns(CLONE_NEWNET)"));
+    let home = current_network()?;
+    enter(namespace)?;
+    let result = work();
+    enter(home.as_fd())?;
+    Ok(result)
 }

@@ -5,6 +5,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use crate::sys::errno::{Errno, Result};
+use crate::sys::io::poll;
 
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,31 +108,8 @@ pub const KILLED_WITHIN: std::time::Duration = std::time::Duration::from_secs(10
 
 /// The same within a time; `None`: it has not ended by then.
 pub fn reap_within(pidfd: BorrowedFd<'_>, time: std::time::Duration) -> Result<Option<Exit>> {
-    if wait_readable(pidfd, time) { reap(pidfd, Wait::Poll) } else { Ok(None) }
+    if poll::wait_readable(pidfd, time) { reap(pidfd, Wait::Poll) } else { Ok(None) }
 }
 
 /// The signal that cannot be refused.
 pub const SIGKILL: i32 = libc::SIGKILL;
-
-/// Waits until a descriptor is readable (a pidfd: until its process is dead), or the time is over.
-pub fn wait_readable(fd: BorrowedFd<'_>, time: std::time::Duration) -> bool {
-    poll_one(fd, libc::POLLIN, time)
-}
-
-/// Waits until a descriptor takes more, or the time is over.
-pub fn wait_writable(fd: BorrowedFd<'_>, time: std::time::Duration) -> bool {
-    poll_one(fd, libc::POLLOUT, time)
-}
-
-/// Waits until a kernel file has changed (POLLPRI), or the time is over.
-pub fn wait_exceptional(file: BorrowedFd<'_>, time: std::time::Duration) -> bool {
-    poll_one(file, libc::POLLPRI, time)
-}
-
-fn poll_one(fd: BorrowedFd<'_>, events: libc::c_short, time: std::time::Duration) -> bool {
-    // Rounded up, so that the last millisecond is waited out and not spun away.
-    let milliseconds = i32::try_from(time.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
-    let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
-    // SAFETY: one pollfd, alive during the call.
-    unsafe { libc::poll(&raw mut poll, 1, milliseconds) > 0 }
-}

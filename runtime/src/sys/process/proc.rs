@@ -1,32 +1,9 @@
 //! What procfs says of a process, by its number in the reader's pid namespace.
 //!
-//! Invariant: a number may be another process's by the time of the next look; whoever keeps one keeps a [`ProcessId`].
-
-use serde::{Deserialize, Serialize};
+//! Invariant: a number may be another process's by the time of the next look; whoever keeps one keeps the start time beside it (field 22
+//! of stat).
 
 use crate::sys::{Error, Result};
-
-/// A process that a reused pid cannot be taken for, as records keep it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ProcessId {
-    /// The pid, in the pid namespace of who wrote it down.
-    pub pid: i32,
-    /// Field 22 of /proc/PID/stat: clock ticks since the boot.
-    pub start_time: u64,
-}
-
-impl ProcessId {
-    /// The process that has this pid now.
-    pub fn of(pid: i32) -> Result<Self> {
-        Ok(Self { pid, start_time: stat_field(pid, 22)? })
-    }
-
-    /// Whether it still is there: its pid is no other's, and not free.
-    pub fn is_same(self) -> bool {
-        Self::of(self.pid).is_ok_and(|now| now == self)
-    }
-}
 
 fn read(pid: i32, file: &str) -> Result<String> {
     let path = format!("/proc/{pid}/{file}");
@@ -72,9 +49,7 @@ mod tests {
     #[test]
     fn this_process_is_itself() {
         let own = i32::try_from(std::process::id()).unwrap();
-        let process = ProcessId::of(own).unwrap();
-        assert!(process.is_same() && process.start_time > 1);
-        assert!(!ProcessId { start_time: 1, ..process }.is_same());
+        assert!(stat_field(own, 22).unwrap() > 1);
         assert_eq!(innermost_pid(own).unwrap(), own);
     }
 }

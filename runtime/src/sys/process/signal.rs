@@ -3,14 +3,14 @@
 //! Invariant: a pid is only signalled while its process is a child that nobody has reaped, so it is never a
 //! stranger's.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
-use crate::sys::{Error, Result};
+use crate::sys::io::poll::{self, Interest};
+use crate::sys::{Errno, Error, Result};
 
 /// SIGHUP's number.
 pub const HANGUP: i32 = libc::SIGHUP;
@@ -18,6 +18,9 @@ pub const HANGUP: i32 = libc::SIGHUP;
 pub const KILL: i32 = libc::SIGKILL;
 /// SIGTERM's number.
 pub const TERM: i32 = libc::SIGTERM;
+
+/// SIGWINCH's number.
+pub const WINDOW: i32 = libc::SIGWINCH;
 
 /// What [`Signals::next`] reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,14 +112,8 @@ impl Forwarded {
 
     /// Hands on what comes until the child behind `process` has ended, and reaps it.
     pub fn until_end(&self, process: BorrowedFd<'_>) -> Result<super::pidfd::Exit> {
-        use rustix::event::{PollFd, PollFlags, poll};
         loop {
-            let mut polled =
-                [PollFd::from_borrowed_fd(process, PollFlags::IN), PollFd::new(&self.0, PollFlags::IN)];
-            match poll(&mut polled, None) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(errno) => return Err(Error::new("poll(pidfd, signalfd)", errno.raw_os_error())),
-            }
+            poll::poll(&[(process, Interest::Read), (self.0.as_fd(), Interest::Read)], None)?;
             while let Some(signal) = self.next() {
                 send(process, signal)?;
             }
@@ -165,12 +162,9 @@ pub fn reap() -> Option<Ended> {
 
 /// Sends `signal` to the process behind `pidfd`. A process that has ended is no error.
 pub fn send(pidfd: impl AsFd, signal: i32) -> Result<()> {
-    let raw = pidfd.as_fd().as_raw_fd();
-    // SAFETY: the call takes no pointer but the null siginfo, which stands for a plain kill().
-    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, raw, signal, 0, 0) };
-    match Errno::result(result) {
-        Ok(_) | Err(Errno::ESRCH) => Ok(()),
-        Err(errno) => Err(Error::new(format!("pidfd_send_signal({signal})"), errno as i32)),
+    match super::pidfd::pidfd_send_signal(pidfd.as_fd(), signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno.during(format!("pidfd_send_signal({signal})"))),
     }
 }
 

@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::fs;
-use super::mount::{self, Attributes, Depth};
 use crate::sys::Result;
 use crate::sys::child::clone::SingleThreaded;
 use crate::sys::errno::{Errno, Result as Plain};
+use crate::sys::file::fs;
+use crate::sys::file::mount::{self, Attributes, Depth};
 use crate::sys::process::ns::{self, Namespaces};
 
 /// The mounts of one process, by their names.

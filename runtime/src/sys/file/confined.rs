@@ -10,10 +10,8 @@ use std::path::{Component, Path};
 use rustix::fs::{self, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use super::fs::openat2;
 use crate::sys::{Error, Result};
-
-/// How often a lookup that a rename disturbed is tried again.
-const TRIES: usize = 128;
 
 /// What becomes of a link that leads out of the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,17 +88,8 @@ fn open(root: impl AsFd, path: &Path, flags: OFlags, outward: Outward) -> Result
         Outward::Inside => ResolveFlags::IN_ROOT,
         Outward::Refused => ResolveFlags::BENEATH,
     } | ResolveFlags::NO_MAGICLINKS;
-    let mut tries = 0;
-    loop {
-        match fs::openat2(&root, path, flags | OFlags::CLOEXEC, Mode::empty(), how) {
-            // The kernel could not tell whether a rename led the lookup out: it asks to try again.
-            Err(Errno::AGAIN) if tries < TRIES => tries += 1,
-            result => {
-                return result
-                    .map_err(|errno| Error::new(format!("openat2(root, {path:?})"), errno.raw_os_error()));
-            }
-        }
-    }
+    openat2(root, path, flags, Mode::empty(), how)
+        .map_err(|errno| errno.during(format!("openat2(root, {path:?})")))
 }
 
 #[cfg(test)]

@@ -5,25 +5,23 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
-
-use super::{stream, tty};
+use crate::sys::Result;
+use crate::sys::io::poll::{self, Interest, Ready};
+use crate::sys::io::{stream, tty};
 use crate::sys::process::pidfd::{self, Exit, Wait};
-use crate::sys::process::signal::Forwarded;
-use crate::sys::{Error, Result};
+use crate::sys::process::signal::{self, Forwarded};
 
 /// The ends between which bytes go.
 #[derive(Debug)]
-pub struct Relay<'a> {
+pub(super) struct Relay<'a> {
     /// The child, by its pidfd.
-    pub process: BorrowedFd<'a>,
+    pub(super) process: BorrowedFd<'a>,
     /// The master of its terminal; made non-blocking.
-    pub master: BorrowedFd<'a>,
+    pub(super) master: BorrowedFd<'a>,
     /// What is typed.
-    pub stdin: BorrowedFd<'a>,
+    pub(super) stdin: BorrowedFd<'a>,
     /// Where it is shown.
-    pub stdout: BorrowedFd<'a>,
+    pub(super) stdout: BorrowedFd<'a>,
 }
 
 /// What a terminal takes for the end of what is typed (VEOF, `stty eof`): a file or a pipe that ends has no other way to
@@ -53,49 +51,32 @@ impl Input {
     }
 }
 
-/// Puts the person's terminal back.
-struct Raw<'a>(BorrowedFd<'a>, tty::Settings);
-
-impl Drop for Raw<'_> {
-    fn drop(&mut self) {
-        // A terminal that is gone needs nothing.
-        let _ = tty::restore(self.0, &self.1);
-    }
-}
-
 impl Relay<'_> {
     /// Relays, and hands `signals` on, until the child has ended; reaps it.
-    pub fn until_end(&self, signals: &Forwarded) -> Result<Exit> {
+    pub(super) fn until_end(&self, signals: &Forwarded) -> Result<Exit> {
         let terminal = tty::is_terminal(self.stdin);
-        let _raw =
-            terminal.then(|| tty::make_raw(self.stdin).map(|former| Raw(self.stdin, former))).transpose()?;
+        let _raw = terminal.then(|| tty::make_raw(self.stdin)).transpose()?;
         stream::set_nonblocking(self.master)?;
         self.follow_size();
         let (mut input, mut master_open) = (Input::default(), true);
         loop {
-            let mut polled = vec![
-                PollFd::from_borrowed_fd(self.process, PollFlags::IN),
-                PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
-            ];
+            let mut polled = vec![(self.process, Interest::Read), (signals.as_fd(), Interest::Read)];
             // An end that is closed is always ready: it is looked at no more.
             let takes = !input.has_ended && input.typed.is_empty();
             if takes {
-                polled.push(PollFd::from_borrowed_fd(self.stdin, PollFlags::IN));
+                polled.push((self.stdin, Interest::Read));
             }
             if master_open {
-                let gives = if input.typed.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
-                polled.push(PollFd::from_borrowed_fd(self.master, PollFlags::IN | gives));
+                let gives = if input.typed.is_empty() { Interest::Read } else { Interest::Both };
+                polled.push((self.master, gives));
             }
-            match poll(&mut polled, None) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(errno) => return Err(Error::new("poll(relay)", errno.raw_os_error())),
-            }
-            let ready = |index: usize| polled.get(index).is_some_and(|one| !one.revents().is_empty());
+            let ready = poll::poll(&polled, None)?;
+            let ready = |index: usize| ready.get(index).is_some_and(|one| *one != Ready::default());
             let (from_stdin, from_master) = (takes && ready(2), master_open && ready(2 + usize::from(takes)));
             while let Some(signal) = signals.next() {
                 match signal {
-                    libc::SIGWINCH => self.follow_size(),
-                    signal => crate::sys::process::signal::send(self.process, signal)?,
+                    signal::WINDOW => self.follow_size(),
+                    signal => signal::send(self.process, signal)?,
                 }
             }
             if from_stdin {
@@ -166,7 +147,7 @@ impl Relay<'_> {
     }
 
     fn has_more(&self) -> bool {
-        pidfd::wait_readable(self.master, std::time::Duration::ZERO)
+        poll::wait_readable(self.master, std::time::Duration::ZERO)
     }
 }
 
