@@ -100,10 +100,8 @@ impl HeldMounts {
 
 impl Room {
     fn make() -> Plain<Self> {
-        let context = mount::fsopen(c"tmpfs")?;
-        mount::fsconfig_create(context.as_fd())?;
         let attributes = Attributes::NOSUID | Attributes::NODEV | Attributes::NOEXEC;
-        let root = mount::fsmount(context.as_fd(), attributes)?;
+        let root = mount::make_detached(c"tmpfs", &[], attributes).map_err(|error| Errno(error.errno))?;
         away(|| {
             ns::unshare(Namespaces::MOUNT)?;
             mount::make_root_slave()?;

@@ -213,12 +213,7 @@ fn overlay_in(scratch: &std::path::Path) -> Result<()> {
 
 /// Copies a mount that no table of the host holds.
 fn shared_mounts() -> Result<String> {
-    let made = || {
-        let context = sys::file::mount::fsopen(c"tmpfs")?;
-        sys::file::mount::fsconfig_create(context.as_fd())?;
-        sys::file::mount::fsmount(context.as_fd(), 0)
-    };
-    let tree = made().map_err(|errno: sys::errno::Errno| errno.during("fsmount(tmpfs)"))?;
+    let tree = sys::file::mount::make_detached(c"tmpfs", &[], 0)?;
     let mut held = crate::engine::HeldMounts::default();
     let part = sys::io::stream::duplicate(tree.as_fd())?;
     held.insert("doctor", tree);

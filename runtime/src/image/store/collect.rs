@@ -5,10 +5,10 @@
 //! to `trash`; the deleting comes after the lock.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 
 use super::record::{self, Loaded};
-use super::{Removal, lease};
+use super::{Removal, lease, set_aside};
 use crate::error::{Error, Result};
 use crate::image::content;
 use crate::image::content::partial::{self, Partial};
@@ -166,7 +166,7 @@ impl ImageStore {
         {
             for name in left {
                 // Gone, or moved by another sweep: either is what was wanted.
-                let _ = fs::rename(tmp.join(name), self.trash_name());
+                let _ = set_aside(&tmp.join(name), &self.trash_name());
             }
         }
         self.empty_trash()

@@ -57,12 +57,7 @@ impl ImageStore {
             let dir = sys::file::dir::open(parent.unwrap_or(Path::new(".")))?;
             let mut file = File::from(sys::file::dir::create_unnamed(&dir)?);
             self.save(images, format, &mut file)?;
-            loop {
-                match sys::file::dir::publish(&file, &dir, name.as_bytes()) {
-                    Err(error) if error.is_taken() => sys::file::dir::remove_file(&dir, name.as_bytes())?,
-                    result => return Ok(result?),
-                }
-            }
+            Ok(sys::file::dir::publish_in_place(&file, &dir, name.as_bytes())?)
         };
         write().map_err(|error| match error.kind() {
             // It is about an image, and not about the file.

@@ -165,10 +165,6 @@ impl Sandbox {
     /// A detached tmpfs that containers mount by clones of it. Without a limit of its own on inodes it has the kernel's, by
     /// the host's memory.
     fn hold(&mut self, name: &str, limits: Limits, mode: &str) -> Result<()> {
-        let failed = |call: &'static str| {
-            move |errno: crate::sys::Errno| errno.during(format!("{call}(tmpfs for {name:?})"))
-        };
-        let context = mount::fsopen(c"tmpfs").map_err(failed("fsopen"))?;
         let mode = CString::new(mode).expect("a mode is digits");
         let number = |number: u64| CString::new(number.to_string()).expect("a number is digits");
         let (size, inodes) = (limits.size.map(number), limits.inodes.map(number));
@@ -179,14 +175,11 @@ impl Sandbox {
             (c"size", size.as_deref()),
             (c"nr_inodes", inodes.as_deref()),
         ];
-        for (key, value) in parameters.into_iter().filter(|(_, value)| value.is_some()) {
-            mount::fsconfig(context.as_fd(), key, value).map_err(failed("fsconfig"))?;
-        }
-        mount::fsconfig_create(context.as_fd()).map_err(failed("fsconfig"))?;
-        let attributes = Attributes::NOSUID | Attributes::NODEV;
-        let tree = mount::fsmount(context.as_fd(), attributes).map_err(failed("fsmount"))?;
+        let parameters: Vec<_> = parameters.into_iter().filter(|(_, value)| value.is_some()).collect();
+        let tree = mount::make_detached(c"tmpfs", &parameters, Attributes::NOSUID | Attributes::NODEV)
+            .context(|| format!("the pod's {name:?}"))?;
         mount::mount_setattr(tree.as_fd(), Depth::One, Attributes::default(), Some(Propagation::Shared))
-            .map_err(failed("mount_setattr"))?;
+            .map_err(|errno| errno.during(format!("mount_setattr(tmpfs for {name:?})")))?;
         self.held.insert(name, tree);
         Ok(())
     }

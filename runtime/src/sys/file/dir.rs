@@ -88,12 +88,7 @@ pub fn place(dir: impl AsFd, name: &[u8], bytes: &[u8]) -> Result<()> {
         let written = rustix::io::write(&file, rest).map_err(failed("write", &dir, name))?;
         rest = &rest[written..];
     }
-    loop {
-        match publish(&file, &dir, name) {
-            Err(error) if error.is_taken() => remove_file(&dir, name)?,
-            linked => return linked,
-        }
-    }
+    publish_in_place(&file, &dir, name)
 }
 
 /// Opens the directory `name` in `dir`; a symbolic link is refused.
@@ -178,6 +173,16 @@ pub fn create_unnamed(dir: impl AsFd) -> Result<OwnedFd> {
 /// Gives the file `fd`, perhaps without a name until now, the name `name` in `dir`.
 pub fn publish(fd: impl AsFd, dir: impl AsFd, name: &[u8]) -> Result<()> {
     fs::linkat(&fd, b"".as_slice(), &dir, name, AtFlags::EMPTY_PATH).map_err(failed("linkat", &dir, name))
+}
+
+/// The same in place of the file that has the name, if one has.
+pub fn publish_in_place(fd: impl AsFd, dir: impl AsFd, name: &[u8]) -> Result<()> {
+    loop {
+        match publish(&fd, &dir, name) {
+            Err(error) if error.is_taken() => remove_file(&dir, name)?,
+            published => return published,
+        }
+    }
 }
 
 /// Makes the directory `name`.

@@ -3,19 +3,17 @@
 //! Invariant: the mount is detached: it stands in no mount table until somebody moves it somewhere,
 //! and it is gone when its descriptor is. The caller has one thread: its working directory may change meanwhile.
 
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen,
-};
 
-use crate::sys::{Error, Result};
+use super::mount::{self, Attributes};
+use crate::sys::{Errno, Error, Result};
 
-fn failed<'a>(call: &'a str, key: &'a str) -> impl FnOnce(Errno) -> Error + 'a {
-    move |errno| Error::new(format!("{call}(overlay, \"{key}\")"), errno.raw_os_error())
+fn failed<E: Into<Errno>>(call: &str, key: &str) -> impl FnOnce(E) -> Error {
+    let call = format!("{call}(overlay, \"{key}\")");
+    move |errno| errno.into().during(call)
 }
 
 /// How a kernel is told of the layers.
@@ -42,69 +40,70 @@ pub fn mount_by(
 ) -> Result<OwnedFd> {
     working_for(naming, || {
         let fs = open(lower, naming)?;
-        set_dir(fs.as_fd(), "upperdir", upper)?;
-        set_dir(fs.as_fd(), "workdir", work)?;
-        fsconfig_set_flag(fs.as_fd(), "volatile").map_err(failed("fsconfig", "volatile"))?;
-        create(fs.as_fd(), MountAttrFlags::empty())
+        set_dir(fs.as_fd(), c"upperdir", upper)?;
+        set_dir(fs.as_fd(), c"workdir", work)?;
+        mount::fsconfig(fs.as_fd(), c"volatile", None).map_err(failed("fsconfig", "volatile"))?;
+        create(fs.as_fd(), 0)
     })
 }
 
 /// Stacks `lower` (the topmost first), two at least, without a place for changes: read only, without devices and set-user-id bits.
 pub fn mount_read_only(lower: &[BorrowedFd<'_>]) -> Result<OwnedFd> {
-    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOSUID;
+    let attributes = Attributes::RDONLY | Attributes::NODEV | Attributes::NOSUID;
     newest_first(|naming| working_for(naming, || create(open(lower, naming)?.as_fd(), attributes)))
 }
 
 /// Tries each layer by itself first.
 fn newest_first(attempt: impl Fn(Naming) -> Result<OwnedFd>) -> Result<OwnedFd> {
-    let older = [Errno::INVAL, Errno::OPNOTSUPP].map(Errno::raw_os_error);
     match attempt(Naming::Each) {
-        Err(error) if older.contains(&error.errno) => attempt(Naming::Joined),
+        Err(Error { errno, .. }) if matches!(Errno(errno), Errno::EINVAL | Errno::EOPNOTSUPP) => {
+            attempt(Naming::Joined)
+        }
         other => other,
     }
 }
 
 fn open(lower: &[BorrowedFd<'_>], naming: Naming) -> Result<OwnedFd> {
-    let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed("fsopen", ""))?;
-    fsconfig_set_string(fs.as_fd(), "source", "overlay").map_err(failed("fsconfig", "source"))?;
+    let fs = mount::fsopen(c"overlay").map_err(failed("fsopen", ""))?;
+    mount::fsconfig(fs.as_fd(), c"source", Some(c"overlay")).map_err(failed("fsconfig", "source"))?;
     match naming {
         Naming::Each => lower.iter().try_for_each(|dir| set_dir(fs.as_fd(), EACH, *dir))?,
         Naming::Joined => {
             let numbers: Vec<String> = lower.iter().map(|dir| dir.as_raw_fd().to_string()).collect();
             let shown = format!("lowerdir of {} layers", lower.len());
-            fsconfig_set_string(fs.as_fd(), "lowerdir", numbers.join(":"))
-                .map_err(failed("fsconfig", &shown))?;
+            let joined = CString::new(numbers.join(":")).expect("numbers hold no NUL");
+            mount::fsconfig(fs.as_fd(), c"lowerdir", Some(&joined)).map_err(failed("fsconfig", &shown))?;
         }
     }
     Ok(fs)
 }
 
 /// Sets a directory by descriptor (Linux 6.13), or by the path under which this process reaches it.
-fn set_dir(fs: BorrowedFd<'_>, key: &str, dir: BorrowedFd<'_>) -> Result<()> {
-    match fsconfig_set_fd(fs, key, dir) {
+fn set_dir(fs: BorrowedFd<'_>, key: &CStr, dir: BorrowedFd<'_>) -> Result<()> {
+    let shown = key.to_string_lossy();
+    match mount::fsconfig_fd(fs, key, dir) {
         // What a file system of before the new mount API says, as overlayfs up to Linux 6.4. It would take any name here.
-        Err(Errno::OPNOTSUPP) if key == EACH => {
-            Err(failed("fsconfig(FSCONFIG_SET_FD)", key)(Errno::OPNOTSUPP))
-        }
-        Err(Errno::INVAL | Errno::OPNOTSUPP) => {
-            let path = format!("{FOLDER}/{}", dir.as_raw_fd());
-            fsconfig_set_string(fs, key, path).map_err(failed("fsconfig(FSCONFIG_SET_STRING)", key))
-        }
-        result => result.map_err(failed("fsconfig(FSCONFIG_SET_FD)", key)),
+        Err(Errno::EOPNOTSUPP) if key != EACH => by_path(fs, key, dir),
+        Err(Errno::EINVAL) => by_path(fs, key, dir),
+        set => set.map_err(failed("fsconfig(FSCONFIG_SET_FD)", &shown)),
     }
 }
 
+fn by_path(fs: BorrowedFd<'_>, key: &CStr, dir: BorrowedFd<'_>) -> Result<()> {
+    let path = CString::new(format!("{FOLDER}/{}", dir.as_raw_fd())).expect("a number holds no NUL");
+    mount::fsconfig(fs, key, Some(&path))
+        .map_err(failed("fsconfig(FSCONFIG_SET_STRING)", &key.to_string_lossy()))
+}
+
 /// The parameter of one layer.
-const EACH: &str = "lowerdir+";
+const EACH: &CStr = c"lowerdir+";
 
 /// Where descriptors have names.
 const FOLDER: &str = "/proc/self/fd";
 
-fn create(fs: BorrowedFd<'_>, attributes: MountAttrFlags) -> Result<OwnedFd> {
-    fsconfig_create(fs).map_err(failed("fsconfig(FSCONFIG_CMD_CREATE)", ""))?;
-    fsmount(fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(failed("fsmount", ""))
+fn create(fs: BorrowedFd<'_>, attributes: u64) -> Result<OwnedFd> {
+    mount::fsconfig_create(fs).map_err(failed("fsconfig(FSCONFIG_CMD_CREATE)", ""))?;
+    mount::fsmount(fs, attributes).map_err(failed("fsmount", ""))
 }
 
 /// Layers that are named by numbers are looked for where this process works: when they are told, or, up to Linux 6.4,
