@@ -2,7 +2,21 @@
 //!
 //! Invariant: whatever a header says, reading it ends, and what cannot be read is no challenge.
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// What stands in a query otherwise than as itself.
+const IN_QUERY: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b':').remove(b'/');
+/// Files of credentials are written by many programs: padding may lack, and the bits behind the last byte are passed over.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// The value of an Authorization header.
 pub(super) fn basic(user: &str, password: &str) -> String {
@@ -71,49 +85,17 @@ pub(super) fn parse_value(text: &str) -> Option<(String, &str)> {
 
 /// `text` as part of a URL's query.
 pub(super) fn percent_encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b':' | b'/' => {
-                encoded.push(char::from(byte));
-            }
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
+    utf8_percent_encode(text, IN_QUERY).to_string()
 }
 
 /// Base64 (RFC 4648, section 4).
 pub(super) fn encode(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group = chunk.iter().fold(0_usize, |group, byte| group << 8 | usize::from(*byte))
-            << (8 * (3 - chunk.len()));
-        for digit in 0..4 {
-            let six = group >> (18 - 6 * digit) & 63;
-            text.push(if digit <= chunk.len() { char::from(ALPHABET[six]) } else { '=' });
-        }
-    }
-    text
+    BASE64.encode(bytes)
 }
 
 /// What [`encode`] gave, with or without its padding.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
-    let digits = text.trim().trim_end_matches('=').as_bytes();
-    let mut bytes = Vec::with_capacity(digits.len() * 3 / 4);
-    for chunk in digits.chunks(4) {
-        if chunk.len() == 1 {
-            return None;
-        }
-        let mut group = 0_usize;
-        for digit in chunk {
-            group = group << 6 | ALPHABET.iter().position(|letter| letter == digit)?;
-        }
-        group <<= 6 * (4 - chunk.len());
-        let three = [group >> 16, group >> 8 & 255, group & 255];
-        bytes.extend(three.iter().take(chunk.len() - 1).filter_map(|byte| u8::try_from(*byte).ok()));
-    }
-    Some(bytes)
+    BASE64.decode(text.trim().trim_end_matches('=')).ok()
 }
 
 #[cfg(test)]

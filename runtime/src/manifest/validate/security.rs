@@ -5,6 +5,8 @@
 
 use std::collections::HashSet;
 
+use caps::Capability;
+
 use super::super::path::Path;
 use super::super::suggest;
 use super::super::types::{PodSpec, SeccompProfile, SeccompProfileType, SecurityContext, Sysctl};
@@ -12,51 +14,6 @@ use super::container::each;
 use super::{Findings, names};
 use crate::engine::sysctl::{Owner, Setting};
 use crate::error::quoted;
-
-/// The kernel's capabilities, in the order of their numbers.
-const CAPABILITIES: [&str; 41] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
 
 pub(super) fn security(spec: &PodSpec, findings: &mut Findings) {
     let path = Path::of("spec.securityContext");
@@ -118,7 +75,14 @@ fn seccomp(profile: Option<&SeccompProfile>, path: &Path, findings: &mut Finding
 }
 
 fn is_capability(name: &str) -> bool {
-    name == "ALL" || CAPABILITIES.contains(&name)
+    name == "ALL" || format!("CAP_{name}").parse::<Capability>().is_ok()
+}
+
+/// The kernel's capabilities, in the order of their numbers.
+fn capabilities() -> Vec<String> {
+    let mut all: Vec<_> = caps::all().into_iter().collect();
+    all.sort_by_key(Capability::index);
+    all.iter().map(|one| one.to_string().trim_start_matches("CAP_").to_owned()).collect()
 }
 
 /// Whether a capability has this name, in either of its spellings.
@@ -131,7 +95,7 @@ pub(super) fn is_droppable(name: &str) -> bool {
 pub(super) fn no_capability(name: &str) -> String {
     let bare = name.strip_prefix("CAP_").unwrap_or(name);
     let message = format!("no capability is called {}", quoted(name));
-    match suggest::nearest(bare, CAPABILITIES.into_iter()) {
+    match suggest::nearest(bare, capabilities().iter().map(String::as_str)) {
         Some(meant) => format!("{message}; did you mean {meant}?"),
         None => message,
     }
