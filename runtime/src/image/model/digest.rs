@@ -282,18 +282,21 @@ mod tests {
             "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         );
         assert_eq!(empty.to_string().parse::<Digest>().unwrap(), empty);
-        for wrong in [
-            "",
-            "sha256",
-            "sha256:",
-            "md5:d41d8cd98f00b204e9800998ecf8427e",
-            "sha256:../../x",
-            "sha256:E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855",
-            "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85",
-            "sha512:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-            "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 ",
+        let (no_colon, unknown) = ("no algorithm before a colon", "neither sha256 nor sha512");
+        let (not_64, not_128) = ("not 64 lower-case hex digits", "not 128 lower-case hex digits");
+        for (wrong, why) in [
+            ("", no_colon),
+            ("sha256", no_colon),
+            ("sha256:", not_64),
+            ("md5:d41d8cd98f00b204e9800998ecf8427e", unknown),
+            ("sha256:../../x", not_64),
+            ("sha256:E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855", not_64),
+            ("sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85", not_64),
+            ("sha512:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", not_128),
+            ("sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 ", not_64),
         ] {
-            assert!(wrong.parse::<Digest>().is_err(), "{wrong:?} was taken");
+            let error = wrong.parse::<Digest>().expect_err(wrong);
+            assert!(error.message().contains(why), "{error}");
         }
     }
 

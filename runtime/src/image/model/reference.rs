@@ -366,8 +366,14 @@ mod tests {
             assert!(text.parse::<Reference>().is_err(), "{text:?} was taken");
         }
         assert!(format!("a:{}", "x".repeat(128)).parse::<Reference>().is_ok());
-        assert!(format!("a:{}", "x".repeat(129)).parse::<Reference>().is_err());
-        assert!("a/".repeat(140).parse::<Reference>().is_err());
+        for (text, why) in [
+            (format!("a:{}", "x".repeat(129)), "the tag is longer than 128 characters"),
+            ("a/".repeat(140), "a part of the name is empty"),
+            (format!("{}a", "a/".repeat(140)), "the name is longer than 255 characters"),
+        ] {
+            let error = text.parse::<Reference>().unwrap_err();
+            assert!(error.message().ends_with(why), "{error}");
+        }
     }
 
     proptest! {
