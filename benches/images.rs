@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use flate2::bufread::MultiGzDecoder;
 use nix::sys::resource::{UsageWho, getrusage};
 use runtime::host::Host;
-use runtime::image::layer::snapshot;
+use runtime::image::snapshot;
 use runtime::image::{ImageStore, Reference};
 use serde_json::Value;
 

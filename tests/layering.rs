@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Each module of `runtime` with the ones it may use. `error`, `host`, `lock`, `spread` and `time` are everybody's, `sys`'s aside.
+/// Each module of `runtime` with the ones it may use. `error`, `host`, `lock`, `parallel` and `time` are everybody's, `sys`'s aside.
 const TABLE: [(&str, &[&str]); 10] = [
     ("sys", &[]),
     ("cgroup", &["sys"]),
@@ -19,6 +19,10 @@ const TABLE: [(&str, &[&str]); 10] = [
     ("pod", &["manifest", "policy", "engine", "image", "net", "cgroup", "sys"]),
     ("cri", &["pod", "image"]),
 ];
+
+/// The rooms of `image`: each may use those before it, by their own paths.
+const IMAGE_ROOMS: [&str; 8] =
+    ["model", "progress", "disk", "content", "layer", "store", "registry", "transfer"];
 
 const LONGEST_FILE: usize = 600;
 const LONGEST_FUNCTION: usize = 60;
@@ -88,8 +92,13 @@ fn names(code: &str, word: &str) -> bool {
 
 /// The modules that `code` reaches by `crate::x` or `use crate::{x, y::z}`.
 fn edges(code: &str) -> BTreeSet<String> {
+    edges_below(code, "crate::")
+}
+
+/// The same of the modules below `top`, which ends in `::`.
+fn edges_below(code: &str, top: &str) -> BTreeSet<String> {
     let mut edges = BTreeSet::new();
-    for (at, found) in code.match_indices("crate::") {
+    for (at, found) in code.match_indices(top) {
         if code[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_') {
             continue;
         }
@@ -135,7 +144,7 @@ fn a_module_uses_only_what_the_table_allows() {
         let Some((_, allowed)) = TABLE.iter().find(|(name, _)| *name == module) else { continue };
         for edge in edges(&code(&text)) {
             let is_module = TABLE.iter().any(|(name, _)| *name == edge);
-            let is_shared = ["error", "host", "lock", "spread", "time", "Error", "ErrorKind", "Result"]
+            let is_shared = ["error", "host", "lock", "parallel", "time", "Error", "ErrorKind", "Result"]
                 .contains(&edge.as_str());
             let fine = edge == module
                 || allowed.contains(&edge.as_str())
@@ -149,9 +158,34 @@ fn a_module_uses_only_what_the_table_allows() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What of the rooms' order `text`, the file `name` below `image/`, breaks.
+fn rooms_broken(name: &str, text: &str) -> Vec<String> {
+    let path = name.trim_end_matches(".rs").trim_end_matches("/mod");
+    let room = path.split('/').next().unwrap_or(path);
+    let Some(own) = IMAGE_ROOMS.iter().position(|other| *other == room) else {
+        return vec![format!("{name}: `{room}` is not in the list of rooms")];
+    };
+    // As many `super` as there are names in its path lead to `image`.
+    let above = "super::".repeat(path.split('/').count());
+    let code = code(text).replace(&above, "crate::image::");
+    let allowed = |edge: &String| IMAGE_ROOMS[..=own].contains(&edge.as_str());
+    let wrong = edges_below(&code, "crate::image::").into_iter().filter(|edge| !allowed(edge));
+    wrong.map(|edge| format!("{name}: `{room}` may not use `{edge}`")).collect()
+}
+
+#[test]
+fn a_room_of_the_images_uses_only_earlier_ones() {
+    let sources = sources("runtime/src/image")
+        .into_iter()
+        .map(|(file, text)| (file.trim_start_matches("runtime/src/image/").to_owned(), text));
+    let of_rooms = sources.filter(|(name, _)| !["mod.rs", "fuzz.rs"].contains(&name.as_str()));
+    let wrong: Vec<_> = of_rooms.flat_map(|(name, text)| rooms_broken(&name, &text)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn every_module_of_the_library_stands_in_the_table() {
-    let known = ["error", "host", "lib", "lock", "spread", "time"];
+    let known = ["error", "host", "lib", "lock", "parallel", "time"];
     for (file, _) in sources("runtime/src") {
         let module = module_of(&file);
         let listed = TABLE.iter().any(|(name, _)| *name == module) || known.contains(&module);
@@ -474,6 +508,15 @@ fn a_broken_rule_is_seen() {
     let code = code("use crate::{error::Result, net::{Bridge, ipam}, pod};\nlet x = crate::image::get();\n");
     let expected = ["error", "image", "net", "pod"].map(str::to_owned);
     assert_eq!(edges(&code), BTreeSet::from(expected));
+    // By the crate's path, by `super`, by the façade, and from a room that is not listed.
+    assert_eq!(rooms_broken("content/blob.rs", "use crate::image::{disk::Space, store::record};").len(), 1);
+    assert_eq!(rooms_broken("store.rs", "use super::transfer::pull;\nuse super::model::digest;").len(), 1);
+    assert_eq!(rooms_broken("layer/unpack/walk.rs", "use super::super::super::store;").len(), 1);
+    assert_eq!(rooms_broken("store/lease.rs", "use crate::image::Image;").len(), 1);
+    assert_eq!(rooms_broken("attic.rs", "").len(), 1);
+    assert!(
+        rooms_broken("store/lease.rs", "use super::record;\nuse super::super::layer::layers;").is_empty()
+    );
     assert!(names("use nix::unistd;", "nix") && !names("use std::os::unix::fs;", "nix"));
     assert!(!names("std::os::fd::nix_like::x", "nix"));
     let again =

@@ -18,7 +18,7 @@ use serde_json::json;
 use runtime::ErrorKind;
 use runtime::cgroup::Layout;
 use runtime::image::ImageStore;
-use runtime::image::layer::snapshot;
+use runtime::image::snapshot;
 use runtime::pod::attempt::draw_id;
 use runtime::pod::client::{Monitor, Notice};
 use runtime::pod::protocol::{Change, ContainerSpec, Exec, LogSpec, NamespaceMode, Network, SandboxSpec};

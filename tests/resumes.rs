@@ -2,6 +2,7 @@
 //! and collections fetch nothing twice.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
@@ -265,6 +266,17 @@ fn waits(host: &Host) -> Result<()> {
     let second = host.start(&["pull", "-q", NAME])?;
     wait_for("the second knows the image", || {
         ensure!(asked_for("GET /v2/lab/image/manifests/")? == 2, "not yet");
+        Ok(())
+    })?;
+    // In the queue of the blob's lock, where the kernel wakes it: it does not look again and again.
+    let hex = image.layer_path().rsplit(':').next().context("a digest")?.to_owned();
+    let all = partial(host)?;
+    let (path, _) = all.iter().find(|(path, _)| path.to_string_lossy().ends_with(&hex)).context("no blob")?;
+    let inode = format!(":{} ", std::fs::metadata(path)?.ino());
+    wait_for("the second waits for the lock", || {
+        let locks = std::fs::read_to_string("/proc/locks")?;
+        let waits = |line: &&str| line.contains("-> FLOCK") && line.contains(&inode);
+        ensure!(locks.lines().filter(waits).count() == 1, "{locks}");
         Ok(())
     })?;
     first.signal(Signal::SIGKILL)?;

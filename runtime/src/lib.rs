@@ -20,11 +20,11 @@ pub mod manifest;
 pub mod net;
 #[cfg(not(fuzzing))]
 pub mod oci;
+mod parallel;
 #[cfg(not(fuzzing))]
 pub mod pod;
 #[cfg(not(fuzzing))]
 pub mod policy;
-mod spread;
 pub mod sys;
 pub mod time;
 

@@ -93,9 +93,10 @@ impl Shown {
 impl Progress for Shown {
     fn event(&self, event: &Event<'_>) {
         match event {
+            Event::Pulling(reference) if !self.quiet => output::note(format_args!("pulling {reference}")),
+            Event::Pulling(_) | Event::Syncing => {}
             Event::Layers(all) => self.add(all),
             Event::Layer { digest, phase, done, .. } => self.layer(digest, *phase, *done),
-            Event::Syncing => {}
             Event::Warning(what) => self.warn(what),
         }
     }

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use clap_complete::engine::ArgValueCompleter;
-use runtime::image::{Image, ImageStore, Platform, PullOptions, Reference, tags};
+use runtime::image::{Brought, Image, ImageStore, Platform, Present, PullOptions, PullPolicy, Reason};
+use runtime::image::{Reference, Unavailable, tags};
 use runtime::{Error, ErrorKind, Result};
 
 use super::progress::Shown;
@@ -75,6 +76,16 @@ enum Policy {
     Never,
 }
 
+impl From<Policy> for PullPolicy {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::Always => Self::Always,
+            Policy::Missing => Self::IfNotPresent,
+            Policy::Never => Self::Never,
+        }
+    }
+}
+
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let store = ImageStore::open(&context.host)?;
     let options = PullOptions { platform: args.platform.clone(), access: args.registry.access(context)? };
@@ -107,22 +118,20 @@ fn references(args: &Args, options: &PullOptions) -> Result<Vec<Reference>> {
 }
 
 fn pull(args: &Args, store: &ImageStore, reference: &Reference, options: &PullOptions) -> Result<Image> {
-    if args.policy != Policy::Always {
-        if let Some(image) = store.whole(reference, args.platform.as_ref())? {
-            return Ok(image);
-        }
-        if args.policy == Policy::Never {
+    let shown = Shown::new(args.quiet);
+    let wanted = (args.policy.into(), Present::Whole);
+    let brought = store.bring(&reference.to_string(), wanted, options, &shown);
+    let Brought { image, pulled } = brought.map_err(|Unavailable { reason, error }| match reason {
+        Reason::NeverPull => {
             let message =
                 format!("image {}: is not here, and --policy=never asks no registry", reference.familiar());
-            return Err(Error::new(ErrorKind::Image, message)
-                .hint("an image in a file is loaded by `podrun load FILE`"));
+            Error::new(ErrorKind::Image, message).hint("an image in a file is loaded by `podrun load FILE`")
         }
+        _ => error,
+    })?;
+    if pulled.is_none() {
+        return Ok(image);
     }
-    let shown = Shown::new(args.quiet);
-    if !args.quiet {
-        output::note(format_args!("pulling {reference}"));
-    }
-    let image = store.pull(reference, options, &shown)?;
     shown.finish();
     if !args.quiet {
         output::note(format_args!("pulled {}", known_as(&image, reference)));

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use runtime::image::{ImageStore, PullOptions, Reference};
+use runtime::image::{ImageStore, Present, PullOptions, Reason, Reference, Unavailable};
 use runtime::manifest::{Container, ImagePullPolicy, Pod};
 use runtime::pod::launch::{self, Options, Ready, Up};
 use runtime::policy::WaitFor;
@@ -109,27 +109,16 @@ fn images(context: &Context, pod: &Pod) -> Result<BTreeMap<String, Ready>> {
 }
 
 fn fetch(context: &Context, store: &ImageStore, container: &Container) -> Result<Ready> {
-    let reference: Reference = container.image.parse()?;
-    let policy = container.image_pull_policy.unwrap_or(ImagePullPolicy::IfNotPresent);
-    let here = if policy == ImagePullPolicy::Always { None } else { store.get(&reference)? };
-    let name = reference.to_string();
-    if let Some(image) = here {
-        return match &image.damage {
-            None => Ok(Ready { image, name, pulled_millis: None }),
-            Some(why) => Err(Error::new(ErrorKind::Image, format!("image {name}: {why}"))),
-        };
-    }
-    if policy == ImagePullPolicy::Never {
-        let message = format!("image {:?} is not present with pull policy of Never", container.image);
-        return Err(Error::new(ErrorKind::Image, message).hint("load it by `podrun load FILE`"));
-    }
-    output::note(format_args!("pulling {name}"));
-    let begun = Instant::now();
+    let policy = container.image_pull_policy.unwrap_or(ImagePullPolicy::IfNotPresent).into();
     let shown = Shown::new(false);
     let options = PullOptions { access: registries::access(&context.config), ..PullOptions::default() };
-    let image = store.pull(&reference, &options, &shown);
+    let brought = store.bring(&container.image, (policy, Present::Named), &options, &shown);
     shown.finish();
-    let pulled_millis = u64::try_from(begun.elapsed().as_millis()).ok();
-    let image = image.map_err(|error| error.hint("an image in a file is loaded by `podrun load FILE`"))?;
-    Ok(Ready { image, name, pulled_millis })
+    let brought = brought.map_err(|Unavailable { reason, error }| match reason {
+        Reason::NotFound | Reason::Pull => error.hint("an image in a file is loaded by `podrun load FILE`"),
+        Reason::InvalidName | Reason::NeverPull | Reason::Inspect => error,
+    })?;
+    let name = container.image.parse::<Reference>()?.to_string();
+    let pulled_millis = brought.pulled.and_then(|took| u64::try_from(took.as_millis()).ok());
+    Ok(Ready { image: brought.image, name, pulled_millis })
 }

@@ -7,19 +7,21 @@
 #[cfg(test)]
 mod tests;
 
-pub(in crate::image) mod check;
-pub(in crate::image) mod collect;
-pub(in crate::image) mod details;
-pub(in crate::image) mod lease;
-pub(in crate::image) mod record;
-pub(in crate::image) mod usage;
-pub(in crate::image) mod version;
+pub(super) mod check;
+pub(super) mod collect;
+pub(super) mod inspect;
+pub(super) mod lease;
+pub(super) mod mounted;
+pub(super) mod record;
+pub(super) mod usage;
+pub(super) mod version;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use self::record::{Image, Loaded, Record};
+pub use self::record::Image;
+use self::record::{Loaded, Record};
 use super::model::digest::{Algorithm, Digest, is_lower_hex};
 use super::model::reference::Reference;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -307,16 +309,6 @@ pub(super) fn unique_name() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static COUNT: AtomicU64 = AtomicU64::new(0);
     format!("{}-{}-{}", std::process::id(), now_ns(), COUNT.fetch_add(1, Ordering::Relaxed))
-}
-
-/// Takes what is at `path` out of use, by moving it to `trash`; what is not there is fine.
-pub(super) fn set_aside(path: &Path, trash: &Path) -> Result<()> {
-    match fs::rename(path, trash) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::from(error).context(format!("rename {}", path.display())))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Makes a directory that root alone looks into, with those above it.

@@ -19,7 +19,7 @@ use crate::engine;
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::image::Image;
-use crate::image::layer::snapshot;
+use crate::image::snapshot;
 use crate::manifest::{Container, Pod, StorageMedium, TerminationMessagePolicy, VolumeSource};
 use crate::sys::file::own;
 

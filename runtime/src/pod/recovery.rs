@@ -20,7 +20,7 @@ use super::{client, names, sandbox, shared, store};
 use crate::cgroup::{Cgroup, Layout};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
-use crate::image::layer::snapshot;
+use crate::image::snapshot;
 use crate::manifest::Pod;
 use crate::policy::{self, Ended, Loss, Moment};
 use crate::sys::file::own;

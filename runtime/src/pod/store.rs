@@ -20,8 +20,8 @@ use super::{names, resources};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::manifest::{Pod, PodPhase, Time};
+use crate::parallel;
 use crate::policy::{self, Journal};
-use crate::spread;
 use crate::sys::file::flock::{self, Share};
 
 /// How many pods' records are worth a thread.
@@ -64,10 +64,11 @@ pub fn list(host: &Host) -> Result<Vec<PodEntry>> {
     let mut names = names::all(host)?;
     names.extend(restore_names(host, &names)?);
     let piece = NonZeroUsize::new(names.len().div_ceil(THREADS).max(AT_ONCE)).expect("it is not zero");
-    let mut entries = spread::over(&names, piece, |names| names.iter().filter_map(load).collect::<Vec<_>>())
-        .context(|| "read the pods' records")?
-        .into_iter()
-        .collect::<Result<Vec<_>>>()?;
+    let mut entries =
+        parallel::over(&names, piece, |names| names.iter().filter_map(load).collect::<Vec<_>>())
+            .context(|| "read the pods' records")?
+            .into_iter()
+            .collect::<Result<Vec<_>>>()?;
     entries.sort_by(|left, right| (&left.namespace, &left.name).cmp(&(&right.namespace, &right.name)));
     Ok(entries)
 }

@@ -161,7 +161,10 @@ pub(super) fn stdio(out: OwnedFd) -> Stdio {
 pub(super) fn start(plan: &Plan) -> Result<Child, Error> {
     let mut child = plan.spawn()?;
     plan.meet_agent(&mut child)?;
-    assert!(runtime::sys::io::poll::wait_readable(child.wire.as_fd(), Duration::from_secs(5)), "the wire is silent");
+    assert!(
+        runtime::sys::io::poll::wait_readable(child.wire.as_fd(), Duration::from_secs(5)),
+        "the wire is silent"
+    );
     plan.complete(&mut child, |_| Ok(()))?;
     Ok(child)
 }

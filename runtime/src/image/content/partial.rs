@@ -4,17 +4,17 @@
 //! process ends, however it ends, is the blob's beginning, and is gone on with after its digest was taken. Nothing is
 //! believed before the digest of all of it was. What is whole is written no more: it stays until the store has it.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::{Blob, BlobWriter};
+use super::blob::{self, Blob, BlobWriter};
+use super::place::{Place, dir, path};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
+use crate::image::disk::{names_in, set_aside};
 use crate::image::model::digest::{Digest, Hasher};
-use crate::image::store::{record, set_aside};
 use crate::sys::file::own;
 
 /// What nobody has gone on with for so long goes when something else is collected; until then a pull takes it up.
@@ -27,73 +27,53 @@ pub(in crate::image) enum Claim {
     Whole(Blob),
     /// Its beginning, perhaps of no bytes, and the right to bring the rest.
     Begun(Box<BlobWriter>),
-    /// Somebody else is bringing it: it is to be asked for again.
-    Taken,
+    /// Somebody else is bringing it.
+    Taken(Taken),
 }
 
-/// The file of a blob that is being brought, locked.
+/// The file of a blob that somebody else is bringing.
 #[derive(Debug)]
-pub(in crate::image) struct Place {
-    path: PathBuf,
-    file: File,
-}
+pub(in crate::image) struct Taken(File);
 
-impl Place {
-    /// Whether the file still has its name: whoever has brought or collected the blob took it away.
-    fn is_named(&self) -> Result<bool> {
-        let own = self.file.metadata().context(|| self.path.display())?;
-        match fs::symlink_metadata(&self.path) {
-            Ok(named) => Ok((named.dev(), named.ino()) == (own.dev(), own.ino())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(Error::from(error).context(self.path.display())),
+impl Taken {
+    /// Blocks until whoever brings it has ended, however that ends: the kernel wakes the first in the lock's queue. Gives
+    /// the locked file, with which the blob is claimed.
+    pub(in crate::image) fn wait(self) -> Result<File> {
+        loop {
+            match self.0.lock() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                locked => return locked.map(|()| self.0).context(|| "flock(partial blob)"),
+            }
         }
     }
-
-    /// Takes the name away. The bytes are never cut: somebody may be reading them.
-    pub(in crate::image) fn drop_name(&self) {
-        if self.is_named().unwrap_or(false) {
-            // What stays is found again, and found to be wrong or of no use again.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-
-    /// Lets others go on. Readers have the same open file, so closing ours does not.
-    pub(in crate::image) fn unlock(&self) {
-        // An error can only say that there was no lock.
-        let _ = self.file.unlock();
-    }
 }
 
-pub(in crate::image) fn dir(host: &Host) -> PathBuf {
-    host.root.join("partial")
-}
-
-fn path(host: &Host, digest: &Digest) -> PathBuf {
-    dir(host).join(format!("{}-{}", digest.algorithm().name(), digest.hex()))
-}
-
-/// Looks what there is of a blob of this digest and size, and claims the bringing of the rest.
-pub(in crate::image) fn claim(host: &Host, digest: &Digest, size: u64) -> Result<Claim> {
+/// Looks what there is of a blob of this digest and size, and claims the bringing of the rest; whoever waited for that
+/// has its file `locked`.
+pub(in crate::image) fn claim(
+    host: &Host,
+    digest: &Digest,
+    size: u64,
+    mut locked: Option<File>,
+) -> Result<Claim> {
     loop {
-        if let Some(file) = super::open(host, digest, size)? {
+        if let Some(file) = blob::open(host, digest, size)? {
             return Ok(Claim::Whole(Blob::of_file(digest.clone(), file)));
         }
         let path = path(host, digest);
-        let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(false);
-        let file =
-            own::open(&path, &mut options, own::SECRET).context(|| format!("open {}", path.display()))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(Claim::Taken),
-            Err(TryLockError::Error(error)) => return Err(Error::from(error).context(path.display())),
-        }
+        let file = match locked.take() {
+            Some(file) => file,
+            None => match open(&path)? {
+                (file, true) => file,
+                (file, false) => return Ok(Claim::Taken(Taken(file))),
+            },
+        };
         let place = Place { path, file: file.try_clone().context(|| format!("blob {digest}"))? };
         if !place.is_named()? {
             continue;
         }
         // Whoever brought it may have given it its name in the store, and taken this one away, between our two looks.
-        if let Some(whole) = super::open(host, digest, size)? {
+        if let Some(whole) = blob::open(host, digest, size)? {
             place.drop_name();
             return Ok(Claim::Whole(Blob::of_file(digest.clone(), whole)));
         }
@@ -110,18 +90,24 @@ pub(in crate::image) fn claim(host: &Host, digest: &Digest, size: u64) -> Result
     }
 }
 
+/// Opens the file of a blob that comes, making it where there is none, and tells whether nobody else had its lock.
+fn open(path: &Path) -> Result<(File, bool)> {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    let file = own::open(path, &mut options, own::SECRET).context(|| format!("open {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok((file, true)),
+        Err(TryLockError::WouldBlock) => Ok((file, false)),
+        Err(TryLockError::Error(error)) => Err(Error::from(error).context(path.display())),
+    }
+}
+
 /// Takes the digest of what has come, and leaves the file at its end.
 fn read(mut file: &File, digest: &Digest) -> Result<(u64, Hasher)> {
     let mut hasher = Hasher::new(digest.algorithm());
     file.seek(SeekFrom::Start(0)).context(|| format!("blob {digest}"))?;
     let there = hasher.take_in(file).context(|| format!("read what is here of blob {digest}"))?;
     Ok((there, hasher))
-}
-
-/// Takes the name of what has come of a blob away, which is in the store now or is not wanted; one that is not there is fine.
-pub(in crate::image) fn forget(host: &Host, digest: &Digest) {
-    // What stays is collected.
-    let _ = fs::remove_file(path(host, digest));
 }
 
 /// What has come of a blob.
@@ -138,7 +124,7 @@ pub(in crate::image) struct Partial {
 /// What has come of every blob that is not in the store yet.
 pub(in crate::image) fn list(host: &Host) -> Result<Vec<Partial>> {
     let mut all = Vec::new();
-    for name in record::names_in(&dir(host))? {
+    for name in names_in(&dir(host))? {
         let digest = name.replacen('-', ":", 1).parse::<Digest>();
         let Ok(digest) = digest else { continue };
         let Ok(file) = File::open(path(host, &digest)) else { continue };
@@ -161,8 +147,10 @@ pub(in crate::image) fn discard(host: &Host, digest: &Digest, trash: &Path) -> R
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Read;
 
+    use super::super::place::forget;
     use super::*;
 
     fn host(dir: &tempfile::TempDir) -> Host {
@@ -173,7 +161,7 @@ mod tests {
     }
 
     fn begun(host: &Host, content: &[u8]) -> BlobWriter {
-        match claim(host, &Digest::of(content), content.len() as u64).unwrap() {
+        match claim(host, &Digest::of(content), content.len() as u64, None).unwrap() {
             Claim::Begun(writer) => *writer,
             other => panic!("{other:?}"),
         }
@@ -187,11 +175,16 @@ mod tests {
         let digest = Digest::of(content);
         let mut first = begun(&host, content);
         first.write(&content[..10]).unwrap();
-        let again = || claim(&host, &digest, content.len() as u64).unwrap();
-        assert!(matches!(again(), Claim::Taken));
+        let again = || claim(&host, &digest, content.len() as u64, None).unwrap();
+        let Claim::Taken(taken) = again() else { panic!("the first one has it") };
         let follower = first.follow().unwrap();
+        // Whoever waits is woken with the lock, and goes on where the first one ended.
+        let waiting = std::thread::spawn(move || taken.wait().unwrap());
         drop(first);
-        let mut second = begun(&host, content);
+        let locked = Some(waiting.join().unwrap());
+        let Claim::Begun(mut second) = claim(&host, &digest, content.len() as u64, locked).unwrap() else {
+            panic!("nobody else has it")
+        };
         assert_eq!(second.written(), 10);
         second.write(&content[10..]).unwrap();
         let blob = second.finish().unwrap();
@@ -226,7 +219,8 @@ mod tests {
         assert!(writer.finish().unwrap_err().message().contains("wrong digest"));
         let mut writer = begun(&host, content);
         assert_eq!(writer.written(), 0);
-        assert!(writer.write(b"more than was promised").is_err());
+        let error = writer.write(b"more than was promised").unwrap_err();
+        assert!(error.message().contains("is longer than the 13 bytes"), "{error}");
         drop(writer);
         // What nothing came of is nothing.
         drop(begun(&host, content));

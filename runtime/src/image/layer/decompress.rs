@@ -11,31 +11,13 @@ use flate2::bufread::MultiGzDecoder;
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::model::digest::{Algorithm, Digest, Hasher};
+use crate::image::model::manifest::Compression;
 
 const CHUNK: usize = 256 * 1024;
 /// How many chunks may wait for the unpacker.
 const CHUNKS: usize = 4;
 /// The largest zstd window that is given memory: 128 MiB.
 const ZSTD_WINDOW_LOG: u32 = 27;
-
-/// How a stream is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::image) enum Compression {
-    None,
-    Gzip,
-    Zstd,
-}
-
-impl Compression {
-    /// What the first bytes of a stream say.
-    pub(in crate::image) fn detect(first: &[u8]) -> Self {
-        match first {
-            [0x1f, 0x8b, ..] => Self::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
-            _ => Self::None,
-        }
-    }
-}
 
 /// How many bytes tell whether a stream is compressed in a way that is not read here.
 pub(in crate::image) const TELLING: usize = 10;

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
+use crate::image::disk::set_aside;
 use crate::image::model::digest::{ChainId, Digest};
-use crate::image::store::set_aside;
 use crate::sys;
 
 /// The file beside a layer's tree that says the layer is whole.
@@ -122,7 +122,7 @@ pub(in crate::image) fn has_tree(host: &Host, name: &str) -> bool {
 
 /// The names of all layer directories, whole or not.
 pub(in crate::image) fn names(host: &Host) -> Result<Vec<String>> {
-    crate::image::store::record::names_in(&layers_dir(host))
+    crate::image::disk::names_in(&layers_dir(host))
 }
 
 /// Takes the layer directory `name` out of use, by moving it to `trash`.

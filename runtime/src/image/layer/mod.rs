@@ -1,8 +1,9 @@
 //! Layers: from packed bytes to a directory, and from directories to a container's root.
+//!
+//! Invariant: nothing of a layer leaves its directory, and a directory is a layer only once all of it was unpacked and checked.
 
-pub(in crate::image) mod archive;
-pub(in crate::image) mod decompress;
-pub(in crate::image) mod layers;
-pub(in crate::image) mod mounted;
+pub(super) mod archive;
+pub(super) mod decompress;
+pub(super) mod layers;
 pub mod snapshot;
-pub(in crate::image) mod unpack;
+pub(super) mod unpack;

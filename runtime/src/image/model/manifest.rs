@@ -6,15 +6,14 @@
 use std::fmt;
 
 use oci_spec::image::{self as oci, ImageConfiguration, ImageIndex, ImageManifest};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::config::ImageConfig;
 use super::digest::Digest;
-use super::document;
+use super::json;
 use super::platform::Platform;
 use crate::error::{Error, ErrorKind, Result, shown};
-use crate::image::layer::decompress::Compression;
-use crate::image::store::record::Packed;
 
 /// The largest manifest, index or config that is read.
 pub(in crate::image) const DOCUMENT_MAX: u64 = 4 * 1024 * 1024;
@@ -83,6 +82,18 @@ impl Descriptor {
     }
 }
 
+/// A layer as it was packed when it came: a blob, which the content store may have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Packed {
+    /// The blob's type; empty where nobody said.
+    pub media_type: String,
+    /// The blob's digest.
+    pub digest: Digest,
+    /// The blob's length.
+    pub size: u64,
+}
+
 impl From<Descriptor> for Packed {
     fn from(layer: Descriptor) -> Self {
         Self { media_type: layer.media_type, digest: layer.digest, size: layer.size }
@@ -122,7 +133,7 @@ pub(in crate::image) fn media_type(text: &str) -> String {
 /// Reads a manifest or an index that was fetched as `fetched` (a media type from a registry's header or a
 /// descriptor; nothing, or empty, where nobody said).
 pub(in crate::image) fn parse(bytes: &[u8], fetched: Option<&str>) -> Result<Document> {
-    let value = document::parse(bytes).map_err(unread)?;
+    let value = json::parse(bytes).map_err(unread)?;
     let said = |text: &str| Some(media_type(text)).filter(|text| !text.is_empty());
     let own = value.get("mediaType").and_then(Value::as_str).and_then(said);
     let fetched = fetched.and_then(said);
@@ -168,7 +179,7 @@ pub(in crate::image) fn parse_layout(bytes: &[u8]) -> Result<Vec<Entry>> {
         Ok(_) => return Err(wrong("it is a manifest, not an index")),
         Err(error) => error,
     };
-    let list = document::parse(bytes).ok().and_then(|mut value| {
+    let list = json::parse(bytes).ok().and_then(|mut value| {
         let list = value.get_mut("manifests")?.take();
         value["manifests"] = json!([]);
         // What is wrong is in the list.
@@ -191,11 +202,29 @@ fn parse_entry(at: usize, entry: Value) -> Entry {
         called.map_or_else(|| format!("entry {at} of index.json"), |called| shown(&called).to_string());
     let read = || -> Result<Descriptor> {
         let index: ImageIndex =
-            document::read(json!({ "schemaVersion": 2, "manifests": [entry] }), &document::INDEX)
-                .map_err(unread)?;
+            json::read(json!({ "schemaVersion": 2, "manifests": [entry] }), &json::INDEX).map_err(unread)?;
         index.manifests().first().map_or_else(|| Err(wrong("it is empty")), descriptor)
     };
     read().map_err(|error| (called, error))
+}
+
+/// How a stream is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::image) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    /// What the first bytes of a stream say.
+    pub(in crate::image) fn detect(first: &[u8]) -> Self {
+        match first {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            _ => Self::None,
+        }
+    }
 }
 
 /// The type of a layer that begins with these bytes.
@@ -228,7 +257,7 @@ fn at_most(value: &Value, list: &str, most: usize) -> Result<()> {
 
 fn parse_index(value: Value) -> Result<Document> {
     at_most(&value, "manifests", MANIFESTS_MAX)?;
-    let index: ImageIndex = document::read(value, &document::INDEX).map_err(unread)?;
+    let index: ImageIndex = json::read(value, &json::INDEX).map_err(unread)?;
     index.manifests().iter().map(descriptor).collect::<Result<_>>().map(Document::Index)
 }
 
@@ -245,7 +274,7 @@ fn parse_manifest(value: Value) -> Result<Document> {
             None => format!("it is an artifact (its config is a {}), not an image", shown(&config_type)),
         }));
     }
-    let manifest: ImageManifest = document::read(value, &document::MANIFEST).map_err(unread)?;
+    let manifest: ImageManifest = json::read(value, &json::MANIFEST).map_err(unread)?;
     let config = descriptor(manifest.config())?;
     let layers: Vec<Descriptor> = manifest.layers().iter().map(descriptor).collect::<Result<_>>()?;
     let unknown = |layer: &Descriptor| match layer.media_type.as_str() {
@@ -291,8 +320,8 @@ fn descriptor(from: &oci::Descriptor) -> Result<Descriptor> {
 pub(in crate::image) fn parse_config(bytes: &[u8]) -> Result<(ImageConfiguration, Vec<Digest>)> {
     let bad = |why: String| Error::new(ErrorKind::Image, format!("image config: {why}"));
     let unread = |error: serde_json::Error| bad(shown(&error.to_string()).to_string());
-    let value = document::parse(bytes).map_err(unread)?;
-    let config: ImageConfiguration = document::read(value, &document::CONFIG).map_err(unread)?;
+    let value = json::parse(bytes).map_err(unread)?;
+    let config: ImageConfiguration = json::read(value, &json::CONFIG).map_err(unread)?;
     ImageConfig::checked(&config).map_err(bad)?;
     let count = config.rootfs().diff_ids().len();
     if count > LAYERS_MAX {

@@ -1,8 +1,10 @@
 //! What an image is: its names, digests, documents and platforms, as the specifications write them.
+//!
+//! Invariant: pure. It reads bytes that it is given, and touches neither a file nor a registry.
 
 pub mod config;
 pub mod digest;
-pub(in crate::image) mod document;
-pub(in crate::image) mod manifest;
+pub(super) mod json;
+pub(super) mod manifest;
 pub mod platform;
 pub mod reference;

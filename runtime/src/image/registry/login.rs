@@ -11,7 +11,7 @@ use super::endpoint::{Ask, Endpoint};
 use super::settings::{Access, split_mirror};
 use super::transport::Transport;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::image::transfer::progress::Progress;
+use crate::image::progress::Progress;
 
 const ANSWER_MAX: u64 = 1024 * 1024;
 

@@ -15,7 +15,7 @@ use super::{Registry, Source};
 use crate::error::{Context, ErrorKind, Result, shown};
 use crate::image::model::manifest::DOCUMENT_MAX;
 use crate::image::model::reference::Reference;
-use crate::image::transfer::progress::Progress;
+use crate::image::progress::Progress;
 
 const PAGES_MAX: usize = 100;
 const FIRST: &str = "tags/list?n=1000";

@@ -28,7 +28,7 @@ use tower_service::Service;
 use super::settings::{Access, is_loopback};
 use super::tls::{self, Tls};
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::transfer::progress::{Event, Progress};
+use crate::image::progress::{Event, Progress};
 use crate::sys::errno_name;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);

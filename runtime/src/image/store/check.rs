@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::record::{self, Loaded, Record};
 use crate::error::{Context, Result};
+use crate::image::content;
 use crate::image::layer::layers;
 use crate::image::model::digest::{ChainId, Digest, Hasher};
 use crate::image::model::manifest;
-use crate::image::{ImageStore, content};
+use crate::image::store::ImageStore;
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,13 +8,14 @@ use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 
 use super::record::{self, Loaded};
-use super::{Removal, lease, set_aside};
+use super::{Removal, lease};
 use crate::error::{Error, Result};
 use crate::image::content;
 use crate::image::content::partial::{self, Partial};
+use crate::image::disk::{self, set_aside};
 use crate::image::layer::layers;
 use crate::image::model::digest::{ChainId, Digest};
-use crate::image::{Image, ImageStore};
+use crate::image::store::{Image, ImageStore};
 use crate::sys;
 
 /// What a collection took away, or would take.
@@ -159,7 +160,7 @@ impl ImageStore {
             self.locked(|| record::remove_unfinished(&self.images_dir()))?;
         }
         let tmp = self.tmp_dir();
-        let mut left = record::names_in(&tmp)?;
+        let mut left = disk::names_in(&tmp)?;
         left.retain(|name| !lease::is_hold(&tmp, name));
         if !left.is_empty()
             && let Some(_lock) = self.try_exclusive()?
@@ -174,7 +175,7 @@ impl ImageStore {
 
     fn empty_trash(&self) -> Result<()> {
         let path = self.host().root.join("trash");
-        let names = record::names_in(&path)?;
+        let names = disk::names_in(&path)?;
         if names.is_empty() {
             return Ok(());
         }

@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use super::record::{self, Loaded};
 use super::unique_name;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::image::disk;
 use crate::image::layer::layers;
 use crate::image::model::digest::{ChainId, Digest};
-use crate::image::transfer::ingest::Candidate;
-use crate::image::{Image, ImageStore};
+use crate::image::store::{Image, ImageStore};
 use crate::sys;
 
 /// How the files of holds begin in `tmp`; nothing else there does.
@@ -98,11 +98,15 @@ impl ImageStore {
         Ok(())
     }
 
-    /// Keeps all that `candidate` will have, whether it is here or not. Gives the records that there were then.
-    pub(in crate::image) fn hold(&self, candidate: &Candidate) -> Result<(Hold, Vec<Loaded>)> {
-        let layers = ChainId::stack(&candidate.diff_ids);
+    /// Keeps the layers and the blobs that an image will have, whether they are here or not. Gives the records that there
+    /// were then.
+    pub(in crate::image) fn hold(
+        &self,
+        image: Digest,
+        layers: Vec<ChainId>,
+        mut blobs: Vec<Digest>,
+    ) -> Result<(Hold, Vec<Loaded>)> {
         self.locked(|| {
-            let mut blobs = candidate.blobs();
             // The same layers as other images came with them: that is as good, and not fetched again.
             let records = record::load_all(&self.images_dir())?;
             for loaded in &records {
@@ -111,8 +115,7 @@ impl ImageStore {
                     blobs.extend(record.packed_as(number, layer).iter().map(|packed| packed.digest.clone()));
                 }
             }
-            let lease = Lease { images: Vec::new(), layers: layers.clone(), blobs };
-            let hold = self.hold_lease(candidate.id.clone(), &lease)?;
+            let hold = self.hold_lease(image, &Lease { images: Vec::new(), layers, blobs })?;
             Ok((hold, records))
         })
     }
@@ -153,7 +156,7 @@ impl ImageStore {
 
     /// Which pods hold leases: so that those of pods that are no more can be given back.
     pub fn lease_owners(&self) -> Result<Vec<String>> {
-        record::names_in(&self.leases_dir())
+        disk::names_in(&self.leases_dir())
     }
 
     /// Whoever holds a lease on the image `id`: a pod's id, or `process 4711`.
@@ -188,7 +191,7 @@ impl ImageStore {
     /// The files of the processes that hold something, each with what to call it.
     fn live_holds(&self) -> Result<Vec<(PathBuf, String)>> {
         let mut all = Vec::new();
-        for name in record::names_in(&self.tmp_dir())? {
+        for name in disk::names_in(&self.tmp_dir())? {
             let path = self.tmp_dir().join(&name);
             if let Some(rest) = name.strip_prefix(HOLD)
                 && lives(&path)?

@@ -13,10 +13,12 @@ use std::path::{Path, PathBuf};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Context, Error, ErrorKind, Result, shown};
+use crate::error::{Context, Error, Result, shown};
+use crate::image::disk::{names_in, sync_dir};
 use crate::image::model::config::ImageConfig;
 use crate::image::model::digest::{ChainId, Digest};
-use crate::spread;
+use crate::image::model::manifest::Packed;
+use crate::parallel;
 use crate::sys::file::dir::Links;
 use crate::sys::file::own;
 use crate::sys::{self, Errno};
@@ -58,18 +60,6 @@ impl Image {
     pub fn display_name(&self) -> String {
         self.names.first().cloned().unwrap_or_else(|| self.id.to_string())
     }
-}
-
-/// A layer as it was packed when it came: a blob, which the content store may have.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Packed {
-    /// The blob's type; empty where nobody said.
-    pub media_type: String,
-    /// The blob's digest.
-    pub digest: Digest,
-    /// The blob's length.
-    pub size: u64,
 }
 
 /// An image as it lies on disk. Whoever reads it for the [`Image`] alone passes over its blobs.
@@ -224,7 +214,7 @@ where
     }
     // Looked up from there: a thousand times the whole path takes a tenth of all the time.
     let at = sys::file::dir::open(dir)?;
-    let mut all = spread::over(&names, AT_ONCE, |names| {
+    let mut all = parallel::over(&names, AT_ONCE, |names| {
         let mut room = vec![0; AT_FIRST];
         names.iter().filter_map(|name| load(at.as_fd(), name, &mut room)).collect()
     })
@@ -364,30 +354,6 @@ pub(in crate::image) fn replace_file(path: &Path, text: &[u8]) -> Result<()> {
     own::replace_by(&dir.join(NEW), path, text, own::SECRET, own::Outlives::Power)
         .context(|| format!("write {}", path.display()))?;
     sync_dir(dir)
-}
-
-/// Makes the names in `dir` last.
-pub(in crate::image) fn sync_dir(dir: &Path) -> Result<()> {
-    File::open(dir).and_then(|dir| dir.sync_all()).context(|| format!("fsync {}", dir.display()))
-}
-
-/// The names in a directory of our own; those that begin with a dot are not for readers.
-pub(in crate::image) fn names_in(dir: &Path) -> Result<Vec<String>> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => {
-            return Err(Error::from(error)
-                .context(format!("read {}", dir.display()))
-                .with_kind(ErrorKind::Failed));
-        }
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.context(|| format!("read {}", dir.display()))?;
-        names.extend(entry.file_name().into_string().ok().filter(|name| !name.starts_with('.')));
-    }
-    Ok(names)
 }
 
 #[cfg(test)]

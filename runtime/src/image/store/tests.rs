@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use std::fs;
+
 use super::*;
 use crate::image::model::config::ImageConfig;
 

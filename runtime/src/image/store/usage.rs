@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::image::content::{self, partial};
 use crate::image::layer::{layers, snapshot};
 use crate::image::model::digest::{ChainId, Digest};
-use crate::image::{Image, ImageStore};
+use crate::image::store::{Image, ImageStore};
 
 /// What the store holds.
 #[derive(Debug, Clone, Default)]

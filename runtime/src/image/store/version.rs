@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::image::ImageStore;
+use crate::image::store::ImageStore;
 use crate::sys::file::own;
 
 /// The layout that this podrun reads and writes:

@@ -14,7 +14,6 @@ use serde_json::json;
 use super::change::Change;
 use super::ingest::{self, Candidate, Incoming, Layers, Making};
 use super::layout;
-use super::progress::Progress;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::content::Blob;
 use crate::image::layer::decompress;
@@ -23,7 +22,8 @@ use crate::image::model::digest::{Algorithm, Digest};
 use crate::image::model::manifest::{self, Descriptor};
 use crate::image::model::platform::Platform;
 use crate::image::model::reference::Reference;
-use crate::image::{Image, ImageStore};
+use crate::image::progress::Progress;
+use crate::image::store::{Image, ImageStore};
 use crate::time::Time;
 
 /// What an imported image is to be.

@@ -11,18 +11,19 @@ use std::os::fd::OwnedFd;
 use oci_spec::image::ImageConfiguration;
 
 use self::crew::{Crew, Made};
-use super::progress::{Event, Progress};
 use crate::error::{Error, ErrorKind, Result, shown};
 use crate::image::content::{self, Arrived, Blob, Follower};
+use crate::image::disk;
 use crate::image::layer::layers;
 use crate::image::model::config::ImageConfig;
 use crate::image::model::digest::{ChainId, Digest};
 use crate::image::model::manifest::{self, Descriptor};
 use crate::image::model::platform::Platform;
+use crate::image::progress::{Event, Progress};
 use crate::image::store::lease::Hold;
-use crate::image::store::record::{self, Loaded, Record};
+use crate::image::store::record::{Loaded, Record};
 use crate::image::store::unique_name;
-use crate::image::{Image, ImageStore};
+use crate::image::store::{Image, ImageStore};
 use crate::sys;
 
 /// Where in a staged layer's directory that lies which later entries replace.
@@ -204,7 +205,8 @@ pub(in crate::image) struct Making {
 impl Making {
     /// Begins to make `candidate`, under a lock that [`ImageStore::begin_ingest`] gave.
     pub(in crate::image) fn begin(store: &ImageStore, lock: File, candidate: &Candidate) -> Result<Self> {
-        let (hold, records) = store.hold(candidate)?;
+        let (hold, records) =
+            store.hold(candidate.id.clone(), ChainId::stack(&candidate.diff_ids), candidate.blobs())?;
         Ok(Self { _hold: hold, _lock: lock, records })
     }
 }
@@ -248,7 +250,7 @@ fn commit(
         }
     }
     content::sync(host)?;
-    record::sync_dir(&host.root.join("layers"))?;
+    disk::sync_dir(&host.root.join("layers"))?;
     let blobs = candidate.blobs();
     let mut new = Record::new(candidate.id, ImageConfig::from(&candidate.config));
     new.created.clone_from(candidate.config.created());

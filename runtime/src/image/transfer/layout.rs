@@ -12,9 +12,10 @@ use std::path::Path;
 
 use crate::error::{self, Context, Error, ErrorKind, Result};
 use crate::host::Host;
-use crate::image::content::space::Space;
+use crate::image::disk::Space;
 use crate::image::layer::archive::{EntryKind, TarStream};
-use crate::image::layer::decompress::{self, Compression};
+use crate::image::layer::decompress;
+use crate::image::model::manifest::Compression;
 use crate::image::model::manifest::DOCUMENT_MAX;
 use crate::sys::file::dir::{self, Kind, Links};
 

@@ -16,7 +16,6 @@ use self::listed::{Listed, Origin};
 pub(in crate::image) use self::listed::{Named, group_by_name, read_name};
 use super::ingest::{self, Candidate, Incoming, Layers, Making};
 use super::layout::{self, Layout};
-use super::progress::Progress;
 use super::search::{Found, INDEX_DEPTH, Search, TRIES};
 use crate::error::{Context, Error, ErrorKind, Result, shown};
 use crate::image::content::Blob;
@@ -24,7 +23,8 @@ use crate::image::model::digest::{Algorithm, Digest, Hasher};
 use crate::image::model::manifest::{self, Descriptor, Document};
 use crate::image::model::platform::Platform;
 use crate::image::model::reference::Reference;
-use crate::image::{Image, ImageStore};
+use crate::image::progress::Progress;
+use crate::image::store::{Image, ImageStore};
 
 fn wrong(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::Image, what)

@@ -8,35 +8,34 @@ mod resolve;
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
+use std::fs::File;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::thread;
-use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{oneshot, watch};
 
 use super::ingest::{self, Incoming, Layers, Making};
-use super::progress::{Event, Phase, Progress};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
-use crate::image::content::partial::{self, Claim};
+use crate::image::content::partial::{self, Claim, Taken};
 use crate::image::content::{self, Blob, Follower};
 use crate::image::layer::layers;
 use crate::image::model::manifest::Descriptor;
 use crate::image::model::platform::Platform;
 use crate::image::model::reference::Reference;
+use crate::image::progress::{Event, Phase, Progress};
 use crate::image::registry::{Access, Registry, Source, Transport};
-use crate::image::{Image, ImageStore};
+use crate::image::store::{Image, ImageStore};
 
 /// How many layers come at once.
 const DOWNLOADS: usize = 3;
 /// How many bytes come between two events.
 const REPORT_EVERY: u64 = 256 * 1024;
-/// How long it takes at most to see that another process has brought a blob, or has given it up.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How to pull.
 #[derive(Debug, Clone, Default)]
@@ -55,12 +54,10 @@ impl ImageStore {
         options: &PullOptions,
         progress: &dyn Progress,
     ) -> Result<Image> {
-        self.pull_now(reference, options, progress).map_err(|error| {
-            error.context(format!("image {}", reference.familiar())).with_kind(ErrorKind::Image)
-        })
+        self.pull_now(reference, options, progress).map_err(|error| failed(reference, error))
     }
 
-    fn pull_now(
+    pub(super) fn pull_now(
         &self,
         reference: &Reference,
         options: &PullOptions,
@@ -80,7 +77,7 @@ impl ImageStore {
         // Before anything is counted on: from here on nobody takes it away.
         let making = Making::begin(self, lock, &candidate)?;
         let wanted = candidate.to_fetch(self, &making)?;
-        let stop = AtomicBool::new(false);
+        let stop = watch::Sender::new(false);
         let broken = AtomicBool::new(false);
         let board = Board { stop: &stop, broken: &broken, told: Mutex::default(), changed: Condvar::new() };
         thread::scope(|scope| {
@@ -93,7 +90,7 @@ impl ImageStore {
             downloading.join().expect("a panic aborts the process");
             if result.is_err() && !broken.load(Ordering::Relaxed) {
                 // What came whole or in part belongs to an image that is refused: nobody will go on with it.
-                wanted.iter().for_each(|(_, layer)| partial::forget(self.host(), &layer.digest));
+                wanted.iter().for_each(|(_, layer)| content::forget(self.host(), &layer.digest));
             }
             result
         })
@@ -154,6 +151,11 @@ impl ImageStore {
     }
 }
 
+/// What is said of a pull that failed, whatever failed.
+pub(super) fn failed(reference: &Reference, error: Error) -> Error {
+    error.context(format!("image {}", reference.familiar())).with_kind(ErrorKind::Image)
+}
+
 /// Whether its config says for which platform it is.
 fn is_said(image: &Image) -> bool {
     !image.config.os.is_empty() && !image.config.architecture.is_empty()
@@ -169,18 +171,20 @@ struct Bring<'a> {
     came: &'a dyn Fn(u64) -> Result<()>,
     /// Set when the source does not give the rest.
     broken: &'a Cell<bool>,
+    /// True once nobody wants it any more.
+    stop: &'a watch::Sender<bool>,
 }
 
 impl Bring<'_> {
     /// Brings what is not here of the blob. What another process is bringing is waited for.
     async fn from(&self, source: &Source<'_>) -> Result<Blob> {
         let Self { host, blob, .. } = self;
-        let mut anew = false;
+        let (mut anew, mut locked) = (false, None);
         loop {
-            let mut writer = match partial::claim(host, &blob.digest, blob.size)? {
-                Claim::Taken => {
+            let mut writer = match partial::claim(host, &blob.digest, blob.size, locked.take())? {
+                Claim::Taken(taken) => {
                     (self.came)(0)?;
-                    tokio::time::sleep(LOOK_EVERY).await;
+                    locked = Some(self.wait_for(taken).await?);
                     continue;
                 }
                 Claim::Whole(whole) => {
@@ -216,6 +220,29 @@ impl Bring<'_> {
             }
         }
     }
+
+    /// The locked file of a blob that another process is bringing, once that has ended. The thread that waits for the
+    /// lock goes on waiting where nobody wants the blob any more, and gives the lock back at once.
+    async fn wait_for(&self, taken: Taken) -> Result<File> {
+        let (tell, told) = oneshot::channel();
+        thread::Builder::new()
+            .spawn(move || drop(tell.send(taken.wait())))
+            .context(|| "start a thread that waits for a blob")?;
+        let mut stop = self.stop.subscribe();
+        let (mut stopped, mut told) = (pin!(stop.wait_for(|stop| *stop)), pin!(told));
+        poll_fn(|context| {
+            if stopped.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Err(unwanted()));
+            }
+            told.as_mut().poll(context).map(|told| told.expect("the thread tells before it ends"))
+        })
+        .await
+    }
+}
+
+/// Why a layer is not brought that another one's failure has made useless.
+fn unwanted() -> Error {
+    Error::new(ErrorKind::Interrupted, "another layer failed")
 }
 
 /// What the downloads tell of a layer.
@@ -228,7 +255,7 @@ enum News {
 
 /// Where the downloads tell how the layers come, and whoever unpacks them looks.
 struct Board<'a> {
-    stop: &'a AtomicBool,
+    stop: &'a watch::Sender<bool>,
     /// Whether it was a registry that did not give what it has: what came until then is worth keeping.
     broken: &'a AtomicBool,
     told: Mutex<Told>,
@@ -256,7 +283,7 @@ impl Board<'_> {
             News::Ended(Err(error)) => {
                 told.over = true;
                 // Those that come after it fail because of the first.
-                if !self.stop.swap(true, Ordering::Relaxed) {
+                if !self.stop.send_replace(true) {
                     told.failed = Some(error);
                 }
             }
@@ -280,7 +307,7 @@ impl Board<'_> {
             return Err(error);
         }
         let news = told.news.get_mut(&wanted).and_then(VecDeque::pop_front);
-        news.ok_or_else(|| Error::new(ErrorKind::Interrupted, "another layer failed"))
+        news.ok_or_else(unwanted)
     }
 }
 
@@ -303,7 +330,7 @@ impl Layers for Board<'_> {
     }
 
     fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.send_replace(true);
     }
 }
 
@@ -349,13 +376,14 @@ impl Downloads<'_> {
             host: self.store.host(),
             blob: layer,
             broken,
+            stop: self.board.stop,
             begun: &|follower| {
                 said.set(None);
                 self.board.tell(number, News::Begun(follower));
             },
             came: &|done| {
-                if self.board.stop.load(Ordering::Relaxed) {
-                    return Err(Error::new(ErrorKind::Interrupted, "another layer failed"));
+                if *self.board.stop.borrow() {
+                    return Err(unwanted());
                 }
                 if said.get().is_none_or(|said| done >= said + REPORT_EVERY) {
                     said.set(Some(done));

@@ -9,15 +9,17 @@ use std::task::Poll;
 
 use tokio::runtime::Builder;
 
-use super::progress::{Event, Phase, Progress};
+use super::outgoing::Outgoing;
 use super::pull::at_most;
-use super::stored::Stored;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::image::content;
+use crate::image::model::digest::Digest;
 use crate::image::model::manifest::Descriptor;
 use crate::image::model::reference::Reference;
+use crate::image::progress::{Event, Phase, Progress};
 use crate::image::registry::{Access, Target, Transport, Upload};
 use crate::image::store::record::{self, Loaded, Record};
-use crate::image::{Digest, Image, ImageStore, content};
+use crate::image::store::{Image, ImageStore};
 
 /// How many blobs go at once.
 const UPLOADS: usize = 3;
@@ -52,7 +54,7 @@ impl ImageStore {
         let record = self.record(&image.id)?;
         // Kept to the end, whoever removes it meanwhile.
         let _hold = self.hold_record(&record)?;
-        let mut stored = self.stored(image, &record)?;
+        let mut stored = self.outgoing(image, &record)?;
         if let Some(digest) = to.digest().filter(|digest| **digest != stored.digest) {
             let message = format!("the image's manifest is {}, not {digest}", stored.digest);
             return Err(Error::new(ErrorKind::Image, message).hint("push it under a tag"));
@@ -84,7 +86,7 @@ impl ImageStore {
     }
 
     /// The layers that are not here as the manifest names them: they were here in another form when the image came.
-    fn lacking(&self, stored: &Stored) -> Result<Vec<Descriptor>> {
+    fn lacking(&self, stored: &Outgoing) -> Result<Vec<Descriptor>> {
         let mut lacking = Vec::new();
         for layer in &stored.layers {
             if content::open(self.host(), &layer.digest, layer.size)?.is_none() {
@@ -101,7 +103,7 @@ impl ImageStore {
         to: &Reference,
         blob: &Digest,
         progress: &dyn Progress,
-    ) -> Result<Stored> {
+    ) -> Result<Outgoing> {
         let what = format!("blob {blob} is not in the store, and the registry lacks it");
         let made = self.made_of(record, self.document(&record.id)?.len());
         let made = made.map_err(|error| error.context(&what))?;
@@ -141,7 +143,7 @@ async fn lends(target: &Target<'_>, blobs: &[Descriptor]) -> Result<bool> {
     Ok(true)
 }
 
-async fn put_manifest(target: &Target<'_>, stored: &Stored, name: &str) -> Result<()> {
+async fn put_manifest(target: &Target<'_>, stored: &Outgoing, name: &str) -> Result<()> {
     match target.put_manifest(name, &stored.manifest, &stored.media_type).await? {
         Some(taken) if taken.algorithm() == stored.digest.algorithm() && taken != stored.digest => {
             Err(Error::new(

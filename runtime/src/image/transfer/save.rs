@@ -13,16 +13,17 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tar_core::builder::EntryBuilder;
 
-use super::stored::Stored;
+use super::outgoing::Outgoing;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::image::ImageStore;
-use crate::image::content::space::Space;
 use crate::image::content::{self, Blob};
+use crate::image::disk::Space;
 use crate::image::layer::decompress;
 use crate::image::model::digest::{Digest, Hasher};
+use crate::image::model::manifest::Packed;
 use crate::image::model::manifest::{self, Descriptor, OCI_INDEX, OCI_MANIFEST};
 use crate::image::model::reference::Reference;
-use crate::image::store::record::{Packed, Record};
+use crate::image::store::ImageStore;
+use crate::image::store::record::Record;
 use crate::sys;
 
 const BLOCK: usize = 512;
@@ -123,11 +124,11 @@ impl Saved {
     }
 
     /// The OCI manifest with which the image came, if all that it names is here; else one for the blobs that are.
-    fn manifest(&self, store: &ImageStore) -> Result<Stored> {
+    fn manifest(&self, store: &ImageStore) -> Result<Outgoing> {
         let here = |layer: &Descriptor| {
             content::open(store.host(), &layer.digest, layer.size).is_ok_and(|file| file.is_some())
         };
-        let whole = |found: &Stored| found.media_type == OCI_MANIFEST && found.layers.iter().all(here);
+        let whole = |found: &Outgoing| found.media_type == OCI_MANIFEST && found.layers.iter().all(here);
         match store.manifests_of(&self.record).into_iter().find(whole) {
             Some(own) => Ok(own),
             None => store.made_of(&self.record, self.config.len()).map_err(|error| self.named(error)),
@@ -151,7 +152,7 @@ impl Archive<'_> {
     fn oci(&mut self, images: &[Saved]) -> Result<()> {
         let mut entries = Vec::new();
         for image in images {
-            let Stored { manifest, digest, layers, .. } = image.manifest(self.store)?;
+            let Outgoing { manifest, digest, layers, .. } = image.manifest(self.store)?;
             for layer in &layers {
                 self.blob(&layer.digest, layer.size)?;
             }

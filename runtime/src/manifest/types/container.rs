@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Quantity, is_default};
+use crate::image::PullPolicy;
 
 /// One container, app, init or sidecar.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -126,6 +127,16 @@ pub enum ImagePullPolicy {
     IfNotPresent,
     /// Not at all.
     Never,
+}
+
+impl From<ImagePullPolicy> for PullPolicy {
+    fn from(policy: ImagePullPolicy) -> Self {
+        match policy {
+            ImagePullPolicy::Always => Self::Always,
+            ImagePullPolicy::IfNotPresent => Self::IfNotPresent,
+            ImagePullPolicy::Never => Self::Never,
+        }
+    }
 }
 
 /// A port the container listens on.

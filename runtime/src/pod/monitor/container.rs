@@ -26,7 +26,7 @@ use crate::cgroup::Cgroup;
 use crate::engine::{self, Attached, Child, Failure as ChildFailure, Plan, Rootfs, Tie};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::ChainId;
-use crate::image::layer::snapshot;
+use crate::image::snapshot;
 use crate::pod::attempt::Records;
 use crate::pod::protocol::{ContainerSpec, ContainerStatus, Failure, NamespaceMode, TerminationMessage};
 use crate::pod::record::{self, ContainerState, ContainerStatusRecord, ProcessId};

@@ -13,7 +13,7 @@ use super::container::Material;
 use super::deadlines::Due;
 use super::end::Ending;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::layer::snapshot;
+use crate::image::snapshot;
 use crate::manifest::{Container, Pod};
 use crate::pod::attempt::{self, Prepared};
 use crate::pod::bundle::Facts;

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::image::ImageStore;
-use crate::image::layer::snapshot;
+use crate::image::snapshot;
 use crate::lock;
 use crate::manifest::Pod;
 use crate::pod::attempt::{draw_id, draw_suffix, draw_uid};

@@ -10,13 +10,13 @@ use std::thread;
 
 use super::{Candidate, Incoming, Layers, Making, REPLACED, Staged};
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::ImageStore;
 use crate::image::content::{self, Arrived, Blob};
 use crate::image::layer::decompress;
 use crate::image::layer::layers::{self, Commit};
 use crate::image::layer::unpack::{Limits, Lower, unpack};
 use crate::image::model::digest::ChainId;
-use crate::image::transfer::progress::{Event, Phase, Progress};
+use crate::image::progress::{Event, Phase, Progress};
+use crate::image::store::ImageStore;
 use crate::sys;
 
 /// How many layers are unpacked at once: as many as come at once.

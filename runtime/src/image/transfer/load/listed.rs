@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::{INDEX_DEPTH, blob_name, wrong};
 use crate::error::{Context, Error, Result, shown};
 use crate::image::model::digest::Digest;
-use crate::image::model::document;
+use crate::image::model::json;
 use crate::image::model::manifest::{self, DOCUMENT_MAX, Descriptor, Document};
 use crate::image::model::reference::Reference;
 use crate::image::transfer::layout::{self, Layout};
@@ -342,11 +342,11 @@ pub(super) fn only(all: Vec<Listed>, wanted: &str) -> Result<Vec<Listed>> {
 /// Reads Docker's `manifest.json`.
 pub(in crate::image) fn parse_docker_list(bytes: &[u8]) -> Result<Vec<DockerImage>> {
     let bad = |error: serde_json::Error| wrong(format!("manifest.json: {}", shown(&error.to_string())));
-    let value = document::parse(bytes).map_err(bad)?;
+    let value = json::parse(bytes).map_err(bad)?;
     if value.as_array().map_or(0, Vec::len) > IMAGES_MAX {
         return Err(wrong(format!("the archive has more than {IMAGES_MAX} images")));
     }
-    let images: Vec<DockerImage> = document::read(value, &document::DOCKER_LIST).map_err(bad)?;
+    let images: Vec<DockerImage> = json::read(value, &json::DOCKER_LIST).map_err(bad)?;
     if images.iter().map(|image| image.repo_tags.len()).sum::<usize>() > TAGS_MAX {
         return Err(wrong(format!("manifest.json gives more than {TAGS_MAX} names")));
     }

@@ -7,16 +7,18 @@ use std::cell::{Cell, RefCell};
 use std::io::Read;
 use std::pin::Pin;
 
+use tokio::sync::watch;
+
 use super::Bring;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
-use crate::image::ImageStore;
-use crate::image::content::{Blob, partial};
+use crate::image::content::{self, Blob};
 use crate::image::model::digest::Digest;
 use crate::image::model::manifest::{self, DOCUMENT_MAX, Descriptor, Document};
 use crate::image::model::platform::Platform;
 use crate::image::model::reference::Reference;
 use crate::image::registry::Registry;
+use crate::image::store::ImageStore;
 use crate::image::transfer::ingest::Candidate;
 use crate::image::transfer::search::{Found, INDEX_DEPTH, Search};
 
@@ -28,7 +30,7 @@ pub(super) struct Fetched<'a> {
 
 impl Drop for Fetched<'_> {
     fn drop(&mut self) {
-        partial::forget(self.host, &self.digest);
+        content::forget(self.host, &self.digest);
     }
 }
 
@@ -124,8 +126,8 @@ impl Resolving<'_, '_> {
         }
         let host = self.store.host();
         self.fetched.borrow_mut().push(Fetched { host, digest: config.digest.clone() });
-        let broken = &Cell::new(false);
-        let bring = Bring { host, blob: config, begun: &|_| (), came: &|_| Ok(()), broken };
+        let (broken, stop) = (&Cell::new(false), &watch::Sender::new(false));
+        let bring = Bring { host, blob: config, begun: &|_| (), came: &|_| Ok(()), broken, stop };
         let blob = self.registry.any(async |source| bring.from(source).await).await?;
         let mut bytes = Vec::new();
         blob.reader()?.read_to_end(&mut bytes).context(|| format!("blob {}", config.digest))?;

@@ -1,6 +1,7 @@
 //! What a pull or a load tells whoever watches it.
 
 use crate::image::model::digest::Digest;
+use crate::image::model::reference::Reference;
 
 /// A watcher. Events come from several threads.
 pub trait Progress: Sync {
@@ -11,6 +12,8 @@ pub trait Progress: Sync {
 /// Something that happened to one layer, or to the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
+    /// The registry is asked for this image.
+    Pulling(&'a Reference),
     /// The image's manifest is known: it has these layers, with their sizes as they are stored.
     Layers(&'a [(Digest, u64)]),
     /// The layer is in this phase, of which so many bytes are done.

@@ -1,11 +1,7 @@
-//! The content store: blobs under their digests, `content/<algorithm>/<hex>`.
+//! Blobs under their digests, `content/<algorithm>/<hex>`, and how they are written and followed.
 //!
 //! Invariant: a blob has a name here only when its size and its digest were checked and its bytes are on the disk. Until
 //! then it is a file without a name, which a crash takes with it, or, if it comes from afar, one in `partial/`.
-
-pub(in crate::image) mod behind;
-pub(in crate::image) mod partial;
-pub(in crate::image) mod space;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
@@ -14,14 +10,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use self::behind::WriteBehind;
-use self::partial::Place;
-use self::space::Space;
-use super::model::digest::{Algorithm, Digest, Hasher};
-use super::store::record::Packed;
-use super::store::set_aside;
+use super::place::{self, Place};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
+use crate::image::disk::{Space, WriteBehind, names_in, set_aside, sync_dir};
+use crate::image::model::digest::{Algorithm, Digest, Hasher};
+use crate::image::model::manifest::Packed;
 use crate::sys;
 
 fn dir(host: &Host, algorithm: Algorithm) -> PathBuf {
@@ -33,12 +27,12 @@ fn path(host: &Host, digest: &Digest) -> PathBuf {
 }
 
 /// Opens a blob that is there with the size it should have.
-pub(super) fn open(host: &Host, digest: &Digest, size: u64) -> Result<Option<File>> {
+pub(in crate::image) fn open(host: &Host, digest: &Digest, size: u64) -> Result<Option<File>> {
     Ok(find(host, digest)?.filter(|(_, len)| *len == size).map(|(file, _)| file))
 }
 
 /// Opens a blob that is there, and gives its size.
-pub(super) fn find(host: &Host, digest: &Digest) -> Result<Option<(File, u64)>> {
+pub(in crate::image) fn find(host: &Host, digest: &Digest) -> Result<Option<(File, u64)>> {
     let path = path(host, digest);
     match File::open(&path) {
         Ok(file) => {
@@ -51,7 +45,7 @@ pub(super) fn find(host: &Host, digest: &Digest) -> Result<Option<(File, u64)>> 
 }
 
 /// Whether one of `packed`, which are the same to whoever unpacks them, is here.
-pub(super) fn has_one(host: &Host, packed: &[Packed]) -> Result<bool> {
+pub(in crate::image) fn has_one(host: &Host, packed: &[Packed]) -> Result<bool> {
     for one in packed {
         if open(host, &one.digest, one.size)?.is_some() {
             return Ok(true);
@@ -62,7 +56,7 @@ pub(super) fn has_one(host: &Host, packed: &[Packed]) -> Result<bool> {
 
 /// A blob while it arrives: counted and hashed as it is written.
 #[derive(Debug)]
-pub(super) struct BlobWriter {
+pub(in crate::image) struct BlobWriter {
     file: File,
     digest: Digest,
     size: u64,
@@ -101,7 +95,7 @@ impl Arrival {
 
 /// Reads a blob from its first byte while it arrives, and waits where it is faster.
 #[derive(Debug)]
-pub(super) struct Follower {
+pub(in crate::image) struct Follower {
     file: File,
     at: u64,
     size: u64,
@@ -110,17 +104,17 @@ pub(super) struct Follower {
 
 /// Tells whether a blob has arrived.
 #[derive(Debug, Clone)]
-pub(super) struct Arrived(Arc<Arrival>);
+pub(in crate::image) struct Arrived(Arc<Arrival>);
 
 impl Arrived {
     /// Whether nothing more is to be waited for.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(in crate::image) fn is_whole(&self) -> bool {
         self.0.now().ended
     }
 }
 
 impl Follower {
-    pub(super) fn arrived(&self) -> Arrived {
+    pub(in crate::image) fn arrived(&self) -> Arrived {
         Arrived(Arc::clone(&self.arrival))
     }
 }
@@ -143,7 +137,7 @@ impl Read for Follower {
 
 impl BlobWriter {
     /// A blob that is to have this digest and this size.
-    pub(super) fn new(host: &Host, digest: &Digest, size: u64) -> Result<Self> {
+    pub(in crate::image) fn new(host: &Host, digest: &Digest, size: u64) -> Result<Self> {
         let dir = sys::file::dir::open(&dir(host, digest.algorithm()))?;
         // What was promised is asked for at once: a size that is a lie costs no download.
         Space::default().take(&dir, size, 1).map_err(|error| error.context(format!("blob {digest}")))?;
@@ -165,7 +159,7 @@ impl BlobWriter {
         arrival.set(State { written, ended: false });
         let (digest, behind, place) = (digest.clone(), WriteBehind::after(written), Some(place));
         let this = Self { file, digest, size, written, hasher, behind, arrival, place };
-        let on = sys::file::dir::open(&partial::dir(host))?;
+        let on = sys::file::dir::open(&place::dir(host))?;
         Space::default()
             .take(on, size - written, 1)
             .map_err(|error| error.context(format!("blob {}", this.digest)))?;
@@ -173,18 +167,18 @@ impl BlobWriter {
     }
 
     /// How many bytes are there.
-    pub(super) fn written(&self) -> u64 {
+    pub(in crate::image) fn written(&self) -> u64 {
         self.written
     }
 
     /// A reader of what is there already and of what comes.
-    pub(super) fn follow(&self) -> Result<Follower> {
+    pub(in crate::image) fn follow(&self) -> Result<Follower> {
         let file = self.file.try_clone().context(|| format!("blob {}", self.digest))?;
         Ok(Follower { file, at: 0, size: self.size, arrival: Arc::clone(&self.arrival) })
     }
 
     /// Takes the next bytes; more than were promised are refused at once.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(in crate::image) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.written += bytes.len() as u64;
         if self.written > self.size {
             self.spoil();
@@ -201,7 +195,7 @@ impl BlobWriter {
     }
 
     /// The blob, if it is what was promised.
-    pub(super) fn finish(mut self) -> Result<Blob> {
+    pub(in crate::image) fn finish(mut self) -> Result<Blob> {
         let (digest, size, written) = (&self.digest, self.size, self.written);
         if written < size {
             return Err(wrong(digest, format!("is truncated: {written} of {size} bytes")));
@@ -240,19 +234,19 @@ fn wrong(digest: &Digest, what: String) -> Error {
 
 /// A blob that was checked and has no name yet.
 #[derive(Debug)]
-pub(super) struct Blob {
+pub(in crate::image) struct Blob {
     digest: Digest,
     file: File,
 }
 
 impl Blob {
     /// A file whose content was checked.
-    pub(super) fn of_file(digest: Digest, file: File) -> Self {
+    pub(in crate::image) fn of_file(digest: Digest, file: File) -> Self {
         Self { digest, file }
     }
 
     /// A reader of it for whoever follows those that come.
-    pub(super) fn follow(&self) -> Result<Follower> {
+    pub(in crate::image) fn follow(&self) -> Result<Follower> {
         let file = self.file.try_clone().context(|| format!("blob {}", self.digest))?;
         let size = file.metadata().context(|| format!("blob {}", self.digest))?.len();
         let arrival = Arc::new(Arrival::default());
@@ -261,7 +255,7 @@ impl Blob {
     }
 
     /// Writes all of `source` into `file`, which lies where `on` does, within the store's share of the disk.
-    pub(super) fn spool_into(
+    pub(in crate::image) fn spool_into(
         file: &mut File,
         source: &mut dyn Read,
         space: &mut Space,
@@ -280,7 +274,7 @@ impl Blob {
     }
 
     /// Takes in all of `source`, whose digest nobody knows yet, and gives its length too.
-    pub(super) fn spool(host: &Host, source: &mut dyn Read) -> Result<(Self, u64)> {
+    pub(in crate::image) fn spool(host: &Host, source: &mut dyn Read) -> Result<(Self, u64)> {
         let dir = sys::file::dir::open(&dir(host, Algorithm::Sha256))?;
         let mut file = File::from(sys::file::dir::create_unnamed(&dir)?);
         let mut source = Hashed { source, hasher: Hasher::new(Algorithm::Sha256) };
@@ -291,7 +285,12 @@ impl Blob {
     }
 
     /// Copies a blob out of `source`.
-    pub(super) fn copy(host: &Host, digest: &Digest, size: u64, source: &mut dyn Read) -> Result<Self> {
+    pub(in crate::image) fn copy(
+        host: &Host,
+        digest: &Digest,
+        size: u64,
+        source: &mut dyn Read,
+    ) -> Result<Self> {
         let mut writer = BlobWriter::new(host, digest, size)?;
         let mut buffer = vec![0; 256 * 1024];
         loop {
@@ -303,24 +302,24 @@ impl Blob {
     }
 
     /// Takes bytes whose digest was just computed or is known.
-    pub(super) fn from_bytes(host: &Host, digest: &Digest, bytes: &[u8]) -> Result<Self> {
+    pub(in crate::image) fn from_bytes(host: &Host, digest: &Digest, bytes: &[u8]) -> Result<Self> {
         Self::copy(host, digest, bytes.len() as u64, &mut &*bytes)
     }
 
     /// The blob's digest.
-    pub(super) fn digest(&self) -> &Digest {
+    pub(in crate::image) fn digest(&self) -> &Digest {
         &self.digest
     }
 
     /// The blob's content, from its first byte.
-    pub(super) fn reader(&self) -> Result<File> {
+    pub(in crate::image) fn reader(&self) -> Result<File> {
         let mut file = self.file.try_clone().context(|| format!("blob {}", self.digest))?;
         file.rewind().context(|| format!("blob {}", self.digest))?;
         Ok(file)
     }
 
     /// Gives the blob its name. The caller has synced the file system.
-    pub(super) fn publish(&self, host: &Host) -> Result<()> {
+    pub(in crate::image) fn publish(&self, host: &Host) -> Result<()> {
         let dir = sys::file::dir::open(&dir(host, self.digest.algorithm()))?;
         let name = self.digest.hex().as_bytes();
         let linked = match sys::file::dir::publish(&self.file, &dir, name) {
@@ -334,7 +333,7 @@ impl Blob {
             Err(error) if error.is_taken() => self.replace(host, &dir)?,
             result => result.context(|| format!("publish blob {}", self.digest))?,
         }
-        partial::forget(host, &self.digest);
+        place::forget(host, &self.digest);
         Ok(())
     }
 
@@ -374,15 +373,15 @@ impl Read for Hashed<'_> {
 }
 
 /// Makes the names of all blobs last.
-pub(super) fn sync(host: &Host) -> Result<()> {
-    Algorithm::ALL.iter().try_for_each(|algorithm| super::store::record::sync_dir(&dir(host, *algorithm)))
+pub(in crate::image) fn sync(host: &Host) -> Result<()> {
+    Algorithm::ALL.iter().try_for_each(|algorithm| sync_dir(&dir(host, *algorithm)))
 }
 
 /// All blobs that have a name, with their lengths.
-pub(super) fn list(host: &Host) -> Result<Vec<(Digest, u64)>> {
+pub(in crate::image) fn list(host: &Host) -> Result<Vec<(Digest, u64)>> {
     let mut all = Vec::new();
     for algorithm in Algorithm::ALL {
-        for hex in super::store::record::names_in(&dir(host, algorithm))? {
+        for hex in names_in(&dir(host, algorithm))? {
             // What is no digest was put there by somebody else, and is nobody's blob.
             let Ok(digest) = format!("{}:{hex}", algorithm.name()).parse::<Digest>() else { continue };
             match fs::symlink_metadata(path(host, &digest)) {
@@ -396,7 +395,7 @@ pub(super) fn list(host: &Host) -> Result<Vec<(Digest, u64)>> {
 }
 
 /// Takes a blob out of use, by moving it to `trash`; one that is not there is fine.
-pub(super) fn discard(host: &Host, digest: &Digest, trash: &Path) -> Result<()> {
+pub(in crate::image) fn discard(host: &Host, digest: &Digest, trash: &Path) -> Result<()> {
     set_aside(&path(host, digest), trash)
 }
 

@@ -9,9 +9,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::layers::layer_dir;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::image::ImageStore;
+use crate::image::layer::layers::layer_dir;
+use crate::image::store::ImageStore;
 use crate::image::store::lease::Hold;
 use crate::image::store::unique_name;
 use crate::sys;

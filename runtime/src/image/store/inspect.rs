@@ -8,12 +8,14 @@ use std::io::Read;
 use oci_spec::image::ImageConfiguration;
 use serde::Serialize;
 
-use super::record::{self, Loaded, Packed, Record};
+use super::record::{self, Loaded, Record};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::image::content;
 use crate::image::layer::layers;
+use crate::image::model::config::ImageConfig;
 use crate::image::model::digest::{ChainId, Digest};
-use crate::image::model::manifest::{self, DOCUMENT_MAX};
-use crate::image::{Image, ImageConfig, ImageStore, content};
+use crate::image::model::manifest::{self, DOCUMENT_MAX, Packed};
+use crate::image::store::{Image, ImageStore};
 
 /// An image with everything that is known of it.
 #[derive(Debug, Clone, Serialize)]

@@ -8,14 +8,16 @@ use std::io::Read;
 use serde_json::json;
 
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::image::content;
 use crate::image::model::digest::Digest;
+use crate::image::model::manifest::Packed;
 use crate::image::model::manifest::{self, DOCKER_MANIFEST, Descriptor, Document, OCI_CONFIG, OCI_MANIFEST};
-use crate::image::store::record::{Packed, Record};
-use crate::image::{Image, ImageStore, content};
+use crate::image::store::record::Record;
+use crate::image::store::{Image, ImageStore};
 
 /// What others get of one image.
 #[derive(Debug)]
-pub(in crate::image) struct Stored {
+pub(in crate::image) struct Outgoing {
     pub(in crate::image) manifest: Vec<u8>,
     pub(in crate::image) digest: Digest,
     pub(in crate::image) media_type: String,
@@ -26,11 +28,12 @@ pub(in crate::image) struct Stored {
 
 impl ImageStore {
     /// The image's manifest for a registry, and what it names.
-    pub(in crate::image) fn stored(&self, image: &Image, record: &Record) -> Result<Stored> {
+    pub(in crate::image) fn outgoing(&self, image: &Image, record: &Record) -> Result<Outgoing> {
         // Of several the one under which a registry knows the image.
         let mut all = self.manifests_of(record);
-        let is_known =
-            |stored: &Stored| image.digests.iter().any(|name| name.ends_with(&format!("@{}", stored.digest)));
+        let is_known = |stored: &Outgoing| {
+            image.digests.iter().any(|name| name.ends_with(&format!("@{}", stored.digest)))
+        };
         let known = all.iter().position(is_known).unwrap_or(0);
         if known < all.len() {
             return Ok(all.swap_remove(known));
@@ -39,16 +42,16 @@ impl ImageStore {
     }
 
     /// The manifests with which the image came, as far as they are here.
-    pub(in crate::image) fn manifests_of(&self, record: &Record) -> Vec<Stored> {
+    pub(in crate::image) fn manifests_of(&self, record: &Record) -> Vec<Outgoing> {
         let is_layer =
             |digest: &Digest| record.packed.iter().flatten().any(|packed| packed.digest == *digest);
         let documents = record.blobs.iter().filter(|digest| **digest != record.id && !is_layer(digest));
-        let stored = documents.filter_map(|digest| Stored::of(self.document(digest).ok()?, digest.clone()));
+        let stored = documents.filter_map(|digest| Outgoing::of(self.document(digest).ok()?, digest.clone()));
         stored.filter(|stored| stored.config.digest == record.id).collect()
     }
 
     /// A manifest of the blobs that are here, for an image that came without one or without what that names.
-    pub(in crate::image) fn made_of(&self, record: &Record, config_size: usize) -> Result<Stored> {
+    pub(in crate::image) fn made_of(&self, record: &Record, config_size: usize) -> Result<Outgoing> {
         let mut layers = Vec::new();
         for number in 0..record.layers.len() {
             let Packed { digest, size, .. } = self.packed_layer(record, number)?;
@@ -61,7 +64,7 @@ impl ImageStore {
         }
         let bytes = manifest::manifest_of(&record.id, config_size, &layers);
         let digest = Digest::of(&bytes);
-        Stored::of(bytes, digest).ok_or_else(|| Error::failed("a manifest of our own is none"))
+        Outgoing::of(bytes, digest).ok_or_else(|| Error::failed("a manifest of our own is none"))
     }
 
     /// A form of the layer with that number that is here as it came packed.
@@ -77,7 +80,7 @@ impl ImageStore {
     }
 }
 
-impl Stored {
+impl Outgoing {
     /// A manifest with what it names; nothing if the bytes are none.
     fn of(manifest: Vec<u8>, digest: Digest) -> Option<Self> {
         let Ok(Document::Manifest(parsed)) = manifest::parse(&manifest, None) else { return None };
