@@ -336,7 +336,7 @@ fn no_file_is_longer_than_600_lines_without_its_tests() {
 
 /// The files of the engine in the order in which `runtime/src/engine/mod.rs` has them.
 fn engine_files() -> Vec<String> {
-    let text = std::fs::read_to_string(root().join("runtime/src/engine/mod.rs")).unwrap();
+    let text = std::fs::read_to_string(root().join("runtime/src/engine/mod.rs")).expect("sources are UTF-8");
     let head = text.lines().map_while(|line| line.strip_prefix("//!")).collect::<Vec<_>>().join("\n");
     let (_, list) = head.split_once("Each file uses only those before it:").expect("it says the order");
     list.split('`').skip(1).step_by(2).map(str::to_owned).collect()

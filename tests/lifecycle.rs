@@ -351,7 +351,8 @@ fn shop(host: &Host) -> Result<()> {
 fn outlives_its_session(host: &Host) -> Result<()> {
     host.write("web.json", &sleeper("web").to_string())?;
     // The shell leads a session, as sshd's does, and all of it is killed.
-    let outcome = host.script("setsid --wait bash -c 'umask 077; $podrun create web.json; kill -9 0'")?;
+    let outcome = host
+        .script("exec 7<web.json; setsid --wait bash -c 'umask 077; $podrun create web.json; kill -9 0'")?;
     ensure!(outcome.stdout == "pod/web created\n" && outcome.code() == 137, "{outcome}");
     host.podrun(&["exec", "web", "--", "/probe", "exit", "0"])?.ok()?;
     let pid = monitors(host)?.pop().context("a monitor")?;
@@ -362,6 +363,12 @@ fn outlives_its_session(host: &Host) -> Result<()> {
     for stream in ["0", "1", "2"] {
         ensure!(look(&format!("readlink /proc/PID/fd/{stream}"))? == "/dev/null\n", "descriptor {stream}");
     }
+    // One that it closes meanwhile is an error to ls.
+    let open = look("ls -l /proc/PID/fd 2>/dev/null || true")?;
+    ensure!(
+        open.contains("socket:") && !open.contains("web.json"),
+        "it has its caller's descriptors: {open}"
+    );
     ensure!(look("cat /proc/PID/cgroup")?.contains("/monitors"), "{}", look("cat /proc/PID/cgroup")?);
     host.delete("web")?;
     Ok(())
