@@ -1,8 +1,18 @@
 //! The kernel's boundary: the only module with `unsafe`, and the only one that names `libc`, `nix`
 //! or `rustix`. Every other module calls these functions.
 //!
-//! Invariant: a function here is one syscall, or the few that make one act; it keeps no state, and
-//! its error carries the call as strace would print it.
+//! Invariant: a function here is one syscall, or the few that make one act, and its error carries the
+//! call as strace would print it. State is a descriptor or a mapping that its owner drops, and nothing of a process
+//! but what cannot be anywhere else: the handler that [`file::flock`] waits by, and the caller's limit of
+//! descriptors ([`process::descriptors`]).
+//!
+//! Which crate makes a call: `rustix`, where it has the call, since it makes it without libc: it takes
+//! borrowed descriptors, touches no errno of a thread's, and is sound after clone. `nix` for the masks of signals
+//! and signalfd, for SO_PEERCRED of a peer that has no pid here, and for the words of errnos, which
+//! `rustix` has not. `libc` for what neither has, or has not with what podrun passes (a real-time signal,
+//! a sixth argument, the number of a descriptor that nobody owns). The standard library for podrun's own files.
+//! `tests/layering.rs` counts who names `nix`, and that openat2, clone3, setns, poll and a few others are
+//! called in one place.
 #![allow(unsafe_code)]
 
 pub mod child;

@@ -341,7 +341,7 @@ pub fn free(fd: impl AsFd) -> Result<Free> {
 /// promise, which only [`sync_file_system`] gives.
 pub fn begin_writeback(fd: impl AsFd, offset: u64, len: u64) {
     let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) else { return };
-    // SAFETY: sync_file_range takes no pointers, and the descriptor is borrowed for the call.
+    // SAFETY: `fd` is open until the call returns, and the other arguments are integers: no memory is passed.
     unsafe {
         libc::sync_file_range(fd.as_fd().as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE);
     }

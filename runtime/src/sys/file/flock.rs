@@ -57,18 +57,20 @@ extern "C" fn wake(_signal: libc::c_int) {}
 impl Timer {
     fn after(first: Duration) -> Result<Self> {
         catch_alarm()?;
-        // SAFETY: a sigevent of zeroes is a valid value of the type.
+        // SAFETY: a sigevent is made of integers and a pointer that is read with SIGEV_THREAD alone: zeroes are a valid one.
         let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
         event.sigev_notify = libc::SIGEV_THREAD_ID;
         event.sigev_signo = libc::SIGALRM;
         event.sigev_notify_thread_id = rustix::thread::gettid().as_raw_nonzero().get();
         let mut id: libc::timer_t = std::ptr::null_mut();
-        // SAFETY: both places outlive the call, and the thread that is named is this one.
+        // SAFETY: the kernel reads `event` and writes `id`, which both live until the call returns. The thread that it names is
+        // this one, which drops the timer before it ends: the value is no `Send`, by the pointer in it.
         let made = unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut id) };
         Errno::result(made.into())?;
-        // SAFETY: a signal set of zeroes is a valid value of the type; sigemptyset and sigaddset make it what is wanted.
+        // SAFETY: a signal set is made of integers: zeroes are a valid one.
         let (mut mask, mut former_mask): (libc::sigset_t, libc::sigset_t) = unsafe { std::mem::zeroed() };
-        // SAFETY: the sets outlive the calls, which change the calling thread's mask alone.
+        // SAFETY: both sets live until the calls return. What SIGALRM does once it is let through is nothing: `catch_alarm`
+        // has gone before.
         unsafe {
             libc::sigemptyset(&raw mut mask);
             libc::sigaddset(&raw mut mask, libc::SIGALRM);
@@ -76,7 +78,7 @@ impl Timer {
         }
         let timer = Self { id, former_mask };
         let when = libc::itimerspec { it_value: timespec(first), it_interval: timespec(AGAIN) };
-        // SAFETY: the timer was just made, and `when` outlives the call.
+        // SAFETY: `timer` owns the id, and `when` lives until the call returns; no place for the former time is given.
         let set = unsafe { libc::timer_settime(timer.id, 0, &raw const when, std::ptr::null_mut()) };
         Errno::result(set.into())?;
         Ok(timer)
@@ -85,7 +87,7 @@ impl Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        // SAFETY: the timer is this value's own, and the mask is the one that this thread had. A stroke that is on its way is
+        // SAFETY: this value alone owns the timer, and `former_mask` was written by the kernel. A stroke that is on its way is
         // delivered while the signal is let through still.
         unsafe {
             libc::timer_delete(self.id);
@@ -98,10 +100,11 @@ impl Drop for Timer {
 fn catch_alarm() -> Result<()> {
     static CAUGHT: OnceLock<Result<()>> = OnceLock::new();
     *CAUGHT.get_or_init(|| {
-        // SAFETY: a sigaction of zeroes is a valid value of the type: no flags, so that calls are not restarted.
+        // SAFETY: a sigaction is made of integers and an optional function: zeroes are a valid one. No flags: calls are not
+        // restarted.
         let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
         action.sa_sigaction = wake as extern "C" fn(libc::c_int) as libc::sighandler_t;
-        // SAFETY: the handler does nothing at all, and `action` outlives the call.
+        // SAFETY: `wake` does nothing, so it may run at any moment and in any thread; `action` lives until the call returns.
         let set = unsafe { libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()) };
         Errno::result(set.into()).map(drop)
     })

@@ -315,7 +315,7 @@ pub fn chroot(dir: BorrowedFd<'_>) -> Result<()> {
 /// `(unreachable)/…`, and a process in it stands outside its container (CVE-2024-21626).
 pub fn check_cwd_reachable() -> Result<()> {
     let mut buffer = [0_u8; libc::PATH_MAX as usize];
-    // SAFETY: the buffer is as long as said and outlives the call.
+    // SAFETY: the kernel writes at most as many bytes as `buffer` has, which lives until the call returns.
     Errno::result(unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) })?;
     if buffer.first() == Some(&b'/') { Ok(()) } else { Err(Errno::ENOENT) }
 }
@@ -328,7 +328,7 @@ pub fn dup_above(fd: BorrowedFd<'_>, minimum: RawFd) -> Result<OwnedFd> {
 /// EBADF for the number of a descriptor that this process was not started with: none, or one that it opened itself, CLOEXEC
 /// as they all are.
 pub fn was_inherited(number: RawFd) -> Result<()> {
-    // SAFETY: fcntl takes any number; a bad one is EBADF.
+    // SAFETY: F_GETFD only asks, of whatever number: one that is no descriptor is EBADF.
     let flags = Errno::result(unsafe { libc::fcntl(number, libc::F_GETFD) }.into())?;
     if flags & i64::from(libc::FD_CLOEXEC) != 0 { Err(Errno::EBADF) } else { Ok(()) }
 }
@@ -337,10 +337,10 @@ pub fn was_inherited(number: RawFd) -> Result<()> {
 /// whose number the caller was told.
 pub fn copy_of_inherited(number: RawFd, minimum: RawFd) -> Result<OwnedFd> {
     was_inherited(number)?;
-    // SAFETY: fcntl takes any number; a bad one is EBADF.
+    // SAFETY: F_DUPFD_CLOEXEC leaves `number` as it is, whoever owns it: one that is no descriptor is EBADF.
     let copy = Errno::result(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, minimum) }.into())?;
     let copy = RawFd::try_from(copy).map_err(|_| Errno::EBADF)?;
-    // SAFETY: the kernel has just made it, and nobody else knows it.
+    // SAFETY: the kernel has just made `copy`, so nothing else owns it.
     Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(copy) })
 }
 

@@ -268,7 +268,8 @@ fn setattr(fd: BorrowedFd<'_>, depth: Depth, request: &MountAttr) -> Result<()> 
         Depth::One => libc::AT_EMPTY_PATH,
         Depth::Recursive => libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
     };
-    // SAFETY: `request` is a whole mount_attr of the size given and lives until the call returns.
+    // SAFETY: the kernel reads an empty string and as many bytes as a `MountAttr` has, which is its `struct mount_attr` of the
+    // first version; both live until the call returns.
     Errno::result(unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,

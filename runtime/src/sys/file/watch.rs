@@ -2,22 +2,24 @@
 //!
 //! Invariant: one descriptor, however many directories; a directory that goes is forgotten by the kernel and told as [`What::Gone`].
 
-use std::ffi::OsString;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::ffi::{OsStr, OsString};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use nix::errno::Errno;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
+use rustix::fs::inotify::{self, CreateFlags, Event, ReadFlags, Reader, WatchFlags};
+use rustix::io::Errno;
 
 use crate::sys::{Error, Result};
 
 /// Watched directories.
 #[derive(Debug)]
-pub struct Watch(Inotify);
+pub struct Watch(OwnedFd);
 
 /// A watched directory, by a number of the watch's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Watched(WatchDescriptor);
+pub struct Watched(i32);
 
 /// What is watched for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,50 +44,49 @@ pub enum What {
 impl Watch {
     /// Watches nothing yet.
     pub fn new() -> Result<Self> {
-        Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)
+        inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
             .map(Self)
-            .map_err(|errno| Error::new("inotify_init1()", errno as i32))
+            .map_err(|errno| Error::new("inotify_init1()", errno.raw_os_error()))
     }
 
     /// Becomes readable from now on when what is watched for happens in `directory`.
     pub fn directory(&self, directory: &Path, what: For) -> Result<Watched> {
         let flags = match what {
             For::Changes => {
-                AddWatchFlags::IN_MODIFY
-                    | AddWatchFlags::IN_CREATE
-                    | AddWatchFlags::IN_MOVED_TO
-                    | AddWatchFlags::IN_DELETE
+                WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE
             }
-            For::Closes => AddWatchFlags::IN_CLOSE_WRITE,
+            For::Closes => WatchFlags::CLOSE_WRITE,
         };
-        match self.0.add_watch(directory, flags | AddWatchFlags::IN_ONLYDIR) {
-            Ok(watched) => Ok(Watched(watched)),
-            Err(errno) => Err(Error::new(format!("inotify_add_watch({directory:?})"), errno as i32)),
-        }
+        inotify::add_watch(&self.0, directory, flags | WatchFlags::ONLYDIR)
+            .map(Watched)
+            .map_err(|errno| Error::new(format!("inotify_add_watch({directory:?})"), errno.raw_os_error()))
     }
 
     /// Takes what has happened since the last call.
     pub fn changes(&self) -> Result<Vec<What>> {
         let mut all = Vec::new();
+        let mut space = [MaybeUninit::uninit(); 4096];
+        let mut events = Reader::new(&self.0, &mut space);
         loop {
-            match self.0.read_events() {
-                Ok(events) => all.extend(events.into_iter().filter_map(what)),
-                Err(Errno::EAGAIN) => return Ok(all),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(Error::new("read(inotify)", errno as i32)),
+            match events.next() {
+                Ok(event) => all.extend(what(&event)),
+                Err(Errno::AGAIN) => return Ok(all),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(Error::new("read(inotify)", errno.raw_os_error())),
             }
         }
     }
 }
 
-fn what(event: InotifyEvent) -> Option<What> {
-    if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
+fn what(event: &Event<'_>) -> Option<What> {
+    let watched = Watched(event.wd());
+    if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
         return Some(What::Lost);
     }
-    if event.mask.contains(AddWatchFlags::IN_IGNORED) {
-        return Some(What::Gone(Watched(event.wd)));
+    if event.events().contains(ReadFlags::IGNORED) {
+        return Some(What::Gone(watched));
     }
-    event.name.map(|name| What::File(Watched(event.wd), name))
+    event.file_name().map(|name| What::File(watched, OsStr::from_bytes(name.to_bytes()).to_owned()))
 }
 
 impl AsFd for Watch {

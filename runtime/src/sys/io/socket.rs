@@ -191,13 +191,13 @@ pub fn inet_stream(ipv6: bool) -> Result<OwnedFd> {
 pub fn loopback_up() -> crate::sys::errno::Result<()> {
     let socket =
         rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
-    // SAFETY: all-zero is a valid ifreq: an empty name and no flags.
+    // SAFETY: an ifreq is made of integers and pointers that are not read here: zeroes are a valid one.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (place, byte) in request.ifr_name.iter_mut().zip(b"lo") {
         *place = libc::c_char::from_ne_bytes([*byte]);
     }
     request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_UP).expect("the flag is 1");
-    // SAFETY: the kernel reads one ifreq, which lives until the call returns.
+    // SAFETY: SIOCSIFFLAGS reads one ifreq, name and flags of it; `request` is one and lives until the call returns.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
     crate::sys::Errno::result(result.into()).map(drop)
 }
@@ -218,7 +218,7 @@ pub fn peer_process(socket: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
         )
     };
     match (result, crate::sys::Errno::last()) {
-        // SAFETY: the kernel just made this descriptor (CLOEXEC), and nobody else knows it.
+        // SAFETY: getsockopt has said that it wrote a new descriptor there, CLOEXEC, so nothing else owns it.
         (0, _) => Ok(Some(unsafe { OwnedFd::from_raw_fd(pidfd) })),
         (_, crate::sys::Errno::ESRCH | crate::sys::Errno(libc::ENODATA)) => Ok(None),
         (_, crate::sys::Errno(libc::ENOPROTOOPT)) => process_of_peer(socket),

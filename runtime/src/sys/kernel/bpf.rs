@@ -37,12 +37,13 @@ pub fn load_device_program(instructions: &[u64]) -> Result<OwnedFd> {
         kernel_version: 0,
         flags: 0,
     };
-    // SAFETY: `load` and the two buffers that it names live until the call returns, and the sizes are theirs.
+    // SAFETY: the kernel reads `load`, of the size given, `count` instructions of the slice and the licence to its NUL; all
+    // three live until the call returns. The zeroes name no other memory.
     let fd = Errno::result(unsafe {
         libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const load, size_of::<Load>())
     })?;
     let fd = i32::try_from(fd).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: the kernel just made this descriptor (CLOEXEC), and nobody else knows it.
+    // SAFETY: the kernel has just made `fd`, CLOEXEC, so nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -61,7 +62,7 @@ pub fn attach_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) ->
         kind: BPF_CGROUP_DEVICE,
         flags: BPF_F_ALLOW_MULTI,
     };
-    // SAFETY: `attach` lives until the call returns, and its size is given.
+    // SAFETY: the kernel reads `attach`, of the size given, which lives until the call returns and names no other memory.
     Errno::result(unsafe {
         libc::syscall(libc::SYS_bpf, BPF_PROG_ATTACH, &raw const attach, size_of::<Attach>())
     })

@@ -64,7 +64,7 @@ unsafe extern "C" {
 
 /// The library's version: major, minor, micro.
 pub fn version() -> (u32, u32, u32) {
-    // SAFETY: the function takes nothing, and what it points to is static in the library.
+    // SAFETY: it takes nothing, and gives the address of a static of the library's, which is never null and never written.
     let version = unsafe { &*seccomp_version() };
     (version.major, version.minor, version.micro)
 }
@@ -99,7 +99,7 @@ impl Rules {
         if architecture != native() {
             // SAFETY: the context is alive: `rules` owns it.
             returned(unsafe { seccomp_arch_add(rules.0.as_ptr(), architecture) })?;
-            // SAFETY: as above; a new context has the native architecture.
+            // SAFETY: the context is alive: `rules` owns it, and the call only takes an architecture out of it.
             returned(unsafe { seccomp_arch_remove(rules.0.as_ptr(), native()) })?;
         }
         Ok(rules)

@@ -6,9 +6,8 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use rustix::io::Errno;
-use rustix::net::{self, RecvFlags, SendFlags};
+use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 use crate::sys::{Error, Result};
 
@@ -68,11 +67,13 @@ impl Socket {
     /// Opens a socket in the caller's network namespace.
     pub fn open(family: Family) -> Result<Self> {
         let (protocol, name) = match family {
-            Family::Route => (SockProtocol::NetlinkRoute, "NETLINK_ROUTE"),
-            Family::Netfilter => (SockProtocol::NetlinkNetFilter, "NETLINK_NETFILTER"),
+            Family::Route => (None, "NETLINK_ROUTE"),
+            Family::Netfilter => (Some(net::netlink::NETFILTER), "NETLINK_NETFILTER"),
         };
-        let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)
-            .map_err(|errno| Error::new(format!("socket(AF_NETLINK, SOCK_RAW, {name})"), errno as i32))?;
+        let fd = net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol);
+        let fd = fd.map_err(|errno| {
+            Error::new(format!("socket(AF_NETLINK, SOCK_RAW, {name})"), errno.raw_os_error())
+        })?;
         // An error says why in words, and does not echo the request. Kernels before 4.12 lack the
         // first and 4.3 the second: then errors are terse, which is no reason to fail.
         set_option(&fd, libc::NETLINK_EXT_ACK);
@@ -135,8 +136,7 @@ impl Socket {
 fn set_option(fd: &OwnedFd, option: libc::c_int) {
     const LENGTH: libc::socklen_t = 4;
     let on: libc::c_int = 1;
-    // SAFETY: the pointer is to a live c_int and LENGTH is its size, which is all that setsockopt(2)
-    // reads.
+    // SAFETY: setsockopt(2) reads LENGTH bytes of `on`, which is an int of that size and lives until the call returns.
     unsafe {
         libc::setsockopt(fd.as_fd().as_raw_fd(), libc::SOL_NETLINK, option, (&raw const on).cast(), LENGTH);
     }

@@ -178,7 +178,8 @@ pub fn detach() -> Result<OwnedFd> {
     rustix::process::setsid().map_err(failed("setsid()"))?;
     rustix::process::chdir("/").map_err(failed("chdir(\"/\")"))?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    // SAFETY: SIG_IGN installs no code. A write to a closed pipe is an error to handle, not an end.
+    // A write to a closed pipe is an error to handle, not an end.
+    // SAFETY: SIG_IGN is no handler: nothing runs when the signal comes.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
     let hard = rustix::process::getrlimit(Resource::Nofile).maximum;
     let limit = hard.map_or(OPEN_FILES, |hard| hard.min(OPEN_FILES));

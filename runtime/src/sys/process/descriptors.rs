@@ -25,6 +25,7 @@ pub fn raise_limit() {
 pub fn with_callers_limit(command: &mut Command) -> &mut Command {
     let Some(callers) = CALLERS.get().copied() else { return command };
     let lower = move || Ok(rustix::process::setrlimit(Resource::Nofile, callers)?);
-    // SAFETY: between fork and exec it makes one system call, and allocates nothing.
+    // SAFETY: between fork and exec `lower` makes one system call with its own copy of the limit; an errno becomes an
+    // io::Error without an allocation.
     unsafe { command.pre_exec(lower) }
 }

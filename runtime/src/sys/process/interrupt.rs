@@ -5,7 +5,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signalfd::SignalFd;
 
 use crate::sys::{Error, Result};
 
@@ -35,12 +35,7 @@ pub struct Signals {
 impl Signals {
     /// Catches `signals` from now on.
     pub fn catch(signals: &[Signal]) -> Result<Self> {
-        let caught: SigSet = signals.iter().copied().collect();
-        let mut former = SigSet::empty();
-        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&caught), Some(&mut former))
-            .map_err(|errno| Error::new("sigprocmask(SIG_BLOCK)", errno as i32))?;
-        let descriptor = SignalFd::with_flags(&caught, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-            .map_err(|errno| Error::new("signalfd4()", errno as i32))?;
+        let (descriptor, former) = super::signal::take(signals, SigmaskHow::SIG_BLOCK)?;
         Ok(Self { descriptor, former })
     }
 

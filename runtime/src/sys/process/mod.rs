@@ -1,4 +1,8 @@
-//! Processes, their namespaces, and the signals between them.
+//! Processes, signals and namespaces.
+//!
+//! When: what clones, unshares or joins a namespace ([`daemon`], [`errand`], [`userns`], [`ns`]) is called by a process
+//! with one thread; the rest at any time. A child half calls `ns::unshare` and `ns::setns` alone.
+//! Kept: descriptors, and a mask of signals as long as its value lives ([`interrupt`]) or the process ([`signal`]).
 
 pub mod daemon;
 pub mod descriptors;

@@ -60,19 +60,20 @@ impl Namespaces {
 
 /// Moves the caller into new namespaces; for [`Namespaces::PID`] its later children.
 pub fn unshare(kinds: Namespaces) -> Result<()> {
-    // SAFETY: no descriptor table is unshared, so every OwnedFd stays what it is.
+    // SAFETY: no memory is passed. A `Namespaces` holds no bit of CLONE_FILES or CLONE_VM, so that descriptors and memory
+    // stay whose they are.
     Errno::result(unsafe { libc::syscall(libc::SYS_unshare, kinds.bits()) }).map(drop)
 }
 
 /// Joins the namespace of one of `kinds` that `fd` is (nsfs), or those of a process (pidfd).
 pub fn setns(fd: BorrowedFd<'_>, kinds: Namespaces) -> Result<()> {
-    // SAFETY: the descriptor is open for the call, and no memory is passed.
+    // SAFETY: no memory is passed, and `fd` is open until the call returns.
     Errno::result(unsafe { libc::syscall(libc::SYS_setns, fd.as_raw_fd(), kinds.bits()) }).map(drop)
 }
 
 /// The kind of the namespace that `fd` (nsfs) is; ENOTTY when it is none.
 pub fn kind_of(fd: BorrowedFd<'_>) -> Result<Namespaces> {
-    // SAFETY: NS_GET_NSTYPE takes no argument and gives a CLONE_NEW* bit.
+    // SAFETY: NS_GET_NSTYPE reads no argument; of what is no namespace it is ENOTTY.
     let kind = Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), libc::NS_GET_NSTYPE) }.into())?;
     u64::try_from(kind).map(Namespaces).map_err(|_| Errno::EINVAL)
 }

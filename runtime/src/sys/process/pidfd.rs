@@ -47,7 +47,7 @@ pub fn pidfd_of_child(pid: i32) -> Result<OwnedFd> {
 
 /// Sends a signal by number; ESRCH once the process is dead.
 pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
-    // SAFETY: a null siginfo asks for what kill(2) sends; no other memory is passed.
+    // SAFETY: the only pointer is null, which asks for the siginfo that kill(2) sends.
     Errno::result(unsafe {
         libc::syscall(
             libc::SYS_pidfd_send_signal,
@@ -70,10 +70,10 @@ pub fn pid_in_proc(pidfd: BorrowedFd<'_>) -> Option<i32> {
 
 /// A copy of another process's descriptor.
 pub fn pidfd_getfd(pidfd: BorrowedFd<'_>, number: i32) -> Result<OwnedFd> {
-    // SAFETY: integers only.
+    // SAFETY: the kernel is passed integers alone; `pidfd` is open until the call returns.
     let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0) })?;
     let fd = i32::try_from(fd).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: the kernel just made this descriptor (CLOEXEC), and nobody else knows it.
+    // SAFETY: the kernel has just made `fd`, CLOEXEC, in this process, so nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

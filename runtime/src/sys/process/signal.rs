@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::Pid;
+use rustix::process::{Pid, Signal as Named, kill_process_group};
 
 use crate::sys::io::poll::{self, Interest};
 use crate::sys::{Errno, Error, Result};
@@ -31,6 +31,16 @@ pub enum Received {
     Terminate,
 }
 
+/// Blocks `signals`, alone or beside those that are blocked, as `how` says: a descriptor that they are read from, without
+/// waiting, and what was blocked before.
+pub(super) fn take(signals: &[Signal], how: SigmaskHow) -> Result<(SignalFd, SigSet)> {
+    let (set, mut before) = (signals.iter().copied().collect(), SigSet::empty());
+    sigprocmask(how, Some(&set), Some(&mut before))
+        .map_err(|errno| Error::new(format!("rt_sigprocmask({how:?})"), errno as i32))?;
+    let opened = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC);
+    opened.map(|opened| (opened, before)).map_err(|errno| Error::new("signalfd4()", errno as i32))
+}
+
 /// SIGCHLD, SIGTERM and SIGINT as a descriptor. They stay blocked in this process; its children unblock them.
 #[derive(Debug)]
 pub struct Signals(SignalFd);
@@ -38,15 +48,8 @@ pub struct Signals(SignalFd);
 impl Signals {
     /// Blocks the signals and opens the descriptor.
     pub fn open() -> Result<Self> {
-        let mut set = SigSet::empty();
-        for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT] {
-            set.add(signal);
-        }
-        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&set), None)
-            .map_err(|errno| Error::new("rt_sigprocmask(SIG_SETMASK)", errno as i32))?;
-        SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
-            .map(Self)
-            .map_err(|errno| Error::new("signalfd4()", errno as i32))
+        let signals = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT];
+        Ok(Self(take(&signals, SigmaskHow::SIG_SETMASK)?.0))
     }
 
     /// The next signal that came, if any.
@@ -71,8 +74,7 @@ pub struct Forwarded(SignalFd, SigSet);
 impl Forwarded {
     /// Blocks them and opens the descriptor.
     pub fn open() -> Result<Self> {
-        let mut set = SigSet::empty();
-        for signal in [
+        let signals = [
             Signal::SIGHUP,
             Signal::SIGINT,
             Signal::SIGQUIT,
@@ -82,22 +84,17 @@ impl Forwarded {
             Signal::SIGCONT,
             Signal::SIGWINCH,
             Signal::SIGALRM,
-        ] {
-            set.add(signal);
-        }
-        let mut before = SigSet::empty();
-        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), Some(&mut before))
-            .map_err(|errno| Error::new("rt_sigprocmask(SIG_BLOCK)", errno as i32))?;
-        SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
-            .map(|signals| Self(signals, before))
-            .map_err(|errno| Error::new("signalfd4()", errno as i32))
+        ];
+        let (signals, before) = take(&signals, SigmaskHow::SIG_BLOCK)?;
+        Ok(Self(signals, before))
     }
 
     /// Starts a program in which they are as they were when this process began. One that comes from now on is handed on.
     pub fn start(&self, command: &mut std::process::Command) -> std::io::Result<std::process::Child> {
         use std::os::unix::process::CommandExt as _;
         let before = self.1;
-        // SAFETY: between fork and exec the closure makes one system call and touches nothing but its own copy of the set.
+        // SAFETY: between fork and exec the closure makes one system call with its own copy of the set; an errno becomes an
+        // io::Error without an allocation.
         unsafe {
             command.pre_exec(move || Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?));
         }
@@ -147,7 +144,8 @@ pub struct Ended {
 /// `nix`'s status cannot.
 pub fn reap() -> Option<Ended> {
     let mut status = 0;
-    // SAFETY: `status` is a live int for the kernel to write.
+    // SAFETY: the kernel writes one int, `status`, which lives until the call returns. A pidfd of a child that is reaped here
+    // stays a descriptor of that child.
     let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::__WALL) };
     if pid <= 0 {
         return None;
@@ -170,8 +168,8 @@ pub fn send(pidfd: impl AsFd, signal: i32) -> Result<()> {
 
 /// Sends `signal` to every process of the group that child `leader` leads. A group that is gone is no error.
 pub fn send_to_group(leader: i32, signal: i32) {
-    if let Ok(signal) = Signal::try_from(signal) {
-        let _ = nix::sys::signal::killpg(Pid::from_raw(leader), signal);
+    if let (Some(leader), Some(signal)) = (Pid::from_raw(leader), Named::from_named_raw(signal)) {
+        let _ = kill_process_group(leader, signal);
     }
 }
 

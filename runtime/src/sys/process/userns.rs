@@ -42,10 +42,10 @@ pub fn of_process(pid: i32) -> Result<OwnedFd, Error> {
 
 /// The namespace in which `space` was made. EPERM where that is outside of the caller's.
 pub fn parent_of(space: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
-    // SAFETY: NS_GET_PARENT takes no argument and gives a new descriptor.
+    // SAFETY: NS_GET_PARENT reads no argument; of what is no namespace it is an error.
     let parent = Errno::result(unsafe { libc::ioctl(space.as_raw_fd(), libc::NS_GET_PARENT) }.into());
     match parent.map(i32::try_from) {
-        // SAFETY: the call has just made it, and nobody else owns it.
+        // SAFETY: the kernel has just made `fd`, so nothing else owns it.
         Ok(Ok(fd)) => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
         Ok(Err(_)) => Err(Errno::EINVAL.during("ioctl(NS_GET_PARENT)")),
         Err(errno) => Err(errno.during("ioctl(NS_GET_PARENT)")),
