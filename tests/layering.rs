@@ -284,7 +284,7 @@ fn sys_makes_each_of_these_calls_in_one_place() {
 /// The rule stands at the top of `sys/mod.rs`: `nix` is for what `rustix` lacks.
 #[test]
 fn sys_names_nix_for_signals_peers_and_errnos_alone() {
-    let places = ["mod.rs", "io/socket.rs", "process/interrupt.rs", "process/signal.rs"];
+    let places = ["io/socket.rs", "mod.rs", "process/interrupt.rs", "process/signal.rs"];
     let expected = places.map(|place| format!("runtime/src/sys/{place}"));
     let mut found: Vec<String> = sources("runtime/src/sys")
         .into_iter()
