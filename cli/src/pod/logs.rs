@@ -192,15 +192,15 @@ impl Source {
     /// The log to print; `None` where one of several is a container that has not written yet.
     fn open(args: &Args, entry: &PodEntry, container: &Container) -> Result<Option<Self>> {
         let pod = &entry.pod;
-        let log_dir = entry
-            .log_dir()
+        let directory = entry
+            .container_logs(&container.name)
             .ok_or_else(|| Error::failed(format!("pod {:?}: {}", pod.metadata.name, pod.status.message)))?;
         let tail = args.tail.or(args.selector.as_ref().map(|_| SELECTED_TAIL));
         let mut source = Self {
             pod: entry.id.clone(),
             container: container.name.clone(),
             label: format!("[pod/{}/{}] ", pod.metadata.name, container.name),
-            directory: log_dir.join(&container.name),
+            directory,
             reading: None,
             tail: tail.and_then(|tail| usize::try_from(tail).ok()),
             follow: args.follow,

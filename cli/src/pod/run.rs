@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap_complete::engine::ArgValueCompleter;
-use runtime::manifest::{self, Container, ContainerPort, EnvVar, ImagePullPolicy, Pod, RestartPolicy};
+use runtime::manifest::{
+    self, Container, ContainerPort, ContainerStatus, EnvVar, ImagePullPolicy, Pod, RestartPolicy,
+};
 use runtime::pod::client::Monitor;
 use runtime::pod::launch::{self, Grace, Up};
 use runtime::pod::logs::{self, Line};
-use runtime::pod::record::{self, ContainerState, ContainerStatusRecord, Loaded};
 use runtime::pod::session::{self, Ended};
 use runtime::pod::store;
 use runtime::{Error, ErrorKind, Result};
@@ -143,10 +144,9 @@ fn attached(args: &Args, context: &Context) -> Result<ExitCode> {
 fn follow(args: &Args, context: &Context, up: &mut Up, tty: bool) -> Result<Option<i32>> {
     let sandbox = &up.sandbox;
     let entry = store::find(&context.host, &sandbox.namespace, &sandbox.name)?;
-    let id = entry.pod.status.container_statuses.first().map(|status| status.container_id.clone());
-    let id = id.as_deref().and_then(|id| id.strip_prefix("podrun://"));
+    let id = entry.pod.status.container_statuses.first().and_then(ContainerStatus::attempt_id);
     let id = id.ok_or_else(|| Error::failed("the pod has no container"))?;
-    let status = record::container_dir(&context.host, &sandbox.id, id).join("status.json");
+    let exit_code = || store::exit_code(&context.host, &entry.id, id);
     match up.monitor.attach(id, args.stdin) {
         Ok(ends) => {
             if tty {
@@ -163,40 +163,28 @@ fn follow(args: &Args, context: &Context, up: &mut Up, tty: bool) -> Result<Opti
                 output::note_below(format_args!("detached from pod/{}; it goes on", sandbox.name));
                 return Ok(None);
             }
-            until_exit(&mut up.monitor, &status).map(Some)
+            until_exit(&mut up.monitor, exit_code).map(Some)
         }
         // A container that was quicker than we are is over, and what it said is in its log.
         Err(error) => {
-            let code = exit_code(&status)?.ok_or(error)?;
-            print_log(&sandbox.log_dir.join(&args.name))?;
+            let code = exit_code()?.ok_or(error)?;
+            entry.container_logs(&args.name).map_or(Ok(()), |logs| print_log(&logs))?;
             Ok(Some(code))
         }
     }
 }
 
 /// The exit code of a container whose streams are closed, which may be before its end.
-fn until_exit(monitor: &mut Monitor, status: &Path) -> Result<i32> {
+fn until_exit(monitor: &mut Monitor, exit_code: impl Fn() -> Result<Option<i32>>) -> Result<i32> {
     loop {
         // The monitor tells when it has written that down; and when it is gone, it has.
         let gone = monitor.next(Some(Instant::now())).is_err();
-        if let Some(code) = exit_code(status)? {
+        if let Some(code) = exit_code()? {
             return Ok(code);
         }
-        if gone || monitor.next(None).is_err() && exit_code(status)?.is_none() {
+        if gone || monitor.next(None).is_err() && exit_code()?.is_none() {
             return Err(Error::failed("the pod's monitor ended unexpectedly"));
         }
-    }
-}
-
-/// How the container ended, as far as it has.
-fn exit_code(status: &Path) -> Result<Option<i32>> {
-    match record::load::<ContainerStatusRecord>(status)? {
-        Loaded::Present(record) if record.state == ContainerState::Exited => {
-            Ok(Some(record.exit_code.unwrap_or_default()))
-        }
-        Loaded::Present(_) => Ok(None),
-        Loaded::Missing => Err(Error::failed("the pod was deleted")),
-        Loaded::Unreadable(why) => Err(Error::failed(format!("the container's status: {why}"))),
     }
 }
 

@@ -14,8 +14,8 @@ use runtime::pod::names;
 use runtime::pod::store::{self, PodEntry};
 use runtime::{Error, ErrorKind, Result};
 
-use super::resource::{Resource, resource};
 use super::{manifests, print};
+use super::resource::{Resource, resource};
 use crate::args::Context;
 use crate::query::fields::FieldSelector;
 use crate::query::selector::Selector;
@@ -240,8 +240,7 @@ pub(crate) fn running_id<'p>(pod: &'p Pod, name: &str) -> Result<&'p str> {
     let status = status(pod, name);
     let why = match status.and_then(|status| status.state.as_ref()) {
         Some(ContainerState::Running(_)) => {
-            let id = status.map(|status| status.container_id.as_str()).unwrap_or_default();
-            return Ok(id.strip_prefix("podrun://").unwrap_or(id));
+            return Ok(status.and_then(ContainerStatus::attempt_id).unwrap_or_default());
         }
         Some(ContainerState::Waiting(waiting)) => format!("waiting: {}", waiting.reason),
         Some(ContainerState::Terminated(ended)) => {

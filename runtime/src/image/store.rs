@@ -58,6 +58,11 @@ impl ImageStore {
         Ok(this)
     }
 
+    /// Whether there is a store; [`Self::open`] would make it.
+    pub fn is_there(host: &Host) -> bool {
+        host.root.join("images").is_dir()
+    }
+
     /// The trees this store lies in.
     pub(super) fn host(&self) -> &Host {
         &self.host

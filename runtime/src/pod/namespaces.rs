@@ -76,7 +76,7 @@ pub fn of_pod(host: &Host, entry: &PodEntry) -> Result<Vec<Row>> {
     let statuses =
         entry.pod.status.init_container_statuses.iter().chain(&entry.pod.status.container_statuses);
     for status in statuses {
-        let id = status.container_id.strip_prefix("podrun://").unwrap_or_default();
+        let id = status.attempt_id().unwrap_or_default();
         if let Some(process) = live.containers.get(id) {
             add(*process, Part::Container, status.name.clone());
         }

@@ -12,10 +12,12 @@ use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind as IoKind;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::record::{self, Front, Loaded, Sandbox, SandboxState, SandboxStatus};
+use super::record::{
+    self, ContainerState, ContainerStatusRecord, Front, Loaded, Sandbox, SandboxState, SandboxStatus,
+};
 use super::{names, resources};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::host::Host;
@@ -52,9 +54,25 @@ impl PodEntry {
         self.status.pod_state().map(|state| state.events).unwrap_or_default()
     }
 
-    /// The folder of the containers' logs; `None` when the record that says it cannot be read.
-    pub fn log_dir(&self) -> Option<&Path> {
-        self.sandbox.as_ref().map(|sandbox| sandbox.log_dir.as_path())
+    /// The folder of the logs of `container`; `None` when the record that says it cannot be read.
+    pub fn container_logs(&self, container: &str) -> Option<PathBuf> {
+        self.sandbox.as_ref().map(|sandbox| sandbox.log_dir.join(container))
+    }
+}
+
+/// The exit code of the attempt `container` (an id) of pod `pod`; `None` while it has not ended.
+///
+/// # Errors
+/// The pod was deleted, or what its record says cannot be read.
+pub fn exit_code(host: &Host, pod: &str, container: &str) -> Result<Option<i32>> {
+    let path = record::container_dir(host, pod, container).join("status.json");
+    match record::load::<ContainerStatusRecord>(&path)? {
+        Loaded::Present(status) if status.state == ContainerState::Exited => {
+            Ok(Some(status.exit_code.unwrap_or_default()))
+        }
+        Loaded::Present(_) => Ok(None),
+        Loaded::Missing => Err(Error::failed("the pod was deleted")),
+        Loaded::Unreadable(why) => Err(Error::failed(format!("the container's status: {why}"))),
     }
 }
 

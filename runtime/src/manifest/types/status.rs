@@ -153,6 +153,13 @@ pub struct ContainerStatus {
     pub state: Option<ContainerState>,
 }
 
+impl ContainerStatus {
+    /// The id of the last attempt; `None` before the first.
+    pub fn attempt_id(&self) -> Option<&str> {
+        self.container_id.strip_prefix("podrun://").filter(|id| !id.is_empty())
+    }
+}
+
 /// The state of a container.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
