@@ -1,20 +1,10 @@
-//! The order of JSON values, for `--sort-by` and for comparisons in filters.
+//! The order of JSON values, for `--sort-by`.
 
 use std::cmp::Ordering;
 
 use serde_json::Value;
 
-use super::jsonpath::Template;
-
-/// How two values stand to each other; `None` where they are of kinds that have no order.
-pub(crate) fn compare(left: &Value, right: &Value) -> Option<Ordering> {
-    match (left, right) {
-        (Value::Number(left), Value::Number(right)) => left.as_f64()?.partial_cmp(&right.as_f64()?),
-        (Value::String(left), Value::String(right)) => Some(left.cmp(right)),
-        (Value::Bool(left), Value::Bool(right)) => Some(left.cmp(right)),
-        _ => None,
-    }
-}
+use super::jsonpath::{Template, compare};
 
 /// Sorts `items` by the first value that `path` selects in each; items without one come first, and
 /// items that compare equal keep their order. `false` where there are items and none has a value.
