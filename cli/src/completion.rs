@@ -5,15 +5,16 @@
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
-use clap::{Arg, ArgMatches, Command, CommandFactory};
+use clap::{Arg, ArgMatches, Command};
 use clap_complete::Shell;
-use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
+use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
 use runtime::Result;
 use runtime::image::{Image, ImageStore, Reference};
 use runtime::pod::{names, store};
 
-use crate::args::{Cli, Context};
+use crate::context::Context;
 use crate::image::registries;
 use crate::output;
 
@@ -51,18 +52,28 @@ const BASH: &str = include_str!("completion.bash");
 /// The variable by which the shell's script asks for candidates.
 const VARIABLE: &str = "PODRUN_COMPLETE";
 
-/// Answers a shell that asks for candidates, if this is one.
-pub(crate) fn answer() -> bool {
-    clap_complete::CompleteEnv::with_factory(offered)
+/// What the line says that a shell wants completed, for the functions that clap calls with a word alone.
+static LINE: OnceLock<ArgMatches> = OnceLock::new();
+
+/// Answers a shell that asks for candidates of the command line `podrun` declares, if this is one.
+pub(crate) fn answer(podrun: fn() -> Command) -> bool {
+    clap_complete::CompleteEnv::with_factory(|| offered(podrun()))
         .var(VARIABLE)
         .try_complete(std::env::args_os(), std::env::current_dir().ok().as_deref())
         .unwrap_or(false)
 }
 
 /// The command line as it is offered: its flags only where one is begun, or where nothing else fits.
-fn offered() -> Command {
-    let command = Cli::command().disable_help_subcommand(true);
-    if Line::typed().current.to_string_lossy().starts_with('-') {
+fn offered(podrun: Command) -> Command {
+    let line = Line::typed();
+    let begins_a_flag = line.current.to_string_lossy().starts_with('-');
+    if let Some(matches) = line.read(podrun.clone()) {
+        LINE.get_or_init(|| matches);
+    }
+    let command = podrun
+        .disable_help_subcommand(true)
+        .mut_arg("namespace", |arg| arg.add(ArgValueCompleter::new(namespaces)));
+    if begins_a_flag {
         return command;
     }
     let hide = |arg: Arg| if arg.is_positional() { arg } else { arg.hide(true) };
@@ -89,24 +100,23 @@ impl Line {
     }
 
     /// What it says so far, as far as it can be read.
-    fn read(mut self) -> Option<ArgMatches> {
+    fn read(mut self, podrun: Command) -> Option<ArgMatches> {
         // A flag that waits for the value being typed would make the rest unreadable.
         if self.words.last().is_some_and(|word| word.to_string_lossy().starts_with('-')) {
             self.words.pop();
         }
-        Cli::command().ignore_errors(true).try_get_matches_from(self.words).ok()
+        podrun.ignore_errors(true).try_get_matches_from(self.words).ok()
     }
 }
 
 /// The host and the namespace that the line means.
 fn context() -> Option<Context> {
-    Context::of(&Line::typed().read()?).ok()
+    Context::of(LINE.get()?).ok()
 }
 
 /// The pod that the line names already.
 fn pod() -> Option<String> {
-    let matches = Line::typed().read()?;
-    let (_, verb) = matches.subcommand()?;
+    let (_, verb) = LINE.get()?.subcommand()?;
     verb.try_get_one::<String>("pod").ok()?.cloned()
 }
 
@@ -143,7 +153,7 @@ pub(crate) fn containers(typed: &OsStr) -> Vec<CompletionCandidate> {
 }
 
 /// Namespaces that have pods.
-pub(crate) fn namespaces(typed: &OsStr) -> Vec<CompletionCandidate> {
+fn namespaces(typed: &OsStr) -> Vec<CompletionCandidate> {
     let Some(context) = context() else { return Vec::new() };
     let names = names::all(&context.host).unwrap_or_default().into_iter().map(|(namespace, ..)| namespace);
     beginning(&typed.to_string_lossy(), names)
@@ -152,8 +162,7 @@ pub(crate) fn namespaces(typed: &OsStr) -> Vec<CompletionCandidate> {
 /// Images in the store.
 pub(crate) fn images(typed: &OsStr) -> Vec<CompletionCandidate> {
     let Some(context) = context() else { return Vec::new() };
-    // Opening a store that is not there would make it.
-    if !context.host.root.join("images").is_dir() {
+    if !ImageStore::is_there(&context.host) {
         return Vec::new();
     }
     let images = ImageStore::open(&context.host).and_then(|store| store.list()).unwrap_or_default();

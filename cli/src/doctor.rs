@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use runtime::pod::doctor::{self, Verdict};
 use runtime::{ErrorKind, Result};
 
-use crate::args::Context;
+use crate::context::Context;
 use crate::table::Table;
 use crate::{exit, output};
 

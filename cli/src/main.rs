@@ -2,23 +2,32 @@
 //!
 //! Keeps no state of its own. A verb is one module with an `Args` struct and a `run`; this file
 //! knows none of them, `args` lists them all.
+//!
+//! Files use each other one way: main, line and usage, args, the verbs (`pod`, `image`, man …), completion, and below them what
+//! knows no verb (context, print, query, output …). `oci` is a command line of its own beside args.
 
 use std::process::ExitCode;
+
+use clap::CommandFactory as _;
 
 mod args;
 mod completion;
 mod config;
+mod context;
 mod doctor;
 mod duration;
 mod elastic;
 mod exit;
+mod flags;
 mod help;
 mod image;
+mod line;
 mod man;
 mod missing;
 mod oci;
 mod output;
 mod pod;
+mod print;
 mod query;
 mod table;
 mod usage;
@@ -31,10 +40,10 @@ fn main() -> ExitCode {
     if let Some(arguments) = oci::asked(std::env::args_os()) {
         return oci::main(&arguments);
     }
-    if completion::answer() {
+    if completion::answer(args::Cli::command) {
         return ExitCode::SUCCESS;
     }
-    let parsed = match args::parse(std::env::args_os()) {
+    let parsed = match line::parse(std::env::args_os()) {
         Ok(parsed) => parsed,
         Err(code) => return code,
     };

@@ -7,12 +7,11 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Arg, ArgAction, Command, CommandFactory};
+use clap::{Arg, ArgAction, Command};
 use clap_mangen::Man;
 use runtime::Result;
 use runtime::error::Context as _;
 
-use crate::args::Cli;
 use crate::{exit, help};
 
 /// Write the man pages into a folder, one for each verb
@@ -25,8 +24,9 @@ pub(crate) struct Args {
     directory: PathBuf,
 }
 
-pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    for (name, page) in pages()? {
+/// Writes the pages of `podrun`, as it is declared.
+pub(crate) fn run(args: &Args, podrun: Command) -> Result<ExitCode> {
+    for (name, page) in pages(podrun)? {
         let path = args.directory.join(name);
         std::fs::write(&path, page).context(|| path.display())?;
     }
@@ -34,8 +34,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// Each page with its file's name.
-fn pages() -> Result<Vec<(String, Vec<u8>)>> {
-    let first = Cli::command().disable_help_subcommand(true);
+fn pages(podrun: Command) -> Result<Vec<(String, Vec<u8>)>> {
+    let first = podrun.disable_help_subcommand(true);
     let mut command = help::without_host_options(first.clone());
     command.build();
     let mut pages = vec![("podrun.1".to_owned(), overview(first)?)];
@@ -147,11 +147,14 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+    use crate::args::Cli;
 
     #[test]
     fn every_verb_has_a_page_with_examples() {
-        let pages = pages().unwrap();
+        let pages = pages(Cli::command()).unwrap();
         for verb in help::GROUPS.iter().flat_map(|(_, verbs)| *verbs) {
             let (_, page) = pages.iter().find(|(name, _)| *name == format!("podrun-{verb}.1")).expect(verb);
             let page = String::from_utf8_lossy(page);

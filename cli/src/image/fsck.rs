@@ -6,7 +6,7 @@ use runtime::image::{Finding, ImageStore, Outcome};
 use runtime::{Error, ErrorKind, Result};
 
 use super::shown;
-use crate::args::Context;
+use crate::context::Context;
 use crate::output;
 
 /// Check every blob's digest, every layer and every image's record

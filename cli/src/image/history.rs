@@ -7,8 +7,8 @@ use runtime::Result;
 use runtime::image::{ImageStore, Step};
 
 use super::shown::{self, NONE};
-use crate::args::Context;
-use crate::pod::print::{self, Format, ObjectFormat};
+use crate::context::Context;
+use crate::print::{self, Format, ObjectFormat};
 use crate::table::Table;
 use crate::{completion, output};
 

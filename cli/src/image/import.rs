@@ -7,7 +7,7 @@ use runtime::Result;
 use runtime::image::{Change, ImageStore, ImportOptions, Platform, Reference};
 
 use super::progress::Shown;
-use crate::args::Context;
+use crate::context::Context;
 use crate::output;
 
 /// Make an image of a root file system's tar

@@ -6,9 +6,9 @@ use clap_complete::engine::ArgValueCompleter;
 use runtime::Result;
 use runtime::image::{Details, ImageStore};
 
-use crate::args::Context;
+use crate::context::Context;
 use crate::exit::Failures;
-use crate::pod::print::{self, ObjectFormat};
+use crate::print::{self, ObjectFormat};
 use crate::{completion, output};
 
 /// Print all that is known of images

@@ -9,8 +9,8 @@ use runtime::image::{Image, ImageStore, Reference};
 
 use super::filter::{Filter, Filters};
 use super::shown::{self, NONE};
-use crate::args::Context;
-use crate::pod::print::{self, Format, ObjectFormat};
+use crate::context::Context;
+use crate::print::{self, Format, ObjectFormat};
 use crate::table::Table;
 use crate::{completion, output};
 

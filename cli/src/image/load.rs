@@ -7,7 +7,7 @@ use runtime::image::{ImageStore, LoadOptions, LoadedImage, Platform};
 use runtime::{Error, ErrorKind, Result};
 
 use super::progress::Shown;
-use crate::args::Context;
+use crate::context::Context;
 use crate::exit::Failures;
 use crate::output;
 

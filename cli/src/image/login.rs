@@ -10,7 +10,7 @@ use runtime::{Error, ErrorKind, Result};
 
 use super::progress::Shown;
 use super::registries;
-use crate::args::Context;
+use crate::context::Context;
 use crate::output;
 
 /// The longest line that can be a password.

@@ -7,7 +7,7 @@ use clap_complete::engine::ArgValueCompleter;
 use runtime::{Error, ErrorKind, Result};
 
 use super::registries;
-use crate::args::Context;
+use crate::context::Context;
 use crate::{completion, output};
 
 /// Log out of a registry

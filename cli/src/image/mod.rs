@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use runtime::Result;
 
-use crate::args::Context;
+use crate::context::Context;
 
 mod filter;
 mod fsck;

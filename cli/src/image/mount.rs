@@ -6,7 +6,7 @@ use clap_complete::engine::ArgValueCompleter;
 use runtime::Result;
 use runtime::image::ImageStore;
 
-use crate::args::Context;
+use crate::context::Context;
 use crate::{completion, exit};
 
 /// Run a program of this host with an image mounted, read only

@@ -7,7 +7,7 @@ use runtime::{Error, ErrorKind, Result};
 
 use super::filter::{Filter, Filters};
 use super::{remove, shown};
-use crate::args::Context;
+use crate::context::Context;
 use crate::{completion, output};
 
 /// Remove what nobody needs: images without a name, and layers and blobs of no image

@@ -8,7 +8,7 @@ use runtime::{Error, ErrorKind, Result};
 
 use super::progress::Shown;
 use super::registries;
-use crate::args::Context;
+use crate::context::Context;
 use crate::{completion, output};
 
 /// Push an image to a registry

@@ -8,8 +8,8 @@ use clap::ArgAction;
 use runtime::image::{Access, Credentials, Proxies, Reference};
 use runtime::{Error, ErrorKind, Result};
 
-use crate::args::Context;
 use crate::config::Config;
+use crate::context::Context;
 
 /// The folders in which containers' tools and Docker keep a folder of certificates for each registry.
 const CERTIFICATES: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];

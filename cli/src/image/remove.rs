@@ -7,7 +7,7 @@ use runtime::image::{ImageStore, Removal};
 use runtime::{Error, ErrorKind, Result};
 
 use super::shown;
-use crate::args::Context;
+use crate::context::Context;
 use crate::exit::Failures;
 use crate::{completion, output};
 

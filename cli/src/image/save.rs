@@ -8,7 +8,7 @@ use clap_complete::engine::ArgValueCompleter;
 use runtime::image::{ArchiveFormat, ImageStore};
 use runtime::{Error, ErrorKind, Result};
 
-use crate::args::Context;
+use crate::context::Context;
 use crate::{completion, output};
 
 /// Save images to an archive

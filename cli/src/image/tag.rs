@@ -6,8 +6,8 @@ use clap_complete::engine::ArgValueCompleter;
 use runtime::Result;
 use runtime::image::{ImageStore, Reference};
 
-use crate::args::Context;
 use crate::completion;
+use crate::context::Context;
 
 /// Give an image more names
 ///

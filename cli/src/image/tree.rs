@@ -7,7 +7,7 @@ use runtime::Result;
 use runtime::image::{Image, ImageStore, Layer};
 
 use super::shown;
-use crate::args::Context;
+use crate::context::Context;
 use crate::{completion, output};
 
 /// Show an image's layers, the lowest first, and which images share them

@@ -8,8 +8,8 @@ use runtime::image::{ImageStore, Part, Usage};
 use serde_json::{Value, json};
 
 use super::shown::{self, NONE};
-use crate::args::Context;
-use crate::pod::print::{self, ObjectFormat};
+use crate::context::Context;
+use crate::print::{self, ObjectFormat};
 use crate::table::Table;
 use crate::{completion, output};
 

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use runtime::oci::{self, Console, Create, Created, Foreground, Listened, Protected, Streams};
 use runtime::{Error, ErrorKind, Result};
 
-use super::{Context, Named};
+use super::context::{self, Context, Named};
 use crate::exit;
 
 /// Make a container; its program waits for `start`
@@ -81,7 +81,7 @@ impl Making {
             keyring: !self.no_new_keyring,
             preserve: inherited.preserve,
             listened: inherited.listened,
-            notifies: super::notify_socket().is_some(),
+            notifies: context::notify_socket().is_some(),
             protected,
             rootless: context.rootless,
             cgroups: context.cgroups,

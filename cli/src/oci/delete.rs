@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use runtime::Result;
 
-use super::{Context, Named};
+use super::context::{Context, Named};
 
 /// Delete a container that has ended
 #[derive(Debug, clap::Args)]

@@ -7,7 +7,7 @@ use runtime::oci::Event;
 use runtime::{Error, ErrorKind, Result};
 use serde_json::json;
 
-use super::{Context, Named};
+use super::context::{Context, Named};
 use crate::{duration, output};
 
 /// Show what a container uses, a JSON document a line, until it ends

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use runtime::Result;
 use runtime::oci::{self, Asked, Below, Exec, Foreground, Override, Protected};
 
+use super::context::{Context, Named};
 use super::create::{stand_for, streams};
-use super::{Context, Named};
 
 /// Run another program in a container
 #[derive(Debug, clap::Args)]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use runtime::Result;
 use runtime::oci::signal_number;
 
-use super::{Context, Named};
+use super::context::{Context, Named};
 
 /// Send a signal to a container's first process
 #[derive(Debug, clap::Args)]

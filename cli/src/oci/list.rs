@@ -6,7 +6,7 @@ use runtime::error::harmless;
 use runtime::oci::State;
 use runtime::{Error, Result};
 
-use super::Context;
+use super::context::Context;
 use crate::output;
 
 /// List containers

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use runtime::oci::{self, CgroupManager, ContainerId, Protected, Store};
+use runtime::oci::{self, CgroupManager, Protected, Store};
 use runtime::{Error, ErrorKind, Result};
 
+mod context;
 mod create;
 mod delete;
 mod events;
@@ -30,9 +31,10 @@ mod state;
 mod update;
 mod words;
 
+use context::{Context, go_on_protected};
 use log::{Format, Log};
 
-use crate::{args, exit, output};
+use crate::{exit, flags, output};
 
 /// Run OCI containers, as runc does: for podman, containerd and other callers
 #[derive(Debug, Parser)]
@@ -99,16 +101,6 @@ enum Verb {
     Restore(refused::RestoreArgs),
 }
 
-/// What a verb is given beside its own arguments.
-#[derive(Debug)]
-struct Context {
-    store: Store,
-    log: Log,
-    /// `--rootless`; absent: auto.
-    rootless: Option<bool>,
-    cgroups: CgroupManager,
-}
-
 /// The arguments for this front, if it is asked for: by the program's name, or by the first argument.
 pub(crate) fn asked(arguments: impl Iterator<Item = OsString>) -> Option<Vec<OsString>> {
     let mut arguments = arguments.peekable();
@@ -122,7 +114,7 @@ pub(crate) fn asked(arguments: impl Iterator<Item = OsString>) -> Option<Vec<OsS
 
 /// The command line as it is read; help shows it as it is declared.
 fn command() -> clap::Command {
-    args::with_gos_habits(Cli::command())
+    flags::as_go_reads(Cli::command())
 }
 
 /// What clap answers itself: help and version to stdout, complaints to stderr, which quote what was typed. A closed stream is
@@ -192,15 +184,6 @@ fn protect(verb: &Verb, context: &Context, protected: Option<Protected>) -> Resu
     protected.map_or_else(go_on_protected, Ok)
 }
 
-/// A container's own hooks and processes are born as copies of this process.
-fn go_on_protected() -> Result<Protected> {
-    if oci::is_plain_user() {
-        // There is nothing to enter, of which the verb tells.
-        return Ok(Protected::default());
-    }
-    oci::protect_binary(std::env::args_os(), std::env::vars_os())
-}
-
 impl Globals {
     fn cgroups(&self) -> CgroupManager {
         match self.systemd_cgroup || self.cgroup_manager == "systemd" {
@@ -250,25 +233,6 @@ impl Verb {
             Self::Checkpoint(_) => refused::run("checkpoint"),
             Self::Restore(_) => refused::run("restore"),
         }
-    }
-}
-
-/// Where a service says that it is ready, if podrun stands for one.
-fn notify_socket() -> Option<OsString> {
-    std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty())
-}
-
-/// The container that a verb is about.
-#[derive(Debug, clap::Args)]
-struct Named {
-    /// The container's id
-    #[arg(value_name = "ID")]
-    id: ContainerId,
-}
-
-impl Named {
-    fn get(&self, context: &Context) -> Result<oci::Container> {
-        context.store.get(&self.id)
     }
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use runtime::Result;
 
-use super::{Context, Named};
+use super::context::{Context, Named};
 
 /// Freeze all processes of a container
 #[derive(Debug, clap::Args)]

@@ -4,7 +4,7 @@ use std::process::{Command, ExitCode};
 
 use runtime::{Error, Result};
 
-use super::{Context, Named};
+use super::context::{Context, Named};
 use crate::output;
 
 /// Show the processes of a container

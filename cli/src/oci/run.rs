@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use runtime::oci::{Foreground, Protected};
 use runtime::{Error, Result};
 
+use super::context::{self, Context, Named};
 use super::create::{Making, stand_for};
-use super::{Context, Named};
 
 /// Create and start a container, wait for its end, and delete it
 #[derive(Debug, clap::Args)]
@@ -33,7 +33,7 @@ pub(super) fn run(args: Args, protected: Protected, context: &Context) -> Result
     let created = making.perform(&named, inherited, !detach, Protected::default(), context)?;
     let warn = |failed: Vec<Error>| failed.iter().for_each(|failed| context.log.warning(failed.message()));
     let made = created.container.made()?;
-    let notify = match created.container.start(super::notify_socket().as_deref()) {
+    let notify = match created.container.start(context::notify_socket().as_deref()) {
         Ok(notify) => notify,
         Err(error) => {
             // The user asked for a program that runs, or for nothing; a hook that failed has left nothing.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use runtime::Result;
 
-use super::{Context, Named};
+use super::context::{self, Context, Named};
 
 /// Start the program of a created container
 #[derive(Debug, clap::Args)]
@@ -18,11 +18,11 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let _protected = match container.has_hooks_of_its_own() {
         true => {
             container.enter_user_namespace()?;
-            Some(super::go_on_protected()?)
+            Some(context::go_on_protected()?)
         }
         false => None,
     };
-    if let Some(notify) = container.start(super::notify_socket().as_deref())? {
+    if let Some(notify) = container.start(context::notify_socket().as_deref())? {
         notify.hand_on(None)?;
     }
     Ok(ExitCode::SUCCESS)

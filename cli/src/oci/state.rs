@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use runtime::{Error, Result};
 
-use super::{Context, Named};
+use super::context::{Context, Named};
 use crate::output;
 
 /// Print a container's state

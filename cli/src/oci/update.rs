@@ -10,7 +10,7 @@ use runtime::{Error, ErrorKind, Result, oci};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Context, Named};
+use super::context::{Context, Named};
 
 /// Change the limits of a container
 #[derive(Debug, clap::Args)]

@@ -8,8 +8,8 @@ use runtime::pod::client::Monitor;
 use runtime::pod::session::{self, Ended, Options};
 
 use super::{exec, target};
-use crate::args::Context;
 use crate::completion;
+use crate::context::Context;
 use crate::output;
 
 /// Join a running container's output, and its input with -i

@@ -11,11 +11,11 @@ use runtime::pod::launch::{self, Options, Ready, Up};
 use runtime::policy::WaitFor;
 use runtime::{Error, ErrorKind, Result};
 
-use super::print::called;
-use crate::args::Context;
+use crate::context::Context;
 use crate::image::progress::Shown;
 use crate::image::registries;
 use crate::output;
+use crate::print::called;
 
 /// What `--wait` takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]

@@ -9,10 +9,10 @@ use runtime::{Error, ErrorKind, Result};
 
 use super::bring::{self, Wait};
 use super::manifests;
-use super::print::{ObjectFormat, Printer, called};
 use super::resource::{Resource, resource};
-use crate::args::Context;
+use crate::context::Context;
 use crate::exit::Failures;
+use crate::print::{ObjectFormat, Printer, called};
 use crate::{completion, duration, output};
 
 /// Create pods from manifests and start them

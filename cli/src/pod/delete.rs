@@ -8,7 +8,7 @@ use runtime::pod::store::{self, PodEntry};
 use runtime::{Error, ErrorKind, Result};
 
 use super::target::{self, Choice, Wanted};
-use crate::args::Context;
+use crate::context::Context;
 use crate::exit::Failures;
 use crate::{duration, output};
 

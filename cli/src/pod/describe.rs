@@ -15,7 +15,7 @@ use runtime::policy::columns::human_duration;
 use runtime::{Error, ErrorKind, Result};
 
 use super::target::{self, Choice, Wanted};
-use crate::args::Context;
+use crate::context::Context;
 use crate::elastic::align;
 use crate::{exit, output};
 

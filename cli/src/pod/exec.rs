@@ -10,8 +10,8 @@ use runtime::pod::protocol::Exec;
 use runtime::pod::session::{self, Ended, Options};
 
 use super::target;
-use crate::args::Context;
 use crate::completion;
+use crate::context::Context;
 use crate::{exit, output};
 
 /// Run a command in a container

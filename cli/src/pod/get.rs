@@ -10,9 +10,9 @@ use runtime::pod::store::{self, PodEntry};
 use runtime::policy::columns::columns;
 use runtime::{Error, Result};
 
-use super::print::{self, Format, Printer};
 use super::target::{Choice, Wanted};
-use crate::args::Context;
+use crate::context::Context;
+use crate::print::{self, Format, Printer};
 use crate::query::jsonpath::Template;
 use crate::query::sort;
 use crate::table::Table;

@@ -16,7 +16,7 @@ use runtime::pod::store::{self, PodEntry};
 use runtime::{Error, ErrorKind, Result};
 
 use super::target;
-use crate::args::Context;
+use crate::context::Context;
 use crate::query::selector::Selector;
 use crate::{completion, duration, output};
 

@@ -10,7 +10,6 @@ pub(crate) mod get;
 pub(crate) mod logs;
 mod manifests;
 pub(crate) mod namespaces;
-pub(crate) mod print;
 pub(crate) mod resource;
 pub(crate) mod run;
 pub(crate) mod target;

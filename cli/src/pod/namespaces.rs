@@ -12,8 +12,8 @@ use runtime::{Error, ErrorKind, Result};
 use serde_json::{Map, Value, json};
 
 use super::target;
-use crate::args::Context;
 use crate::completion;
+use crate::context::Context;
 use crate::output;
 use crate::table::Table;
 

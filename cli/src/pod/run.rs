@@ -18,8 +18,8 @@ use runtime::{Error, ErrorKind, Result};
 
 use super::bring::{self, Wait};
 use super::create::Shown;
-use super::print::Printer;
-use crate::args::Context;
+use crate::context::Context;
+use crate::print::Printer;
 use crate::{completion, duration, exit, output};
 
 /// Run an image in a pod of its own

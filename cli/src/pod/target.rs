@@ -14,9 +14,10 @@ use runtime::pod::names;
 use runtime::pod::store::{self, PodEntry};
 use runtime::{Error, ErrorKind, Result};
 
-use super::{manifests, print};
+use super::manifests;
 use super::resource::{Resource, resource};
-use crate::args::Context;
+use crate::context::Context;
+use crate::print;
 use crate::query::fields::FieldSelector;
 use crate::query::selector::Selector;
 use crate::{completion, output};

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use runtime::{Error, ErrorKind, Result, manifest};
 
 use super::manifests;
-use super::print::called;
-use crate::args::Context;
+use crate::context::Context;
+use crate::print::called;
 use crate::{exit, output};
 
 /// Check manifests without making a pod

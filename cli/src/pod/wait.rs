@@ -11,11 +11,11 @@ use runtime::pod::store::{self, PodEntry};
 use runtime::{Error, ErrorKind, Result};
 use serde_json::Value;
 
-use super::print;
 use super::target::{self, Choice, Wanted};
-use crate::args::Context;
 use crate::completion;
+use crate::context::Context;
 use crate::exit::Failures;
+use crate::print;
 use crate::query::jsonpath::{Template, plain};
 use crate::{duration, output};
 
