@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use clap_complete::engine::ArgValueCompleter;
 use runtime::Result;
 use runtime::pod::client::Monitor;
-use runtime::pod::session::{self, Ended, Options};
+use runtime::pod::session::Options;
 
-use super::{exec, target};
+use super::{streams, target};
 use crate::completion;
 use crate::context::Context;
 use crate::output;
@@ -58,17 +58,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     }
     let stdin = ends.stdin.is_some();
     // A terminal that nothing is typed into keeps its own Ctrl-C.
-    let tty = args.tty && stdin && container.tty && exec::terminal_or_warn();
-    if tty {
-        output::note("If you don't see a command prompt, try pressing enter.");
-    }
+    let tty = args.tty && stdin && container.tty && streams::terminal_or_warn();
     let options =
         Options { stdin, tty, detach: true, container: container.tty.then_some(id), ..Options::default() };
-    match session::run(&mut monitor, ends, options)? {
-        Ended::Detached => {
-            output::note_below(format_args!("detached from pod/{}; it goes on", entry.pod.metadata.name))
-        }
-        Ended::Closed | Ended::Exited(_) => {}
-    }
+    streams::join(&mut monitor, ends, options, &entry.pod.metadata.name)?;
     Ok(ExitCode::SUCCESS)
 }

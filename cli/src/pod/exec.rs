@@ -1,6 +1,5 @@
 //! `podrun exec`: another process in a running container.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap_complete::engine::ArgValueCompleter;
@@ -9,6 +8,7 @@ use runtime::pod::client::Monitor;
 use runtime::pod::protocol::Exec;
 use runtime::pod::session::{self, Ended, Options};
 
+use super::streams::terminal_or_warn;
 use super::target;
 use crate::completion;
 use crate::context::Context;
@@ -63,13 +63,4 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         Ended::Exited(exit) => Ok(exit::of_child(exit.code)),
         Ended::Closed | Ended::Detached => Ok(ExitCode::SUCCESS),
     }
-}
-
-/// Whether standard input is a terminal; where it is none, that is said, and the command goes on without.
-pub(crate) fn terminal_or_warn() -> bool {
-    let is_terminal = std::io::stdin().is_terminal();
-    if !is_terminal {
-        output::note("Unable to use a TTY - input is not a terminal or the right kind of file");
-    }
-    is_terminal
 }

@@ -12,6 +12,7 @@ mod manifests;
 pub(crate) mod namespaces;
 pub(crate) mod resource;
 pub(crate) mod run;
+mod streams;
 pub(crate) mod target;
 pub(crate) mod validate;
 pub(crate) mod wait;

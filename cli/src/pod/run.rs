@@ -18,6 +18,7 @@ use runtime::{Error, ErrorKind, Result};
 
 use super::bring::{self, Wait};
 use super::create::Shown;
+use super::streams;
 use crate::context::Context;
 use crate::print::Printer;
 use crate::{completion, duration, exit, output};
@@ -123,7 +124,7 @@ fn detached(args: &Args, context: &Context) -> Result<ExitCode> {
 fn attached(args: &Args, context: &Context) -> Result<ExitCode> {
     let mut pod = pod(args, context)?;
     // Without one here, one inside would wait for keys for ever.
-    let tty = args.tty && super::exec::terminal_or_warn();
+    let tty = args.tty && streams::terminal_or_warn();
     if let Some(container) = pod.spec.containers.first_mut() {
         container.tty = tty;
     }
@@ -149,9 +150,6 @@ fn follow(args: &Args, context: &Context, up: &mut Up, tty: bool) -> Result<Opti
     let exit_code = || store::exit_code(&context.host, &entry.id, id);
     match up.monitor.attach(id, args.stdin) {
         Ok(ends) => {
-            if tty {
-                output::note("If you don't see a command prompt, try pressing enter.");
-            }
             let options = session::Options {
                 stdin: args.stdin,
                 tty,
@@ -159,8 +157,7 @@ fn follow(args: &Args, context: &Context, up: &mut Up, tty: bool) -> Result<Opti
                 container: tty.then_some(id),
                 ..session::Options::default()
             };
-            if session::run(&mut up.monitor, ends, options)? == Ended::Detached {
-                output::note_below(format_args!("detached from pod/{}; it goes on", sandbox.name));
+            if streams::join(&mut up.monitor, ends, options, &sandbox.name)? == Ended::Detached {
                 return Ok(None);
             }
             until_exit(&mut up.monitor, exit_code).map(Some)
