@@ -75,6 +75,7 @@ pub(crate) fn take_over() -> Option<ExitCode> {
 struct Driven {
     host: runtime::host::Host,
     id: String,
+    spec: SandboxSpec,
     monitor: Monitor,
 }
 
@@ -99,7 +100,7 @@ fn begin(host: runtime::host::Host) -> Result<Driven> {
     let id = draw_id()?;
     std::fs::create_dir_all(host.pod_root(&id))?;
     let mut monitor = Monitor::spawn(&host, &Layout::detect()?, &id, false)?;
-    monitor.create_sandbox(&SandboxSpec {
+    let spec = SandboxSpec {
         hostname: "driven".into(),
         network: Network::None,
         ipc: NamespaceMode::Own,
@@ -115,9 +116,10 @@ fn begin(host: runtime::host::Host) -> Result<Driven> {
         resolv_conf: String::new(),
         netns_link: None,
         grace: 1000,
-    })?;
+    };
+    monitor.create_sandbox(&spec)?;
     monitor.commit()?;
-    Ok(Driven { host, id, monitor })
+    Ok(Driven { host, id, spec, monitor })
 }
 
 impl Driven {
@@ -325,6 +327,22 @@ fn stops_with_grace(pod: &mut Driven, container: &str) -> Result<()> {
     let snapshot = pod.monitor.watch(0)?;
     let status = snapshot.containers.iter().find(|status| status.id == container).context("it is gone")?;
     ensure!(status.record.exit_code == Some(137), "{status:?}");
+    what_its_state_forbids_is_said_to_be_that(pod, container)
+}
+
+/// Of a container that has ended, and of a pod that has its sandbox.
+fn what_its_state_forbids_is_said_to_be_that(pod: &mut Driven, ended: &str) -> Result<()> {
+    let exec = Exec { container: ended.into(), args: vec!["true".into()], ..Exec::default() };
+    let refused = [
+        ("exec", pod.monitor.exec(exec).err()),
+        ("attach", pod.monitor.attach(ended, false).err()),
+        ("start", pod.monitor.start(ended).err()),
+        ("create-sandbox", pod.monitor.create_sandbox(&pod.spec).err()),
+    ];
+    for (what, error) in refused {
+        let error = error.with_context(|| format!("{what} was done"))?;
+        ensure!(error.kind() == ErrorKind::State, "{what}: {error:?}");
+    }
     Ok(())
 }
 

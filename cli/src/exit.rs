@@ -35,7 +35,7 @@ pub(crate) const MEANINGS: [(u8, &str); 14] = [
 /// The exit code of an error of `kind`.
 pub(crate) fn code(kind: ErrorKind) -> u8 {
     match kind {
-        ErrorKind::Failed => 1,
+        ErrorKind::Failed | ErrorKind::State => 1,
         ErrorKind::Usage => 2,
         ErrorKind::Manifest => 3,
         ErrorKind::NotFound => 4,

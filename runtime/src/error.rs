@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::sys;
 
 mod text;
@@ -16,10 +18,10 @@ pub use text::{Foreign, SHOWN_MAX, harmless, harmless_lines, quoted, shown, stee
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, as far as a caller can act on it. The command line maps each to an exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Its name in kebab case is what the monitor's protocol and records say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ErrorKind {
-    /// The work was tried and failed (exit 1).
-    Failed,
     /// The call itself is invalid (exit 2).
     Usage,
     /// The manifest is wrong (exit 3).
@@ -40,6 +42,11 @@ pub enum ErrorKind {
     CommandNotFound,
     /// The program exists and cannot be executed (exit 126 where a child's code is passed on).
     CommandNotExecutable,
+    /// The object is there, and not in a state that allows this: it is not running, or is ending, or has that already (exit 1).
+    State,
+    /// The work was tried and failed (exit 1). A kind that this podrun does not know reads as this one.
+    #[serde(other)]
+    Failed,
 }
 
 /// An error of podrun's library.
@@ -49,17 +56,29 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     hint: Option<String>,
+    cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     /// An error of `kind`; `message` is lower case, without a full stop, and names its object.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), hint: None }))
+        Self(Box::new(Inner { kind, message: message.into(), hint: None, cause: None }))
     }
 
     /// An error of kind [`ErrorKind::Failed`].
     pub fn failed(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Failed, message)
+    }
+
+    /// An error of kind [`ErrorKind::State`].
+    pub fn state(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::State, message)
+    }
+
+    /// Keeps what the message was made of, for [`source`](std::error::Error::source).
+    fn caused_by(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.0.cause = Some(Box::new(cause));
+        self
     }
 
     /// Puts `what` in front of the message: `what: message`.
@@ -124,7 +143,11 @@ impl fmt::Debug for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.cause.as_deref().map(|cause| cause as &(dyn std::error::Error + 'static))
+    }
+}
 
 /// What can be done where a system call is not there.
 pub(crate) const KERNEL_LACKS: &str = "this kernel lacks the call, or a seccomp filter around podrun refuses it: podrun needs Linux 5.14 or newer (docs/kernel.md)";
@@ -132,9 +155,10 @@ pub(crate) const KERNEL_LACKS: &str = "this kernel lacks the call, or a seccomp 
 impl From<sys::Error> for Error {
     fn from(error: sys::Error) -> Self {
         if error.errno == sys::Errno::ENOSYS.0 {
-            return Self::new(ErrorKind::Unsupported, error.to_string()).hint(KERNEL_LACKS);
+            let lacks = Self::new(ErrorKind::Unsupported, error.to_string()).hint(KERNEL_LACKS);
+            return lacks.caused_by(error);
         }
-        Self::failed(error.to_string())
+        Self::failed(error.to_string()).caused_by(error)
     }
 }
 
@@ -152,9 +176,30 @@ impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
 
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
-        match error.raw_os_error() {
-            Some(errno) => Self::failed(sys::errno_name(errno)),
-            None => Self::failed(error.to_string()),
-        }
+        let message = match error.raw_os_error() {
+            Some(errno) => sys::errno_name(errno).to_string(),
+            None => error.to_string(),
+        };
+        Self::failed(message).caused_by(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn the_cause_stays_with_the_error_whatever_is_put_in_front() {
+        let error = std::fs::File::open("/nowhere").context(|| "open /nowhere").unwrap_err();
+        let error = error.context("pod `web`").with_kind(ErrorKind::Image);
+        assert_eq!(error.message(), "pod `web`: open /nowhere: ENOENT (no such file or directory)");
+        let cause = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        assert_eq!(cause.map(std::io::Error::kind), Some(std::io::ErrorKind::NotFound));
+        let cause = sys::Errno::EPERM.during("mount(proc)");
+        let error = Error::from(cause);
+        assert_eq!(error.source().unwrap().to_string(), error.message());
+        assert!(Error::failed("alone").source().is_none());
     }
 }

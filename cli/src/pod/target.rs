@@ -249,7 +249,7 @@ pub(crate) fn running_id<'p>(pod: &'p Pod, name: &str) -> Result<&'p str> {
         }
         None => "not started yet".into(),
     };
-    Err(Error::failed(format!("container {name:?} in pod {:?} is not running ({why})", pod.metadata.name)))
+    Err(Error::state(format!("container {name:?} in pod {:?} is not running ({why})", pod.metadata.name)))
 }
 
 #[cfg(test)]

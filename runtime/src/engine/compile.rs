@@ -104,7 +104,7 @@ pub fn compile_exec(inputs: ExecInputs<'_>) -> Result<Plan> {
     let ExecInputs { process, program, init, namespaces, cgroup, stdio, .. } = inputs;
     let ExecInputs { resctrl, linux, programs, state, tie, preserve, .. } = inputs;
     if !process::is_running(init) {
-        return Err(Error::new(ErrorKind::NotFound, "the container is not running"));
+        return Err(Error::state("the container is not running"));
     }
     let mut warnings = Vec::new();
     let [initial, last] = placement::affinity(process.exec_cpu_affinity().as_ref())?;
@@ -149,7 +149,7 @@ fn root_in_shared_mounts(init: BorrowedFd<'_>, namespaces: &[LinuxNamespace]) ->
     if mount.next().is_some_and(|mount| mount.path().is_none()) {
         return Ok(None);
     }
-    let gone = || Error::new(ErrorKind::NotFound, "the container is not running");
+    let gone = || Error::state("the container is not running");
     let pid = pidfd::pid_in_proc(init).ok_or_else(gone)?;
     let open = |file: &str, open: fn(&CStr) -> std::result::Result<OwnedFd, Errno>| {
         let path = c_string("the container's init", &format!("/proc/{pid}/{file}"))?;

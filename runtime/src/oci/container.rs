@@ -159,7 +159,7 @@ impl Container {
     /// The record of a container that is complete.
     pub(super) fn record(&self) -> Result<Record> {
         store::read(self)?.filter(|record| record.complete).ok_or_else(|| {
-            Error::failed(format!("container `{}` is not complete", self.id))
+            Error::state(format!("container `{}` is not complete", self.id))
                 .hint("it is being created; or its create was interrupted: then delete --force removes what is left")
         })
     }
@@ -215,8 +215,7 @@ impl Container {
 
     /// The living init's pidfd.
     pub(super) fn init(&self, record: &Record) -> Result<OwnedFd> {
-        alive(record)?
-            .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("container `{}` is not running", self.id)))
+        alive(record)?.ok_or_else(|| Error::state(format!("container `{}` is not running", self.id)))
     }
 
     /// Where compiled seccomp programs are kept: beside the containers, under a name that is no id.
@@ -249,10 +248,7 @@ impl Container {
         }
         match pidfd::pidfd_send_signal(init.as_fd(), signal) {
             Err(Errno::ESRCH) => {
-                return Err(Error::new(
-                    ErrorKind::NotFound,
-                    format!("container `{}` is not running", self.id),
-                ));
+                return Err(Error::state(format!("container `{}` is not running", self.id)));
             }
             other => other.map_err(|errno| errno.during(format!("pidfd_send_signal({signal})")))?,
         }
@@ -350,8 +346,8 @@ impl Container {
         Err(self.cannot_be("started", status))
     }
 
-    fn cannot_be(&self, done: &str, status: Status) -> Error {
-        Error::failed(format!("container `{}` is {status} and cannot be {done}", self.id))
+    pub(super) fn cannot_be(&self, done: &str, status: Status) -> Error {
+        Error::state(format!("container `{}` is {status} and cannot be {done}", self.id))
     }
 
     /// Its record, if its status is one of `wanted`; such a container is complete.

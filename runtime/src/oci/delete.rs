@@ -29,11 +29,7 @@ impl Container {
         let complete = record.as_ref().is_some_and(|record| record.complete);
         let status = if complete && !force { self.status()? } else { Status::Stopped };
         if status != Status::Stopped {
-            return Err(Error::failed(format!(
-                "container `{}` is {status} and cannot be deleted",
-                self.id()
-            ))
-            .hint("end it first, or delete it with --force"));
+            return Err(self.cannot_be("deleted", status).hint("end it first, or delete it with --force"));
         }
         self.destroy(record)
     }

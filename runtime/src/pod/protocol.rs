@@ -213,8 +213,8 @@ pub struct Streams {
 /// An error as it crosses the socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// The kind's name.
-    pub kind: String,
+    /// What a machine may decide by.
+    pub kind: ErrorKind,
     /// The sentence.
     pub message: String,
     /// What the reader can do.
@@ -222,33 +222,15 @@ pub struct Failure {
     pub hint: Option<String>,
 }
 
-/// Each kind and its name on the wire.
-const KINDS: [(ErrorKind, &str); 11] = [
-    (ErrorKind::Failed, "failed"),
-    (ErrorKind::Usage, "usage"),
-    (ErrorKind::Manifest, "manifest"),
-    (ErrorKind::NotFound, "not-found"),
-    (ErrorKind::Exists, "exists"),
-    (ErrorKind::Image, "image"),
-    (ErrorKind::Unsupported, "unsupported"),
-    (ErrorKind::Timeout, "timeout"),
-    (ErrorKind::Interrupted, "interrupted"),
-    (ErrorKind::CommandNotFound, "command-not-found"),
-    (ErrorKind::CommandNotExecutable, "command-not-executable"),
-];
-
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
-        let kind = KINDS.iter().find(|(kind, _)| *kind == error.kind()).map_or("failed", |(_, name)| name);
-        Self { kind: kind.into(), message: error.message().into(), hint: error.hint_text().map(Into::into) }
+        Self { kind: error.kind(), message: error.message().into(), hint: error.hint_text().map(Into::into) }
     }
 }
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
-        let kind =
-            KINDS.iter().find(|(_, name)| *name == failure.kind).map_or(ErrorKind::Failed, |(kind, _)| *kind);
-        let error = Self::new(kind, failure.message);
+        let error = Self::new(failure.kind, failure.message);
         match failure.hint {
             Some(hint) => error.hint(hint),
             None => error,
@@ -499,4 +481,36 @@ pub struct ContainerStatus {
     /// Why it could not be started, for whoever passes exit codes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_crosses_the_socket_and_one_that_is_not_known_reads_as_failed() {
+        let kinds = [
+            (ErrorKind::Failed, "failed"),
+            (ErrorKind::State, "state"),
+            (ErrorKind::Usage, "usage"),
+            (ErrorKind::Manifest, "manifest"),
+            (ErrorKind::NotFound, "not-found"),
+            (ErrorKind::Exists, "exists"),
+            (ErrorKind::Image, "image"),
+            (ErrorKind::Unsupported, "unsupported"),
+            (ErrorKind::Timeout, "timeout"),
+            (ErrorKind::Interrupted, "interrupted"),
+            (ErrorKind::CommandNotFound, "command-not-found"),
+            (ErrorKind::CommandNotExecutable, "command-not-executable"),
+        ];
+        for (kind, name) in kinds {
+            let failure = Failure::from(&Error::new(kind, "why").hint("what"));
+            let text = serde_json::to_string(&failure).unwrap();
+            assert_eq!(text, format!(r#"{{"kind":"{name}","message":"why","hint":"what"}}"#));
+            let error = Error::from(serde_json::from_str::<Failure>(&text).unwrap());
+            assert_eq!((error.kind(), error.message(), error.hint_text()), (kind, "why", Some("what")));
+        }
+        let newer: Failure = serde_json::from_str(r#"{"kind":"of-tomorrow","message":"why"}"#).unwrap();
+        assert_eq!(Error::from(newer).kind(), ErrorKind::Failed);
+    }
 }

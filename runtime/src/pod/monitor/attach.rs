@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::serve::Waiter;
 use super::streams::Which;
 use super::{CHUNK, Monitor, Token};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::pod::protocol::{Reply, Streams as Sent};
 use crate::sys::io::epoll::{Epoll, Interest, Ready};
 use crate::sys::io::{pty, stream};
@@ -187,7 +187,7 @@ impl Monitor {
         };
         if !container.is_alive() {
             let why = format!("container {:?} is not running", container.spec.name);
-            return Err(Error::new(ErrorKind::Failed, why));
+            return Err(Error::state(why));
         }
         let streams = &mut container.streams;
         let early = streams.attachers.early.take().unwrap_or_default();

@@ -139,7 +139,7 @@ impl Container {
     }
 
     fn not_running(&self) -> Error {
-        Error::failed(format!("container {:?} is not running", self.spec.name))
+        Error::state(format!("container {:?} is not running", self.spec.name))
     }
 }
 
@@ -154,7 +154,7 @@ impl Monitor {
     /// Takes a container in, of which nobody is told yet.
     pub(super) fn admit_container(&mut self, spec: ContainerSpec, material: Option<Material>) -> Result<u32> {
         if self.sandbox.is_none() || self.ending.is_some() {
-            return Err(Error::failed("the pod has no sandbox, or is ending"));
+            return Err(Error::state("the pod has no sandbox, or is ending"));
         }
         if self.slot_of(&spec.id).is_ok() {
             return Err(Error::new(ErrorKind::Exists, format!("container {:?} exists", spec.id)));
@@ -192,7 +192,7 @@ impl Monitor {
             let container = self.container(slot).ok_or_else(|| Error::failed("the container is gone"))?;
             if container.status.record.state != ContainerState::Created || container.is_alive() {
                 let why = format!("container {:?} was started before", container.spec.name);
-                return Err(Error::new(ErrorKind::Failed, why));
+                return Err(Error::state(why));
             }
             container.starters.push(waiter);
             Ok(slot)
@@ -211,7 +211,7 @@ impl Monitor {
     pub(super) fn launch(&mut self, slot: u32) -> Result<()> {
         // Whoever ends the pod has signalled what ran then; nothing may come after it.
         if self.ending.is_some() {
-            return Err(Error::failed("the pod is ending"));
+            return Err(Error::state("the pod is ending"));
         }
         // The OOM killer may have taken the one that was there, and with it all containers.
         let wants_init =
@@ -219,7 +219,7 @@ impl Monitor {
         if self.containers.iter().any(wants_init) {
             self.ensure_pod_init()?;
         }
-        let sandbox = self.sandbox.as_mut().ok_or_else(|| Error::failed("the pod has no sandbox"))?;
+        let sandbox = self.sandbox.as_mut().ok_or_else(|| Error::state("the pod has no sandbox"))?;
         let folder = |id: &str| record::container_dir(&self.host, &self.id, id);
         let Some(container) = self.containers.iter_mut().find(|container| container.slot == slot) else {
             return Ok(());

@@ -55,9 +55,9 @@ impl Driver {
 impl Monitor {
     /// Answers `policy`.
     pub(super) fn adopt_policy(&mut self, policy: Policy) -> Result<()> {
-        let Some(sandbox) = &self.sandbox else { return Err(Error::failed("the pod has no sandbox yet")) };
+        let Some(sandbox) = &self.sandbox else { return Err(Error::state("the pod has no sandbox yet")) };
         if self.driver.is_some() || self.ending.is_some() {
-            return Err(Error::new(ErrorKind::Exists, "the pod has its policy already, or is ending"));
+            return Err(Error::state("the pod has its policy already, or is ending"));
         }
         let host_ips: Vec<String> = sandbox.host_addresses().iter().map(ToString::to_string).collect();
         let pod_ips = match policy.pod.spec.host_network {

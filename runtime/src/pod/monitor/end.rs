@@ -27,7 +27,7 @@ impl Monitor {
     /// Answers `commit`.
     pub(super) fn commit(&mut self) -> Result<()> {
         if self.ending.is_some() {
-            return Err(Error::failed("the pod is ending"));
+            return Err(Error::state("the pod is ending"));
         }
         self.status.committed = true;
         self.publish_sandbox();

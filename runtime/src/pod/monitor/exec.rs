@@ -83,7 +83,7 @@ impl Monitor {
             return Err(Error::failed("the container is gone"));
         };
         let (Some(init), Some(cgroup)) = (container.init(), &container.cgroup) else {
-            return Err(Error::failed(format!("container {:?} is not running", container.spec.name)));
+            return Err(Error::state(format!("container {:?} is not running", container.spec.name)));
         };
         let spec = match &container.records {
             Some(records) => records.spec()?,
@@ -91,7 +91,7 @@ impl Monitor {
         };
         let process = process(&spec, exec)?;
         let terminal = exec.tty.then(|| terminal_of(init, &spec)).transpose()?;
-        let sandbox = self.sandbox.as_mut().ok_or_else(|| Error::failed("the pod has no sandbox"))?;
+        let sandbox = self.sandbox.as_mut().ok_or_else(|| Error::state("the pod has no sandbox"))?;
         let (stdio, [stdin, stdout, stderr]) = streams::make(terminal, exec.stdin, &mut sandbox.nodes())?;
         if let (true, Some(master), Some((rows, columns))) = (exec.tty, &stdout, exec.size) {
             tty::set_window(master, (rows, columns))?;

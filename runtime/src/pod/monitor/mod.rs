@@ -192,9 +192,8 @@ impl Monitor {
         // the lock: who sees that can connect.
         let listener = socket::listen(&state, super::client::SOCKET)?;
         epoll.add(&listener, Token::Listener.pack(), Interest::Read)?;
-        let lock = daemon::lock_new(&record::lock_path(&host, id))?.ok_or_else(|| {
-            Error::new(ErrorKind::Exists, "the pod has a monitor already: its lock is there")
-        })?;
+        let lock = daemon::lock_new(&record::lock_path(&host, id))?
+            .ok_or_else(|| Error::state("the pod has a monitor already: its lock is there"))?;
         let mut monitor = Self {
             me: start::own_process()?,
             id: id.into(),

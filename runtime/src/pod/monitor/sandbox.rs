@@ -285,7 +285,7 @@ impl Monitor {
     /// Answers `create-sandbox`; what was made of one that failed is undone with the pod.
     pub(super) fn create_sandbox(&mut self, spec: SandboxSpec) -> Result<()> {
         if self.sandbox.is_some() || self.ending.is_some() {
-            return Err(Error::new(ErrorKind::Exists, "the pod has its sandbox already, or is ending"));
+            return Err(Error::state("the pod has its sandbox already, or is ending"));
         }
         self.sandbox = Some(Sandbox::new(spec));
         if let Err(error) = self.make_sandbox() {
