@@ -20,7 +20,7 @@ use super::seccomp::{self, Filter, Listener};
 use super::sysctl::{Owner, Setting};
 use super::{devices, idmap, labels, mounts, options, placement, process, refuse};
 use crate::cgroup::Cgroup;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::sys::Errno;
 use crate::sys::child::creds;
 use crate::sys::file::fs;

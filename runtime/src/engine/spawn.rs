@@ -17,6 +17,7 @@ use crate::sys::child::clone::{Cloned, Request, SharedPid, SingleThreaded, clone
 use crate::sys::child::exec;
 use crate::sys::file::fs;
 use crate::sys::io::poll;
+use crate::sys::io::stream;
 use crate::sys::process::ns::Namespaces;
 use crate::sys::process::pidfd;
 
@@ -39,6 +40,8 @@ pub struct Child {
     pub wire: OwnedFd,
     /// Where the pid of the process shows that goes on inside, for as long as this one stands for it outside.
     inside: Option<SharedPid>,
+    /// Whether a seccomp agent has still to be told of its filter.
+    awaits_agent: bool,
 }
 
 impl Child {
@@ -131,7 +134,7 @@ impl Plan {
         };
         let cloned = clone_child(&proof, &request, |half| init::run(half, self, outfit));
         let Cloned { pid, pidfd } = cloned.map_err(|errno| self.render_clone(errno))?;
-        Ok(Child { pid, pidfd, wire, inside })
+        Ok(Child { pid, pidfd, wire, inside, awaits_agent: self.listener.is_some() })
     }
 
     /// Whether the child says a word on its way and waits for the answer.
@@ -183,21 +186,26 @@ impl Plan {
         taken.inspect_err(|_| child.end())
     }
 
-    /// Waits until the agent of the plan's seccomp filter has what it asks by: for a caller that hears by the
-    /// wire what becomes of the child. A child that fails before is killed and reaped.
-    pub fn meet_agent(&self, child: &mut Child) -> Result<()> {
-        /// How long the child may take to its filter.
-        const PATIENCE: Duration = Duration::from_secs(60);
-        if self.listener.is_none() {
-            return Ok(());
+    /// Takes the word for which the wire became readable, without a wait for the child. True: the seccomp agent has been told
+    /// of the filter, and the child goes on. False: the wire has ended. Once, at most, is the agent told. A child that fails is
+    /// the caller's to kill and reap.
+    pub fn hear(&self, child: &mut Child) -> Result<bool> {
+        let mut bytes = [0; Failure::SIZE];
+        // A wire that cannot be read says nothing more; the end of its child is told by other means.
+        let count = stream::read(child.wire.as_fd(), &mut bytes).ok().flatten().unwrap_or(0);
+        let word = Word::parse(bytes.get(..count).unwrap_or_default());
+        if matches!(word, Some(Word::Filtered(_))) && !child.awaits_agent {
+            return Err(Error::failed("a child asks for its seccomp agent twice"));
         }
-        let met = child.word(PATIENCE).and_then(|word| self.answer(child, word, &mut |_| Ok(())));
-        let outcome = met.and_then(|met| match met {
-            true => Ok(()),
-            false => Err(Error::failed("the container ended before its seccomp agent could be told")
-                .hint("does the profile allow write and read? the descriptor is handed over by them")),
-        });
-        outcome.inspect_err(|_| child.end())
+        match self.answer(child, word, &mut |_| Ok(()))? {
+            true => child.awaits_agent = false,
+            false if child.awaits_agent => {
+                return Err(Error::failed("the container ended before its seccomp agent could be told")
+                    .hint("does the profile allow write and read? the descriptor is handed over by them"));
+            }
+            false => return Ok(false),
+        }
+        Ok(true)
     }
 
     /// Does what the child waits for and lets it go on; false when it has nothing more to say.

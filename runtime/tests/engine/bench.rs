@@ -160,7 +160,6 @@ pub(super) fn stdio(out: OwnedFd) -> Stdio {
 /// Spawns a plan, and waits until it has reached execve or failed.
 pub(super) fn start(plan: &Plan) -> Result<Child, Error> {
     let mut child = plan.spawn()?;
-    plan.meet_agent(&mut child)?;
     assert!(
         runtime::sys::io::poll::wait_readable(child.wire.as_fd(), Duration::from_secs(5)),
         "the wire is silent"

@@ -292,8 +292,7 @@ impl Monitor {
             preserve: &[],
             keyring: true,
         })?;
-        let mut child = plan.spawn()?;
-        plan.meet_agent(&mut child)?;
+        let child = plan.spawn()?;
         let number = self.next_launch;
         self.next_launch += 1;
         self.epoll.add(&child.wire, Token::Wire(number).pack(), Interest::Read)?;
@@ -318,12 +317,17 @@ impl Monitor {
         };
         let Some(process) = &mut container.process else { return };
         let Some(Launch { number, plan }) = process.launch.take() else { return };
+        let heard = plan.hear(&mut process.child);
+        if let Ok(true) = heard {
+            process.launch = Some(Launch { number, plan });
+            return;
+        }
         self.epoll.remove(&process.child.wire);
         self.deadlines.cancel(Due::Handshake(number));
-        match failure_on(&process.child.wire) {
-            Some(failure) => self.start_failed(slot, &plan.render(failure)),
-            None if !process.follow() => self.start_failed(slot, &Error::failed(engine::KILLED)),
-            None => {
+        match heard {
+            Err(error) => self.start_failed(slot, &error),
+            Ok(_) if !process.follow() => self.start_failed(slot, &Error::failed(engine::KILLED)),
+            Ok(_) => {
                 // What start-up used goes back before the pod's long life.
                 drop(plan);
                 self.started(slot);

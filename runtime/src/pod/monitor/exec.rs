@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use oci_spec::runtime::{Mount, Process, Spec};
 
-use super::container::{failure_on, oci_state};
+use super::container::oci_state;
 use super::deadlines::Due;
 use super::serve::Waiter;
 use super::{Monitor, Token, start, streams};
@@ -120,8 +120,7 @@ impl Monitor {
             tie: Tie::Always,
             preserve: &[],
         })?;
-        let mut child = plan.spawn()?;
-        plan.meet_agent(&mut child)?;
+        let child = plan.spawn()?;
         let number = self.next_launch;
         self.next_launch += 1;
         self.epoll.add(&child.wire, Token::Wire(number).pack(), Interest::Read)?;
@@ -138,15 +137,19 @@ impl Monitor {
     /// The wire of an exec'd child has its word.
     pub(super) fn exec_launched(&mut self, launch: u32) {
         let Some(exec) = self.execs.iter_mut().find(|exec| exec.is_launch(launch)) else { return };
-        let Some(Launch { plan, sent, theirs, .. }) = exec.launch.take() else { return };
+        let Some(Launch { number, plan, sent, theirs }) = exec.launch.take() else { return };
         let client = exec.client;
-        let started = match failure_on(&exec.child.wire) {
-            Some(failure) => Err(plan.render(failure)),
-            None if !exec.follow() => Err(Error::failed(engine::KILLED)),
-            None => Ok(Reply::Streams(sent)),
+        let started = match plan.hear(&mut exec.child) {
+            Ok(true) => return exec.launch = Some(Launch { number, plan, sent, theirs }),
+            Err(error) => Err(error),
+            Ok(false) if !exec.follow() => Err(Error::failed(engine::KILLED)),
+            Ok(false) => Ok(Reply::Streams(sent)),
         };
-        // Its child half has ended, or is about to: it is reaped without a word more.
         exec.failed = started.is_err();
+        if exec.failed {
+            // It may wait still, where its agent could not be told; it is reaped without a word more.
+            exec.signal(signal::KILL);
+        }
         self.epoll.remove(&exec.child.wire);
         self.deadlines.cancel(Due::Handshake(launch));
         match started {

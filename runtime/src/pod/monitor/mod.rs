@@ -13,9 +13,12 @@
 //! performs its actions by the same functions. Without a policy nothing restarts and the sandbox stays until told.
 //!
 //! Invariants: the loop never waits for a child, a peer, a lock or a file system of the host's that is not podrun's own
-//! ([`host_paths`]): whatever takes time is an event or a deadline. (Making the sandbox may wait some seconds for the lock of the
-//! leases: nothing is there yet that could want anything.) A
-//! change is on disk before anybody is told. What the monitor made, it takes down itself ([`sandbox`]), in any
+//! ([`host_paths`]): whatever takes time is an event or a deadline. The
+//! waits that remain have a bound each: making the sandbox waits for the lock of the leases (10 s), and for links that go and come (3 s and
+//! 2 s); the init of a shared pid namespace gives up its rights (twice 10 s, half a millisecond as a rule), also where it is
+//! made anew; a child that opens host paths says that it is at home (10 s); a seccomp agent connects and takes what it is sent
+//! (60 s each).
+//! A change is on disk before anybody is told. What the monitor made, it takes down itself ([`sandbox`]), in any
 //! half-built state; if it is killed, the kernel ends the pod with its pid namespace, and `recovery` does the rest.
 
 mod attach;
