@@ -1,3 +1,5 @@
+//! Manifests as they are read: what is accepted, what is refused, and where an error points.
+
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! The client of systemd's D-Bus, beside a peer of the test's own.
+
 use std::io::{BufRead as _, BufReader};
 use std::net::Shutdown;
 use std::os::unix::net::UnixListener;

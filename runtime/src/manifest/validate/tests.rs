@@ -1,3 +1,5 @@
+//! The rules between the fields of a pod, and the warnings.
+
 use serde_json::{Value, json};
 
 use super::super::default;

@@ -1,3 +1,5 @@
+//! What stands in `hosts` and `resolv.conf`.
+
 use super::*;
 
 fn words(list: &[&str]) -> Vec<String> {

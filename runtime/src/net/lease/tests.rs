@@ -1,3 +1,5 @@
+//! Leases of addresses and ports: given once, taken back, read again.
+
 use proptest::prelude::*;
 
 use super::*;

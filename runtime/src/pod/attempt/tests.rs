@@ -1,3 +1,5 @@
+//! Attempts of a container: their ids, mounts and what a refused one leaves.
+
 use std::os::fd::AsFd;
 
 use serde_json::json;

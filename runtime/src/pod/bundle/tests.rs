@@ -1,3 +1,5 @@
+//! The OCI spec that a container's fields become.
+
 use oci_spec::runtime::Mount;
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! The records of pods: made, found, removed, and unreadable ones.
+
 use super::*;
 use crate::manifest::PodPhase;
 

@@ -1,3 +1,5 @@
+//! Profiles of seccomp: whose counts, what the default one has, how files are read.
+
 use oci_spec::runtime::LinuxSeccompArg;
 use serde_json::{Value, json};
 
