@@ -107,6 +107,7 @@ fn begin(host: runtime::host::Host) -> Result<Driven> {
         pid: NamespaceMode::Own,
         sysctls: [("net.ipv4.ip_unprivileged_port_start".to_owned(), "80".to_owned())].into(),
         cgroup: format!("{}/{id}", host.cgroup_parent),
+        cgroup_owned: true,
         resources: None,
         shm_size: 1 << 20,
         memory_volumes: [].into(),
@@ -148,7 +149,12 @@ impl Driven {
             name: name.into(),
             attempt,
             layers: image.layers.iter().map(ToString::to_string).collect(),
-            log: Some(LogSpec { path: format!("driven/{name}/{attempt}.log"), max_size: 0, max_files: 1 }),
+            log: Some(LogSpec {
+                folder: None,
+                path: format!("driven/{name}/{attempt}.log"),
+                max_size: 0,
+                max_files: 1,
+            }),
             stdin,
             ..ContainerSpec::default()
         })?;

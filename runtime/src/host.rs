@@ -186,6 +186,11 @@ impl Host {
         self.root.join("names")
     }
 
+    /// The folder of what identifies a kubelet's sandboxes: `<root>/keys`.
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.root.join("keys")
+    }
+
     /// The runtime state of one pod: `<state-dir>/pods/<id>`.
     pub fn pod_state_dir(&self, id: &str) -> PathBuf {
         self.state_dir.join("pods").join(id)

@@ -80,9 +80,12 @@ pub(crate) fn pods(host: &Host, holders: &[String]) -> Vec<String> {
         true => holder.clone(),
         false => holder.get(..12).unwrap_or(holder).to_owned(),
     };
+    // A lease of one container is its pod's.
+    let pod = |holder: &String| known.get(holder.split('.').next()?).cloned();
     let mut pods: Vec<String> =
-        holders.iter().map(|holder| known.get(holder).cloned().unwrap_or_else(|| short(holder))).collect();
+        holders.iter().map(|holder| pod(holder).unwrap_or_else(|| short(holder))).collect();
     pods.sort_unstable();
+    pods.dedup();
     pods
 }
 

@@ -61,6 +61,17 @@ struct Place {
     joined: bool,
 }
 
+impl Place {
+    fn has_parent(&self) -> bool {
+        has_parent(&self.directory)
+    }
+}
+
+/// Whether the cgroup above is there.
+fn has_parent(directory: &PathBuf) -> bool {
+    directory.parent().is_some_and(Path::is_dir)
+}
+
 /// The descriptors by which a child joins before its first instruction.
 #[derive(Debug)]
 pub struct Join {
@@ -81,6 +92,16 @@ impl Join {
     }
 }
 
+/// The cgroup below which containers' are made.
+#[derive(Debug, Clone)]
+pub struct Parent {
+    /// Its path.
+    pub path: String,
+    /// Set where it is another's, who may have made it in the v1 hierarchies alone: a cgroup of ours below which the
+    /// containers are in the unified one then, where they can be counted and killed.
+    pub spare: Option<String>,
+}
+
 /// One hierarchy as a container sees it below /sys/fs/cgroup.
 #[derive(Debug)]
 pub struct View {
@@ -91,10 +112,44 @@ pub struct View {
 }
 
 impl Cgroup {
-    /// Makes the cgroup `path` (`/podrun/<pod>/<cid>`; parents included) and limits it.
+    /// Makes the cgroup `path` (`/podrun/<pod>`; parents included) and limits it.
     /// It exists afterwards in each hierarchy where something is set or read.
     pub fn create(layout: &Layout, path: &str, resources: Option<&LinuxResources>) -> Result<Self> {
-        Self::create_in(layout, path, resources, false)
+        Self::place(layout, path)?.create_in(layout, resources, |_| false)
+    }
+
+    /// The same for the cgroup `name` below `parent`, in each hierarchy where that is: its limits hold there.
+    pub fn create_below(
+        layout: &Layout,
+        parent: &Parent,
+        name: &str,
+        resources: Option<&LinuxResources>,
+    ) -> Result<Self> {
+        let mut cgroup = Self::place(layout, &format!("{}/{name}", parent.path))?;
+        if let Some(spare) = &parent.spare {
+            cgroup.stay_below(parent, Self::place(layout, &format!("{spare}/{name}"))?, resources)?;
+        }
+        cgroup.create_in(layout, resources, Place::has_parent)
+    }
+
+    /// Leaves the hierarchies in which nobody has made its parent; what it has in the unified one then is `spare`'s.
+    fn stay_below(&mut self, parent: &Parent, spare: Self, resources: Option<&LinuxResources>) -> Result<()> {
+        let gone = |kind, why| Err(Error::new(kind, format!("cgroup {:?} is not there{why}", parent.path)));
+        if !self.directories().any(has_parent) {
+            return gone(ErrorKind::NotFound, String::new());
+        }
+        if self.unified.as_ref().is_some_and(|unified| !has_parent(unified)) {
+            self.unified = spare.unified;
+            self.unified_controllers.clear();
+        }
+        let needed = resources::controllers(resources);
+        let missing = self.v1.iter().filter(|place| !place.has_parent());
+        let mut lacking = missing.flat_map(|place| &place.controllers);
+        if let Some(controller) = lacking.find(|controller| needed.contains(controller.name())) {
+            return gone(ErrorKind::Unsupported, format!(" for the controller `{}`", controller.name()));
+        }
+        self.v1.retain(Place::has_parent);
+        Ok(())
     }
 
     /// The same in every hierarchy that the host mounts: for callers that read a container's use there themselves, and
@@ -104,16 +159,17 @@ impl Cgroup {
         path: &str,
         resources: Option<&LinuxResources>,
     ) -> Result<Self> {
-        Self::create_in(layout, path, resources, true)
+        Self::place(layout, path)?.create_in(layout, resources, |_| true)
     }
 
+    /// Makes and limits it, also where `wanted` says so.
     fn create_in(
+        mut self,
         layout: &Layout,
-        path: &str,
         resources: Option<&LinuxResources>,
-        everywhere: bool,
+        wanted: impl Fn(&Place) -> bool,
     ) -> Result<Self> {
-        let mut cgroup = Self::place(layout, path)?;
+        let cgroup = &mut self;
         let needed = resources::controllers(resources);
         // A cgroup that delegates a controller can have no process of its own, and delegating one later costs a
         // grace period. So delegate the usual ones at once, and the others only where a cgroup asks for them.
@@ -123,7 +179,7 @@ impl Cgroup {
             .retain(|controller| needed.contains(controller.name()) || (usual && controller.is_usual()));
         for place in &mut cgroup.v1 {
             // Without the unified hierarchy a container is frozen, and so killed, by the freezer.
-            place.joined = everywhere
+            place.joined = wanted(place)
                 || place.controllers.iter().any(|controller| {
                     needed.contains(controller.name())
                         || (*controller == Controller::Freezer && layout.unified.is_none())
@@ -137,9 +193,9 @@ impl Cgroup {
         cgroup.make().and_then(|()| resources.map_or(Ok(()), set)).map_err(|error| {
             // Undo a half-made cgroup; a directory that cannot be removed is another program's.
             let _ = cgroup.remove();
-            error.context(format!("cgroup {path}"))
+            error.context(format!("cgroup {}", cgroup.path))
         })?;
-        Ok(cgroup)
+        Ok(self)
     }
 
     /// Makes the cgroup of a supervisor: without a limit, and in every v1 hierarchy, so that neither its
@@ -300,7 +356,7 @@ impl Cgroup {
             if let Some(directory) = self.directory(write.controller) {
                 writes.extend(placed(write, directory));
             } else if !self.unified_controllers.contains(&write.controller) {
-                return Err(lacks(&write));
+                return Err(self.lacks(&write));
             }
         }
         if let Some(unified) = &self.unified {
@@ -338,6 +394,23 @@ impl Cgroup {
             .map(Path::to_owned)
             .collect();
         realtime::make_room(cpu, &place.directory, &above)
+    }
+
+    fn lacks(&self, write: &Write) -> Error {
+        let name = write.controller.name();
+        let mut hierarchies = self.v1.iter().map(|place| &place.controllers);
+        if hierarchies.any(|controllers| controllers.contains(&write.controller)) {
+            let why = format!("{}: it was made without the controller `{name}`", write.file);
+            return Error::new(ErrorKind::Unsupported, why)
+                .hint("a limit of that kind has to be there from the start");
+        }
+        Error::new(
+            ErrorKind::Unsupported,
+            format!("{}: this host has no cgroup controller `{name}`", write.file),
+        )
+        .hint(format!(
+            "the kernel was booted without it, or it is mounted nowhere: see `{name}` in /proc/cgroups"
+        ))
     }
 
     fn set_devices(&self, rules: &[LinuxDeviceCgroup]) -> Result<()> {
@@ -409,14 +482,6 @@ fn placed(write: Write, directory: &Path) -> Option<(PathBuf, String)> {
         _ if resources::is_of_swap(&write.file) && !file.exists() => None,
         _ => Some((file, write.value)),
     }
-}
-
-fn lacks(write: &Write) -> Error {
-    let name = write.controller.name();
-    Error::new(ErrorKind::Unsupported, format!("{}: this host has no cgroup controller `{name}`", write.file))
-        .hint(format!(
-            "the kernel was booted without it, or it is mounted nowhere: see `{name}` in /proc/cgroups"
-        ))
 }
 
 /// mkdir with its parents, also when another one removes an emptied parent at the same moment.

@@ -129,6 +129,11 @@ pub fn give_up(host: &Host, pod: &str, id: &str) {
     let _ = forget(host, pod, id);
 }
 
+/// The owner of the lease on the image of one container alone; a pod's id owns what was leased for all of them at once.
+pub fn lease_owner(pod: &str, container: &str) -> String {
+    format!("{pod}.{container}")
+}
+
 /// Removes what there is of an attempt, its folder last: by that the rest is found.
 pub fn forget(host: &Host, pod: &str, id: &str) -> Result<()> {
     snapshot::remove(host, id)?;
@@ -174,7 +179,12 @@ pub fn prepare(
         attempt: inputs.attempt,
         layers: image.layers.iter().map(ToString::to_string).collect(),
         held_mounts: held,
-        log: Some(LogSpec { path: log_path(inputs), max_size: LOG_MAX_SIZE, max_files: LOG_MAX_FILES }),
+        log: Some(LogSpec {
+            folder: None,
+            path: log_path(inputs),
+            max_size: LOG_MAX_SIZE,
+            max_files: LOG_MAX_FILES,
+        }),
         stdin: container.stdin,
         stdin_once: container.stdin_once,
         stop_signal: bundle::stop_signal(image.config.stop_signal.as_deref()),

@@ -13,6 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
@@ -281,9 +282,11 @@ pub struct SandboxSpec {
     pub pid: NamespaceMode,
     /// Sysctls of the pod's namespaces, in Kubernetes' dotted form.
     pub sysctls: BTreeMap<String, String>,
-    /// The pod's cgroup below the host's parent (`/podrun/<id>`).
+    /// The cgroup below which the containers' are made.
     pub cgroup: String,
-    /// Limits of the pod's cgroup.
+    /// Whether it is ours: then it is made, limited and removed. Another's has to be there.
+    pub cgroup_owned: bool,
+    /// Limits of the pod's cgroup, if that is ours.
     pub resources: Option<LinuxResources>,
     /// Bytes of /dev/shm.
     pub shm_size: u64,
@@ -362,13 +365,23 @@ impl HeldMount {
 /// A container's log file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogSpec {
-    /// Its path below the host's log dir; folders are made. No part of it is `..` or a symbolic link.
+    /// Another's folder for logs, which has to be there; absent: the host's log dir.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
+    /// Its path below that folder; folders are made. No part of it is `..` or a symbolic link.
     pub path: String,
     /// The size in bytes at which it is rotated; 0: somebody else does that and says `reopen-log`.
     pub max_size: u64,
     /// How many files there are at the most, the current one included. The older ones end in the time of
     /// their rotation.
     pub max_files: u32,
+}
+
+impl LogSpec {
+    /// The log file's whole path; `log_dir` is the host's.
+    pub fn file(&self, log_dir: &Path) -> PathBuf {
+        self.folder.as_deref().unwrap_or(log_dir).join(&self.path)
+    }
 }
 
 /// Where a container's termination message comes from.

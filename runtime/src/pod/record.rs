@@ -124,12 +124,16 @@ pub struct Sandbox {
     /// The namespaces that it does not have of its own.
     #[serde(default)]
     pub sharing: Sharing,
-    /// The pod's cgroup, in every hierarchy: the containers' are made below it.
+    /// The cgroup below which the containers' are made.
     pub cgroup: String,
-    /// Whether we made that cgroup and limit and remove it (under CRI the kubelet does).
+    /// Whether we make, limit and remove that cgroup. Of another's (the kubelet's) nothing is touched but what has a
+    /// container's id, or the sandbox's, as its name.
     pub cgroup_owned: bool,
     /// The folder of the containers' logs.
     pub log_dir: PathBuf,
+    /// Whether it goes with the pod; another's (the kubelet's) stays.
+    #[serde(default = "yes")]
+    pub log_dir_owned: bool,
     /// What was asked for, verbatim: the v1 Pod with its defaults, or the PodSandboxConfig.
     pub asked: Box<RawValue>,
 }
@@ -182,6 +186,11 @@ pub struct SandboxStatus {
     /// the creating client, `get` and `describe` ask for, and what ends the pod when its monitor is lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<Box<RawValue>>,
+}
+
+/// Records of before podrun knew of folders that are not its own.
+fn yes() -> bool {
+    true
 }
 
 fn is_zero(number: &u64) -> bool {

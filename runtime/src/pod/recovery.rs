@@ -25,6 +25,7 @@ use crate::manifest::Pod;
 use crate::policy::{self, Ended, Loss, Moment};
 use crate::sys::file::own;
 use crate::sys::io::socket;
+use crate::sys::process::proc;
 use crate::{lock, net};
 
 /// Ends what died and finishes what was left; gives what it could not, which the next verb tries again. One pod's
@@ -157,8 +158,7 @@ pub(super) fn remove(host: &Host, id: &str) -> Result<()> {
     let was_lost = !is_locked && may_run && shared::kill_lost_monitor(host, id, DIES_WITHIN)?;
     // A monitor that ended by itself has removed the lock.
     if is_locked || may_run {
-        let cgroup = sandbox.map_or_else(|| default_cgroup(host, id), |sandbox| sandbox.cgroup);
-        take_down(host, id, &cgroup)?;
+        take_down(host, id, sandbox.as_ref())?;
     }
     store::remove(host, id)?;
     if was_lost { shared::tidy(host, true) } else { Ok(()) }
@@ -171,17 +171,17 @@ fn recover(host: &Host, id: &str, loss: Loss) -> Result<()> {
         // A removal that was cut off, or a creation that had no record yet.
         Loaded::Missing => return store::remove(host, id),
         // A creation that was cut off over its record: it had no name yet.
-        Loaded::Unreadable(_) if names::of(host, id)?.is_none() => return store::remove(host, id),
+        Loaded::Unreadable(_) if !names::has_any(host, id)? => return store::remove(host, id),
         // It stays visible as Unknown until it is deleted.
         Loaded::Unreadable(_) => {
-            take_down(host, id, &default_cgroup(host, id))?;
+            take_down(host, id, None)?;
             return store::unmark(host, id);
         }
     };
     let (status, is_behind) = record::load_status(host, id)?;
     let known = status.clone().present();
     if known.as_ref().is_none_or(|status| status.state != SandboxState::Ended) {
-        take_down(host, id, &sandbox.cgroup)?;
+        take_down(host, id, Some(&sandbox))?;
     }
     match status {
         Loaded::Present(status) if !status.committed || status.deletion_at.is_some() => {
@@ -243,40 +243,63 @@ fn end_container(path: &Path) -> Result<()> {
 
 /// Leaves nothing of a pod on the host but its files. The link goes first: once the monitor's pid is used
 /// again it leads to a stranger's network.
-fn take_down(host: &Host, id: &str, cgroup: &str) -> Result<()> {
+fn take_down(host: &Host, id: &str, sandbox: Option<&Sandbox>) -> Result<()> {
     match record::load::<Live>(&record::live_path(host, id))? {
-        Loaded::Present(Live { netns_link: Some(link), .. }) => remove_netns_link(&link)?,
+        Loaded::Present(Live { netns_link: Some(link), monitor, .. }) => {
+            remove_netns_link(&link, monitor.pid)?;
+        }
         // It died before it could write down that there is one.
         _ if host.links_netns() => {
-            if let Loaded::Present(Sandbox { namespace, name, .. }) =
-                record::load::<Sandbox>(&record::sandbox_path(host, id))?
-                && let Some(name) = sandbox::netns_link(&namespace, &name)
-            {
-                remove_netns_link(&Path::new(sandbox::NETNS_DIR).join(name))?;
+            if let Some(name) = sandbox.and_then(sandbox::netns_link) {
+                remove_lost_netns_link(&Path::new(sandbox::NETNS_DIR).join(name))?;
             }
         }
         _ => {}
     }
     let layout = Layout::detect()?;
+    let cgroups = own_cgroups(host, id, sandbox)?;
+    let cgroups = cgroups.iter().map(|path| Cgroup::open(&layout, path)).collect::<Result<Vec<_>>>()?;
     // hostPID pods outlive their monitor; for the others this finds nobody.
-    let own = Cgroup::open(&layout, cgroup)?;
-    own.kill()?;
+    cgroups.iter().try_for_each(Cgroup::kill)?;
     // By the id alone: it may have died before it wrote down what it was given.
     net::detach_lost(host, id)?;
-    own.remove()
+    cgroups.iter().try_for_each(Cgroup::remove)
 }
 
-fn default_cgroup(host: &Host, id: &str) -> String {
-    format!("{}/{id}", host.cgroup_parent)
-}
-
-/// Removes the pod's link in /run/netns. Its name is the pod's as long as the pod has records, so that what has that
-/// name and leads to some process's network is a monitor's, this one's or an older one's.
-fn remove_netns_link(link: &Path) -> Result<()> {
-    let leads = |target: std::path::PathBuf| target.starts_with("/proc") && target.ends_with("ns/net");
-    if !std::fs::read_link(link).is_ok_and(leads) {
-        return Ok(());
+/// The cgroups that are the pod's as a whole: below another's there may be those of the same pod's next attempt.
+fn own_cgroups(host: &Host, id: &str, sandbox: Option<&Sandbox>) -> Result<Vec<String>> {
+    let own = shared::pod_cgroup(host, id);
+    let Some(sandbox) = sandbox else { return Ok(vec![own]) };
+    if sandbox.cgroup_owned {
+        return Ok(vec![sandbox.cgroup.clone()]);
     }
+    let mut names = store::folder_names(&host.pod_root(id).join("containers"))?;
+    names.push(id.to_owned());
+    let below = names.iter().map(|name| format!("{}/{name}", sandbox.cgroup));
+    Ok(below.chain([own]).collect())
+}
+
+/// Removes the link in /run/netns of the pod whose monitor has or had this pid; what leads elsewhere is another's.
+pub(super) fn remove_netns_link(link: &Path, monitor: i32) -> Result<()> {
+    if leads_to(link) == Some(monitor) { remove_link(link) } else { Ok(()) }
+}
+
+/// The same where nobody knows the pid: a link that leads to a monitor that runs is that one's.
+fn remove_lost_netns_link(link: &Path) -> Result<()> {
+    let is_monitor = |arguments: &[String]| arguments.get(1).is_some_and(|verb| verb == "monitor");
+    match leads_to(link) {
+        Some(pid) if !proc::arguments(pid).is_ok_and(|arguments| is_monitor(&arguments)) => remove_link(link),
+        _ => Ok(()),
+    }
+}
+
+/// The process whose network a link leads to.
+fn leads_to(link: &Path) -> Option<i32> {
+    let target = std::fs::read_link(link).ok()?;
+    target.to_str()?.strip_prefix("/proc/")?.strip_suffix("/ns/net")?.parse().ok()
+}
+
+fn remove_link(link: &Path) -> Result<()> {
     match std::fs::remove_file(link) {
         Err(error) if error.kind() != IoKind::NotFound => {
             Err(Error::from(error).context(format_args!("remove {}", link.display())))
@@ -304,7 +327,7 @@ mod tests {
             std::fs::create_dir_all(host.pod_root(id)).unwrap();
             std::fs::write(record::sandbox_path(&host, id), "{\"version\":1,").unwrap();
         }
-        names::reserve(&host, "default", "web", "2222").unwrap();
+        names::reserve(&host, &names::Key::Pod { namespace: "default", name: "web" }, "2222").unwrap();
         assert_eq!(reap(&host).len(), 0);
         assert!(!host.pod_root("1111").exists(), "it had no name: it never was");
         assert!(host.pod_root("2222").exists(), "its name is taken: it shows as Unknown");

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::protocol::{HostAlias, NamespaceMode, Network, SandboxSpec};
-use super::record::{Sandbox, Sharing};
+use super::record::{Front, Sandbox, Sharing};
 use super::resources::{self, Missing};
 use crate::engine::sysctl::Setting;
 use crate::error::{Error, ErrorKind, Result};
@@ -46,6 +46,7 @@ pub fn spec(
         pid,
         sysctls: sysctls(spec),
         cgroup: sandbox.cgroup.clone(),
+        cgroup_owned: sandbox.cgroup_owned,
         resources: sandbox.cgroup_owned.then(|| resources::pod(pod, missing)),
         shm_size: SHM_SIZE,
         memory_volumes: memory_volumes(spec),
@@ -53,7 +54,7 @@ pub fn spec(
         subdomain: Some(spec.subdomain.clone()).filter(|subdomain| !subdomain.is_empty()),
         host_aliases,
         resolv_conf: resolv_conf.text,
-        netns_link: netns_link(&sandbox.namespace, &sandbox.name).filter(|_| !spec.host_network),
+        netns_link: netns_link(sandbox),
         grace: grace.saturating_mul(1000),
     };
     Ok((sandbox_spec, resolv_conf.warnings))
@@ -90,10 +91,14 @@ pub fn log_folder(namespace: &str, name: &str, uid: &str) -> String {
 /// Where `ip netns` looks for named networks.
 pub(super) const NETNS_DIR: &str = "/run/netns";
 
-/// The name of the link to the pod's network namespace there.
-pub(super) fn netns_link(namespace: &str, name: &str) -> Option<String> {
-    let link = format!("{namespace}_{name}");
-    (link.len() <= FILE_NAME_MAX).then_some(link)
+/// The name of the link to the sandbox's network namespace there, if it has one of its own. A kubelet has several sandboxes
+/// of one name.
+pub(super) fn netns_link(sandbox: &Sandbox) -> Option<String> {
+    let link = match sandbox.front {
+        Front::Pod => format!("{}_{}", sandbox.namespace, sandbox.name),
+        Front::Cri => format!("podrun-{}", sandbox.id.get(..12).unwrap_or(&sandbox.id)),
+    };
+    (!sandbox.sharing.host_network && link.len() <= FILE_NAME_MAX).then_some(link)
 }
 
 fn network(pod: &Pod) -> Result<Network> {

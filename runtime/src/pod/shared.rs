@@ -30,6 +30,11 @@ fn monitors_cgroup(host: &Host) -> String {
     format!("{}/{MONITORS}", parent_cgroup(host))
 }
 
+/// The cgroup that a pod has of its own, whoever gave it another for its containers.
+pub(super) fn pod_cgroup(host: &Host, id: &str) -> String {
+    format!("{}/{id}", parent_cgroup(host))
+}
+
 fn parent_cgroup(host: &Host) -> &str {
     host.cgroup_parent.trim_end_matches('/')
 }
@@ -179,13 +184,13 @@ fn remove_lost_cgroups(host: &Host, layout: &Layout) -> Result<()> {
     let mut outcome = Ok(());
     for id in found.iter().filter(|id| !running.contains_key(*id)) {
         if !store::is_there(&host.pod_state_dir(id))? {
-            outcome = outcome.and(remove_lost_cgroup(layout, &format!("{parent}/{id}")));
+            outcome = outcome.and(remove_lost_cgroup(layout, &pod_cgroup(host, id)));
         }
     }
     outcome
 }
 
-fn is_id(name: &str) -> bool {
+pub(super) fn is_id(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
@@ -209,8 +214,9 @@ fn remove_lost_cgroup(layout: &Layout, path: &str) -> Result<()> {
 fn release_stale_leases(host: &Host) -> Result<()> {
     let images = ImageStore::open(host)?;
     for owner in images.lease_owners()? {
-        if store::is_removed(host, &owner)? {
-            images.release(&owner).context(|| format!("images of pod {owner}"))?;
+        let pod = owner.split('.').next().unwrap_or(&owner);
+        if store::is_removed(host, pod)? {
+            images.release(&owner).context(|| format!("images of pod {pod}"))?;
         }
     }
     Ok(())

@@ -15,10 +15,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::names::{self, Key};
 use super::record::{
     self, ContainerState, ContainerStatusRecord, Front, Loaded, Sandbox, SandboxState, SandboxStatus,
 };
-use super::{names, resources};
+use super::resources;
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::manifest::{Pod, PodPhase, Time};
@@ -136,19 +137,18 @@ fn restore_names(host: &Host, names: &[Name]) -> Result<Vec<Name>> {
         else {
             continue;
         };
-        let Loaded::Present(Sandbox { namespace, name, .. }) =
-            record::load(&record::sandbox_path(host, &id))?
-        else {
+        let Loaded::Present(sandbox) = record::load::<Sandbox>(&record::sandbox_path(host, &id))? else {
             continue;
         };
-        if names::reserve(host, &namespace, &name, &id).is_err() {
+        let key = Key::of(&sandbox);
+        if sandbox.front != Front::Pod || names::reserve(host, &key, &id).is_err() {
             continue;
         }
         // It may have been deleted meanwhile, which takes the folder away before the name.
         if !host.pod_root(&id).exists() {
-            names::release(host, &namespace, &name, &id)?;
+            names::release(host, &key, &id)?;
         }
-        restored.push((namespace, name, id));
+        restored.push((sandbox.namespace, sandbox.name, id));
     }
     Ok(restored)
 }

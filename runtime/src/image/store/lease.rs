@@ -62,7 +62,7 @@ impl ImageStore {
         self.host().root.join("leases")
     }
 
-    /// Keeps `images` and their layers for `owner` (a pod's id), in place of what it held before.
+    /// Keeps `images` and their layers for `owner` (a pod's id, or `<pod>.<container>`), in place of what it held before.
     pub fn lease(&self, owner: &str, images: &[&Image]) -> Result<()> {
         let lease = Lease {
             images: images.iter().map(|image| image.id.clone()).collect(),
@@ -154,12 +154,12 @@ impl ImageStore {
         }
     }
 
-    /// Which pods hold leases: so that those of pods that are no more can be given back.
+    /// Who holds leases: so that those of pods that are no more can be given back.
     pub fn lease_owners(&self) -> Result<Vec<String>> {
         disk::names_in(&self.leases_dir())
     }
 
-    /// Whoever holds a lease on the image `id`: a pod's id, or `process 4711`.
+    /// Whoever holds a lease on the image `id`: a pod's id, `<pod>.<container>`, or `process 4711`.
     pub fn holders(&self, id: &Digest) -> Result<Vec<String>> {
         let leases = self.leases()?.into_iter();
         Ok(leases.filter(|(_, lease)| lease.images.contains(id)).map(|(owner, _)| owner).collect())

@@ -26,6 +26,7 @@ fn sandbox(pod: &Pod) -> Sandbox {
         cgroup: "/podrun/a".into(),
         cgroup_owned: true,
         log_dir: "/logs".into(),
+        log_dir_owned: true,
         asked: serde_json::value::RawValue::from_string("{}".into()).unwrap(),
     }
 }

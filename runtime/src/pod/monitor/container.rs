@@ -30,6 +30,7 @@ use crate::image::snapshot;
 use crate::pod::attempt::Records;
 use crate::pod::protocol::{ContainerSpec, ContainerStatus, Failure, NamespaceMode, TerminationMessage};
 use crate::pod::record::{self, ContainerState, ContainerStatusRecord, ProcessId};
+use crate::pod::shared::is_id;
 use crate::pod::volume::Source;
 use crate::sys::io::epoll::Interest;
 use crate::sys::io::stream;
@@ -138,7 +139,7 @@ impl Container {
         self.process.as_ref().filter(|_| self.is_running()).map(|process| &process.child.pidfd)
     }
 
-    fn not_running(&self) -> Error {
+    pub(super) fn not_running(&self) -> Error {
         Error::state(format!("container {:?} is not running", self.spec.name))
     }
 }
@@ -155,6 +156,12 @@ impl Monitor {
     pub(super) fn admit_container(&mut self, spec: ContainerSpec, material: Option<Material>) -> Result<u32> {
         if self.sandbox.is_none() || self.ending.is_some() {
             return Err(Error::state("the pod has no sandbox, or is ending"));
+        }
+        if !is_id(&spec.id) {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("container id {:?}: not 64 hex digits", spec.id),
+            ));
         }
         if self.slot_of(&spec.id).is_ok() {
             return Err(Error::new(ErrorKind::Exists, format!("container {:?} exists", spec.id)));
@@ -257,8 +264,8 @@ impl Monitor {
             })
             .collect();
         let resources = material.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
-        let path = format!("{}/{}", sandbox.spec.cgroup, container.spec.id);
-        let cgroup = container.cgroup.insert(Cgroup::create(&self.layout, &path, resources)?);
+        let cgroup = Cgroup::create_below(&self.layout, &sandbox.parent, &container.spec.id, resources)?;
+        let cgroup = container.cgroup.insert(cgroup);
         if let Some(log) = &container.spec.log {
             container.log = Some(Log::open(&self.host.log_dir, log)?);
         }

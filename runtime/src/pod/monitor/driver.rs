@@ -240,7 +240,7 @@ impl Monitor {
             for (_, spec) in &old {
                 drop(attempt::forget(host, pod, &spec.id));
                 if let Some(log) = &spec.log {
-                    drop(std::fs::remove_file(host.log_dir.join(&log.path)));
+                    drop(std::fs::remove_file(log.file(&host.log_dir)));
                 }
             }
         });

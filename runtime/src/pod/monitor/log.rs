@@ -63,7 +63,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Opens the log below the host's log dir, with the folders it needs.
+    /// Opens the log below its folder, or else `log_dir`, the host's, with the folders it needs.
     pub(super) fn open(log_dir: &Path, spec: &LogSpec) -> Result<Self> {
         let (folders, name) = spec.path.rsplit_once('/').unwrap_or(("", &spec.path));
         let proper = |part: &str| !part.is_empty() && part != "." && part != "..";
@@ -71,8 +71,13 @@ impl Log {
             let why = format!("log path {:?}: not a plain path below the log dir", spec.path);
             return Err(Error::new(ErrorKind::Usage, why));
         }
-        own::top(log_dir, own::LISTED).context(|| format!("mkdir({})", log_dir.display()))?;
-        let mut folder = dir::open(log_dir)?;
+        let mut folder = match &spec.folder {
+            Some(theirs) => dir::open(theirs)?,
+            None => {
+                own::top(log_dir, own::LISTED).context(|| format!("mkdir({})", log_dir.display()))?;
+                dir::open(log_dir)?
+            }
+        };
         for part in folders.split('/').filter(|part| !part.is_empty()) {
             folder = match dir::open_at(&folder, part.as_bytes()) {
                 Err(error) if error.is_not_found() => {
@@ -236,11 +241,13 @@ fn stamp() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn log(max_size: u64) -> (tempfile::TempDir, Log) {
         let dir = tempfile::tempdir().unwrap();
-        let spec = LogSpec { path: "pod/main/0.log".into(), max_size, max_files: 3 };
+        let spec = LogSpec { folder: None, path: "pod/main/0.log".into(), max_size, max_files: 3 };
         let log = Log::open(dir.path(), &spec).unwrap();
         (dir, log)
     }
@@ -305,12 +312,28 @@ mod tests {
     fn a_path_that_leaves_the_log_dir_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         for path in ["../x.log", "a/../../x.log", "/etc/x.log", "a//x.log", "a/..", ""] {
-            let spec = LogSpec { path: path.into(), max_size: 0, max_files: 1 };
+            let spec = LogSpec { folder: None, path: path.into(), max_size: 0, max_files: 1 };
             assert!(Log::open(dir.path(), &spec).is_err(), "{path:?}");
         }
         std::os::unix::fs::symlink("/tmp", dir.path().join("link")).unwrap();
-        let spec = LogSpec { path: "link/x.log".into(), max_size: 0, max_files: 1 };
+        let spec = LogSpec { folder: None, path: "link/x.log".into(), max_size: 0, max_files: 1 };
         assert!(Log::open(dir.path(), &spec).is_err());
+    }
+
+    #[test]
+    fn anothers_log_folder_has_to_be_there() {
+        let (own, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let log = |folder: PathBuf| LogSpec {
+            folder: Some(folder),
+            path: "main/0.log".into(),
+            max_size: 0,
+            max_files: 1,
+        };
+        assert!(Log::open(own.path(), &log(theirs.path().join("missing"))).is_err());
+        assert!(!theirs.path().join("missing").exists());
+        Log::open(own.path(), &log(theirs.path().to_owned())).unwrap();
+        assert!(theirs.path().join("main/0.log").exists());
+        assert_eq!(std::fs::read_dir(own.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use super::container::failure_on;
 use super::{Monitor, start};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{self, Cgroup};
 use crate::engine::HeldMounts;
 use crate::engine::sysctl::{self, Setting};
 use crate::engine::{self, Child, Nodes};
@@ -25,8 +25,9 @@ use crate::net::{self, HostSockets, NetworkAttachment, Owner};
 use crate::pod::bundle::FILES;
 use crate::pod::protocol::{HeldMount, NamespaceMode, Network, SandboxSpec};
 use crate::pod::record::{self, ProcessId, SandboxState};
+use crate::pod::recovery::remove_netns_link;
 use crate::pod::sandbox::NETNS_DIR;
-use crate::pod::volume;
+use crate::pod::{shared, volume};
 use crate::sys::file::mount::{self, Attributes, Depth, Propagation};
 use crate::sys::file::{dir, own};
 use crate::sys::io::poll;
@@ -44,7 +45,9 @@ pub(super) struct Sandbox {
     /// The trees that containers mount, whole or in part: /dev/shm, the memory volumes, the pod's files, a procfs and a null
     /// device.
     held: HeldMounts,
+    /// What of the containers' cgroups is ours as a whole.
     pub(super) cgroup: Option<Cgroup>,
+    pub(super) parent: cgroup::Parent,
     netns_link: Option<PathBuf>,
     /// The init of a shared pid namespace.
     init: Option<Init>,
@@ -76,8 +79,10 @@ struct Init {
 }
 
 impl Sandbox {
-    fn new(spec: SandboxSpec) -> Self {
+    fn new(spec: SandboxSpec, spare: String) -> Self {
+        let spare = (!spec.cgroup_owned).then_some(spare);
         Self {
+            parent: cgroup::Parent { path: spec.cgroup.clone(), spare },
             spec,
             network: None,
             attachment: None,
@@ -287,7 +292,7 @@ impl Monitor {
         if self.sandbox.is_some() || self.ending.is_some() {
             return Err(Error::state("the pod has its sandbox already, or is ending"));
         }
-        self.sandbox = Some(Sandbox::new(spec));
+        self.sandbox = Some(Sandbox::new(spec, shared::pod_cgroup(&self.host, &self.id)));
         if let Err(error) = self.make_sandbox() {
             self.take_down();
             return Err(error);
@@ -337,8 +342,10 @@ impl Monitor {
         for (name, size) in sandbox.spec.memory_volumes.clone() {
             sandbox.hold(&name, Limits { size, inodes: None }, "0777")?;
         }
-        let cgroup = Cgroup::create(&self.layout, &sandbox.spec.cgroup, sandbox.spec.resources.as_ref())?;
-        sandbox.cgroup = Some(cgroup);
+        sandbox.cgroup = Some(match &sandbox.parent.spare {
+            None => Cgroup::create(&self.layout, &sandbox.spec.cgroup, sandbox.spec.resources.as_ref())?,
+            Some(spare) => Cgroup::open(&self.layout, spare)?,
+        });
         sandbox.hold_files()?;
         if self.host.links_netns() {
             sandbox.link_netns(self.me.pid)?;
@@ -356,7 +363,7 @@ impl Monitor {
         if sandbox.init.as_ref().is_some_and(|init| !start::is_exiting(init.process)) {
             return Ok(());
         }
-        let cgroup = Cgroup::create(&self.layout, &format!("{}/init", sandbox.spec.cgroup), None)?;
+        let cgroup = Cgroup::create_below(&self.layout, &sandbox.parent, &self.id, None)?;
         let plan = engine::compile_pod_init(&cgroup)?;
         let mut child = plan.spawn()?;
         let proc = plan.take_proc(&mut child, INIT_READY)?;
@@ -399,11 +406,7 @@ impl Monitor {
         let mut failures = Vec::new();
         let mut note = |result: Result<()>| failures.extend(result.err());
         if let Some(link) = sandbox.netns_link.take() {
-            let removed = match std::fs::remove_file(&link) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-                removed => removed,
-            };
-            note(removed.context(|| format!("unlink({})", link.display())));
+            note(remove_netns_link(&link, self.me.pid));
         }
         if let Some(init) = sandbox.init.take() {
             note(init.cgroup.remove());

@@ -19,9 +19,10 @@ use crate::image::ImageStore;
 use crate::image::snapshot;
 use crate::lock;
 use crate::manifest::Pod;
-use crate::pod::attempt::{draw_id, draw_suffix, draw_uid};
+use crate::pod::attempt::{draw_id, draw_suffix, draw_uid, lease_owner};
+use crate::pod::names::{self, Key};
 use crate::pod::record::{self, Front, Sandbox, Version};
-use crate::pod::{names, sandbox};
+use crate::pod::{sandbox, shared};
 use crate::sys;
 use crate::sys::file::own;
 
@@ -60,7 +61,7 @@ pub fn fill(host: &Host, id: &str, pod: &mut Pod) -> Result<Sandbox> {
         }
         let sandbox = sandbox_record(host, id, pod, created_at)?;
         record::write_new(&record::sandbox_path(host, id), &sandbox)?;
-        match names::reserve(host, &sandbox.namespace, &sandbox.name, id) {
+        match names::reserve(host, &Key::of(&sandbox), id) {
             Err(error) if generated && error.kind() == ErrorKind::Exists && tries < GENERATE_TRIES => {}
             reserved => return reserved.map(|()| sandbox),
         }
@@ -84,9 +85,10 @@ fn sandbox_record(host: &Host, id: &str, pod: &Pod, created_at: u64) -> Result<S
         boot_id: boot_id()?,
         hostname: (!pod.spec.host_network).then(|| sandbox::hostname(pod, "").to_owned()),
         sharing: sandbox::sharing(&pod.spec),
-        cgroup: format!("{}/{id}", host.cgroup_parent.trim_end_matches('/')),
+        cgroup: shared::pod_cgroup(host, id),
         cgroup_owned: true,
         log_dir: host.log_dir.join(sandbox::log_folder(&meta.namespace, &meta.name, &meta.uid)),
+        log_dir_owned: true,
         asked: asked.map_err(|error| Error::failed(format!("the pod as JSON: {error}")))?,
     })
 }
@@ -147,12 +149,14 @@ pub fn remove(host: &Host, id: &str) -> Result<()> {
     }
     let sandbox = record::load::<Sandbox>(&gone.join("sandbox.json"))?.present();
     release_name(host, id, sandbox.as_ref())?;
-    ImageStore::open(host)?.release(id)?;
+    let images = ImageStore::open(host)?;
+    images.release(id)?;
     for container in folder_names(&gone.join("containers"))? {
+        images.release(&lease_owner(id, &container))?;
         snapshot::remove(host, &container)?;
     }
-    if let Some(sandbox) = &sandbox {
-        remove_logs(sandbox)?;
+    if let Some(sandbox) = sandbox.filter(|sandbox| sandbox.log_dir_owned) {
+        remove_logs(&sandbox)?;
     }
     remove_folders(host, id)
 }
@@ -202,11 +206,8 @@ pub(super) fn is_being_removed(host: &Host, id: &str) -> Result<bool> {
 
 fn release_name(host: &Host, id: &str, sandbox: Option<&Sandbox>) -> Result<()> {
     match sandbox {
-        Some(sandbox) => names::release(host, &sandbox.namespace, &sandbox.name, id),
-        None => match names::of(host, id)? {
-            Some((namespace, name)) => names::release(host, &namespace, &name, id),
-            None => Ok(()),
-        },
+        Some(sandbox) => names::release(host, &Key::of(sandbox), id),
+        None => names::release_all(host, id),
     }
 }
 
