@@ -305,11 +305,11 @@ impl<'a> Session<'a> {
         let Some(size) = window().filter(|_| self.options.tty) else { return Ok(()) };
         match (&self.terminal, self.options.container) {
             (Some(terminal), _) => Ok(tty::set_window(terminal, size)?),
-            // Of a pod that is over the terminal needs no size, and what it has shown is still to be read.
-            (None, Some(container)) => match monitor.resize(container, size.0, size.1) {
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-                done => done,
-            },
+            // The terminal of a container that is over needs no size, and what it has shown is still to be read.
+            (None, Some(container)) => {
+                let _ = monitor.resize(container, size.0, size.1);
+                Ok(())
+            }
             (None, None) => Ok(()),
         }
     }

@@ -5,6 +5,8 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use super::container::Container;
+use super::log::Log;
 use super::serve::Waiter;
 use super::streams::Which;
 use super::{CHUNK, Monitor, Token};
@@ -186,8 +188,7 @@ impl Monitor {
             return Err(Error::failed(format!("container {id:?} is gone")));
         };
         if !container.is_alive() {
-            let why = format!("container {:?} is not running", container.spec.name);
-            return Err(Error::state(why));
+            return Err(container.not_running());
         }
         let streams = &mut container.streams;
         let early = streams.attachers.early.take().unwrap_or_default();
@@ -263,27 +264,26 @@ impl Monitor {
         }
     }
 
+    /// The container with this id, if it has a process.
+    fn alive(&mut self, id: &str) -> Result<&mut Container> {
+        let slot = self.slot_of(id)?;
+        let container = self.container(slot).ok_or_else(|| Error::failed("the container is gone"))?;
+        if container.is_alive() { Ok(container) } else { Err(container.not_running()) }
+    }
+
     /// Answers `resize`.
     pub(super) fn resize_container(&mut self, id: &str, rows: u16, columns: u16) -> Result<()> {
-        let slot = self.slot_of(id)?;
-        self.container(slot).map_or(Ok(()), |container| container.streams.resize(rows, columns))
+        self.alive(id)?.streams.resize(rows, columns)
     }
 
     /// Answers `close-stdin`.
     pub(super) fn close_stdin(&mut self, id: &str) -> Result<()> {
-        let slot = self.slot_of(id)?;
-        if let Some(container) = self.container(slot) {
-            container.streams.close_stdin();
-        }
+        self.alive(id)?.streams.close_stdin();
         Ok(())
     }
 
     /// Answers `reopen-log`.
     pub(super) fn reopen_log(&mut self, id: &str) -> Result<()> {
-        let slot = self.slot_of(id)?;
-        match self.container(slot).and_then(|container| container.log.as_mut()) {
-            Some(log) => log.reopen(),
-            None => Ok(()),
-        }
+        self.alive(id)?.log.as_mut().map_or(Ok(()), Log::reopen)
     }
 }

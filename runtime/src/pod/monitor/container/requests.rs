@@ -115,7 +115,7 @@ impl Monitor {
         let slot = self.slot_of(id)?;
         let Some(container) = self.container(slot) else { return Ok(()) };
         match &container.cgroup {
-            Some(cgroup) => cgroup.update(resources),
+            Some(cgroup) => cgroup.complete(resources).and_then(|resources| cgroup.update(&resources)),
             None => Err(container.not_running()),
         }
     }
