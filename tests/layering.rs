@@ -52,7 +52,9 @@ fn named() -> Vec<(String, BTreeSet<String>)> {
 /// What the files name against the table.
 fn against(table: &Table, named: &[(String, BTreeSet<String>)]) -> Vec<String> {
     let mut wrong = Vec::new();
-    for (file, edges) in named.iter().filter(|(file, _)| file != "runtime/src/lib.rs") {
+    // A unit test makes its configs of manifests, which are the shortest way to say them.
+    let files = named.iter().filter(|(file, _)| file != "runtime/src/lib.rs" && !is_tests(file));
+    for (file, edges) in files {
         let module = if file.starts_with("cli/") { "cli" } else { module_of(file) };
         // What all may use stands on `sys`.
         let is_shared = table.shared.contains(module);

@@ -12,6 +12,7 @@ mod examples;
 mod faults;
 mod fields;
 mod formats;
+mod front;
 mod habits;
 mod hangs;
 mod harness;
@@ -50,7 +51,7 @@ use support::suite::Suite;
 type Add = fn(&mut Suite);
 
 /// The modules by their names: `PODRUN_TESTS_OF` names those to run; empty, all.
-const MODULES: [(&str, Add); 42] = [
+const MODULES: [(&str, Add); 43] = [
     ("harness", harness::add),
     ("image", image::add),
     ("images", images::add),
@@ -68,6 +69,7 @@ const MODULES: [(&str, Add); 42] = [
     ("crashes", crashes::add),
     ("trees", trees::add),
     ("manifests", manifests::add),
+    ("front", front::add),
     ("monitor", monitor::add),
     ("pods", pods::add),
     ("lifecycle", lifecycle::add),
@@ -99,7 +101,7 @@ fn main() -> ExitCode {
     if let Some(code) = support::namespaces::take_over(std::env::args().nth(1).as_deref()) {
         return code;
     }
-    if let Some(code) = monitor::take_over() {
+    if let Some(code) = monitor::take_over().or_else(front::take_over) {
         return code;
     }
     if let Some(code) = hostile::racer::take_over().or_else(rogue::server::take_over) {

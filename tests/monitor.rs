@@ -19,8 +19,8 @@ use runtime::ErrorKind;
 use runtime::cgroup::Layout;
 use runtime::image::ImageStore;
 use runtime::image::snapshot;
-use runtime::pod::attempt::draw_id;
-use runtime::pod::client::{Monitor, Notice};
+use runtime::pod::client::{Client, Notice};
+use runtime::pod::draw_id;
 use runtime::pod::protocol::{Change, ContainerSpec, Exec, LogSpec, NamespaceMode, Network, SandboxSpec};
 use runtime::pod::record::{self, ContainerState, ContainerStatusRecord, SandboxState};
 use support::deadline::wait_for;
@@ -55,7 +55,7 @@ pub(crate) fn take_over() -> Option<ExitCode> {
         ..runtime::host::Host::default()
     };
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["monitor", id] => runtime::pod::monitor::run(id).map_err(anyhow::Error::from),
+        ["monitor", id] => runtime::pod::monitor::run(id, |_| None).map_err(anyhow::Error::from),
         [CLIENT, root, state, log, cgroup] => drive(host(root, state, log, cgroup)),
         [DOOMED_CLIENT, root, state, log, cgroup, pod, container] => {
             start_and_wait_for_the_end(&host(root, state, log, cgroup), pod, container)
@@ -76,7 +76,7 @@ struct Driven {
     host: runtime::host::Host,
     id: String,
     spec: SandboxSpec,
-    monitor: Monitor,
+    monitor: Client,
 }
 
 fn drive(host: runtime::host::Host) -> Result<()> {
@@ -99,7 +99,7 @@ fn drive(host: runtime::host::Host) -> Result<()> {
 fn begin(host: runtime::host::Host) -> Result<Driven> {
     let id = draw_id()?;
     std::fs::create_dir_all(host.pod_root(&id))?;
-    let mut monitor = Monitor::spawn(&host, &Layout::detect()?, &id, false)?;
+    let mut monitor = Client::spawn(&host, &Layout::detect()?, &id, false)?;
     let spec = SandboxSpec {
         hostname: "driven".into(),
         network: Network::None,
@@ -280,7 +280,7 @@ fn the_log_is_reopened(pod: &mut Driven, container: &str) -> Result<()> {
 
 /// What the doomed client does: it says that the container is started, and watches until it is killed.
 fn start_and_wait_for_the_end(host: &runtime::host::Host, pod: &str, container: &str) -> Result<()> {
-    let mut monitor = Monitor::connect(host, pod, None)?;
+    let mut monitor = Client::connect(host, pod, None)?;
     monitor.watch(0)?;
     monitor.start(container)?;
     println!("started");
@@ -306,7 +306,7 @@ fn no_exit_code_is_lost(pod: &mut Driven) -> Result<()> {
     doomed.wait()?;
     // One line ends the container; nobody watches.
     drop(
-        Monitor::connect(&pod.host, &pod.id, None)?
+        Client::connect(&pod.host, &pod.id, None)?
             .attach(&short, true)?
             .stdin
             .map(|stdin| File::from(stdin).write_all(b"go\n")),
@@ -317,7 +317,7 @@ fn no_exit_code_is_lost(pod: &mut Driven) -> Result<()> {
         ensure!(status.state == ContainerState::Exited, "{status:?}");
         Ok(())
     })?;
-    pod.monitor = Monitor::connect(&pod.host, &pod.id, None)?;
+    pod.monitor = Client::connect(&pod.host, &pod.id, None)?;
     let snapshot = pod.monitor.watch(seen)?;
     let status = snapshot.containers.iter().find(|status| status.id == short).context("it is not there")?;
     ensure!(status.record.exit_code == Some(5), "{status:?}");
@@ -354,7 +354,7 @@ fn what_its_state_forbids_is_said_to_be_that(pod: &mut Driven, ended: &str) -> R
 
 fn ends_and_is_removed_without_a_monitor(mut pod: Driven) -> Result<()> {
     pod.monitor.stop_sandbox(None)?;
-    let gone = Monitor::connect(&pod.host, &pod.id, None).err().context("the monitor is still there")?;
+    let gone = Client::connect(&pod.host, &pod.id, None).err().context("the monitor is still there")?;
     ensure!(gone.kind() == ErrorKind::NotFound, "{gone}");
     let status: record::SandboxStatus = record::load(&record::sandbox_status_path(&pod.host, &pod.id))?
         .present()

@@ -12,7 +12,8 @@ use clap_complete::Shell;
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
 use runtime::Result;
 use runtime::image::{Image, ImageStore, Reference};
-use runtime::pod::{names, store};
+use runtime::pod::names;
+use runtime::policy::store;
 
 use crate::context::Context;
 use crate::image::registries;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::FromArgMatches as _;
 use runtime::host::Host;
 use runtime::pod::recovery;
+use runtime::policy;
 use runtime::{Error, ErrorKind, Result};
 
 use crate::args::{self, Cli};
@@ -56,7 +57,7 @@ impl Parsed {
         if self.cli.verb.needs_root() {
             let mut troubles: Vec<_> = context.host.mend().err().into_iter().collect();
             if self.cli.verb.needs_recovery() {
-                troubles.extend(recovery::reap(&context.host));
+                troubles.extend(recovery::reap(&context.host, policy::fronts));
             }
             troubles.iter().for_each(|trouble| output::note(format_args!("warning: {trouble}")));
         }

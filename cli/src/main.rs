@@ -61,5 +61,8 @@ fn monitor() -> Option<ExitCode> {
         return None;
     }
     // What went wrong is in the pod's folder: this process has no stream to say it on.
-    Some(runtime::pod::monitor::run(&arguments.next()?).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS))
+    Some(
+        runtime::pod::monitor::run(&arguments.next()?, runtime::policy::fronts)
+            .map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
+    )
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap_complete::engine::ArgValueCompleter;
 use runtime::Result;
-use runtime::pod::client::Monitor;
+use runtime::pod::client::Client;
 use runtime::pod::session::Options;
 
 use super::{streams, target};
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     if args.tty && !container.tty {
         output::note(format_args!("Unable to use a TTY - container {} did not allocate one", container.name));
     }
-    let mut monitor = Monitor::connect(&context.host, &entry.id, None)?;
+    let mut monitor = Client::connect(&context.host, &entry.id, None)?;
     let ends = monitor.attach(id, stdin)?;
     if stdin && ends.stdin.is_none() {
         output::note(format_args!(

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use runtime::image::{ImageStore, Present, PullOptions, Reason, Reference, Unavailable};
 use runtime::manifest::{Container, ImagePullPolicy, Pod};
-use runtime::pod::launch::{self, Options, Ready, Up};
 use runtime::policy::WaitFor;
+use runtime::policy::launch::{self, Options, Ready, Up};
 use runtime::{Error, ErrorKind, Result};
 
 use crate::context::Context;

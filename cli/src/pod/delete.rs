@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use runtime::pod::launch::{self, Grace};
-use runtime::pod::store::{self, PodEntry};
+use runtime::policy::store::PodEntry;
 use runtime::{Error, ErrorKind, Result};
 
 use super::target::{self, Choice, Wanted};
@@ -74,9 +74,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     }
     for entry in &going {
         // Said of what is gone alone: where something stays, the error tells what.
-        let down = match store::is_alive(&context.host, &entry.id) {
+        let down = match runtime::pod::store::is_alive(&context.host, &entry.id) {
             Ok(true) if !args.wait && !grace.force => Ok(()),
-            Ok(_) => launch::down(&context.host, entry, grace, deadline),
+            Ok(_) => launch::down(&context.host, &entry.id, grace, deadline),
             Err(error) => Err(error),
         };
         if let Err(error) = named(entry, down) {
@@ -92,7 +92,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
 }
 
 fn ask(context: &Context, entry: &PodEntry, grace: Grace, deadline: Option<Instant>) -> Result<()> {
-    launch::ask_down(&context.host, entry, grace.period, deadline).map(drop)
+    launch::ask_down(&context.host, &entry.id, grace.period, deadline).map(drop)
 }
 
 fn named(entry: &PodEntry, result: Result<()>) -> Result<()> {

@@ -9,9 +9,9 @@ use runtime::manifest::{
     Container, ContainerPort, ContainerState, ContainerStatus, Pod, QosClass, ResourceRequirements,
     StorageMedium, StringMap, Time, Volume, VolumeMount, VolumeSource,
 };
-use runtime::pod::store::PodEntry;
 use runtime::policy::Journal;
 use runtime::policy::columns::human_duration;
+use runtime::policy::store::PodEntry;
 use runtime::{Error, ErrorKind, Result};
 
 use super::target::{self, Choice, Wanted};

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap_complete::engine::ArgValueCompleter;
 use runtime::Result;
-use runtime::pod::client::Monitor;
+use runtime::pod::client::Client;
 use runtime::pod::protocol::Exec;
 use runtime::pod::session::{self, Ended, Options};
 
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         output::note("Unable to use a TTY - standard input is not passed on; give -it");
     }
     let tty = args.tty && args.stdin && terminal_or_warn();
-    let mut monitor = Monitor::connect(&context.host, &entry.id, None)?;
+    let mut monitor = Client::connect(&context.host, &entry.id, None)?;
     let started = monitor.exec(Exec {
         container: id.into(),
         args: args.command.clone(),

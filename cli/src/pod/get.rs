@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use runtime::host::Host;
 use runtime::manifest::{Pod, Time};
 use runtime::pod::changes::{Changed, Changes};
-use runtime::pod::store::{self, PodEntry};
+use runtime::policy;
 use runtime::policy::columns::columns;
+use runtime::policy::store::{self, PodEntry};
 use runtime::{Error, Result};
 
 use super::target::{Choice, Wanted};
@@ -98,7 +99,7 @@ fn watch(
     shown: Vec<PodEntry>,
 ) -> Result<()> {
     // Before they are read again: what changes afterwards wakes us.
-    let mut changes = Changes::of_all(&context.host)?;
+    let mut changes = Changes::of_all(&context.host, policy::fronts)?;
     let mut known: BTreeMap<String, PodEntry> =
         shown.into_iter().map(|entry| (entry.id.clone(), entry)).collect();
     let mut changed = Changed::Any;

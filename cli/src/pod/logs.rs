@@ -12,7 +12,8 @@ use clap_complete::engine::ArgValueCompleter;
 use runtime::manifest::{Container, ContainerState, Pod, PodPhase, RestartPolicy, Time};
 use runtime::pod::changes::Changes;
 use runtime::pod::logs::{self, Line, Reader};
-use runtime::pod::store::{self, PodEntry};
+use runtime::policy;
+use runtime::policy::store::{self, PodEntry};
 use runtime::{Error, ErrorKind, Result};
 
 use super::target;
@@ -117,7 +118,7 @@ fn follow(
     sources: &mut [Source],
     printer: &mut Printer,
 ) -> Result<()> {
-    let mut changes = Changes::new(&context.host)?;
+    let mut changes = Changes::new(&context.host, policy::fronts)?;
     for entry in entries {
         changes.follow(&entry.id)?;
     }
@@ -128,7 +129,7 @@ fn follow(
         for entry in entries {
             // The logs of one that was deleted meanwhile have gone with it.
             if let Some(entry) = store::with_id(&context.host, &entry.id)?
-                && store::is_alive(&context.host, &entry.id)?
+                && runtime::pod::store::is_alive(&context.host, &entry.id)?
             {
                 writing.insert(entry.id.clone(), entry);
             }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap_complete::engine::ArgValueCompleter;
 use runtime::pod::namespaces::{self, KINDS, Part, Row};
-use runtime::pod::store::PodEntry;
+use runtime::policy::store::PodEntry;
 use runtime::{Error, ErrorKind, Result};
 use serde_json::{Map, Value, json};
 
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let host = namespaces::of_host()?;
     let mut pods = Vec::new();
     for entry in &entries {
-        let rows = namespaces::of_pod(&context.host, entry)?;
+        let rows = namespaces::of_pod(&context.host, &entry.id, entry.containers())?;
         if rows.is_empty() && !args.all {
             return Err(Error::failed(format!(
                 "pod {:?} does not run: it has no namespaces any more",

@@ -9,11 +9,12 @@ use clap_complete::engine::ArgValueCompleter;
 use runtime::manifest::{
     self, Container, ContainerPort, ContainerStatus, EnvVar, ImagePullPolicy, Pod, RestartPolicy,
 };
-use runtime::pod::client::Monitor;
-use runtime::pod::launch::{self, Grace, Up};
+use runtime::pod::client::Client;
+use runtime::pod::launch::{self, Grace};
 use runtime::pod::logs::{self, Line};
 use runtime::pod::session::{self, Ended};
-use runtime::pod::store;
+use runtime::policy::launch::Up;
+use runtime::policy::store;
 use runtime::{Error, ErrorKind, Result};
 
 use super::bring::{self, Wait};
@@ -134,7 +135,7 @@ fn attached(args: &Args, context: &Context) -> Result<ExitCode> {
     let detached = matches!(ended, Ok(None));
     if args.rm && !detached {
         let entry = store::find(&context.host, &up.sandbox.namespace, &up.sandbox.name)?;
-        launch::down(&context.host, &entry, Grace::default(), None)?;
+        launch::down(&context.host, &entry.id, Grace::default(), None)?;
         launch::tidy(&context.host)?;
         output::note(format_args!("pod \"{}\" deleted", up.sandbox.name));
     }
@@ -147,7 +148,7 @@ fn follow(args: &Args, context: &Context, up: &mut Up, tty: bool) -> Result<Opti
     let entry = store::find(&context.host, &sandbox.namespace, &sandbox.name)?;
     let id = entry.pod.status.container_statuses.first().and_then(ContainerStatus::attempt_id);
     let id = id.ok_or_else(|| Error::failed("the pod has no container"))?;
-    let exit_code = || store::exit_code(&context.host, &entry.id, id);
+    let exit_code = || runtime::pod::store::exit_code(&context.host, &entry.id, id);
     match up.monitor.attach(id, args.stdin) {
         Ok(ends) => {
             let options = session::Options {
@@ -172,7 +173,7 @@ fn follow(args: &Args, context: &Context, up: &mut Up, tty: bool) -> Result<Opti
 }
 
 /// The exit code of a container whose streams are closed, which may be before its end.
-fn until_exit(monitor: &mut Monitor, exit_code: impl Fn() -> Result<Option<i32>>) -> Result<i32> {
+fn until_exit(monitor: &mut Client, exit_code: impl Fn() -> Result<Option<i32>>) -> Result<i32> {
     loop {
         // The monitor tells when it has written that down; and when it is gone, it has.
         let gone = monitor.next(Some(Instant::now())).is_err();

@@ -5,7 +5,7 @@
 use std::io::IsTerminal;
 
 use runtime::Result;
-use runtime::pod::client::{Ends, Monitor};
+use runtime::pod::client::{Client, Ends};
 use runtime::pod::session::{self, Ended, Options};
 
 use crate::output;
@@ -20,7 +20,7 @@ pub(super) fn terminal_or_warn() -> bool {
 }
 
 /// Joins the streams of a container of pod `pod`, until they end or are left, which is said.
-pub(super) fn join(monitor: &mut Monitor, ends: Ends, options: Options<'_>, pod: &str) -> Result<Ended> {
+pub(super) fn join(monitor: &mut Client, ends: Ends, options: Options<'_>, pod: &str) -> Result<Ended> {
     if options.tty {
         output::note("If you don't see a command prompt, try pressing enter.");
     }

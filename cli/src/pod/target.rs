@@ -11,7 +11,7 @@ use clap_complete::engine::ArgValueCompleter;
 use runtime::error::quoted;
 use runtime::manifest::{Container, ContainerState, ContainerStatus, Pod};
 use runtime::pod::names;
-use runtime::pod::store::{self, PodEntry};
+use runtime::policy::store::{self, PodEntry};
 use runtime::{Error, ErrorKind, Result};
 
 use super::manifests;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use runtime::manifest::Pod;
 use runtime::pod::changes::{Changed, Changes};
-use runtime::pod::store::{self, PodEntry};
+use runtime::policy;
+use runtime::policy::store::{self, PodEntry};
 use runtime::{Error, ErrorKind, Result};
 use serde_json::Value;
 
@@ -111,7 +112,7 @@ fn limit(text: &str) -> Result<Duration, String> {
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let deadline = Instant::now() + args.timeout;
     let entries = pods(args, context)?;
-    let mut changes = Changes::new(&context.host)?;
+    let mut changes = Changes::new(&context.host, policy::fronts)?;
     for entry in &entries {
         // Before it is read: what changes afterwards wakes us.
         changes.follow(&entry.id)?;

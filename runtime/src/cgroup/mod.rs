@@ -61,14 +61,8 @@ struct Place {
     joined: bool,
 }
 
-impl Place {
-    fn has_parent(&self) -> bool {
-        has_parent(&self.directory)
-    }
-}
-
 /// Whether the cgroup above is there.
-fn has_parent(directory: &PathBuf) -> bool {
+fn has_parent(directory: &Path) -> bool {
     directory.parent().is_some_and(Path::is_dir)
 }
 
@@ -129,13 +123,13 @@ impl Cgroup {
         if let Some(spare) = &parent.spare {
             cgroup.stay_below(parent, Self::place(layout, &format!("{spare}/{name}"))?, resources)?;
         }
-        cgroup.create_in(layout, resources, Place::has_parent)
+        cgroup.create_in(layout, resources, |place| has_parent(&place.directory))
     }
 
     /// Leaves the hierarchies in which nobody has made its parent; what it has in the unified one then is `spare`'s.
     fn stay_below(&mut self, parent: &Parent, spare: Self, resources: Option<&LinuxResources>) -> Result<()> {
         let gone = |kind, why| Err(Error::new(kind, format!("cgroup {:?} is not there{why}", parent.path)));
-        if !self.directories().any(has_parent) {
+        if !self.directories().any(|directory| has_parent(directory)) {
             return gone(ErrorKind::NotFound, String::new());
         }
         if self.unified.as_ref().is_some_and(|unified| !has_parent(unified)) {
@@ -143,12 +137,12 @@ impl Cgroup {
             self.unified_controllers.clear();
         }
         let needed = resources::controllers(resources);
-        let missing = self.v1.iter().filter(|place| !place.has_parent());
+        let missing = self.v1.iter().filter(|place| !has_parent(&place.directory));
         let mut lacking = missing.flat_map(|place| &place.controllers);
         if let Some(controller) = lacking.find(|controller| needed.contains(controller.name())) {
             return gone(ErrorKind::Unsupported, format!(" for the controller `{}`", controller.name()));
         }
-        self.v1.retain(Place::has_parent);
+        self.v1.retain(|place| has_parent(&place.directory));
         Ok(())
     }
 

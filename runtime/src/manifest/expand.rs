@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use super::types::Container;
-use crate::sys::child::arguments::{Excess, Room, TOTAL_MAX};
+use crate::pod::config::arguments::{Excess, Room, TOTAL_MAX};
 
 /// A container's variables, program and arguments with every reference replaced.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -122,7 +122,7 @@ mod tests {
 
     use super::super::types::EnvVar;
     use super::*;
-    use crate::sys::child::arguments::STRING_MAX;
+    use crate::pod::config::arguments::STRING_MAX;
 
     fn expand<'a>(text: &str, lookup: impl Fn(&str) -> Option<&'a str>) -> String {
         super::expand(text, 0, &mut Room::new(TOTAL_MAX), lookup).unwrap()

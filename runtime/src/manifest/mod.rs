@@ -5,6 +5,7 @@
 
 mod annotation;
 mod check;
+mod container;
 mod defaults;
 pub mod expand;
 pub mod fields;
@@ -15,19 +16,24 @@ pub mod path;
 mod qos;
 mod quantity;
 mod report;
+mod resources;
+mod sandbox;
 mod suggest;
 mod tree;
 pub mod types;
 mod validate;
 mod yaml;
 
+pub use crate::pod::config::HostPathType;
 pub use crate::time::{NotATime, Time};
 pub use annotation::has_port_filter;
+pub use container::container_config;
 pub use defaults::{DEFAULT_NAMESPACE, default, place};
 pub use expand::{Expanded, TooMuch, expand_container};
 pub use path::{Path, Problem};
 pub use qos::qos_class;
 pub use quantity::{NotAQuantity, Quantity};
+pub use sandbox::sandbox_config;
 pub use suggest::nearest;
 pub use types::*;
 pub use validate::{Findings, lint, names, validate};

@@ -22,9 +22,7 @@ pub use status::{
     ConditionStatus, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
     ContainerStatus, HostIp, PodCondition, PodIp, PodPhase, PodStatus, QosClass,
 };
-pub use volume::{
-    EmptyDirVolumeSource, HostPathType, HostPathVolumeSource, StorageMedium, Volume, VolumeSource,
-};
+pub use volume::{EmptyDirVolumeSource, HostPathVolumeSource, StorageMedium, Volume, VolumeSource};
 
 use super::quantity::Quantity;
 use crate::time::Time;

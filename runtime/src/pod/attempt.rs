@@ -5,42 +5,33 @@
 
 use std::fs::File;
 use std::io::{ErrorKind as IoKind, Read};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Mount, MountBuilder, Spec};
 
 use super::bundle::{self, FILES, Facts, SHM};
-use super::protocol::{ContainerSpec, HeldMount, LogSpec, NamespaceMode, TerminationMessage};
-use super::record::{self, ContainerRecord, Role, Sandbox, Version};
-use super::sandbox;
+use super::client::Client;
+use super::config::{ContainerConfig, VolumeSource};
+use super::protocol::{ContainerSpec, HeldMount, TerminationMessage};
+use super::record::{self, ContainerRecord, Sandbox, Version};
 use super::volume::{self, Source};
 use crate::engine;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
-use crate::image::Image;
 use crate::image::snapshot;
-use crate::manifest::{Container, Pod, StorageMedium, TerminationMessagePolicy, VolumeSource};
+use crate::image::{Image, ImageStore};
 use crate::sys::file::own;
-
-/// Bytes of a log file before it is rotated: a kubelet's containerLogMaxSize.
-const LOG_MAX_SIZE: u64 = 10 << 20;
-/// How many log files there are: a kubelet's containerLogMaxFiles.
-const LOG_MAX_FILES: u32 = 5;
 
 /// Which attempt, of what.
 #[derive(Debug)]
-pub struct Inputs<'a> {
+pub(crate) struct Inputs<'a> {
     /// Where the records go.
     pub host: &'a Host,
     /// The pod's record.
     pub sandbox: &'a Sandbox,
-    /// The pod's manifest, with its defaults.
-    pub pod: &'a Pod,
-    /// The container in it.
-    pub container: &'a Container,
-    /// 0 for the first.
-    pub attempt: u32,
+    /// What is asked for.
+    pub config: &'a ContainerConfig,
     /// What it runs from.
     pub image: &'a Image,
     /// The host; read once per monitor.
@@ -49,7 +40,7 @@ pub struct Inputs<'a> {
 
 /// An attempt that can be created and started.
 #[derive(Debug)]
-pub struct Prepared {
+pub(crate) struct Prepared {
     /// What the monitor needs to know of it.
     pub container: ContainerSpec,
     /// Its runtime spec.
@@ -62,7 +53,7 @@ pub struct Prepared {
 
 /// What an attempt has on disk beside its status, not written yet: nothing that starts it reads it.
 #[derive(Debug)]
-pub struct Records {
+pub(crate) struct Records {
     folder: PathBuf,
     record: ContainerRecord,
     spec: Vec<u8>,
@@ -70,13 +61,13 @@ pub struct Records {
 
 impl Records {
     /// Writes `container.json` and `config.json`, while the container's process is on its way. Can be done again.
-    pub fn write(&self) -> Result<()> {
+    pub(crate) fn write(&self) -> Result<()> {
         record::write(&self.folder.join("container.json"), &self.record)?;
         record::write_bytes(&self.folder.join("config.json"), &self.spec)
     }
 
     /// What `config.json` is to hold.
-    pub fn spec(&self) -> Result<Spec> {
+    pub(crate) fn spec(&self) -> Result<Spec> {
         serde_json::from_slice(&self.spec).map_err(|error| Error::failed(format!("config.json: {error}")))
     }
 }
@@ -112,7 +103,7 @@ fn random(bytes: &mut [u8]) -> Result<()> {
 
 /// Draws the id of an attempt of a container in the pod `pod`, and makes its directories: its folder first, the sign by
 /// which whatever else is made for it, its snapshot first of all, is found and removed.
-pub fn begin(host: &Host, pod: &str) -> Result<String> {
+pub(crate) fn begin(host: &Host, pod: &str) -> Result<String> {
     let id = draw_id()?;
     let folder = record::container_dir(host, pod, &id);
     // Below the pod's folder alone: where that is gone, somebody has deleted the pod meanwhile.
@@ -124,18 +115,18 @@ pub fn begin(host: &Host, pod: &str) -> Result<String> {
 }
 
 /// Removes what [`begin`] and [`prepare`] have made: only files of ours are in it so far.
-pub fn give_up(host: &Host, pod: &str, id: &str) {
+pub(crate) fn give_up(host: &Host, pod: &str, id: &str) {
     // The error that led here is the one to tell. What stays goes with the pod.
     let _ = forget(host, pod, id);
 }
 
 /// The owner of the lease on the image of one container alone; a pod's id owns what was leased for all of them at once.
-pub fn lease_owner(pod: &str, container: &str) -> String {
+pub(crate) fn lease_owner(pod: &str, container: &str) -> String {
     format!("{pod}.{container}")
 }
 
 /// Removes what there is of an attempt, its folder last: by that the rest is found.
-pub fn forget(host: &Host, pod: &str, id: &str) -> Result<()> {
+pub(crate) fn forget(host: &Host, pod: &str, id: &str) -> Result<()> {
     snapshot::remove(host, id)?;
     let folder = record::container_dir(host, pod, id);
     match std::fs::remove_dir_all(&folder) {
@@ -146,59 +137,89 @@ pub fn forget(host: &Host, pod: &str, id: &str) -> Result<()> {
     }
 }
 
+/// Makes a container for a front that has no rules: its image leased, its records written and the monitor told. Gives its
+/// id; nothing of it runs.
+///
+/// # Errors
+/// What is asked for cannot be; then nothing is left of it. [`ErrorKind::Unsupported`]: it mounts what would have to be
+/// opened for each start, which only a front's rules have done yet.
+pub fn create_container(
+    host: &Host,
+    sandbox: &Sandbox,
+    config: &ContainerConfig,
+    image: &Image,
+    facts: &Facts,
+    monitor: &mut Client,
+) -> Result<String> {
+    let id = begin(host, &sandbox.id)?;
+    let images = ImageStore::open(host)?;
+    let owner = lease_owner(&sandbox.id, &id);
+    let mut make = || {
+        images.lease(&owner, &[image])?;
+        let rootfs = snapshot::prepared(host, &id, &image.layers)?.mount()?;
+        let inputs = Inputs { host, sandbox, config, image, facts };
+        let prepared = prepare(&id, &inputs, rootfs.as_fd(), Vec::new())?;
+        if let Some(source) = prepared.sources.first() {
+            let message = format!("container {:?}: a mount of {}", config.name, source.path.display());
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        prepared.records.write()?;
+        monitor.create(&prepared.container)
+    };
+    make().inspect_err(|_| {
+        give_up(host, &sandbox.id, &id);
+        // The pod's removal tries again.
+        let _ = images.release(&owner);
+    })?;
+    Ok(id)
+}
+
 /// Makes the attempt `id` ready, which was begun, and whose root file system is `rootfs`; `host_paths` are what it mounts
 /// of the host, opened in its order ([`volume::Opening`]).
-pub fn prepare(
+pub(crate) fn prepare(
     id: &str,
     inputs: &Inputs<'_>,
     rootfs: BorrowedFd<'_>,
     host_paths: Vec<Source>,
 ) -> Result<Prepared> {
-    let Inputs { host, sandbox, pod, container, image, .. } = inputs;
+    let Inputs { host, sandbox, config, image, facts } = *inputs;
     let folder = record::container_dir(host, &sandbox.id, id);
-    let user = bundle::resolve(pod, container, &image.config.user, rootfs)?;
+    let user = bundle::resolve(&config.user, &image.config.user, rootfs)?;
     let Volumes { paths, mut sources, mut held } = open_volumes(inputs, host_paths)?;
     held.extend(held_by_all(id, inputs)?);
-    let seccomp_profile = bundle::localhost_profile(host, pod, container)?;
+    let seccomp_profile = bundle::localhost_profile(host, &config.rights)?;
     let mut spec = bundle::spec(&bundle::Inputs {
-        pod,
-        container,
+        config,
         image: &image.config,
         user: &user,
-        hostname: sandbox::hostname(pod, &inputs.facts.hostname),
+        hostname: sandbox.hostname.as_ref().unwrap_or(&facts.hostname),
         cgroup: &format!("{}/{id}", sandbox.cgroup),
         volume_sources: &paths.iter().map(PathBuf::as_path).collect::<Vec<_>>(),
         seccomp_profile: seccomp_profile.as_deref(),
-        facts: inputs.facts,
+        facts,
     })?;
     sources.extend(image_volumes(inputs, rootfs, &mut spec)?);
     let records = records(id, inputs, folder, &spec)?;
     let container = ContainerSpec {
         id: id.to_owned(),
-        name: container.name.clone(),
-        attempt: inputs.attempt,
+        name: config.name.clone(),
+        attempt: config.attempt,
         layers: image.layers.iter().map(ToString::to_string).collect(),
         held_mounts: held,
-        log: Some(LogSpec {
-            folder: None,
-            path: log_path(inputs),
-            max_size: LOG_MAX_SIZE,
-            max_files: LOG_MAX_FILES,
-        }),
-        stdin: container.stdin,
-        stdin_once: container.stdin_once,
+        log: config.log.clone(),
+        stdin: config.process.stdin,
+        stdin_once: config.process.stdin_once,
         stop_signal: bundle::stop_signal(image.config.stop_signal.as_deref()),
-        pid: pid_mode(pod),
-        termination_message: (!container.termination_message_path.is_empty()).then(|| TerminationMessage {
+        pid: config.pid,
+        termination_message: config.termination_message.as_ref().map(|message| TerminationMessage {
             file: id.to_owned(),
-            fallback_to_logs: container.termination_message_policy
-                == TerminationMessagePolicy::FallbackToLogsOnError,
+            fallback_to_logs: message.fallback_to_logs,
         }),
     };
     Ok(Prepared { container, spec, sources, records })
 }
 
-/// What a container's volumeMounts come to.
+/// What a container's mounts come to.
 struct Volumes {
     /// A path for each, in their order; empty for what is held in memory.
     paths: Vec<PathBuf>,
@@ -208,28 +229,25 @@ struct Volumes {
     held: Vec<HeldMount>,
 }
 
-/// Opens each of the container's volumeMounts that is not in memory and not one of `host_paths`.
+/// Opens each of the container's mounts that is not in memory and not one of `host_paths`.
 fn open_volumes(inputs: &Inputs<'_>, host_paths: Vec<Source>) -> Result<Volumes> {
-    let Inputs { host, sandbox, pod, container, .. } = inputs;
+    let Inputs { host, sandbox, config, .. } = inputs;
     let mut volumes = Volumes { paths: Vec::new(), sources: Vec::new(), held: Vec::new() };
     let mut host_paths = host_paths.into_iter();
-    for mount in &container.volume_mounts {
-        let volume = pod.spec.volumes.iter().find(|volume| volume.name == mount.name).ok_or_else(|| {
-            Error::failed(format!("volumeMount {:?}: the pod has no such volume", mount.name))
-        })?;
-        let source = match &volume.source {
-            VolumeSource::EmptyDir(source) if source.medium == StorageMedium::Memory => None,
-            VolumeSource::EmptyDir(_) => Some(volume::open(host, &sandbox.id, volume, mount)?),
+    for mount in &config.mounts {
+        let source = match &mount.source {
+            VolumeSource::Memory { .. } => None,
+            VolumeSource::Disk => Some(volume::open(host, &sandbox.id, mount)?),
             VolumeSource::HostPath(_) => Some(host_paths.next().ok_or_else(|| {
-                Error::failed(format!("volumeMount {:?}: its hostPath was not opened", mount.name))
+                Error::failed(format!("volumeMount {:?}: its hostPath was not opened", mount.volume))
             })?),
         };
         volumes.paths.push(source.as_ref().map_or_else(PathBuf::new, |source| source.path.clone()));
         match source {
             Some(source) => volumes.sources.push(source),
             None => volumes.held.push(HeldMount {
-                destination: bundle::mount_point(&mount.mount_path)?.display().to_string(),
-                tree: mount.name.clone(),
+                destination: bundle::mount_point(&mount.destination)?.display().to_string(),
+                tree: mount.volume.clone(),
                 sub_path: Some(mount.sub_path.clone()).filter(|sub_path| !sub_path.is_empty()),
             }),
         }
@@ -238,24 +256,24 @@ fn open_volumes(inputs: &Inputs<'_>, host_paths: Vec<Source>) -> Result<Volumes>
 }
 
 /// What the monitor holds for every container: /dev/shm, the pod's files of /etc and a file for the termination message,
-/// unless the manifest mounts something there.
+/// unless something else is mounted there.
 fn held_by_all(id: &str, inputs: &Inputs<'_>) -> Result<Vec<HeldMount>> {
-    let Inputs { pod, container, .. } = inputs;
+    let Inputs { sandbox, config, .. } = inputs;
     let file = |destination: String, name: &str| HeldMount {
         destination,
         tree: HeldMount::FILES.into(),
         sub_path: Some(name.into()),
     };
     let mut held: Vec<_> = FILES.iter().map(|name| file(format!("/etc/{name}"), name)).collect();
-    if !pod.spec.host_ipc {
+    if !sandbox.sharing.host_ipc {
         held.push(HeldMount { destination: SHM.into(), tree: HeldMount::SHM.into(), sub_path: None });
     }
-    if !container.termination_message_path.is_empty() {
-        let destination = bundle::mount_point(&container.termination_message_path)?;
+    if let Some(message) = &config.termination_message {
+        let destination = bundle::mount_point(&message.path)?;
         held.push(file(destination.display().to_string(), id));
     }
-    for mount in &container.volume_mounts {
-        let replaced = bundle::mount_point(&mount.mount_path)?;
+    for mount in &config.mounts {
+        let replaced = bundle::mount_point(&mount.destination)?;
         held.retain(|own| Path::new(&own.destination) != replaced);
     }
     Ok(held)
@@ -265,7 +283,6 @@ fn held_by_all(id: &str, inputs: &Inputs<'_>) -> Result<Vec<HeldMount>> {
 /// where the root is not. They lie in the container's own layer, so what the image has in them is there.
 fn image_volumes(inputs: &Inputs<'_>, rootfs: BorrowedFd<'_>, spec: &mut Spec) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
-    let read_only_root = inputs.container.security_context.read_only_root_filesystem == Some(true);
     for path in &inputs.image.config.volumes {
         let Ok(destination) = bundle::mount_point(path) else { continue };
         let mounts = spec.mounts_mut().get_or_insert_default();
@@ -274,7 +291,7 @@ fn image_volumes(inputs: &Inputs<'_>, rootfs: BorrowedFd<'_>, spec: &mut Spec) -
         }
         let tree = engine::make_directory(rootfs, &destination.to_string_lossy())
             .context(|| format!("the image's volume {path:?}"))?;
-        if read_only_root {
+        if inputs.config.read_only_root {
             let options = ["bind", "rprivate", "rw"].map(str::to_owned).to_vec();
             mounts.push(bind(&destination, options));
             sources.push(Source { destination: destination.display().to_string(), tree, path: destination });
@@ -290,42 +307,21 @@ fn bind(place: &Path, options: Vec<String>) -> Mount {
 }
 
 fn records(id: &str, inputs: &Inputs<'_>, folder: PathBuf, spec: &Spec) -> Result<Records> {
+    let config = inputs.config;
     let record = ContainerRecord {
         version: Version,
         id: id.to_owned(),
-        name: inputs.container.name.clone(),
-        attempt: inputs.attempt,
-        role: role(inputs.pod, inputs.container),
-        image: inputs.container.image.clone(),
+        name: config.name.clone(),
+        attempt: config.attempt,
+        role: config.role,
+        image: config.image.clone(),
         image_id: inputs.image.id.to_string(),
         created_at: record::now(),
-        log_path: inputs.host.log_dir.join(log_path(inputs)),
+        log_path: config.log.as_ref().map(|log| log.file(&inputs.host.log_dir)).unwrap_or_default(),
         asked: None,
     };
     let spec = serde_json::to_vec(spec).map_err(|error| Error::failed(format!("config.json: {error}")))?;
     Ok(Records { folder, record, spec })
-}
-
-/// The log file below the host's log dir: `<pod>/<container>/<attempt>.log`.
-fn log_path(inputs: &Inputs<'_>) -> String {
-    let Sandbox { namespace, name, uid, .. } = inputs.sandbox;
-    format!("{}/{}/{}.log", sandbox::log_folder(namespace, name, uid), inputs.container.name, inputs.attempt)
-}
-
-fn role(pod: &Pod, container: &Container) -> Role {
-    match pod.spec.init_containers.iter().find(|init| init.name == container.name) {
-        Some(init) if init.restarts_always() => Role::Sidecar,
-        Some(_) => Role::Init,
-        None => Role::App,
-    }
-}
-
-fn pid_mode(pod: &Pod) -> NamespaceMode {
-    match (pod.spec.host_pid, pod.spec.share_process_namespace) {
-        (true, _) => NamespaceMode::Host,
-        (false, Some(true)) => NamespaceMode::Pod,
-        (false, _) => NamespaceMode::Own,
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::driver::Fronts;
 use super::{record, recovery, store};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
@@ -28,6 +29,7 @@ const TOO_MANY_WATCHERS: &str = "fs.inotify.max_user_instances says how many cli
 #[derive(Debug)]
 pub struct Changes {
     host: Host,
+    fronts: Fronts,
     watch: Watch,
     places: BTreeMap<Watched, Place>,
     followed: BTreeSet<String>,
@@ -59,7 +61,7 @@ pub enum Changed {
 
 impl Changes {
     /// Wakes when a pod is made or removed.
-    pub fn new(host: &Host) -> Result<Self> {
+    pub fn new(host: &Host, fronts: Fronts) -> Result<Self> {
         let pods = host.root.join("pods");
         host.make_root()?;
         own::directory(&pods, own::PRIVATE).context(|| format!("pod records {}", pods.display()))?;
@@ -68,12 +70,12 @@ impl Changes {
             false => error.into(),
         })?;
         let places = BTreeMap::from([(watch.directory(&pods, For::Changes)?, Place::Pods)]);
-        Ok(Self { host: host.clone(), watch, places, followed: BTreeSet::new(), all: false })
+        Ok(Self { host: host.clone(), fronts, watch, places, followed: BTreeSet::new(), all: false })
     }
 
     /// Wakes when any pod changes: of those that are there, and of those that will be.
-    pub fn of_all(host: &Host) -> Result<Self> {
-        let mut changes = Self::new(host)?;
+    pub fn of_all(host: &Host, fronts: Fronts) -> Result<Self> {
+        let mut changes = Self::new(host, fronts)?;
         changes.all = true;
         changes.follow_all()?;
         Ok(changes)
@@ -97,7 +99,7 @@ impl Changes {
         self.place(&self.host.pod_state_dir(id), For::Closes, Place::State(id.into()))?;
         // Its monitor may have been killed since the records were read. What cannot be done now is the next verb's to
         // try again, and to tell.
-        drop(recovery::reap_one(&self.host, id));
+        drop(recovery::reap_one(&self.host, self.fronts, id));
         Ok(())
     }
 
@@ -165,7 +167,7 @@ impl Changes {
                 // A monitor that was killed wrote nothing down: what it left is brought to its end now. inotify tells of
                 // a close before the lock goes.
                 if store::await_end(&self.host, id, LETS_GO_WITHIN)? {
-                    drop(recovery::reap_one(&self.host, id));
+                    drop(recovery::reap_one(&self.host, self.fronts, id));
                 }
                 pods.insert(id.clone());
             }
@@ -196,7 +198,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let host =
             Host { root: dir.path().join("root"), state_dir: dir.path().join("state"), ..Host::default() };
-        let mut changes = Changes::new(&host).unwrap();
+        let mut changes = Changes::new(&host, |_| None).unwrap();
         changes.follow("a").unwrap();
         assert!(changes.followed.is_empty());
         own::directory(&host.pod_root("a"), own::PRIVATE).unwrap();

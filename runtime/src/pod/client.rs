@@ -1,7 +1,7 @@
 //! The client's side of a monitor's socket: one method for each request of [`super::protocol`].
 //!
 //! Blocking, single-threaded, for the command line and for the daemon's own thread per call. Events that arrive
-//! while a reply is awaited are kept, in order, for [`Monitor::next`].
+//! while a reply is awaited are kept, in order, for [`Client::next`].
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -30,7 +30,7 @@ pub(super) const FORCE: &str = "`podrun delete --force` kills it, and all that i
 
 /// A connection to a pod's monitor.
 #[derive(Debug)]
-pub struct Monitor {
+pub struct Client {
     socket: OwnedFd,
     next_id: u64,
     received: Vec<u8>,
@@ -45,7 +45,7 @@ pub struct Monitor {
 /// What a monitor says unasked.
 #[derive(Debug)]
 pub enum Notice {
-    /// Something changed (after [`Monitor::watch`]).
+    /// Something changed (after [`Client::watch`]).
     Event(Event),
     /// The process of [`ExecSession::id`] ended.
     Exited {
@@ -79,8 +79,8 @@ pub struct Ends {
     pub stderr: Option<OwnedFd>,
 }
 
-impl Monitor {
-    /// Starts the pod's monitor and owns the pod until [`Monitor::commit`]: if this connection closes before, the
+impl Client {
+    /// Starts the pod's monitor and owns the pod until [`Client::commit`]: if this connection closes before, the
     /// monitor undoes everything and exits. Returns while it is starting; whether it did, the next call tells.
     pub fn spawn(host: &Host, layout: &Layout, id: &str, host_pid: bool) -> Result<Self> {
         let (socket, birth) =
@@ -166,7 +166,7 @@ impl Monitor {
         self.done(Op::Commit)
     }
 
-    /// What is now; what changes later comes by [`Monitor::next`]. `from`: the last sequence number already seen.
+    /// What is now; what changes later comes by [`Client::next`]. `from`: the last sequence number already seen.
     pub fn watch(&mut self, from: u64) -> Result<Snapshot> {
         match self.call(Op::Watch { from })? {
             (Reply::Snapshot(snapshot), _) => Ok(*snapshot),
@@ -191,7 +191,7 @@ impl Monitor {
         }
     }
 
-    /// Whether a notice waits that needs no reading of the socket: ask before polling [`Monitor::as_fd`].
+    /// Whether a notice waits that needs no reading of the socket: ask before polling [`Client::as_fd`].
     pub fn has_notice(&self) -> bool {
         !self.kept.is_empty() || self.whole_frame().is_some()
     }
@@ -281,7 +281,7 @@ impl Monitor {
         }
     }
 
-    /// Sends a request without waiting: for a caller that goes on reading [`Monitor::next`] meanwhile.
+    /// Sends a request without waiting: for a caller that goes on reading [`Client::next`] meanwhile.
     pub fn send(&mut self, op: Op) -> Result<u64> {
         let (id, frame) = self.frame(op)?;
         self.send_frames(&frame).map(|()| id)
@@ -390,7 +390,7 @@ impl Monitor {
     }
 }
 
-impl AsFd for Monitor {
+impl AsFd for Client {
     /// Readable when the monitor has something to say, or is gone.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()

@@ -1,4 +1,4 @@
-//! What a client does to bring a pod up and to take it down: records, monitor, sandbox, policy, commit.
+//! What a client does to bring a pod up and to take it down: records, monitor, sandbox, rules, commit.
 //!
 //! Invariant: a pod that [`up`] does not return is not there any more. Until the commit the pod
 //! belongs to this process: if that is killed, the monitor undoes all; if both are, recovery does.
@@ -8,82 +8,57 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::client::{FORCE, Monitor, Notice};
-use super::protocol::{Change, Op, Policy, PolicyImage};
+use serde_json::value::RawValue;
+
+use super::bundle::Missing;
+use super::client::{Client, FORCE, Notice};
+use super::config::SandboxConfig;
+use super::protocol::{Change, HandOver, Op};
 use super::record::{self, Live, Loaded, Sandbox, SandboxStatus};
-use super::resources::Missing;
-use super::store::{self, PodEntry};
 use super::volume::{self, HostPath, Opening};
-use super::{attempt, logs, recovery, sandbox, shared};
+use super::{attempt, recovery, sandbox, shared, store};
 use crate::cgroup::Layout;
-use crate::error::{Error, ErrorKind, Result, shown};
+use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
-use crate::image::{Image, ImageStore, Reference};
+use crate::image::{Image, ImageStore};
 use crate::lock;
-use crate::manifest::Pod;
 use crate::net::etc::HostFiles;
-use crate::policy::{ContainerPhase, ImageFact, PodState, Progress, StartFailure, WaitFor, create_progress};
 use crate::sys::io::poll::{self, Interest};
 use crate::sys::process::interrupt::{self, Signals};
 use crate::sys::process::pidfd;
 
-/// An image that is here, and how it came.
-#[derive(Debug, Clone)]
-pub struct Ready {
-    /// The image.
-    pub image: Image,
-    /// The name that the manifest calls it by, normalised.
-    pub name: String,
-    /// Milliseconds the pull took; `None`: it was here.
-    pub pulled_millis: Option<u64>,
-}
-
-/// How to bring a pod up.
+/// A pod that is being brought up. It works on each part while the next is prepared: what comes of them is the next
+/// call's to say.
 #[derive(Debug)]
-pub struct Options {
-    /// What to wait for before the pod is committed to.
-    pub wait: WaitFor,
-    /// When to give up.
-    pub deadline: Option<Instant>,
-    /// The rows and columns that terminals of the pod have from the start.
-    pub window: Option<(u16, u16)>,
+pub struct Raising<'a> {
+    host: &'a Host,
+    id: &'a str,
+    layout: Layout,
+    monitor: &'a mut Client,
+    signals: Signals,
 }
 
-/// A pod that is up.
-#[derive(Debug)]
-pub struct Up {
-    /// Its record, with its name.
-    pub sandbox: Sandbox,
-    /// The connection to its monitor.
-    pub monitor: Monitor,
-    /// What its user should know.
-    pub warnings: Vec<String>,
-}
-
-/// Brings `pod` up with `images` by container name; `note` is told what it waits for.
+/// Brings a pod up as `make` asks for it, and commits to it; `host_pid`: its process ids are the host's.
 ///
 /// # Errors
-/// [`ErrorKind::Exists`], [`ErrorKind::Timeout`], [`ErrorKind::Interrupted`]; and
-/// [`ErrorKind::CommandNotFound`] or [`ErrorKind::CommandNotExecutable`] for a program that cannot be run.
-pub fn up(
+/// Those of `make`, after which nothing of the pod is left; [`ErrorKind::Interrupted`].
+pub fn up<T>(
     host: &Host,
-    pod: &mut Pod,
-    images: &BTreeMap<String, Ready>,
-    options: &Options,
-    note: &mut dyn FnMut(&str),
-) -> Result<Up> {
+    host_pid: bool,
+    make: impl FnOnce(&mut Raising<'_>) -> Result<T>,
+) -> Result<(T, Client)> {
     let (id, guard) = store::begin(host)?;
     let mut monitor = None;
-    let raised = raise(host, &id, pod, images, options, note, &mut monitor);
+    let raised = raise(host, &id, host_pid, make, &mut monitor);
     let undone = match &raised {
         Ok(_) => Ok(()),
         // The guard is still held: nobody else takes what is being undone for lost.
         Err(_) => undo(host, &id, monitor.as_mut()),
     };
     drop(guard);
-    let (sandbox, warnings) = raised.map_err(|error| with_undo(error, undone))?;
+    let made = raised.map_err(|error| with_undo(error, undone))?;
     let monitor = monitor.ok_or_else(|| Error::failed("the pod came up without a monitor"))?;
-    Ok(Up { sandbox, monitor, warnings })
+    Ok((made, monitor))
 }
 
 fn with_undo(error: Error, undone: Result<()>) -> Error {
@@ -95,112 +70,131 @@ fn with_undo(error: Error, undone: Result<()>) -> Error {
     }
 }
 
-fn raise(
+fn raise<T>(
     host: &Host,
     id: &str,
-    pod: &mut Pod,
-    images: &BTreeMap<String, Ready>,
-    options: &Options,
-    note: &mut dyn FnMut(&str),
-    connection: &mut Option<Monitor>,
-) -> Result<(Sandbox, Vec<String>)> {
-    let mut make = || {
+    host_pid: bool,
+    make: impl FnOnce(&mut Raising<'_>) -> Result<T>,
+    connection: &mut Option<Client>,
+) -> Result<T> {
+    let up = || {
         let layout = Layout::detect()?;
-        let monitor = connection.insert(Monitor::spawn(host, &layout, id, pod.spec.host_pid)?);
+        let monitor = connection.insert(Client::spawn(host, &layout, id, host_pid)?);
         // Not before the monitor is spawned, which would inherit the mask; and from then on the pod is undone here.
         let signals = Signals::catch(&interrupt::ENDING)?;
-        let sandbox = store::fill(host, id, pod)?;
-        // It works on each part while this process prepares the next: what comes of them is the next call's to say.
-        let warnings = ask_for_sandbox(&layout, &sandbox, pod, monitor)?;
-        volume::make(host, &sandbox.id, pod)?;
-        check_host_paths(pod, &signals, options.deadline)?;
-        hand_policy(host, &sandbox, pod, images, options.window, monitor)?;
-        if options.wait != WaitFor::None {
-            wait(monitor, &signals, options, &sandbox.log_dir, note)?;
-        }
-        monitor.commit()?;
-        Ok((sandbox, warnings))
+        let mut raising = Raising { host, id, layout, monitor, signals };
+        let made = make(&mut raising)?;
+        raising.monitor.commit()?;
+        Ok(made)
     };
-    make().map_err(|error: Error| match error.kind() {
+    up().map_err(|error: Error| match error.kind() {
         ErrorKind::NotFound => Error::failed("the pod's monitor ended unexpectedly, or the pod was deleted"),
         _ => error,
     })
 }
 
-/// Has the monitor make the sandbox, and says what the pod's user should know.
-fn ask_for_sandbox(
-    layout: &Layout,
-    sandbox: &Sandbox,
-    pod: &Pod,
-    monitor: &mut Monitor,
-) -> Result<Vec<String>> {
-    let (spec, warnings) =
-        sandbox::spec(sandbox, pod, &HostFiles::read(Path::new("/")), Missing::of(layout))?;
-    monitor.send_ahead(Op::CreateSandbox(Box::new(spec)))?;
-    Ok(warnings)
-}
-
-/// Sees that the pod's host paths are what the manifest says, as long as their file systems answer.
-fn check_host_paths(pod: &Pod, signals: &Signals, deadline: Option<Instant>) -> Result<()> {
-    let host_paths = HostPath::of_pod(pod);
-    if host_paths.is_empty() {
-        return Ok(());
+impl Raising<'_> {
+    /// The host's folder of logs.
+    pub fn log_dir(&self) -> &Path {
+        &self.host.log_dir
     }
-    let mut opening = Opening::begin(&host_paths, &[])?;
-    let patience = Instant::now() + volume::PATIENCE;
-    let until = deadline.map_or(patience, |deadline| deadline.min(patience));
-    loop {
-        let polled = [(opening.as_fd(), Interest::Read), (signals.as_fd(), Interest::Read)];
-        let ready = poll::poll(&polled, Some(until.saturating_duration_since(Instant::now())))?;
-        if ready[1].readable {
-            opening.call_off();
-            return Err(interrupted(signals));
+
+    /// The controllers that the host's cgroups have not.
+    pub fn missing(&self) -> Missing {
+        Missing::of(&self.layout)
+    }
+
+    /// Writes the pod's records, reserves its name, has the monitor make the sandbox and makes its volumes. Gives its record,
+    /// and what its user should know.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`]: the name is taken; it may be asked again, for another one.
+    pub fn sandbox(
+        &mut self,
+        config: &SandboxConfig,
+        deadline: Option<Instant>,
+    ) -> Result<(Sandbox, Vec<String>)> {
+        let sandbox = store::fill(self.host, self.id, config)?;
+        let (spec, warnings) = sandbox::spec(&sandbox, config, &HostFiles::read(Path::new("/")));
+        self.monitor.send_ahead(Op::CreateSandbox(Box::new(spec)))?;
+        volume::make(self.host, self.id, &config.volumes)?;
+        self.check_host_paths(config, deadline)?;
+        Ok((sandbox, warnings))
+    }
+
+    /// Sees that the pod's host paths are what its front says, as long as their file systems answer.
+    fn check_host_paths(&self, config: &SandboxConfig, deadline: Option<Instant>) -> Result<()> {
+        let host_paths = HostPath::of_pod(&config.volumes);
+        if host_paths.is_empty() {
+            return Ok(());
         }
-        if ready[0].readable && opening.is_answered()? {
-            opening.reap()?;
-            return opening.outcome().map(drop);
-        }
-        if until <= Instant::now() {
-            return Err(opening.call_off().1);
+        let mut opening = Opening::begin(&host_paths, &[])?;
+        let patience = Instant::now() + volume::PATIENCE;
+        let until = deadline.map_or(patience, |deadline| deadline.min(patience));
+        loop {
+            let polled = [(opening.as_fd(), Interest::Read), (self.signals.as_fd(), Interest::Read)];
+            let ready = poll::poll(&polled, Some(until.saturating_duration_since(Instant::now())))?;
+            if ready[1].readable {
+                opening.call_off();
+                return Err(interrupted(&self.signals));
+            }
+            if ready[0].readable && opening.is_answered()? {
+                opening.reap()?;
+                return opening.outcome().map(drop);
+            }
+            if until <= Instant::now() {
+                return Err(opening.call_off().1);
+            }
         }
     }
-}
 
-/// Tells the monitor what to run, when what that needs is on the disk.
-fn hand_policy(
-    host: &Host,
-    sandbox: &Sandbox,
-    pod: &Pod,
-    images: &BTreeMap<String, Ready>,
-    window: Option<(u16, u16)>,
-    monitor: &mut Monitor,
-) -> Result<()> {
-    let leased: Vec<&Image> = images.values().map(|ready| &ready.image).collect();
-    ImageStore::open(host)?.lease(&sandbox.id, &leased)?;
-    let first = |container: &String| Ok((container.clone(), attempt::begin(host, &sandbox.id)?));
-    let first_attempts = images.keys().map(first).collect::<Result<_>>()?;
-    let images = images.iter().map(|(container, ready)| (container.clone(), policy_image(ready))).collect();
-    let policy = Policy { pod: Box::new(pod.clone()), images, window, first_attempts };
-    monitor.send_ahead(Op::Policy(Box::new(policy)))
-}
+    /// Hands the pod to its front's rules, when what they run from is leased and the directories of the first attempts
+    /// are there. `images` are by the containers' names; terminals have `window` from the start.
+    pub fn hand_over(
+        &mut self,
+        images: BTreeMap<String, Image>,
+        window: Option<(u16, u16)>,
+        rules: Box<RawValue>,
+    ) -> Result<()> {
+        ImageStore::open(self.host)?.lease(self.id, &images.values().collect::<Vec<_>>())?;
+        let first = |container: &String| Ok((container.clone(), attempt::begin(self.host, self.id)?));
+        let first_attempts = images.keys().map(first).collect::<Result<_>>()?;
+        self.monitor.send_ahead(Op::HandOver(Box::new(HandOver { rules, images, window, first_attempts })))
+    }
 
-fn policy_image(ready: &Ready) -> PolicyImage {
-    // Of an image with several names, the digest of the one that the manifest uses.
-    let repository = ready.name.parse().map(|name: Reference| name.repository()).unwrap_or_default();
-    let digests = &ready.image.digests;
-    let own = digests.iter().find(|digest| digest.split_once('@').is_some_and(|(of, _)| of == repository));
-    let id = own.or(digests.first()).cloned().unwrap_or_else(|| ready.image.id.to_string());
-    let fact = ImageFact {
-        name: ready.name.clone(),
-        id,
-        pulled_millis: ready.pulled_millis,
-        size: ready.image.size,
-    };
-    PolicyImage { fact, image: ready.image.clone() }
+    /// How the pod is now; [`Raising::changed`] tells what comes after.
+    pub fn watch(&mut self) -> Result<SandboxStatus> {
+        Ok(*self.monitor.watch(0)?.sandbox)
+    }
+
+    /// What the pod has become; `None`: nothing yet, and `until` may have come.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Interrupted`] by a signal.
+    pub fn changed(&mut self, until: Option<Instant>) -> Result<Option<SandboxStatus>> {
+        if !self.monitor.has_notice() {
+            let polled = [(self.monitor.as_fd(), Interest::Read), (self.signals.as_fd(), Interest::Read)];
+            let ready =
+                poll::poll(&polled, until.map(|until| until.saturating_duration_since(Instant::now())))?;
+            if ready[1].readable {
+                return Err(interrupted(&self.signals));
+            }
+            if !ready[0].readable {
+                return Ok(None);
+            }
+        }
+        Ok(match self.monitor.next(Some(Instant::now()))? {
+            Some(Notice::Event(event)) => match event.change {
+                Change::Sandbox(changed) => Some(*changed),
+                Change::Container(_) | Change::Removed { .. } => None,
+            },
+            Some(Notice::Exited { .. }) | None => None,
+        })
+    }
 }
 
 /// Ends what is there of a pod that did not come up, and removes it from the disk.
-fn undo(host: &Host, id: &str, monitor: Option<&mut Monitor>) -> Result<()> {
+fn undo(host: &Host, id: &str, monitor: Option<&mut Client>) -> Result<()> {
     if monitor.is_some_and(|monitor| monitor.remove_sandbox(None).is_ok()) {
         store::remove(host, id)?;
     } else {
@@ -209,139 +203,11 @@ fn undo(host: &Host, id: &str, monitor: Option<&mut Monitor>) -> Result<()> {
     shared::tidy(host, false)
 }
 
-/// How long a creation may take before a person is told what it waits for.
-const SILENT_FOR: Duration = Duration::from_secs(2);
-
-/// Waits until the pod is as far as `options` ask.
-fn wait(
-    monitor: &mut Monitor,
-    signals: &Signals,
-    options: &Options,
-    log_dir: &Path,
-    note: &mut dyn FnMut(&str),
-) -> Result<()> {
-    let mut status = *monitor.watch(0)?.sandbox;
-    let mut awaited = Awaited::default();
-    // When what is awaited becomes worth a line although nothing went wrong.
-    let mut silent_until = Some(Instant::now() + SILENT_FOR);
-    loop {
-        if reached(&status, options.wait, log_dir, &mut awaited, note)? {
-            return Ok(());
-        }
-        if silent_until.is_some_and(|until| until <= Instant::now()) {
-            silent_until = None;
-            if !awaited.note.is_empty() {
-                note(&format!("waiting: {}", awaited.note));
-            }
-        }
-        let left = options.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if left == Some(Duration::ZERO) {
-            let message = format!("timed out; the pod is removed again ({})", awaited.note);
-            let message = with_last_words(message.replace(" ()", ""), log_dir, awaited.container.as_deref());
-            return Err(Error::new(ErrorKind::Timeout, message));
-        }
-        if !monitor.has_notice() {
-            let until = silent_until.map(|until| until.saturating_duration_since(Instant::now()));
-            let left = [left, until].into_iter().flatten().min();
-            let polled = [(monitor.as_fd(), Interest::Read), (signals.as_fd(), Interest::Read)];
-            let ready = poll::poll(&polled, left)?;
-            if ready[1].readable {
-                return Err(interrupted(signals));
-            }
-            if !ready[0].readable {
-                continue;
-            }
-        }
-        let news = monitor.next(Some(Instant::now()))?;
-        if let Some(Notice::Event(event)) = news
-            && let Change::Sandbox(changed) = event.change
-        {
-            status = *changed;
-        }
-    }
-}
-
 fn interrupted(signals: &Signals) -> Error {
     // Taken off the queue: let through, it would end this process before its undoing.
     match signals.next() {
         Ok(_) => Error::new(ErrorKind::Interrupted, "interrupted; the pod is removed again"),
         Err(error) => error.into(),
-    }
-}
-
-/// What was waited for when it was last looked at.
-#[derive(Default)]
-struct Awaited {
-    container: Option<String>,
-    note: String,
-}
-
-fn reached(
-    status: &SandboxStatus,
-    goal: WaitFor,
-    log_dir: &Path,
-    awaited: &mut Awaited,
-    note: &mut dyn FnMut(&str),
-) -> Result<bool> {
-    let Some(state) = status.pod_state() else { return Ok(false) };
-    match create_progress(&state, goal) {
-        Progress::Done => Ok(true),
-        Progress::Pending { container, note: waits } => {
-            // What lasts for an instant is not worth a line.
-            if waits != awaited.note && is_news(&state) {
-                note(&waits);
-            }
-            *awaited = Awaited { container, note: waits };
-            Ok(false)
-        }
-        Progress::Failed { container, failure, message } => {
-            let message = with_last_words(message, log_dir, container.as_deref());
-            let error = Error::new(kind(failure), message);
-            Err(hint(failure).into_iter().fold(error, Error::hint))
-        }
-    }
-}
-
-/// As many lines of a container's log as the error of its pod quotes.
-const LAST_WORDS: usize = 10;
-
-/// `message` with what `container` wrote last: the pod goes, and its logs with it.
-fn with_last_words(message: String, log_dir: &Path, container: Option<&str>) -> String {
-    let Some(container) = container else { return message };
-    let lines = logs::latest_words(&log_dir.join(container), LAST_WORDS);
-    // A termination message that falls back to the log says so already.
-    if lines.iter().all(|line| message.contains(line.as_str())) {
-        return message;
-    }
-    let lines: Vec<String> = lines.iter().map(|line| format!("\n  {}", shown(line))).collect();
-    format!("{message}; its log ends:{}", lines.concat())
-}
-
-/// Whether something went wrong that will be tried again: only then a person is told what is awaited.
-fn is_news(state: &PodState) -> bool {
-    state.containers.iter().any(|run| {
-        matches!(run.phase, ContainerPhase::Unmade { .. })
-            || run.latest_end().is_some_and(|ended| ended.exit_code != 0)
-    })
-}
-
-fn kind(failure: Option<StartFailure>) -> ErrorKind {
-    match failure {
-        Some(StartFailure::CommandNotFound) => ErrorKind::CommandNotFound,
-        Some(StartFailure::CommandNotExecutable) => ErrorKind::CommandNotExecutable,
-        _ => ErrorKind::Failed,
-    }
-}
-
-fn hint(failure: Option<StartFailure>) -> Option<&'static str> {
-    match failure? {
-        StartFailure::CommandNotFound => Some(
-            "the image has no such program, or not the interpreter that it names; see command and args in the manifest",
-        ),
-        StartFailure::CommandNotExecutable => {
-            Some("it is no executable file, or the container's user may not execute it")
-        }
-        _ => None,
     }
 }
 
@@ -362,8 +228,7 @@ pub struct Grace {
 
 /// Asks for the pod's end and waits until it has come, at most until `deadline`; its records, volumes,
 /// snapshots and logs are gone afterwards. Works without a monitor. Asked again, it may only shorten the grace.
-pub fn down(host: &Host, entry: &PodEntry, grace: Grace, deadline: Option<Instant>) -> Result<()> {
-    let id = &entry.id;
+pub fn down(host: &Host, id: &str, grace: Grace, deadline: Option<Instant>) -> Result<()> {
     loop {
         end_monitor(host, id, grace, deadline)?;
         // Where its maker has brought it up in the meantime it has a monitor to ask.
@@ -414,10 +279,10 @@ fn at_most(deadline: Option<Instant>, most: Duration) -> Option<Instant> {
 }
 
 /// The pod's monitor, if one runs. One that runs and does not answer by `deadline` is an error: what it holds is not ours.
-fn connect(host: &Host, id: &str, deadline: Option<Instant>) -> Result<Option<Monitor>> {
+fn connect(host: &Host, id: &str, deadline: Option<Instant>) -> Result<Option<Client>> {
     let until = at_most(deadline, DIES_WITHIN);
     for _ in 0..2 {
-        match Monitor::connect(host, id, deadline) {
+        match Client::connect(host, id, deadline) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) if error.kind() == ErrorKind::Timeout => {
                 let is_callers = deadline.is_some_and(|deadline| deadline <= Instant::now());
@@ -463,21 +328,16 @@ fn monitor_process(host: &Host, id: &str) -> Result<Option<OwnedFd>> {
     {
         return Ok(Some(process));
     }
-    Monitor::process(host, id)
+    Client::process(host, id)
 }
 
 /// Asks for the pod's end and does not wait for it, nor for a monitor that stands still. False: there is no monitor to ask.
-pub fn ask_down(
-    host: &Host,
-    entry: &PodEntry,
-    grace: Option<Duration>,
-    deadline: Option<Instant>,
-) -> Result<bool> {
-    match Monitor::tell(host, &entry.id, stop_request(grace), within(deadline, DIES_WITHIN)) {
+pub fn ask_down(host: &Host, id: &str, grace: Option<Duration>, deadline: Option<Instant>) -> Result<bool> {
+    match Client::tell(host, id, stop_request(grace), within(deadline, DIES_WITHIN)) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             // It may be on its way out, or on its way in.
-            let Some(mut monitor) = connect(host, &entry.id, deadline)? else { return Ok(false) };
+            let Some(mut monitor) = connect(host, id, deadline)? else { return Ok(false) };
             monitor.send(stop_request(grace)).map(|_| true)
         }
         Err(error) => Err(error),
@@ -486,7 +346,7 @@ pub fn ask_down(
 
 /// Asks for the end and waits for it: a monitor closes its connections when nothing of its pod is left, which
 /// comes back as [`ErrorKind::NotFound`].
-fn stop(monitor: &mut Monitor, grace: Option<Duration>, deadline: Option<Instant>) -> Result<()> {
+fn stop(monitor: &mut Client, grace: Option<Duration>, deadline: Option<Instant>) -> Result<()> {
     monitor.send(stop_request(grace))?;
     loop {
         match monitor.next(deadline) {

@@ -248,7 +248,7 @@ impl Reader {
 
 /// The last `count` whole lines of a container's latest attempt, as far as they can be read: for a message that tells
 /// what the container said.
-pub(super) fn latest_words(directory: &Path, count: usize) -> Vec<String> {
+pub(crate) fn latest_words(directory: &Path, count: usize) -> Vec<String> {
     let mut words = Vec::new();
     let latest = attempts(directory).ok().and_then(|attempts| attempts.last().copied());
     let reader = latest.and_then(|latest| Reader::open(directory, latest, Some(count)).ok());

@@ -8,7 +8,6 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use super::record::{self, Live, ProcessId};
-use super::store::PodEntry;
 use crate::error::{Context, Result};
 use crate::host::Host;
 use crate::sys;
@@ -57,9 +56,17 @@ pub fn of_host() -> Result<Row> {
     Ok(Row { pid: 0, pid_inside: 0, ..own })
 }
 
-/// The rows of a pod that runs: the monitor, the shared init if there is one, and each running container.
-pub fn of_pod(host: &Host, entry: &PodEntry) -> Result<Vec<Row>> {
-    let Some(live) = record::load::<Live>(&record::live_path(host, &entry.id))?.present() else {
+/// The rows of the pod `id`, if it runs: the monitor, the shared init if there is one, and each running one of
+/// `containers`, by name and id.
+///
+/// # Errors
+/// The pod's record cannot be read.
+pub fn of_pod<'a>(
+    host: &Host,
+    id: &str,
+    containers: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<Vec<Row>> {
+    let Some(live) = record::load::<Live>(&record::live_path(host, id))?.present() else {
         return Ok(Vec::new());
     };
     let mut rows = Vec::new();
@@ -73,12 +80,9 @@ pub fn of_pod(host: &Host, entry: &PodEntry) -> Result<Vec<Row>> {
     if let Some(init) = live.init {
         add(init, Part::Init, String::new());
     }
-    let statuses =
-        entry.pod.status.init_container_statuses.iter().chain(&entry.pod.status.container_statuses);
-    for status in statuses {
-        let id = status.attempt_id().unwrap_or_default();
+    for (name, id) in containers {
         if let Some(process) = live.containers.get(id) {
-            add(*process, Part::Container, status.name.clone());
+            add(*process, Part::Container, name.to_owned());
         }
     }
     Ok(rows)

@@ -17,15 +17,14 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::record::{ContainerStatusRecord, SandboxStatus};
 use crate::cgroup::Layout;
 use crate::error::{Error, ErrorKind};
 use crate::host::Host;
 use crate::image::Image;
-use crate::manifest::Pod;
 use crate::net::{PortFilter, PortMap};
-use crate::policy::ImageFact;
 
 /// The version this build speaks. A monitor outlives the binary that started it, so both sides say theirs.
 pub const VERSION: u32 = 1;
@@ -64,8 +63,8 @@ pub enum Op {
     },
     /// Makes the namespaces, the network, the cgroup, the shared mounts and the /etc files.
     CreateSandbox(Box<SandboxSpec>),
-    /// Hands the pod to the policy half, which runs the manifest's containers from here on.
-    Policy(Box<Policy>),
+    /// Hands the pod to its front's rules, which run its containers from here on.
+    HandOver(Box<HandOver>),
     /// The pod is to stay when this connection closes.
     Commit,
     /// Takes in a container whose `config.json` (the runtime spec) lies in the pod's records: no process yet.
@@ -393,28 +392,19 @@ pub struct TerminationMessage {
     pub fallback_to_logs: bool,
 }
 
-/// What the policy half runs.
+/// What a front's rules are given of a pod beside its record, in which is what was asked for.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Policy {
-    /// The manifest with its defaults filled in.
-    pub pod: Box<Pod>,
+pub struct HandOver {
+    /// What the rules themselves want to know, in the front's own form.
+    pub rules: Box<RawValue>,
     /// Each container's name and what it runs from.
-    pub images: BTreeMap<String, PolicyImage>,
+    pub images: BTreeMap<String, Image>,
     /// The rows and columns of its containers' terminals, until somebody who attaches has others.
     #[serde(default)]
     pub window: Option<(u16, u16)>,
     /// The id of each container's first attempt, for which the maker has made the directories while the monitor made
     /// the sandbox.
     pub first_attempts: BTreeMap<String, String>,
-}
-
-/// The image of one container of a [`Policy`].
-#[derive(Debug, Serialize, Deserialize)]
-pub struct PolicyImage {
-    /// What the status and the events say of it.
-    pub fact: ImageFact,
-    /// The image itself.
-    pub image: Image,
 }
 
 /// A process to run in a container.

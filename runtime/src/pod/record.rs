@@ -29,7 +29,6 @@ use serde_json::value::RawValue;
 pub use crate::engine::ProcessId;
 use crate::error::{Context, Result};
 use crate::host::Host;
-use crate::policy::PodState;
 use crate::sys::file::own;
 
 /// The version that this podrun writes into every record.
@@ -37,6 +36,9 @@ const VERSION: u32 = 1;
 
 /// The monitor's lock in a pod's state dir.
 pub const LOCK: &str = "lock";
+
+/// The exit code of a container whose end nobody saw: as of one that was killed.
+pub const LOST: i32 = 137;
 
 /// A record larger than this is not ours: a manifest is limited to 1 MiB, a spec to a few.
 const LIMIT: u64 = 16 << 20;
@@ -182,8 +184,7 @@ pub struct SandboxStatus {
     /// The grace that the end was given, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_grace: Option<u64>,
-    /// The pod front's [`PodState`] (not the PodStatus, which [`crate::policy::status`] makes of it): all that
-    /// the creating client, `get` and `describe` ask for, and what ends the pod when its monitor is lost.
+    /// What the front's rules know of the pod, in the front's own form ([`super::driver::DriverStatus`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<Box<RawValue>>,
 }
@@ -197,22 +198,16 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-impl SandboxStatus {
-    /// What the policy knows of the pod; `None` before it began, and for a pod of another front.
-    pub fn pod_state(&self) -> Option<PodState> {
-        serde_json::from_str(self.pod.as_ref()?.get()).ok()
-    }
-}
-
 /// Which part a container plays in its pod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Runs to its end before the next one starts.
     Init,
     /// An init container that keeps running beside the others.
     Sidecar,
-    /// One of spec.containers.
+    /// What the pod is for.
+    #[default]
     App,
 }
 

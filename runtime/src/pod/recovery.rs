@@ -11,8 +11,7 @@ use std::io::ErrorKind as IoKind;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::value::RawValue;
-
+use super::driver::{Fronts, Loss};
 use super::record::{
     self, ContainerState, ContainerStatusRecord, Live, Loaded, Sandbox, SandboxState, SandboxStatus,
 };
@@ -21,8 +20,6 @@ use crate::cgroup::{Cgroup, Layout};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::image::snapshot;
-use crate::manifest::Pod;
-use crate::policy::{self, Ended, Loss, Moment};
 use crate::sys::file::own;
 use crate::sys::io::socket;
 use crate::sys::process::proc;
@@ -31,14 +28,14 @@ use crate::{lock, net};
 /// Ends what died and finishes what was left; gives what it could not, which the next verb tries again. One pod's
 /// trouble, a full disk say, keeps nobody from looking at the others, or from deleting that one.
 #[must_use]
-pub fn reap(host: &Host) -> Vec<Error> {
+pub fn reap(host: &Host, fronts: Fronts) -> Vec<Error> {
     let mut troubles = Vec::new();
     let mut found_dead = false;
     match store::boot_id().and_then(|boot| Ok((known_boot(host)?, boot))) {
         Ok((known, boot)) if known.as_ref() == Some(&boot) => {}
         Ok((_, boot)) => {
             found_dead = true;
-            troubles.extend(after_boot(host, &boot).context(|| "after a reboot").err());
+            troubles.extend(after_boot(host, fronts, &boot).context(|| "after a reboot").err());
         }
         Err(error) => troubles.push(error),
     }
@@ -47,7 +44,7 @@ pub fn reap(host: &Host) -> Vec<Error> {
         Vec::new()
     });
     for id in marked {
-        match recover_if_dead(host, &id, Loss::MonitorLost) {
+        match recover_if_dead(host, fronts, &id, Loss::MonitorLost) {
             Ok(was_dead) => found_dead |= was_dead,
             Err(error) => troubles.push(error.context(format_args!("clean up after pod {id}"))),
         }
@@ -57,8 +54,8 @@ pub fn reap(host: &Host) -> Vec<Error> {
 }
 
 /// The same for one pod, of which something told that its monitor may have ended.
-pub(super) fn reap_one(host: &Host, id: &str) -> Result<()> {
-    if recover_if_dead(host, id, Loss::MonitorLost)? { shared::tidy(host, true) } else { Ok(()) }
+pub(super) fn reap_one(host: &Host, fronts: Fronts, id: &str) -> Result<()> {
+    if recover_if_dead(host, fronts, id, Loss::MonitorLost)? { shared::tidy(host, true) } else { Ok(()) }
 }
 
 /// How long a monitor that was killed may take to be gone.
@@ -79,7 +76,7 @@ fn known_boot(host: &Host) -> Result<Option<String>> {
 }
 
 /// The first verb of a boot, which no pod can have lived through; or of a state dir that was emptied.
-fn after_boot(host: &Host, boot: &str) -> Result<()> {
+fn after_boot(host: &Host, fronts: Fronts, boot: &str) -> Result<()> {
     host.make_state_dir()?;
     let folder = &host.state_dir;
     // One at a time; the second finds the first's work done.
@@ -102,7 +99,7 @@ fn after_boot(host: &Host, boot: &str) -> Result<()> {
                 return Ok(());
             }
             let loss = if is_earlier { Loss::HostRebooted } else { Loss::MonitorLost };
-            store::mark(host, id).and_then(|()| recover_if_dead(host, id, loss)).map(drop)
+            store::mark(host, id).and_then(|()| recover_if_dead(host, fronts, id, loss)).map(drop)
         });
         trouble = trouble.and(ended.context(|| format!("pod {id}")));
     }
@@ -112,7 +109,7 @@ fn after_boot(host: &Host, boot: &str) -> Result<()> {
 }
 
 /// Whether it was dead, and is recovered now.
-fn recover_if_dead(host: &Host, id: &str, loss: Loss) -> Result<bool> {
+fn recover_if_dead(host: &Host, fronts: Fronts, id: &str, loss: Loss) -> Result<bool> {
     if store::is_alive(host, id)? {
         return Ok(false);
     }
@@ -121,7 +118,7 @@ fn recover_if_dead(host: &Host, id: &str, loss: Loss) -> Result<bool> {
     if store::is_alive(host, id)? || has_listening_monitor(host, id)? {
         return Ok(false);
     }
-    recover(host, id, loss)?;
+    recover(host, fronts, id, loss)?;
     drop(guard);
     Ok(true)
 }
@@ -165,7 +162,7 @@ pub(super) fn remove(host: &Host, id: &str) -> Result<()> {
 }
 
 /// Brings the pod `id`, which nobody works on, to its end.
-fn recover(host: &Host, id: &str, loss: Loss) -> Result<()> {
+fn recover(host: &Host, fronts: Fronts, id: &str, loss: Loss) -> Result<()> {
     let sandbox = match record::load::<Sandbox>(&record::sandbox_path(host, id))? {
         Loaded::Present(sandbox) => sandbox,
         // A removal that was cut off, or a creation that had no record yet.
@@ -188,7 +185,7 @@ fn recover(host: &Host, id: &str, loss: Loss) -> Result<()> {
             store::remove(host, id)
         }
         Loaded::Present(status) => {
-            end(host, &sandbox, status, is_behind, loss)?;
+            end(host, fronts, &sandbox, status, is_behind, loss)?;
             store::unmark(host, id)
         }
         Loaded::Missing if loss == Loss::MonitorLost => store::remove(host, id),
@@ -202,7 +199,14 @@ fn recover(host: &Host, id: &str, loss: Loss) -> Result<()> {
 
 /// Writes down that the pod has ended, and removes what only a running one needs. What a full disk does not take keeps
 /// nothing else from being done; all of it is tried again.
-fn end(host: &Host, sandbox: &Sandbox, mut status: SandboxStatus, is_behind: bool, loss: Loss) -> Result<()> {
+fn end(
+    host: &Host,
+    fronts: Fronts,
+    sandbox: &Sandbox,
+    mut status: SandboxStatus,
+    is_behind: bool,
+    loss: Loss,
+) -> Result<()> {
     let mut outcome = remove_snapshots(host, &sandbox.id);
     if status.state == SandboxState::Ended && !is_behind {
         return outcome;
@@ -215,11 +219,11 @@ fn end(host: &Host, sandbox: &Sandbox, mut status: SandboxStatus, is_behind: boo
         let written = record::write_status(host, &sandbox.id, &status);
         return outcome.and(written);
     }
-    if let (Some(mut state), Ok(pod)) = (status.pod_state(), serde_json::from_str::<Pod>(sandbox.asked.get()))
+    // Of a front that has no rules, or is not linked, nothing more is said.
+    if let (Some(rules), Some(known)) = (fronts(sandbox.front), &status.pod)
+        && let Some(text) = (rules.lose)(sandbox, known, loss)
     {
-        policy::lose(&pod, &mut state, loss, Moment::now());
-        let text = serde_json::to_string(&state).map_err(|error| Error::failed(error.to_string()))?;
-        status.pod = RawValue::from_string(text).ok();
+        status.pod = Some(text);
     }
     status.state = SandboxState::Ended;
     status.network = None;
@@ -235,7 +239,7 @@ fn end_container(path: &Path) -> Result<()> {
     status.state = ContainerState::Exited;
     status.pid = None;
     status.finished_at = record::now();
-    status.exit_code = Some(Ended::LOST);
+    status.exit_code = Some(record::LOST);
     status.reason = "ContainerStatusUnknown".into();
     status.message = "nobody saw how it ended".into();
     record::write(path, &status)
@@ -328,7 +332,7 @@ mod tests {
             std::fs::write(record::sandbox_path(&host, id), "{\"version\":1,").unwrap();
         }
         names::reserve(&host, &names::Key::Pod { namespace: "default", name: "web" }, "2222").unwrap();
-        assert_eq!(reap(&host).len(), 0);
+        assert_eq!(reap(&host, |_| None).len(), 0);
         assert!(!host.pod_root("1111").exists(), "it had no name: it never was");
         assert!(host.pod_root("2222").exists(), "its name is taken: it shows as Unknown");
         assert!(!host.pod_state_dir("2222").exists());
@@ -345,12 +349,12 @@ mod tests {
         // It cannot be taken from the records: its place among the removed is taken.
         std::fs::create_dir_all(host.root.join("pods/1111")).unwrap();
         std::fs::create_dir_all(host.root.join("pods/.1111/full")).unwrap();
-        let troubles = reap(&host);
+        let troubles = reap(&host, |_| None);
         assert!(troubles.iter().all(|trouble| trouble.to_string().contains("1111")), "{troubles:?}");
         assert!(!host.pod_state_dir("2222").exists(), "the next one was cleaned up");
         assert_eq!(known_boot(&host).unwrap(), None, "not before all are ended");
         std::fs::remove_dir_all(host.root.join("pods/.1111")).unwrap();
-        assert_eq!(reap(&host).len(), 0);
+        assert_eq!(reap(&host, |_| None).len(), 0);
         assert_eq!(known_boot(&host).unwrap(), Some(store::boot_id().unwrap()));
     }
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use super::client::{Ends, Monitor, Notice};
+use super::client::{Client, Ends, Notice};
 use super::protocol::Exit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::io::poll::{self, Interest, Ready};
@@ -61,7 +61,7 @@ pub fn window_of(stream: impl AsFd) -> Option<(u16, u16)> {
 ///
 /// # Errors
 /// [`ErrorKind::Interrupted`] when a signal ended it; [`ErrorKind::NotFound`] when the monitor has gone.
-pub fn run(monitor: &mut Monitor, ends: Ends, options: Options<'_>) -> Result<Ended> {
+pub fn run(monitor: &mut Client, ends: Ends, options: Options<'_>) -> Result<Ended> {
     let signals = Signals::catch(if options.tty { &interrupt::TERMINAL } else { &[] })?;
     let stdin = io::stdin();
     let is_raw = options.tty && tty::is_terminal(stdin.as_fd());
@@ -198,7 +198,7 @@ impl<'a> Session<'a> {
     }
 
     /// Waits for what can be moved, moves it, and says whether that was the end.
-    fn round(&mut self, monitor: &mut Monitor, signals: &Signals) -> Result<Option<Ended>> {
+    fn round(&mut self, monitor: &mut Client, signals: &Signals) -> Result<Option<Ended>> {
         let ready = self.wait(monitor, signals)?;
         if ready.signal {
             self.on_signal(signals, monitor)?;
@@ -225,7 +225,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    fn wait(&self, monitor: &Monitor, signals: &Signals) -> Result<Round> {
+    fn wait(&self, monitor: &Client, signals: &Signals) -> Result<Round> {
         let (stdin, mut polled) = (io::stdin(), Vec::new());
         polled.push((monitor.as_fd(), Interest::Read));
         polled.push((signals.as_fd(), Interest::Read));
@@ -277,7 +277,7 @@ impl<'a> Session<'a> {
         Ok(false)
     }
 
-    fn listen(&mut self, monitor: &mut Monitor) -> Result<()> {
+    fn listen(&mut self, monitor: &mut Client) -> Result<()> {
         match monitor.next(Some(std::time::Instant::now())) {
             Ok(Some(Notice::Exited { id, exit })) if Some(id) == self.options.exec => {
                 self.exit = Some(exit);
@@ -293,7 +293,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn on_signal(&mut self, signals: &Signals, monitor: &mut Monitor) -> Result<()> {
+    fn on_signal(&mut self, signals: &Signals, monitor: &mut Client) -> Result<()> {
         match signals.next()? {
             None => Ok(()),
             Some(Caught::Window) => self.follow_window(monitor),
@@ -301,7 +301,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn follow_window(&self, monitor: &mut Monitor) -> Result<()> {
+    fn follow_window(&self, monitor: &mut Client) -> Result<()> {
         let Some(size) = window().filter(|_| self.options.tty) else { return Ok(()) };
         match (&self.terminal, self.options.container) {
             (Some(terminal), _) => Ok(tty::set_window(terminal, size)?),

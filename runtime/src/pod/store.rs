@@ -1,30 +1,27 @@
 //! The pods on this host, as their records tell: listed, and found by name or id.
 //!
-//! Invariant: reading takes no lock and skips nothing. A record that is none becomes a pod whose
-//! phase is Unknown, with its name still reserved, so that it can be seen and deleted. An error to read is an error.
+//! Invariant: reading takes no lock and skips nothing. A record that is none becomes a pod with a
+//! trouble, with its name still reserved, so that it can be seen and deleted. An error to read is an error.
 
 mod edit;
 
+pub(crate) use edit::folder_names;
 pub use edit::{Guard, begin, boot_id, fill, hold, hold_for_removal, remove};
-pub(in crate::pod) use edit::{folder_names, is_removed, is_there, mark, unlock, unmark};
+pub(in crate::pod) use edit::{is_removed, is_there, mark, unlock, unmark};
 
 use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind as IoKind;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::names::{self, Key};
 use super::record::{
     self, ContainerState, ContainerStatusRecord, Front, Loaded, Sandbox, SandboxState, SandboxStatus,
 };
-use super::resources;
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::host::Host;
-use crate::manifest::{Pod, PodPhase, Time};
 use crate::parallel;
-use crate::policy::{self, Journal};
 use crate::sys::file::flock::{self, Share};
 
 /// How many pods' records are worth a thread.
@@ -34,7 +31,7 @@ const THREADS: usize = 4;
 
 /// One pod.
 #[derive(Debug, Clone)]
-pub struct PodEntry {
+pub struct Entry {
     /// 64 hex digits.
     pub id: String,
     /// Its namespace.
@@ -45,74 +42,46 @@ pub struct PodEntry {
     pub sandbox: Option<Sandbox>,
     /// What became of it.
     pub status: SandboxStatus,
-    /// The v1 Pod: what was asked for with its status.
-    pub pod: Pod,
+    /// Why one of its records cannot be read.
+    pub trouble: Option<String>,
 }
 
-impl PodEntry {
-    /// What happened to the pod, as `describe` shows it.
-    pub fn journal(&self) -> Journal {
-        self.status.pod_state().map(|state| state.events).unwrap_or_default()
-    }
-
-    /// The folder of the logs of `container`; `None` when the record that says it cannot be read.
-    pub fn container_logs(&self, container: &str) -> Option<PathBuf> {
-        self.sandbox.as_ref().map(|sandbox| sandbox.log_dir.join(container))
-    }
-}
-
-/// The exit code of the attempt `container` (an id) of pod `pod`; `None` while it has not ended.
-///
-/// # Errors
-/// The pod was deleted, or what its record says cannot be read.
-pub fn exit_code(host: &Host, pod: &str, container: &str) -> Result<Option<i32>> {
-    let path = record::container_dir(host, pod, container).join("status.json");
-    match record::load::<ContainerStatusRecord>(&path)? {
-        Loaded::Present(status) if status.state == ContainerState::Exited => {
-            Ok(Some(status.exit_code.unwrap_or_default()))
-        }
-        Loaded::Present(_) => Ok(None),
-        Loaded::Missing => Err(Error::failed("the pod was deleted")),
-        Loaded::Unreadable(why) => Err(Error::failed(format!("the container's status: {why}"))),
-    }
-}
-
-/// Every pod of the pod front, by namespace and name; those that are still being made are Pending.
-pub fn list(host: &Host) -> Result<Vec<PodEntry>> {
-    let load = |(namespace, name, id): &Name| load(host, id, namespace, name).transpose();
+/// Every pod of `front` as `view` shows it, by namespace and name, with those that are still being made.
+pub fn list<T: Send>(host: &Host, front: Front, view: impl Fn(Entry) -> T + Sync) -> Result<Vec<T>> {
+    let load = |(namespace, name, id): &Name| {
+        load(host, front, id, namespace, name).map(|found| found.map(&view)).transpose()
+    };
     let mut names = names::all(host)?;
     names.extend(restore_names(host, &names)?);
+    names.sort();
     let piece = NonZeroUsize::new(names.len().div_ceil(THREADS).max(AT_ONCE)).expect("it is not zero");
-    let mut entries =
-        parallel::over(&names, piece, |names| names.iter().filter_map(load).collect::<Vec<_>>())
-            .context(|| "read the pods' records")?
-            .into_iter()
-            .collect::<Result<Vec<_>>>()?;
-    entries.sort_by(|left, right| (&left.namespace, &left.name).cmp(&(&right.namespace, &right.name)));
-    Ok(entries)
+    parallel::over(&names, piece, |names| names.iter().filter_map(load).collect::<Vec<_>>())
+        .context(|| "read the pods' records")?
+        .into_iter()
+        .collect()
 }
 
-/// The pod that is called `name` in `namespace`, or whose id alone begins with it; a name wins.
-pub fn find(host: &Host, namespace: &str, name: &str) -> Result<PodEntry> {
+/// The pod of `front` that is called `name` in `namespace`, or whose id alone begins with it; a name wins.
+pub fn find(host: &Host, front: Front, namespace: &str, name: &str) -> Result<Entry> {
     let missing = || {
         Error::new(ErrorKind::NotFound, format!("pod {name:?} not found in namespace {namespace:?}"))
             .hint("`podrun get pods -A` lists the pods of all namespaces")
     };
     if let Some(id) = names::lookup(host, namespace, name)? {
-        return load(host, &id, namespace, name)?.ok_or_else(missing);
+        return load(host, front, &id, namespace, name)?.ok_or_else(missing);
     }
     let mut names = names::all(host)?;
     names.extend(restore_names(host, &names)?);
     let is_it = |known: &&Name| (known.0.as_str(), known.1.as_str()) == (namespace, name);
     if let Some((namespace, name, id)) = names.iter().find(is_it) {
-        return load(host, id, namespace, name)?.ok_or_else(missing);
+        return load(host, front, id, namespace, name)?.ok_or_else(missing);
     }
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(missing());
     }
     let mut found = names.into_iter().filter(|(_, _, id)| id.starts_with(name));
     match (found.next(), found.next()) {
-        (Some((namespace, name, id)), None) => load(host, &id, &namespace, &name)?.ok_or_else(missing),
+        (Some((namespace, name, id)), None) => load(host, front, &id, &namespace, &name)?.ok_or_else(missing),
         (Some(_), Some(_)) => {
             Err(Error::new(ErrorKind::NotFound, format!("several pods have an id that begins with {name:?}")))
         }
@@ -153,6 +122,22 @@ fn restore_names(host: &Host, names: &[Name]) -> Result<Vec<Name>> {
     Ok(restored)
 }
 
+/// The exit code of the attempt `container` (an id) of pod `pod`; `None` while it has not ended.
+///
+/// # Errors
+/// The pod was deleted, or the record cannot be read.
+pub fn exit_code(host: &Host, pod: &str, container: &str) -> Result<Option<i32>> {
+    let path = record::container_dir(host, pod, container).join("status.json");
+    match record::load::<ContainerStatusRecord>(&path)? {
+        Loaded::Present(status) if status.state == ContainerState::Exited => {
+            Ok(Some(status.exit_code.unwrap_or_default()))
+        }
+        Loaded::Present(_) => Ok(None),
+        Loaded::Missing => Err(Error::failed("the pod was deleted")),
+        Loaded::Unreadable(why) => Err(Error::failed(format!("the container's status: {why}"))),
+    }
+}
+
 /// Whether the monitor of pod `id` runs: it holds the pod's lock for its life.
 ///
 /// # Errors
@@ -179,8 +164,8 @@ pub(in crate::pod) fn await_end(host: &Host, id: &str, patience: Duration) -> Re
     Ok(waited.map_err(|errno| errno.during(format!("flock({path:?})")))?)
 }
 
-/// The pod with this whole id; `None`: it is gone, not there yet, or another front's.
-pub fn with_id(host: &Host, id: &str) -> Result<Option<PodEntry>> {
+/// The pod of `front` with this whole id; `None`: it is gone, not there yet, or another front's.
+pub fn with_id(host: &Host, front: Front, id: &str) -> Result<Option<Entry>> {
     let named = match record::load::<Sandbox>(&record::sandbox_path(host, id))? {
         Loaded::Present(Sandbox { namespace, name, .. }) => {
             let holder = names::lookup(host, &namespace, &name)?;
@@ -189,13 +174,13 @@ pub fn with_id(host: &Host, id: &str) -> Result<Option<PodEntry>> {
         Loaded::Missing => None,
         Loaded::Unreadable(_) => names::of(host, id)?,
     };
-    named.map_or(Ok(None), |(namespace, name)| load(host, id, &namespace, &name))
+    named.map_or(Ok(None), |(namespace, name)| load(host, front, id, &namespace, &name))
 }
 
 /// The pod `id`, which has the name; `None` if it is another front's.
-fn load(host: &Host, id: &str, namespace: &str, name: &str) -> Result<Option<PodEntry>> {
+fn load(host: &Host, front: Front, id: &str, namespace: &str, name: &str) -> Result<Option<Entry>> {
     let (sandbox, mut trouble) = match record::load::<Sandbox>(&record::sandbox_path(host, id))? {
-        Loaded::Present(sandbox) if sandbox.front != Front::Pod => return Ok(None),
+        Loaded::Present(sandbox) if sandbox.front != front => return Ok(None),
         Loaded::Present(sandbox) => (Some(sandbox), None),
         Loaded::Missing if is_gone(host, id, namespace, name)? => return Ok(None),
         Loaded::Missing => (None, Some("the pod's record is missing".to_owned())),
@@ -216,21 +201,8 @@ fn load(host: &Host, id: &str, namespace: &str, name: &str) -> Result<Option<Pod
             SandboxStatus { state: SandboxState::Unknown, ..SandboxStatus::default() }
         }
     };
-    let mut pod = asked(sandbox.as_ref(), &mut trouble);
-    name.clone_into(&mut pod.metadata.name);
-    namespace.clone_into(&mut pod.metadata.namespace);
-    if let Some(state) = status.pod_state() {
-        pod = policy::observed(pod, &state);
-    } else {
-        pod.status.phase = Some(PodPhase::Pending);
-    }
-    if let Some(why) = trouble {
-        pod.status.phase = Some(PodPhase::Unknown);
-        pod.status.reason = "RecordUnreadable".into();
-        pod.status.message = why;
-    }
     let (namespace, name) = (namespace.into(), name.into());
-    Ok(Some(PodEntry { id: id.into(), namespace, name, sandbox, status, pod }))
+    Ok(Some(Entry { id: id.into(), namespace, name, sandbox, status, trouble }))
 }
 
 /// Whether the pod `id`, one of whose records is missing, was deleted since its name was read. A removal takes the folder
@@ -241,20 +213,3 @@ fn is_gone(host: &Host, id: &str, namespace: &str, name: &str) -> Result<bool> {
     }
     Ok(edit::is_being_removed(host, id)? || names::lookup(host, namespace, name)?.as_deref() != Some(id))
 }
-
-/// The v1 Pod that was asked for, with what the system set when it was made.
-fn asked(sandbox: Option<&Sandbox>, trouble: &mut Option<String>) -> Pod {
-    let Some(sandbox) = sandbox else { return Pod::default() };
-    let mut pod: Pod = serde_json::from_str(sandbox.asked.get()).unwrap_or_else(|error| {
-        trouble.get_or_insert(format!("the pod's record: {error}"));
-        Pod::default()
-    });
-    pod.metadata.uid.clone_from(&sandbox.uid);
-    let seconds = i64::try_from(sandbox.created_at / 1_000_000_000).unwrap_or(i64::MAX);
-    pod.metadata.creation_timestamp = Some(Time::from_unix(seconds));
-    pod.status.qos_class.get_or_insert_with(|| resources::qos_class(&pod.spec));
-    pod
-}
-
-#[cfg(test)]
-mod tests;

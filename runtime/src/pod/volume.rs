@@ -12,10 +12,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::bundle;
+use super::config::{MountConfig, VolumeSource};
 use crate::engine;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
-use crate::manifest::{Pod, StorageMedium, Volume, VolumeMount, VolumeSource};
 use crate::sys::file::confined::{self, Outward};
 use crate::sys::file::mount::{self, Depth};
 use crate::sys::file::own;
@@ -23,12 +23,12 @@ use crate::sys::file::own;
 mod host_path;
 mod opening;
 
-pub use opening::{HostPath, Opening, PATIENCE};
+pub(crate) use opening::{HostPath, Opening, PATIENCE};
 
 /// What a container mounts.
 #[derive(Debug)]
-pub struct Source {
-    /// Where: the container's mountPath, from its root on.
+pub(crate) struct Source {
+    /// Where: from the container's root on.
     pub destination: String,
     /// A handle of the directory or file.
     pub tree: OwnedFd,
@@ -39,55 +39,51 @@ pub struct Source {
 impl Source {
     /// A detached copy of it, with what is mounted below, for one container to mount. Its file system is not asked: the
     /// descriptor is all of the way.
-    pub fn copy(&self) -> Result<OwnedFd> {
+    pub(crate) fn copy(&self) -> Result<OwnedFd> {
         let copied = mount::clone_tree(self.tree.as_fd(), Depth::Recursive);
         Ok(copied.map_err(|errno| errno.during(format!("open_tree({:?}, OPEN_TREE_CLONE)", self.path)))?)
     }
 }
 
-/// Makes the pod's disk emptyDirs.
-pub fn make(host: &Host, id: &str, pod: &Pod) -> Result<()> {
-    for volume in &pod.spec.volumes {
-        if matches!(&volume.source, VolumeSource::EmptyDir(source) if source.medium == StorageMedium::Disk) {
-            make_empty_dir(&folder(host, id, &volume.name))
-                .context(|| format!("volume {:?}", volume.name))?;
+/// Makes those of the pod's volumes that lie on disk.
+pub(crate) fn make(host: &Host, id: &str, volumes: &[(String, VolumeSource)]) -> Result<()> {
+    for (name, source) in volumes {
+        if *source == VolumeSource::Disk {
+            make_empty_dir(&folder(host, id, name)).context(|| format!("volume {name:?}"))?;
         }
     }
     Ok(())
 }
 
-/// Opens what `mount` shows of the disk emptyDir `volume`.
-pub fn open(host: &Host, id: &str, volume: &Volume, mount: &VolumeMount) -> Result<Source> {
-    let path = folder(host, id, &volume.name);
-    let root = confined::open_host(&path).context(|| format!("volume {:?}", volume.name))?;
-    Ok(Source {
-        destination: destination(mount)?,
-        tree: part(root, volume, mount)?,
-        path: shown(path, mount),
-    })
+/// Opens what `mount` shows of its volume, which is one on disk.
+pub(crate) fn open(host: &Host, id: &str, mount: &MountConfig) -> Result<Source> {
+    let path = folder(host, id, &mount.volume);
+    let root = confined::open_host(&path).context(|| format!("volume {:?}", mount.volume))?;
+    Ok(Source { destination: destination(mount)?, tree: part(root, mount)?, path: shown(path, mount) })
 }
 
 /// Where `mount` is made.
-fn destination(mount: &VolumeMount) -> Result<String> {
-    Ok(bundle::mount_point(&mount.mount_path)?.display().to_string())
+fn destination(mount: &MountConfig) -> Result<String> {
+    Ok(bundle::mount_point(&mount.destination)?.display().to_string())
 }
 
 /// The path of what `mount` shows of a volume.
-fn shown(mut path: PathBuf, mount: &VolumeMount) -> PathBuf {
+fn shown(mut path: PathBuf, mount: &MountConfig) -> PathBuf {
     path.extend(Path::new(&mount.sub_path).components().filter(|part| *part != Component::CurDir));
     path
 }
 
-/// What `mount` shows of `volume`, whose handle is `root`: checked for being mounted there.
-fn part(root: OwnedFd, volume: &Volume, mount: &VolumeMount) -> Result<OwnedFd> {
+/// What `mount` shows of its volume, whose handle is `root`: checked for being mounted there.
+fn part(root: OwnedFd, mount: &MountConfig) -> Result<OwnedFd> {
     let tree = match mount.sub_path.as_str() {
         "" => root,
         sub_path => open_sub_path(root, sub_path)
-            .context(|| format!("volume {:?}: subPath {sub_path:?}", volume.name))?,
+            .context(|| format!("volume {:?}: subPath {sub_path:?}", mount.volume))?,
     };
     // No other try will find another file system there.
-    let refused =
-        |error: Error| error.with_kind(ErrorKind::Manifest).context(format_args!("volume {:?}", volume.name));
+    let refused = |error: Error| {
+        error.with_kind(ErrorKind::Manifest).context(format_args!("volume {:?}", mount.volume))
+    };
     engine::check_source(&destination(mount)?, tree.as_fd()).map_err(refused)?;
     Ok(tree)
 }
@@ -95,7 +91,7 @@ fn part(root: OwnedFd, volume: &Volume, mount: &VolumeMount) -> Result<OwnedFd> 
 /// Opens `sub_path` inside the volume `root`; one that is missing is made as a directory with the
 /// volume's own permissions, as a kubelet does. A link that leads out of the volume is refused, as by a kubelet: what lies
 /// at the same path inside is not what anybody means by it.
-pub fn open_sub_path(root: impl AsFd, sub_path: &str) -> Result<OwnedFd> {
+pub(crate) fn open_sub_path(root: impl AsFd, sub_path: &str) -> Result<OwnedFd> {
     let path = Path::new(sub_path);
     if path.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
         return Err(Error::new(ErrorKind::Manifest, "must be a relative path without '..'"));
@@ -162,13 +158,17 @@ mod tests {
     fn an_empty_dir_is_open_to_every_user() {
         let dir = tempfile::tempdir().unwrap();
         let host = Host { root: dir.path().to_owned(), ..Host::default() };
-        let pod: Pod =
-            serde_json::from_str(r#"{"spec": {"volumes": [{"name": "v", "emptyDir": {}}]}}"#).unwrap();
-        make(&host, "1", &pod).unwrap();
-        make(&host, "1", &pod).unwrap();
-        let mount: VolumeMount =
-            serde_json::from_str(r#"{"name": "v", "mountPath": "/v", "subPath": "s"}"#).unwrap();
-        let source = open(&host, "1", &pod.spec.volumes[0], &mount).unwrap();
+        let volumes = [("v".to_owned(), VolumeSource::Disk)];
+        make(&host, "1", &volumes).unwrap();
+        make(&host, "1", &volumes).unwrap();
+        let mount = MountConfig {
+            volume: "v".into(),
+            source: VolumeSource::Disk,
+            destination: "/v".into(),
+            sub_path: "s".into(),
+            read_only: false,
+        };
+        let source = open(&host, "1", &mount).unwrap();
         assert_eq!(metadata(source.tree).unwrap().mode() & 0o7777, 0o777);
         assert!(source.path.ends_with("pods/1/volumes/v/s"));
     }

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Moment;
+pub use crate::pod::driver::Act as Action;
 
 /// Something that happened to the pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,41 +110,4 @@ pub struct Exit {
     pub message: String,
     /// When it was seen to end.
     pub at: Moment,
-}
-
-/// Work for the monitor, to be done in the order given.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum Action {
-    /// Make and start this attempt; answered by [`Event::Started`] or [`Event::StartFailed`].
-    /// At most one start is unanswered at any moment.
-    Start {
-        /// The container's name.
-        container: String,
-        /// 0 for the first; names the log file too.
-        attempt: u32,
-    },
-    /// Send the container's stop signal (the image's STOPSIGNAL, else SIGTERM) to its first process.
-    Stop {
-        /// The container's name.
-        container: String,
-        /// The attempt meant.
-        attempt: u32,
-    },
-    /// SIGKILL every process in the container's cgroup. May name an attempt whose start is not answered yet.
-    Kill {
-        /// The container's name.
-        container: String,
-        /// The attempt meant.
-        attempt: u32,
-    },
-    /// The state changed: write it (and [`super::status`]) down, then tell the watchers.
-    WriteStatus,
-    /// Take network and cgroups down; answered by [`Event::SandboxStopped`]. Nothing runs any more.
-    StopSandbox,
-    /// Nothing will happen any more: the monitor ends. Always the last action of a pod's life.
-    Finish {
-        /// The pod was deleted: its records, volumes and name go too.
-        remove: bool,
-    },
 }

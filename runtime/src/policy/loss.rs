@@ -8,15 +8,7 @@ use std::collections::BTreeMap;
 use super::journal::Severity;
 use super::{ContainerPhase, ContainerRun, Ended, Moment, PodState, Sandbox, Verdict, conditions, status};
 use crate::manifest::{Pod, PodPhase};
-
-/// The reason why no monitor saw the pod's end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
-    /// Its monitor was killed, and the kernel ended the containers with it.
-    MonitorLost,
-    /// The host was started anew.
-    HostRebooted,
-}
+use crate::pod::driver::Loss;
 
 impl Loss {
     fn reason(self) -> &'static str {

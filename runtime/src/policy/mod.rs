@@ -15,8 +15,10 @@
 mod back_off;
 pub mod columns;
 mod conditions;
+mod driver;
 mod event;
 mod journal;
+pub mod launch;
 mod loss;
 mod moment;
 mod narrate;
@@ -25,10 +27,12 @@ mod state;
 mod status;
 mod step;
 mod stop;
+pub mod store;
 
+pub use driver::fronts;
 pub use event::{Action, Event, Exit, StartFailure};
 pub use journal::{Journal, JournalEntry, Severity};
-pub use loss::{Loss, lose};
+pub use loss::lose;
 pub use moment::Moment;
 pub use progress::{Progress, WaitFor, create_progress};
 pub use state::{

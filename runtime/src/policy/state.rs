@@ -267,8 +267,8 @@ pub struct Ended {
 impl Ended {
     /// The exit code of a container whose program could not be executed.
     pub const START_ERROR: i32 = 128;
-    /// The exit code of a container that was killed with its pod, or whose end was not seen.
-    pub const LOST: i32 = 137;
+    /// The exit code of a container that was killed with its pod, or whose end nobody saw.
+    pub const LOST: i32 = crate::pod::record::LOST;
 }
 
 /// How long a container is kept from restarting.

@@ -4,6 +4,7 @@
 //! beside the name, is only its spelling. A volume that names none is an empty directory, as in
 //! Kubernetes.
 
+use crate::pod::config::HostPathType;
 use serde::{Deserialize, Serialize};
 
 use super::{Quantity, is_default};
@@ -65,29 +66,6 @@ pub struct HostPathVolumeSource {
     /// The type of file that must exist, or is made.
     #[serde(rename = "type")]
     pub kind: HostPathType,
-}
-
-/// The type of file that must exist at a host path before the pod starts, or is made there.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum HostPathType {
-    /// Nothing is checked.
-    #[default]
-    #[serde(rename = "")]
-    Unset,
-    /// A directory, made 0755 if need be.
-    DirectoryOrCreate,
-    /// A directory.
-    Directory,
-    /// A file, made 0644 if need be.
-    FileOrCreate,
-    /// A file.
-    File,
-    /// A UNIX socket.
-    Socket,
-    /// A character device.
-    CharDevice,
-    /// A block device.
-    BlockDevice,
 }
 
 /// A volume as Kubernetes spells it.

@@ -12,8 +12,8 @@ use super::super::suggest;
 use super::super::types::{PodSpec, SeccompProfile, SeccompProfileType, SecurityContext, Sysctl};
 use super::container::each;
 use super::{Findings, names};
-use crate::engine::sysctl::{Owner, Setting};
 use crate::error::quoted;
+use crate::pod::config::sysctl::{Owner, Setting};
 
 pub(super) fn security(spec: &PodSpec, findings: &mut Findings) {
     let path = Path::of("spec.securityContext");

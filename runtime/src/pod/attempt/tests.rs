@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::image::ImageConfig;
+use crate::manifest::{self, Pod};
 use crate::pod::record::Front;
 use crate::sys::file::confined;
 
@@ -22,7 +23,7 @@ fn sandbox(pod: &Pod) -> Sandbox {
         created_at: 1,
         boot_id: String::new(),
         hostname: None,
-        sharing: sandbox::sharing(&pod.spec),
+        sharing: Default::default(),
         cgroup: "/podrun/a".into(),
         cgroup_owned: true,
         log_dir: "/logs".into(),
@@ -47,10 +48,13 @@ impl Case {
         Self { _dir: dir, host, rootfs }
     }
 
-    fn prepare(&self, spec: serde_json::Value, config: ImageConfig) -> Result<Prepared> {
+    fn prepare(&self, spec: serde_json::Value, runs: ImageConfig) -> Result<Prepared> {
         let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "web"}, "spec": spec})).unwrap();
         let sandbox = sandbox(&pod);
-        volume::make(&self.host, &sandbox.id, &pod).unwrap();
+        let facts = Facts::default();
+        let asked = manifest::sandbox_config(&pod, 1, Path::new("/logs"), facts.missing).unwrap();
+        volume::make(&self.host, &sandbox.id, &asked.volumes).unwrap();
+        let config = manifest::container_config(&pod, &pod.spec.containers[0], 0, &facts)?;
         let image = Image {
             id: crate::image::Digest::of(b"config"),
             names: vec![],
@@ -58,19 +62,11 @@ impl Case {
             size: 0,
             created: None,
             layers: vec![],
-            config,
+            config: runs,
             damage: None,
         };
-        let facts = Facts::default();
-        let inputs = Inputs {
-            host: &self.host,
-            sandbox: &sandbox,
-            pod: &pod,
-            container: &pod.spec.containers[0],
-            attempt: 0,
-            image: &image,
-            facts: &facts,
-        };
+        let inputs =
+            Inputs { host: &self.host, sandbox: &sandbox, config: &config, image: &image, facts: &facts };
         let rootfs = confined::open_host(&self.rootfs).unwrap();
         std::fs::create_dir_all(self.host.pod_root(&sandbox.id)).unwrap();
         let id = begin(&self.host, &sandbox.id).unwrap();

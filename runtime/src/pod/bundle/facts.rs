@@ -1,6 +1,7 @@
-//! What specs depend on beside the manifest and the image: this host's memory, the rights that
+//! What specs depend on beside their config and the image: this host's memory, the rights that
 //! podrun itself has, and, for privileged containers, the host's devices.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
@@ -9,12 +10,28 @@ use oci_spec::runtime::{Capability, LinuxDevice, LinuxDeviceBuilder, LinuxDevice
 
 use crate::cgroup::Layout;
 use crate::host::Host;
-use crate::pod::resources::Missing;
 use crate::sys::child::arguments;
 use crate::sys::kernel;
 
 /// Folders of /dev that a container has of its own.
 const OWN_FOLDERS: [&str; 5] = ["pts", "shm", "mqueue", "fd", ".udev"];
+
+/// The controllers that this host's cgroups have not. What is asked of one is refused where it is set; what
+/// podrun would set by itself is left out.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Missing {
+    /// No share of the processors.
+    pub cpu: bool,
+    /// No count of processes.
+    pub pids: bool,
+}
+
+impl Missing {
+    /// Those that a host of this layout has not.
+    pub fn of(layout: &Layout) -> Self {
+        Self { cpu: !layout.carries("cpu"), pids: !layout.carries("pids") }
+    }
+}
 
 /// What specs need to know of the host.
 #[derive(Debug, Clone, Default)]
@@ -35,13 +52,12 @@ pub struct Facts {
     pub missing: Missing,
     /// Each CPU's thermal_throttle folder, which tells a neighbour's load.
     pub throttles: Vec<String>,
-    /// The host's devices; read only for a pod with a privileged container.
-    pub devices: Vec<LinuxDevice>,
+    pub(super) devices: OnceCell<Vec<LinuxDevice>>,
 }
 
 impl Facts {
-    /// Reads them; `privileged`: whether a container of the pod is.
-    pub fn read(privileged: bool, layout: &Layout) -> Self {
+    /// Reads them.
+    pub fn read(layout: &Layout) -> Self {
         Self {
             hostname: Host::node_name(),
             unified_memory: layout.carries_unified("memory"),
@@ -51,8 +67,13 @@ impl Facts {
             stack: arguments::stack_limit(),
             capabilities: capabilities(),
             throttles: throttles(),
-            devices: if privileged { devices(Path::new("/dev")) } else { Vec::new() },
+            devices: OnceCell::new(),
         }
+    }
+
+    /// The host's devices, as they were when the first privileged container asked for them.
+    pub fn devices(&self) -> &[LinuxDevice] {
+        self.devices.get_or_init(|| devices(Path::new("/dev")))
     }
 }
 
@@ -126,9 +147,9 @@ mod tests {
 
     #[test]
     fn this_host_has_memory_and_a_null_device() {
-        let facts = Facts::read(true, &Layout::detect().unwrap());
+        let facts = Facts::read(&Layout::detect().unwrap());
         assert!(facts.memory > 1 << 20);
         assert!(facts.kernel >= (5, 0));
-        assert!(facts.devices.iter().any(|device| device.path() == Path::new("/dev/null")));
+        assert!(facts.devices().iter().any(|device| device.path() == Path::new("/dev/null")));
     }
 }

@@ -1,4 +1,4 @@
-//! From one container of a v1 Pod to the OCI spec that Kubernetes and containerd would run it by.
+//! From one container, as its front asks for it, to the OCI spec that Kubernetes and containerd would run it by.
 //!
 //! Invariant: [`spec`] is pure. All it needs to know of the host is in [`Facts`], all it needs of the
 //! image's files is in [`User`]; what it says is the whole truth about the container.
@@ -11,11 +11,11 @@ use oci_spec::runtime::{
     RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 
-use super::resources;
+use super::config::ContainerConfig;
+use super::protocol::NamespaceMode;
 use crate::engine;
 use crate::error::{Error, Result};
 use crate::image::ImageConfig;
-use crate::manifest::{Container, Pod};
 
 mod facts;
 mod mounts;
@@ -25,28 +25,26 @@ mod seccomp;
 mod signal;
 mod user;
 
-pub use facts::Facts;
-pub use mounts::mount_point;
-pub use seccomp::localhost_profile;
-pub use signal::stop_signal;
-pub use user::{User, resolve};
+pub use facts::{Facts, Missing};
+pub(crate) use mounts::mount_point;
+pub(crate) use seccomp::localhost_profile;
+pub(crate) use signal::stop_signal;
+pub(crate) use user::{User, resolve};
 
 /// Where the pod's shared memory is mounted; its tree is the monitor's, or the host's own.
-pub const SHM: &str = "/dev/shm";
+pub(crate) const SHM: &str = "/dev/shm";
 
 /// The pod's own files in /etc, which the monitor holds.
-pub const FILES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
+pub(crate) const FILES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
 
 /// Open files of a container: what programs expect softly, and what those that know better may take.
 const OPEN_FILES: (u64, u64) = (1024, 524_288);
 
 /// All that a spec is made of.
 #[derive(Debug)]
-pub struct Inputs<'a> {
-    /// The pod, with its defaults.
-    pub pod: &'a Pod,
-    /// The container in it.
-    pub container: &'a Container,
+pub(crate) struct Inputs<'a> {
+    /// The container.
+    pub config: &'a ContainerConfig,
     /// What its image says.
     pub image: &'a ImageConfig,
     /// Who it runs as, see [`resolve`].
@@ -55,7 +53,7 @@ pub struct Inputs<'a> {
     pub hostname: &'a str,
     /// The container's cgroup: `<the pod's>/<container id>`.
     pub cgroup: &'a str,
-    /// Where each of the container's volumeMounts comes from, in their order.
+    /// Where each of the container's mounts comes from, in their order.
     pub volume_sources: &'a [&'a Path],
     /// The text of its [`localhost_profile`], if it has one.
     pub seccomp_profile: Option<&'a str>,
@@ -64,29 +62,29 @@ pub struct Inputs<'a> {
 }
 
 /// The spec of one attempt of a container.
-pub fn spec(inputs: &Inputs<'_>) -> Result<Spec> {
-    let container = inputs.container;
-    let (masked, read_only) = rights::hidden(container, inputs.facts);
-    let privileged = rights::is_privileged(container);
+pub(crate) fn spec(inputs: &Inputs<'_>) -> Result<Spec> {
+    let config = inputs.config;
+    let (masked, read_only) = rights::hidden(&config.rights, inputs.facts);
+    let privileged = config.rights.privileged;
     let mut linux = LinuxBuilder::default()
-        .namespaces(namespaces(inputs.pod, privileged))
+        .namespaces(namespaces(config))
         .cgroups_path(inputs.cgroup)
-        .resources(limits(container, privileged, inputs.facts))
+        .resources(limits(config))
         .masked_paths(masked)
         .readonly_paths(read_only);
-    let has_dev = container
-        .volume_mounts
+    let has_dev = config
+        .mounts
         .iter()
-        .any(|mount| mounts::mount_point(&mount.mount_path).is_ok_and(|at| at == Path::new("/dev")));
+        .any(|mount| mounts::mount_point(&mount.destination).is_ok_and(|at| at == Path::new("/dev")));
     // In a /dev of a volume's nothing is made, and what the host has had since it was asked is there as it is now.
     if privileged && !has_dev {
-        linux = linux.devices(inputs.facts.devices.clone());
+        linux = linux.devices(inputs.facts.devices());
     }
     if let Some(seccomp) = seccomp::seccomp(inputs)? {
         linux = linux.seccomp(seccomp);
     }
-    let read_only_root = container.security_context.read_only_root_filesystem == Some(true);
-    let root = RootBuilder::default().path("rootfs").readonly(read_only_root).build().map_err(unbuilt)?;
+    let root =
+        RootBuilder::default().path("rootfs").readonly(config.read_only_root).build().map_err(unbuilt)?;
     let mut spec = SpecBuilder::default()
         .root(root)
         .mounts(mounts::mounts(inputs)?)
@@ -100,7 +98,7 @@ pub fn spec(inputs: &Inputs<'_>) -> Result<Spec> {
 }
 
 fn process(inputs: &Inputs<'_>) -> Result<Process> {
-    let Inputs { pod, container, image, user, .. } = inputs;
+    let Inputs { config, image, user, .. } = inputs;
     let oci_user = UserBuilder::default()
         .uid(user.uid)
         .gid(user.gid)
@@ -114,16 +112,16 @@ fn process(inputs: &Inputs<'_>) -> Result<Process> {
         .build()
         .map_err(unbuilt)?;
     let process::Program { args, env } =
-        process::program(container, image, inputs.hostname, inputs.facts.stack)?;
+        process::program(&config.process, image, inputs.hostname, inputs.facts.stack)?;
     ProcessBuilder::default()
-        .terminal(container.tty)
+        .terminal(config.process.terminal)
         .user(oci_user)
         .args(args)
         .env(env)
-        .cwd(process::cwd(container, image))
-        .capabilities(rights::capabilities(container, inputs.facts)?)
-        .no_new_privileges(rights::no_new_privileges(container))
-        .oom_score_adj(resources::oom_score_adj(&pod.spec, container, inputs.facts.memory))
+        .cwd(process::cwd(&config.process, image))
+        .capabilities(rights::capabilities(&config.rights, inputs.facts)?)
+        .no_new_privileges(config.rights.no_new_privileges)
+        .oom_score_adj(config.oom_score_adj)
         .rlimits(vec![open_files])
         .build()
         .map_err(unbuilt)
@@ -131,12 +129,12 @@ fn process(inputs: &Inputs<'_>) -> Result<Process> {
 
 /// What the container has of its own. Network, IPC and hostname are the monitor's, which every
 /// container inherits; a shared PID namespace is joined by the monitor's descriptor.
-fn namespaces(pod: &Pod, privileged: bool) -> Vec<LinuxNamespace> {
+fn namespaces(config: &ContainerConfig) -> Vec<LinuxNamespace> {
     let mut kinds = vec![LinuxNamespaceType::Mount];
-    if !pod.spec.host_pid {
+    if config.pid != NamespaceMode::Host {
         kinds.push(LinuxNamespaceType::Pid);
     }
-    if !privileged {
+    if !config.rights.privileged {
         kinds.push(LinuxNamespaceType::Cgroup);
     }
     let named = |kind| LinuxNamespaceBuilder::default().typ(kind).build().expect("the type is given");
@@ -145,7 +143,8 @@ fn namespaces(pod: &Pod, privileged: bool) -> Vec<LinuxNamespace> {
 
 /// The cgroup's limits with its device rules: every device, or none but those that every container has. A node of
 /// any other may be made, as every engine allows, and cannot be opened.
-fn limits(container: &Container, privileged: bool, facts: &Facts) -> LinuxResources {
+fn limits(config: &ContainerConfig) -> LinuxResources {
+    let privileged = config.rights.privileged;
     let rule = |allow, kind, access: &str| {
         let mut rule = LinuxDeviceCgroup::default();
         rule.set_allow(allow).set_typ(Some(kind)).set_access(Some(access.to_owned()));
@@ -156,7 +155,7 @@ fn limits(container: &Container, privileged: bool, facts: &Facts) -> LinuxResour
         rules.extend([rule(true, LinuxDeviceType::C, "m"), rule(true, LinuxDeviceType::B, "m")]);
         rules.extend(engine::default_device_rules());
     }
-    let mut limits = resources::container(container, facts.unified_memory, facts.missing);
+    let mut limits = config.resources.clone();
     limits.set_devices(Some(rules));
     limits
 }

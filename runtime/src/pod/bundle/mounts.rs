@@ -7,15 +7,14 @@ use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::{Mount, MountBuilder};
 
-use super::rights::is_privileged;
 use super::{FILES, Inputs, SHM};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Every mount of the container.
 pub(super) fn mounts(inputs: &Inputs<'_>) -> Result<Vec<Mount>> {
     let mut mounts = system(inputs)?;
-    for (mount, source) in inputs.container.volume_mounts.iter().zip(inputs.volume_sources) {
-        let destination = mount_point(&mount.mount_path)?;
+    for (mount, source) in inputs.config.mounts.iter().zip(inputs.volume_sources) {
+        let destination = mount_point(&mount.destination)?;
         mounts.retain(|own| own.destination() != &destination);
         let write = if mount.read_only { "ro" } else { "rw" };
         mounts.push(bind(&destination, source, &["rbind", "rprivate", write]));
@@ -27,10 +26,8 @@ pub(super) fn mounts(inputs: &Inputs<'_>) -> Result<Vec<Mount>> {
 
 /// What every container has: the kernel's file systems, the pod's shared memory, its files in /etc.
 fn system(inputs: &Inputs<'_>) -> Result<Vec<Mount>> {
-    let privileged = is_privileged(inputs.container);
-    let read_only_root = inputs.container.security_context.read_only_root_filesystem == Some(true);
-    let sys = if privileged { "rw" } else { "ro" };
-    let etc_write = if read_only_root { "ro" } else { "rw" };
+    let sys = if inputs.config.rights.privileged { "rw" } else { "ro" };
+    let etc_write = if inputs.config.read_only_root { "ro" } else { "rw" };
     let mut mounts = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
@@ -50,15 +47,15 @@ fn system(inputs: &Inputs<'_>) -> Result<Vec<Mount>> {
         bind(destination, destination, &["rbind", "rprivate", "nosuid", "noexec", "nodev", write])
     };
     mounts.extend(FILES.map(|name| held(&Path::new("/etc").join(name), etc_write)));
-    if !inputs.container.termination_message_path.is_empty() {
-        mounts.push(held(&mount_point(&inputs.container.termination_message_path)?, "rw"));
+    if let Some(message) = &inputs.config.termination_message {
+        mounts.push(held(&mount_point(&message.path)?, "rw"));
     }
     Ok(mounts)
 }
 
 /// A mountPath, or a terminationMessagePath, from the container's root on, as a kubelet takes it, with its dots and double
 /// slashes gone: the destination in the spec.
-pub fn mount_point(path: &str) -> Result<PathBuf> {
+pub(crate) fn mount_point(path: &str) -> Result<PathBuf> {
     let mut clean = PathBuf::from("/");
     for component in Path::new(path).components() {
         match component {

@@ -1,15 +1,14 @@
 //! What a container runs: its arguments, its environment and where it starts.
 //!
-//! Invariant: Kubernetes' rules, by the letter. The image's variables are not seen by `$(NAME)`, a
-//! later variable replaces an earlier one in its place, and no shell is involved anywhere. What the
-//! kernel would not take of it is refused here, by name.
+//! Invariant: a later variable replaces an earlier one in its place, and no shell is involved anywhere. What the kernel
+//! would not take of it is refused here, by name.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::image::ImageConfig;
-use crate::manifest::{Container, TooMuch, expand_container};
+use crate::pod::config::ProcessConfig;
 use crate::sys::child::arguments::{Excess, Room, total_max};
 
 /// PATH where neither image nor manifest has one.
@@ -24,43 +23,33 @@ pub(super) struct Program {
     pub(super) env: Vec<String>,
 }
 
-/// What `container` runs; `stack` is the limit that its program begins with. A HOME that nobody sets is the engine's to find, in the passwd
+/// What a container runs; `stack` is the limit that its program begins with. A HOME that nobody sets is the engine's to find, in the passwd
 /// that the container sees.
 pub(super) fn program(
-    container: &Container,
+    process: &ProcessConfig,
     image: &ImageConfig,
     hostname: &str,
     stack: u64,
 ) -> Result<Program> {
-    let expanded = expand_container(container).map_err(|TooMuch { list, index, why }| {
-        let named = container.env.get(index).filter(|_| list == "env");
-        let named = named.map(|variable| format!(" ({})", quoted(&variable.name))).unwrap_or_default();
-        refused(format!("{list}[{index}]{named}: {why}"))
-    })?;
-    let mut args = match (container.command.is_empty(), container.args.is_empty()) {
+    let mut args = match (process.command.is_empty(), process.args.is_empty()) {
         (true, true) => [&image.entrypoint[..], &image.cmd].concat(),
         (true, false) => image.entrypoint.clone(),
-        (false, _) => expanded.command,
+        (false, _) => process.command.clone(),
     };
-    args.extend(expanded.args);
+    args.extend_from_slice(&process.args);
     if args.is_empty() {
         return Err(Error::failed("no command specified: neither the manifest nor the image names one"));
     }
-    let program = Program { args, env: env(container, image, expanded.env, hostname) };
+    let program = Program { args, env: env(process, image, hostname) };
     fits(&program, total_max(stack))?;
     Ok(program)
 }
 
-fn env(
-    container: &Container,
-    image: &ImageConfig,
-    own: Vec<(String, String)>,
-    hostname: &str,
-) -> Vec<String> {
+fn env(process: &ProcessConfig, image: &ImageConfig, hostname: &str) -> Vec<String> {
     let mut env = Environment::default();
     env.set(DEFAULT_PATH.to_owned());
     env.set(format!("HOSTNAME={hostname}"));
-    if container.tty {
+    if process.terminal {
         env.set("TERM=xterm".to_owned());
     }
     for variable in &image.env {
@@ -68,7 +57,7 @@ fn env(
             env.set(variable.clone());
         }
     }
-    for (name, value) in own {
+    for (name, value) in &process.env {
         env.set(format!("{name}={value}"));
     }
     env.variables
@@ -124,23 +113,29 @@ fn refused(message: String) -> Error {
 }
 
 /// Where the program starts.
-pub(super) fn cwd<'a>(container: &'a Container, image: &'a ImageConfig) -> &'a str {
-    let cwd = if container.working_dir.is_empty() { &image.working_dir } else { &container.working_dir };
+pub(super) fn cwd<'a>(process: &'a ProcessConfig, image: &'a ImageConfig) -> &'a str {
+    let cwd = if process.cwd.is_empty() { &image.working_dir } else { &process.cwd };
     if cwd.is_empty() { "/" } else { cwd }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::{Container, Pod, container_config};
 
     fn container(value: serde_json::Value) -> Container {
         serde_json::from_value(value).unwrap()
     }
 
+    fn process(container: &Container) -> Result<ProcessConfig> {
+        let facts = crate::pod::Facts::default();
+        container_config(&Pod::default(), container, 0, &facts).map(|config| config.process)
+    }
+
     const STACK: u64 = 8 << 20;
 
     fn of(container: &Container, image: &ImageConfig) -> Result<Program> {
-        program(container, image, "web", STACK)
+        program(&process(container)?, image, "web", STACK)
     }
 
     fn image() -> ImageConfig {
@@ -161,7 +156,7 @@ mod tests {
         assert_eq!(of(json!({"args": ["x"]})), ["/entry", "x"]);
         assert_eq!(of(json!({"command": ["c"]})), ["c"]);
         assert_eq!(of(json!({"command": ["c"], "args": ["x"]})), ["c", "x"]);
-        assert!(super::program(&container(json!({})), &ImageConfig::default(), "web", STACK).is_err());
+        assert!(super::program(&ProcessConfig::default(), &ImageConfig::default(), "web", STACK).is_err());
     }
 
     #[test]
@@ -180,9 +175,9 @@ mod tests {
         use serde_json::json;
         let tty = container(json!({"tty": true, "workingDir": "/w"}));
         assert!(of(&tty, &image()).unwrap().env.contains(&"TERM=xterm".to_owned()));
-        assert_eq!(cwd(&tty, &image()), "/w");
-        assert_eq!(cwd(&container(json!({})), &image()), "/srv");
-        assert_eq!(cwd(&container(json!({})), &ImageConfig::default()), "/");
+        assert_eq!(cwd(&process(&tty).unwrap(), &image()), "/w");
+        assert_eq!(cwd(&ProcessConfig::default(), &image()), "/srv");
+        assert_eq!(cwd(&ProcessConfig::default(), &ImageConfig::default()), "/");
     }
 
     #[test]
@@ -221,7 +216,7 @@ mod tests {
     fn of_many_variables_each_is_found() {
         let env = (0..100_000).map(|number| format!("V{}={number}", number % 50_000)).collect();
         let image = ImageConfig { env, ..image() };
-        let program = super::program(&container(serde_json::json!({})), &image, "web", u64::MAX).unwrap();
+        let program = super::program(&ProcessConfig::default(), &image, "web", u64::MAX).unwrap();
         assert_eq!(program.env.len(), 50_002);
         assert_eq!(program.env[2], "V0=50000");
     }

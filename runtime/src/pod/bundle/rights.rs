@@ -9,7 +9,7 @@ use oci_spec::runtime::{Capability, LinuxCapabilities, LinuxCapabilitiesBuilder}
 
 use super::Facts;
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::Container;
+use crate::pod::config::Rights;
 
 /// What a container has when the manifest says nothing: containerd's, and docker's. A file that has one of them given by its
 /// image, as ping has `cap_net_raw`, cannot be executed without it.
@@ -51,32 +51,30 @@ const MASKED: [&str; 13] = [
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// The capabilities of a container.
-pub(super) fn capabilities(container: &Container, facts: &Facts) -> Result<LinuxCapabilities> {
-    let mut set: HashSet<Capability> = if is_privileged(container) {
+pub(super) fn capabilities(rights: &Rights, facts: &Facts) -> Result<LinuxCapabilities> {
+    let mut set: HashSet<Capability> = if rights.privileged {
         facts.capabilities.clone()
     } else {
         DEFAULT.into_iter().filter(|default| facts.capabilities.contains(default)).collect()
     };
-    if let Some(given) = &container.security_context.capabilities {
-        let all = |names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case("ALL"));
-        if all(&given.add) {
-            set.clone_from(&facts.capabilities);
+    let all = |names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case("ALL"));
+    if all(&rights.add) {
+        set.clone_from(&facts.capabilities);
+    }
+    if all(&rights.drop) {
+        set.clear();
+    }
+    for name in rights.add.iter().filter(|name| !name.eq_ignore_ascii_case("ALL")) {
+        let capability = parse(name)?;
+        if !facts.capabilities.contains(&capability) {
+            let message = format!("capability {name}: podrun itself does not have it on this host");
+            return Err(Error::new(ErrorKind::Unsupported, message).hint("see `podrun doctor`"));
         }
-        if all(&given.drop) {
-            set.clear();
-        }
-        for name in given.add.iter().filter(|name| !name.eq_ignore_ascii_case("ALL")) {
-            let capability = parse(name)?;
-            if !facts.capabilities.contains(&capability) {
-                let message = format!("capability {name}: podrun itself does not have it on this host");
-                return Err(Error::new(ErrorKind::Unsupported, message).hint("see `podrun doctor`"));
-            }
-            set.insert(capability);
-        }
-        // Of a name that is none, which the manifest's check has warned of, there is nothing to drop.
-        for capability in given.drop.iter().filter_map(|name| parse(name).ok()) {
-            set.remove(&capability);
-        }
+        set.insert(capability);
+    }
+    // Of a name that is none, which the manifest's check has warned of, there is nothing to drop.
+    for capability in rights.drop.iter().filter_map(|name| parse(name).ok()) {
+        set.remove(&capability);
     }
     let capabilities = LinuxCapabilitiesBuilder::default()
         .bounding(set.clone())
@@ -88,23 +86,17 @@ pub(super) fn capabilities(container: &Container, facts: &Facts) -> Result<Linux
     Ok(capabilities.expect("every set is given"))
 }
 
-/// Whether no process of the container may gain a right that its parent has not.
-pub(super) fn no_new_privileges(container: &Container) -> bool {
-    container.security_context.allow_privilege_escalation == Some(false) && !is_privileged(container)
-}
-
 /// The paths to mask and those to make read-only.
-pub(super) fn hidden(container: &Container, facts: &Facts) -> (Vec<String>, Vec<String>) {
-    if is_privileged(container) {
+pub(super) fn hidden(rights: &Rights, facts: &Facts) -> (Vec<String>, Vec<String>) {
+    if rights.privileged {
         return (Vec::new(), Vec::new());
     }
-    let masked = MASKED.iter().map(ToString::to_string).chain(facts.throttles.iter().cloned()).collect();
-    (masked, READ_ONLY.iter().map(ToString::to_string).collect())
-}
-
-/// Whether the container is as good as root on the host.
-pub(super) fn is_privileged(container: &Container) -> bool {
-    container.security_context.privileged == Some(true)
+    let masked = || MASKED.iter().map(ToString::to_string).chain(facts.throttles.iter().cloned()).collect();
+    let read_only = || READ_ONLY.iter().map(ToString::to_string).collect();
+    (
+        rights.masked_paths.clone().unwrap_or_else(masked),
+        rights.read_only_paths.clone().unwrap_or_else(read_only),
+    )
 }
 
 pub(super) fn parse(name: &str) -> Result<Capability> {
@@ -118,15 +110,20 @@ pub(super) fn parse(name: &str) -> Result<Capability> {
 mod tests {
     use super::*;
 
+    fn given(security: serde_json::Value) -> Rights {
+        let pod = serde_json::json!({"spec": {"containers": [{"name": "c", "securityContext": security}]}});
+        let pod: crate::manifest::Pod = serde_json::from_value(pod).unwrap();
+        let facts = Facts::default();
+        crate::manifest::container_config(&pod, &pod.spec.containers[0], 0, &facts).unwrap().rights
+    }
+
     fn names(security: serde_json::Value) -> Result<Vec<String>> {
         let facts = Facts {
             capabilities: [Capability::Chown, Capability::Kill, Capability::NetRaw, Capability::SysAdmin]
                 .into(),
             ..Facts::default()
         };
-        let container: Container =
-            serde_json::from_value(serde_json::json!({"name": "c", "securityContext": security})).unwrap();
-        let set = capabilities(&container, &facts)?;
+        let set = capabilities(&given(security), &facts)?;
         assert_eq!(set.bounding(), set.effective());
         assert_eq!(set.bounding(), set.permitted());
         assert!(set.inheritable().iter().flatten().chain(set.ambient().iter().flatten()).next().is_none());

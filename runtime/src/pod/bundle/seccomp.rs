@@ -1,4 +1,4 @@
-//! Which syscalls a container may make: `seccompProfile` becomes `linux.seccomp` of its spec.
+//! Which syscalls a container may make: [`Seccomp`] becomes `linux.seccomp` of its spec.
 //!
 //! A profile is a JSON file in the form that the runtime-spec has, or in docker's, which adds conditions:
 //! rules for some capabilities, architectures or kernels only. The default one is such a file too.
@@ -19,10 +19,10 @@ use super::{Inputs, rights};
 use crate::engine::check_seccomp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
-use crate::manifest::{Container, Pod, SeccompProfile, SeccompProfileType};
+use crate::pod::config::{Rights, Seccomp};
 use crate::sys::file::confined;
 
-/// What [`SeccompProfileType::RuntimeDefault`] means; docs/seccomp.md says why.
+/// What [`Seccomp::RuntimeDefault`] means; docs/seccomp.md says why.
 const DEFAULT: &str = include_str!("seccomp/default.json");
 
 /// No profile is longer; the default one is 16 kB.
@@ -110,31 +110,10 @@ const NATIVE: (Arch, &str) = if cfg!(target_arch = "x86_64") {
     (Arch::ScmpArchPpc64le, "ppc64le")
 };
 
-/// What the manifest says of a container: its own word, or else its pod's, or else RuntimeDefault. A
-/// privileged one has no filter, whatever else is said.
-fn wanted<'a>(pod: &'a Pod, container: &'a Container) -> Wanted<'a> {
-    let own = container.security_context.seccomp_profile.as_ref();
-    let profile = own.or(pod.spec.security_context.seccomp_profile.as_ref());
-    match profile {
-        _ if rights::is_privileged(container) => Wanted::Nothing,
-        Some(SeccompProfile { kind: Some(SeccompProfileType::Unconfined), .. }) => Wanted::Nothing,
-        Some(SeccompProfile { kind: Some(SeccompProfileType::Localhost), localhost_profile }) => {
-            Wanted::File(localhost_profile.as_deref().unwrap_or_default())
-        }
-        _ => Wanted::Default,
-    }
-}
-
-enum Wanted<'a> {
-    Default,
-    File(&'a str),
-    Nothing,
-}
-
 /// The text of the file that a container's `localhostProfile` names, below [`Host::seccomp_profiles`].
 /// `None`: it needs none.
-pub fn localhost_profile(host: &Host, pod: &Pod, container: &Container) -> Result<Option<String>> {
-    let Wanted::File(name) = wanted(pod, container) else { return Ok(None) };
+pub(crate) fn localhost_profile(host: &Host, rights: &Rights) -> Result<Option<String>> {
+    let Some(Seccomp::Localhost(name)) = filter(rights) else { return Ok(None) };
     let folder = host.seccomp_profiles();
     let path = folder.join(name);
     let wrong = |why: String| {
@@ -156,20 +135,21 @@ pub fn localhost_profile(host: &Host, pod: &Pod, container: &Container) -> Resul
     Ok(Some(text))
 }
 
+/// The filter that is asked for. A privileged container has none, whatever else is said.
+fn filter(rights: &Rights) -> Option<&Seccomp> {
+    Some(&rights.seccomp).filter(|seccomp| !rights.privileged && **seccomp != Seccomp::Unconfined)
+}
+
 /// The container's `linux.seccomp`: `None` without a filter.
 pub(super) fn seccomp(inputs: &Inputs<'_>) -> Result<Option<LinuxSeccomp>> {
-    let Inputs { pod, container, facts, .. } = inputs;
-    let (name, profile) = match wanted(pod, container) {
-        Wanted::Nothing => return Ok(None),
-        Wanted::Default => {
-            (None, serde_json::from_str::<Profile>(DEFAULT).map_err(|error| error.to_string()))
-        }
-        Wanted::File(name) => {
-            let text = inputs.seccomp_profile.unwrap_or_default();
-            (Some(name), serde_json::from_str(text).map_err(|error| error.to_string()))
-        }
+    let Inputs { config, facts, .. } = inputs;
+    let (name, text) = match filter(&config.rights) {
+        None | Some(Seccomp::Unconfined) => return Ok(None),
+        Some(Seccomp::RuntimeDefault) => (None, DEFAULT),
+        Some(Seccomp::Localhost(name)) => (Some(name), inputs.seccomp_profile.unwrap_or_default()),
     };
-    let rights = rights::capabilities(container, facts)?;
+    let profile = serde_json::from_str::<Profile>(text).map_err(|error| error.to_string());
+    let rights = rights::capabilities(&config.rights, facts)?;
     let capabilities = rights.bounding().clone().unwrap_or_default();
     let surroundings = Surroundings { capabilities: &capabilities, kernel: facts.kernel };
     let resolved = profile.map_err(Error::failed).and_then(|profile| {

@@ -4,7 +4,7 @@ use crate::sys::process::signal;
 
 /// The number of an image's STOPSIGNAL (`SIGQUIT`, `QUIT`, `3`, `SIGRTMIN+3`); SIGTERM where there
 /// is none, or none that the kernel knows.
-pub fn stop_signal(asked: Option<&str>) -> i32 {
+pub(crate) fn stop_signal(asked: Option<&str>) -> i32 {
     asked.and_then(signal::number).unwrap_or(signal::TERM)
 }
 

@@ -4,21 +4,22 @@ use oci_spec::runtime::Mount;
 use serde_json::json;
 
 use super::*;
-use crate::manifest::VolumeMount;
+use crate::manifest::{Pod, VolumeMount};
 
 fn spec_of(pod: serde_json::Value, sources: &[&Path]) -> Spec {
     let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "web"}, "spec": pod})).unwrap();
+    let facts = Facts::default();
+    let config = crate::manifest::container_config(&pod, &pod.spec.containers[0], 0, &facts).unwrap();
     let image = ImageConfig { cmd: vec!["/run".into()], ..ImageConfig::default() };
     spec(&Inputs {
-        pod: &pod,
-        container: &pod.spec.containers[0],
+        config: &config,
         image: &image,
         user: &User { uid: 33, gid: 34, groups: vec![34, 50] },
         hostname: "web",
         cgroup: "/podrun/a/b",
         volume_sources: sources,
         seccomp_profile: None,
-        facts: &Facts::default(),
+        facts: &facts,
     })
     .unwrap()
 }
@@ -39,7 +40,7 @@ fn has(mount: &Mount, option: &str) -> bool {
 fn parents_are_mounted_before_what_lies_in_them() {
     let mounts = json!([{"name": "v", "mountPath": "/etc/app/deep"}, {"name": "v", "mountPath": "/etc"}]);
     let spec = spec_of(
-        json!({"containers": [{"name": "c", "volumeMounts": mounts}]}),
+        json!({"volumes": [{"name": "v", "emptyDir": {}}], "containers": [{"name": "c", "volumeMounts": mounts}]}),
         &[Path::new("/a"), Path::new("/b")],
     );
     let order = destinations(&spec);
@@ -55,7 +56,7 @@ fn parents_are_mounted_before_what_lies_in_them() {
 fn what_the_manifest_mounts_replaces_our_own() {
     let mounts = json!([{"name": "v", "mountPath": "/etc//hosts", "readOnly": true}, {"name": "v", "mountPath": "/dev/shm"}]);
     let spec = spec_of(
-        json!({"containers": [{"name": "c", "volumeMounts": mounts}]}),
+        json!({"volumes": [{"name": "v", "emptyDir": {}}], "containers": [{"name": "c", "volumeMounts": mounts}]}),
         &[Path::new("/mine"), Path::new("/shm")],
     );
     let hosts = mount_at(&spec, "/etc/hosts");

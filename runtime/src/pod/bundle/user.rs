@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use crate::error::{Context, Error, ErrorKind, Result, quoted, shown};
-use crate::manifest::{Container, Pod};
+use crate::pod::config::UserRequest;
 use crate::sys::file::confined;
 
 /// As much of a passwd or group file as is read: containerd's bound.
@@ -26,7 +26,7 @@ const ID_MAX: u32 = i32::MAX.unsigned_abs();
 
 /// A container's user, resolved.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct User {
+pub(crate) struct User {
     /// The user id.
     pub uid: u32,
     /// The primary group.
@@ -62,16 +62,14 @@ impl Name {
     }
 }
 
-/// The user of `container`, whose root file system is `rootfs` and whose image asks for `image_user`.
-pub fn resolve(pod: &Pod, container: &Container, image_user: &str, rootfs: BorrowedFd<'_>) -> Result<User> {
-    let (asked_user, asked_group) = image_user.split_once(':').unwrap_or((image_user, ""));
-    let given_user = container.security_context.run_as_user.or(pod.spec.security_context.run_as_user);
-    let given_group = container.security_context.run_as_group.or(pod.spec.security_context.run_as_group);
-    let user = match given_user {
-        Some(uid) => Some(Name::Id(id(uid, "runAsUser")?)),
-        None => Name::parse(asked_user)?,
+/// The user that is asked for, where the root file system is `rootfs` and the image asks for `image_user`.
+pub(crate) fn resolve(asked: &UserRequest, image_user: &str, rootfs: BorrowedFd<'_>) -> Result<User> {
+    let (image_user, image_group) = image_user.split_once(':').unwrap_or((image_user, ""));
+    let user = match asked.uid {
+        Some(uid) => Some(Name::Id(uid)),
+        None => Name::parse(image_user)?,
     };
-    check_non_root(pod, container, user.as_ref(), given_user)?;
+    check_non_root(asked, user.as_ref())?;
 
     let entry = passwd_entry(rootfs, user.as_ref().unwrap_or(&Name::Id(0)))?;
     let uid = match (&user, &entry) {
@@ -86,9 +84,9 @@ pub fn resolve(pod: &Pod, container: &Container, image_user: &str, rootfs: Borro
         }
     };
     // A user of the manifest's comes with no group of the image's.
-    let asked_group = if given_user.is_some() { None } else { Name::parse(asked_group)? };
-    let gid = match (given_group, asked_group) {
-        (Some(gid), _) => id(gid, "runAsGroup")?,
+    let image_group = if asked.uid.is_some() { None } else { Name::parse(image_group)? };
+    let gid = match (asked.gid, image_group) {
+        (Some(gid), _) => gid,
         (None, Some(Name::Id(gid))) => gid,
         (None, Some(Name::Name(name))) => group_entry(rootfs, &name)?.ok_or_else(|| {
             Error::failed(format!("the image's group {} is not in its /etc/group", quoted(&name)))
@@ -96,8 +94,8 @@ pub fn resolve(pod: &Pod, container: &Container, image_user: &str, rootfs: Borro
         (None, None) => entry.as_ref().map_or(0, |entry| entry.gid),
     };
     let mut groups = BTreeSet::from([gid]);
-    for given in &pod.spec.security_context.supplemental_groups {
-        add(&mut groups, id(*given, "supplementalGroups")?)?;
+    for given in &asked.groups {
+        add(&mut groups, *given)?;
     }
     if let Some(entry) = &entry {
         add_memberships(rootfs, &entry.name, &mut groups)?;
@@ -114,17 +112,15 @@ fn add(groups: &mut BTreeSet<u32>, group: u32) -> Result<()> {
     }
 }
 
-/// `given`: the manifest's runAsUser, which is then the `user`.
-fn check_non_root(pod: &Pod, container: &Container, user: Option<&Name>, given: Option<i64>) -> Result<()> {
-    let wanted = container.security_context.run_as_non_root.or(pod.spec.security_context.run_as_non_root);
-    if wanted != Some(true) {
+fn check_non_root(asked: &UserRequest, user: Option<&Name>) -> Result<()> {
+    if !asked.non_root {
         return Ok(());
     }
     let refused = |message: String| {
         Err(Error::new(ErrorKind::Manifest, message).hint("set runAsUser to a number other than 0"))
     };
     match user {
-        Some(Name::Id(0)) if given.is_some() => {
+        Some(Name::Id(0)) if asked.uid.is_some() => {
             refused("container has runAsNonRoot and its runAsUser is root".into())
         }
         Some(Name::Id(0)) | None => refused("container has runAsNonRoot and image will run as root".into()),
@@ -134,12 +130,6 @@ fn check_non_root(pod: &Pod, container: &Container, user: Option<&Name>, given: 
             shown(name)
         )),
     }
-}
-
-fn id(given: i64, field: &str) -> Result<u32> {
-    u32::try_from(given).ok().filter(|id| *id <= ID_MAX).ok_or_else(|| {
-        Error::new(ErrorKind::Manifest, format!("{field} {given}: must be from 0 to 2147483647"))
-    })
 }
 
 /// A file of the image, line by line.
@@ -242,6 +232,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::manifest::Pod;
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nevil\nwww:x:33:34:www:/var/www:/bin/sh\n\
                           1000:x:0:0::/root:\nbad:x:5:5::relative:\nhuge:x:4294967295:0::/:\n";
@@ -255,12 +246,17 @@ mod tests {
         dir
     }
 
+    fn asked(pod: &Pod) -> Result<UserRequest> {
+        let facts = crate::pod::Facts::default();
+        crate::manifest::container_config(pod, &pod.spec.containers[0], 0, &facts).map(|config| config.user)
+    }
+
     fn resolved(image_user: &str, pod: serde_json::Value, own: serde_json::Value) -> Result<User> {
         let dir = image();
         let spec = serde_json::json!({"spec": {"securityContext": pod, "containers": [{"name": "c", "securityContext": own}]}});
         let pod: Pod = serde_json::from_value(spec).unwrap();
         let rootfs = confined::open_host(dir.path()).unwrap();
-        resolve(&pod, &pod.spec.containers[0], image_user, rootfs.as_fd())
+        resolve(&asked(&pod)?, image_user, rootfs.as_fd())
     }
 
     fn ids(image_user: &str) -> Result<(u32, u32, Vec<u32>)> {
@@ -344,10 +340,9 @@ mod tests {
     #[test]
     fn only_bounded_regular_files_inside_the_image_are_read() {
         let dir = image();
-        let pod: Pod = serde_json::from_str(r#"{"spec": {"containers": [{"name": "c"}]}}"#).unwrap();
         let rootfs = confined::open_host(dir.path()).unwrap();
         let passwd = dir.path().join("etc/passwd");
-        let outcome = || resolve(&pod, &pod.spec.containers[0], "www", rootfs.as_fd());
+        let outcome = || resolve(&UserRequest::default(), "www", rootfs.as_fd());
         for target in ["/etc/passwd", "../../../../../etc/passwd"] {
             std::fs::remove_file(&passwd).unwrap();
             symlink(target, &passwd).unwrap();
@@ -369,9 +364,8 @@ mod tests {
     #[test]
     fn large_files_are_read_once_and_groups_are_as_many_as_a_process_can_have() {
         let dir = image();
-        let pod: Pod = serde_json::from_str(r#"{"spec": {"containers": [{"name": "c"}]}}"#).unwrap();
         let rootfs = confined::open_host(dir.path()).unwrap();
-        let outcome = || resolve(&pod, &pod.spec.containers[0], "www", rootfs.as_fd());
+        let outcome = || resolve(&UserRequest::default(), "www", rootfs.as_fd());
         let write = |name: &str, text: String| {
             assert!(text.len() as u64 <= FILE_MAX, "{}", text.len());
             std::fs::write(dir.path().join("etc").join(name), text).unwrap();

@@ -274,7 +274,7 @@ impl Monitor {
         let mut nodes = sandbox.nodes();
         let (mut streams, stdio) =
             Streams::open(&self.epoll, slot, terminal, container.spec.stdin, &mut nodes)?;
-        if let Some((rows, columns)) = self.driver.as_ref().and_then(|driver| driver.window) {
+        if let Some((rows, columns)) = self.driver.as_ref().and_then(|driven| driven.window) {
             streams.resize(rows, columns)?;
         }
         if container.spec.stdin_once {

@@ -9,9 +9,9 @@ use super::Monitor;
 use super::serve::Waiter;
 use crate::error::{Error, Result};
 use crate::net::{self, Idle};
+use crate::pod::driver::Fact;
 use crate::pod::record::SandboxState;
 use crate::pod::{shared, store};
-use crate::policy::Event;
 
 /// How the pod is ending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +57,7 @@ impl Monitor {
     /// Ends the pod with grace (milliseconds; absent: as the pod says). A policy knows the order of exits.
     pub(super) fn stop_pod(&mut self, grace: Option<u64>) {
         if self.driver.is_some() {
-            let grace_seconds = grace.map(|milliseconds| milliseconds.div_ceil(1000));
-            return self.facts.push_back(Event::DeleteRequested { grace_seconds });
+            return self.facts.push_back(Fact::EndAsked { grace });
         }
         self.ending.get_or_insert(Ending::Stop);
         let usual = self.sandbox.as_ref().map_or(0, |sandbox| sandbox.spec.grace);
@@ -72,7 +71,7 @@ impl Monitor {
     /// A signal that every process gets when the host goes down: the pod ends with grace, and its records stay.
     pub(super) fn end_with_host(&mut self) {
         match self.driver {
-            Some(_) => self.facts.push_back(Event::HostStops),
+            Some(_) => self.facts.push_back(Fact::HostStops),
             None => self.stop_pod(None),
         }
     }

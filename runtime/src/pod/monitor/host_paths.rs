@@ -1,13 +1,14 @@
-//! The wait for a container's host paths: between the policy's wish to start an attempt and the making of it.
+//! The wait for a container's host paths: between the rules' wish to start an attempt and the making of it.
 //!
 //! Invariants: nothing of the attempt is made while its host paths are not open, so that a try which fails leaves nothing.
-//! The policy has at most one start unanswered, so at most one child is out. One that was killed, and stands in a call of
+//! The rules have at most one start unanswered, so at most one child is out. One that was killed, and stands in a call of
 //! its file system that no signal ends, is left to the kernel: its container sends out no other until it has ended, and the
 //! monitor waits for it when nobody waits for the monitor any more.
 
 use super::deadlines::Due;
 use super::{Monitor, Token};
 use crate::error::{Error, Result};
+use crate::pod::config::ContainerConfig;
 use crate::pod::volume::{HostPath, Opening, PATIENCE};
 use crate::sys::io::epoll::Interest;
 use crate::sys::process::errand::CalledOff;
@@ -22,8 +23,7 @@ pub(super) struct HostPaths {
 /// An attempt that waits.
 #[derive(Debug)]
 struct Waiting {
-    container: String,
-    attempt: u32,
+    config: ContainerConfig,
     opening: Opening,
 }
 
@@ -52,20 +52,20 @@ impl HostPaths {
 }
 
 impl Monitor {
-    /// Begins to open what the attempt mounts of the host. False: that is nothing, and there is nothing to wait for.
-    pub(super) fn open_host_paths(&mut self, name: &str, attempt: u32) -> Result<bool> {
-        let (Some(driver), Some(sandbox)) = (&self.driver, &self.sandbox) else { return Ok(false) };
-        let (pod, container) = driver.container(name)?;
-        let host_paths = HostPath::of_container(pod, container);
+    /// Begins to open what the attempt mounts of the host. Where that is nothing it comes back: there is nothing to wait
+    /// for.
+    pub(super) fn open_host_paths(&mut self, config: ContainerConfig) -> Result<Option<ContainerConfig>> {
+        let Some(sandbox) = &self.sandbox else { return Ok(Some(config)) };
+        let host_paths = HostPath::of_container(&config.mounts);
         if host_paths.is_empty() {
-            return Ok(false);
+            return Ok(Some(config));
         }
-        self.host_paths.check_free(name)?;
+        self.host_paths.check_free(&config.name)?;
         let opening = Opening::begin(&host_paths, sandbox.home())?;
         self.epoll.add(&opening, Token::HostPaths.pack(), Interest::Read)?;
         self.deadlines.set_after(Due::HostPaths, PATIENCE);
-        self.host_paths.waiting = Some(Waiting { container: name.to_owned(), attempt, opening });
-        Ok(true)
+        self.host_paths.waiting = Some(Waiting { config, opening });
+        Ok(None)
     }
 
     /// The child has answered something.
@@ -76,10 +76,10 @@ impl Monitor {
             Ok(true) => Ok(()),
             Err(error) => Err(error),
         };
-        let Some(Waiting { container, attempt, opening }) = self.end_wait() else { return };
+        let Some(Waiting { config, opening }) = self.end_wait() else { return };
         match opened.and_then(|()| opening.outcome()) {
-            Ok(sources) => self.make_attempt(&container, attempt, sources),
-            Err(error) => self.fact_unmade(&container, attempt, &error),
+            Ok(sources) => self.make_attempt(&config, sources),
+            Err(error) => self.fact_unmade(&config.name, config.attempt, &error),
         }
     }
 
@@ -90,10 +90,14 @@ impl Monitor {
 
     /// Gives up the wait, if there is one, because of `error`: else because there is no answer.
     pub(super) fn call_off_host_paths(&mut self, error: Option<Error>) {
-        let Some(Waiting { container, attempt, opening }) = self.end_wait() else { return };
+        let Some(Waiting { config, opening }) = self.end_wait() else { return };
         let (child, silence) = opening.call_off();
-        self.fact_unmade(&container, attempt, error.as_ref().unwrap_or(&silence));
-        self.host_paths.killed.push(Killed { container, child, hung_on: silence.message().to_owned() });
+        self.fact_unmade(&config.name, config.attempt, error.as_ref().unwrap_or(&silence));
+        self.host_paths.killed.push(Killed {
+            container: config.name,
+            child,
+            hung_on: silence.message().to_owned(),
+        });
     }
 
     fn end_wait(&mut self) -> Option<Waiting> {

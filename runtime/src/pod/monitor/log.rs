@@ -16,10 +16,10 @@ use std::path::Path;
 
 use super::CHUNK;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::manifest::Time;
 use crate::pod::logs::Line;
 use crate::pod::protocol::LogSpec;
 use crate::sys::file::{dir, own};
+use crate::time::Time;
 
 /// The mode of a log, as containerd makes it: its folders may be listed by all, as a kubelet makes them, and what
 /// containers say may be secret.

@@ -6,11 +6,11 @@
 //!   kernel ── wires, pipes ──────┼──>  one event  ───────┼──> exec        processes of clients in containers
 //!   clock ─── deadlines ─────────┘     at a time         ├──> streams     logs, attachers, standard input
 //!                                          │             └──> publish     record to disk, then event to watchers
-//!                                          └── facts ──> driver ── policy::step ────── actions ──> the same functions
+//!                                          └── facts ──> driver ── a front's rules ─────── acts ──> the same functions
 //! ```
 //!
-//! Two halves. The *mechanism* does what a client asks by the protocol; the *driver* feeds the policy with facts and
-//! performs its actions by the same functions. Without a policy nothing restarts and the sandbox stays until told.
+//! Two halves. The *mechanism* does what a client asks by the protocol; the *driver* tells a front's rules
+//! what has happened, and performs what they say by the same functions. Without rules nothing restarts and the sandbox stays until told.
 //!
 //! Invariants: the loop never waits for a child, a peer, a lock or a file system of the host's that is not podrun's own
 //! ([`host_paths`]): whatever takes time is an event or a deadline. The
@@ -39,13 +39,14 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use container::Container;
 use deadlines::Deadlines;
-use driver::Driver;
+use driver::Driven;
 use end::Ending;
 use exec::ExecProcess;
 use host_paths::HostPaths;
 use sandbox::Sandbox;
 use serve::Connections;
 
+use super::driver::{Fact, Fronts};
 use super::protocol::Maker;
 use super::{record, shared, store};
 use crate::cgroup::Layout;
@@ -135,10 +136,11 @@ struct Monitor {
     /// Oldest first.
     containers: Vec<Container>,
     execs: Vec<ExecProcess>,
-    driver: Option<Driver>,
+    fronts: Fronts,
+    driver: Option<Driven>,
     host_paths: HostPaths,
     /// Facts for the driver that it has not been told yet.
-    facts: std::collections::VecDeque<crate::policy::Event>,
+    facts: std::collections::VecDeque<Fact>,
     /// The sequence number of the last change.
     sequence: u64,
     /// Which records of the pod's own are behind what is known.
@@ -161,8 +163,8 @@ struct Monitor {
 }
 
 /// Runs the monitor of pod `id` to its end; descriptor 3 is the socket of the client that spawned it. The hidden verb
-/// `podrun monitor ID` calls this first of all.
-pub fn run(id: &str) -> Result<()> {
+/// `podrun monitor ID` calls this first of all. `fronts` are the rules of those fronts that have any.
+pub fn run(id: &str, fronts: Fronts) -> Result<()> {
     let socket = daemon::detach()?;
     let (Maker { host, layout }, first) = serve::first_request(socket.as_fd())?;
     // Nobody reads this process's streams; the pod's folder is where someone will look.
@@ -170,7 +172,7 @@ pub fn run(id: &str) -> Result<()> {
     std::panic::set_hook(Box::new(move |panic| drop(start::append(&log, &format!("{panic}\n")))));
     let log = host.pod_root(id).join(LOG);
     let answer = stream::duplicate(socket.as_fd())?;
-    let started = Monitor::start(host, layout, id, socket, &first);
+    let started = Monitor::start(host, layout, id, fronts, socket, &first);
     if let Err(error) = &started {
         serve::refuse(answer.as_fd(), &first, error);
     }
@@ -183,7 +185,14 @@ pub fn run(id: &str) -> Result<()> {
 }
 
 impl Monitor {
-    fn start(host: Host, layout: Layout, id: &str, client: OwnedFd, hello: &serve::Hello) -> Result<Self> {
+    fn start(
+        host: Host,
+        layout: Layout,
+        id: &str,
+        fronts: Fronts,
+        client: OwnedFd,
+        hello: &serve::Hello,
+    ) -> Result<Self> {
         start::settle(&host, &layout)?;
         let state = host.pod_state_dir(id);
         store::mark(&host, id)?;
@@ -213,6 +222,7 @@ impl Monitor {
             status: record::SandboxStatus::default(),
             containers: Vec::new(),
             execs: Vec::new(),
+            fronts,
             driver: None,
             host_paths: HostPaths::default(),
             facts: std::collections::VecDeque::new(),
@@ -288,8 +298,8 @@ impl Monitor {
             deadlines::Due::Drain(slot) => self.drain_overdue(slot),
             deadlines::Due::HostPaths => self.host_paths_overdue(),
             deadlines::Due::HangUp(pid) => self.kill_exec(pid),
-            // The policy is told the time in every round.
-            deadlines::Due::Policy => self.facts.push_back(crate::policy::Event::Tick),
+            // The driver reads the clock itself.
+            deadlines::Due::Policy => self.facts.push_back(Fact::Tick),
             deadlines::Due::Records => self.record_now(),
         }
     }

@@ -297,7 +297,7 @@ impl Monitor {
                 Ok(Reply::Snapshot(Box::new(self.snapshot(from))))
             }
             Op::CreateSandbox(spec) => self.create_sandbox(*spec).map(done),
-            Op::Policy(policy) => self.adopt_policy(*policy).map(done),
+            Op::HandOver(handed) => self.hand_over(*handed).map(done),
             Op::Commit => self.commit().map(done),
             Op::Create(spec) => self.create_container(*spec).map(done),
             Op::Kill { container, signal, all } => self.signal_container(&container, signal, all).map(done),

@@ -9,27 +9,20 @@ use std::fs::File;
 use std::io::ErrorKind as IoKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use serde_json::value::RawValue;
-
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::image::ImageStore;
 use crate::image::snapshot;
 use crate::lock;
-use crate::manifest::Pod;
-use crate::pod::attempt::{draw_id, draw_suffix, draw_uid, lease_owner};
+use crate::pod::attempt::{draw_id, lease_owner};
+use crate::pod::config::SandboxConfig;
 use crate::pod::names::{self, Key};
-use crate::pod::record::{self, Front, Sandbox, Version};
-use crate::pod::{sandbox, shared};
+use crate::pod::record::{self, Sandbox};
+use crate::pod::sandbox;
 use crate::sys;
 use crate::sys::file::own;
-
-/// How often another end of a generated name is tried.
-const GENERATE_TRIES: usize = 16;
-/// As much of a generateName is used, so that a name that is drawn is no longer than a label may be, as in Kubernetes.
-const GENERATE_BASE_MAX: usize = 58;
 
 /// A pod that is being made or removed: nobody else touches it as long as this lives.
 #[derive(Debug)]
@@ -46,51 +39,17 @@ pub fn begin(host: &Host) -> Result<(String, Guard)> {
     }
 }
 
-/// Makes the records of the pod `id`, which the caller holds, and reserves its name; `pod` gets its name (if that is
-/// generated), its uid and its creation time. What was made of one that failed is the caller's to [`remove`].
-pub fn fill(host: &Host, id: &str, pod: &mut Pod) -> Result<Sandbox> {
+/// Makes the records of the pod `id`, which the caller holds, and reserves its name. What was made of one that failed is
+/// the caller's to [`remove`], or to make again under another name.
+///
+/// # Errors
+/// [`crate::ErrorKind::Exists`]: the name is taken.
+pub fn fill(host: &Host, id: &str, config: &SandboxConfig) -> Result<Sandbox> {
     make_folder(&host.pod_root(id), || host.make_root())?;
-    let generated = pod.metadata.name.is_empty();
-    let created_at = record::now();
-    pod.metadata.uid = draw_uid()?;
-    pod.metadata.creation_timestamp = Some((UNIX_EPOCH + Duration::from_nanos(created_at)).into());
-    for tries in 1.. {
-        if generated {
-            let base = pod.metadata.generate_name.get(..GENERATE_BASE_MAX);
-            pod.metadata.name = format!("{}{}", base.unwrap_or(&pod.metadata.generate_name), draw_suffix()?);
-        }
-        let sandbox = sandbox_record(host, id, pod, created_at)?;
-        record::write_new(&record::sandbox_path(host, id), &sandbox)?;
-        match names::reserve(host, &Key::of(&sandbox), id) {
-            Err(error) if generated && error.kind() == ErrorKind::Exists && tries < GENERATE_TRIES => {}
-            reserved => return reserved.map(|()| sandbox),
-        }
-    }
-    unreachable!("the loop ends at its last try")
-}
-
-fn sandbox_record(host: &Host, id: &str, pod: &Pod, created_at: u64) -> Result<Sandbox> {
-    let asked = serde_json::to_string(pod).and_then(RawValue::from_string);
-    let meta = &pod.metadata;
-    Ok(Sandbox {
-        version: Version,
-        id: id.to_owned(),
-        front: Front::Pod,
-        name: meta.name.clone(),
-        namespace: meta.namespace.clone(),
-        uid: meta.uid.clone(),
-        attempt: 0,
-        labels: meta.labels.clone(),
-        created_at,
-        boot_id: boot_id()?,
-        hostname: (!pod.spec.host_network).then(|| sandbox::hostname(pod, "").to_owned()),
-        sharing: sandbox::sharing(&pod.spec),
-        cgroup: shared::pod_cgroup(host, id),
-        cgroup_owned: true,
-        log_dir: host.log_dir.join(sandbox::log_folder(&meta.namespace, &meta.name, &meta.uid)),
-        log_dir_owned: true,
-        asked: asked.map_err(|error| Error::failed(format!("the pod as JSON: {error}")))?,
-    })
+    let sandbox = sandbox::record(host, id, config)?;
+    record::write_new(&record::sandbox_path(host, id), &sandbox)?;
+    names::reserve(host, &Key::of(&sandbox), id)?;
+    Ok(sandbox)
 }
 
 /// This boot of the host.
@@ -237,7 +196,7 @@ fn remove_tree(parent: &Path, name: &[u8]) -> Result<()> {
 }
 
 /// The names in a folder; none where there is no folder.
-pub(in crate::pod) fn folder_names(folder: &Path) -> Result<Vec<String>> {
+pub(crate) fn folder_names(folder: &Path) -> Result<Vec<String>> {
     let read = || -> std::io::Result<Vec<String>> {
         let entries = match std::fs::read_dir(folder) {
             Err(error) if matches!(error.kind(), IoKind::NotFound | IoKind::NotADirectory) => {

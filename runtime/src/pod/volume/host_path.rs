@@ -1,4 +1,4 @@
-//! A hostPath of the manifest's: opened, made where its type says so, and checked.
+//! A path of the host's that is mounted: opened, made where its type says so, and checked.
 //!
 //! Invariant: what is checked is the descriptor that is mounted. Whose file system it is on is the host's affair: it may
 //! never answer, so that a process with other things to do has this done by an [`super::Opening`].
@@ -11,11 +11,11 @@ use std::path::Path;
 
 use super::metadata;
 use crate::error::{Context, Error, Result};
-use crate::manifest::{HostPathType, HostPathVolumeSource};
+use crate::pod::config::{HostPathSource, HostPathType};
 use crate::sys::file::confined::{self, Outward};
 
 /// A handle of what lies at the path.
-pub(super) fn open(source: &HostPathVolumeSource) -> Result<OwnedFd> {
+pub(super) fn open(source: &HostPathSource) -> Result<OwnedFd> {
     let path = Path::new(&source.path);
     let tree = match confined::open_host(path) {
         Err(error) if error.is_not_found() && make_missing(path, source.kind)? => confined::open_host(path),
@@ -54,7 +54,7 @@ fn make_missing(path: &Path, kind: HostPathType) -> Result<bool> {
     Ok(true)
 }
 
-fn check(tree: &OwnedFd, source: &HostPathVolumeSource) -> Result<()> {
+fn check(tree: &OwnedFd, source: &HostPathSource) -> Result<()> {
     let found = metadata(tree.try_clone()?)?.file_type();
     let (is, wanted) = match source.kind {
         HostPathType::Unset => return Ok(()),
@@ -76,8 +76,9 @@ mod tests {
 
     use super::*;
 
-    fn host_path(path: &Path, kind: &str) -> HostPathVolumeSource {
-        serde_json::from_value(serde_json::json!({"path": path, "type": kind})).unwrap()
+    fn host_path(path: &Path, kind: &str) -> HostPathSource {
+        let kind = serde_json::from_value(serde_json::json!(kind)).unwrap();
+        HostPathSource { path: path.to_str().unwrap().to_owned(), kind }
     }
 
     #[test]

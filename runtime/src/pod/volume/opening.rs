@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{Source, destination, host_path, part, shown};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::manifest::{Container, HostPathVolumeSource, Pod, Volume, VolumeMount, VolumeSource};
+use crate::pod::config::{HostPathSource, MountConfig, VolumeSource};
 use crate::pod::protocol::Failure;
 use crate::sys::process::errand::{Answers, CalledOff, Errand};
 use crate::sys::process::ns::Namespaces;
@@ -18,14 +18,14 @@ use crate::sys::process::ns::Namespaces;
 /// How long the file systems of one container's host paths have to answer: as long as its child may take to its execve, in
 /// which it waits for the same ones. A kubelet gives a pod's volumes two minutes; here the pod's other containers wait for
 /// their start meanwhile, and a try that fails is made again.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Goes before what a child says of its failure; each that it has opened is one too.
 const OPENED: &[u8] = b"+";
 
 /// A child that opens host paths.
 #[derive(Debug)]
-pub struct Opening {
+pub(crate) struct Opening {
     errand: Errand,
     /// What it opens, in this order.
     wanted: Vec<Wanted>,
@@ -41,36 +41,34 @@ struct Wanted {
 
 /// A host path, and what a container has of it.
 #[derive(Debug, Clone, Copy)]
-pub struct HostPath<'a> {
-    volume: &'a Volume,
-    source: &'a HostPathVolumeSource,
-    mount: Option<&'a VolumeMount>,
+pub(crate) struct HostPath<'a> {
+    volume: &'a str,
+    source: &'a HostPathSource,
+    mount: Option<&'a MountConfig>,
 }
 
 impl<'a> HostPath<'a> {
-    /// All that `container` mounts.
-    pub fn of_container(pod: &'a Pod, container: &'a Container) -> Vec<Self> {
-        let volume = |mount: &VolumeMount| pod.spec.volumes.iter().find(|volume| volume.name == mount.name);
-        let mounts = container.volume_mounts.iter();
-        mounts.filter_map(|mount| Self::new(volume(mount)?, Some(mount))).collect()
+    /// All that a container mounts.
+    pub(crate) fn of_container(mounts: &'a [MountConfig]) -> Vec<Self> {
+        mounts.iter().filter_map(|mount| Self::new(&mount.volume, &mount.source, Some(mount))).collect()
     }
 
-    /// All that the pod names, each as a whole.
-    pub fn of_pod(pod: &'a Pod) -> Vec<Self> {
-        pod.spec.volumes.iter().filter_map(|volume| Self::new(volume, None)).collect()
+    /// All that a pod names, each as a whole.
+    pub(crate) fn of_pod(volumes: &'a [(String, VolumeSource)]) -> Vec<Self> {
+        volumes.iter().filter_map(|(name, source)| Self::new(name, source, None)).collect()
     }
 
-    fn new(volume: &'a Volume, mount: Option<&'a VolumeMount>) -> Option<Self> {
-        match &volume.source {
+    fn new(volume: &'a str, source: &'a VolumeSource, mount: Option<&'a MountConfig>) -> Option<Self> {
+        match source {
             VolumeSource::HostPath(source) => Some(Self { volume, source, mount }),
-            VolumeSource::EmptyDir(_) => None,
+            VolumeSource::Disk | VolumeSource::Memory { .. } => None,
         }
     }
 
     fn open(&self) -> Result<OwnedFd> {
-        let root = host_path::open(self.source).context(|| format!("volume {:?}", self.volume.name))?;
+        let root = host_path::open(self.source).context(|| format!("volume {:?}", self.volume))?;
         match self.mount {
-            Some(mount) => part(root, self.volume, mount),
+            Some(mount) => part(root, mount),
             None => Ok(root),
         }
     }
@@ -78,7 +76,7 @@ impl<'a> HostPath<'a> {
     fn wanted(&self) -> Result<Wanted> {
         let path = PathBuf::from(&self.source.path);
         Ok(Wanted {
-            volume: self.volume.name.clone(),
+            volume: self.volume.to_owned(),
             destination: self.mount.map_or_else(|| Ok(String::new()), destination)?,
             path: self.mount.map_or(path.clone(), |mount| shown(path, mount)),
         })
@@ -87,18 +85,18 @@ impl<'a> HostPath<'a> {
 
 impl Opening {
     /// Sends a child out that opens `host_paths`. `home` are the host's namespaces, for a caller that is in others.
-    pub fn begin(host_paths: &[HostPath<'_>], home: &[(Namespaces, OwnedFd)]) -> Result<Self> {
+    pub(crate) fn begin(host_paths: &[HostPath<'_>], home: &[(Namespaces, OwnedFd)]) -> Result<Self> {
         let wanted = host_paths.iter().map(HostPath::wanted).collect::<Result<_>>()?;
         Ok(Self { errand: Errand::send_out(home, |answers| open_all(host_paths, answers))?, wanted })
     }
 
     /// Whether all has been answered, after which [`Opening::outcome`] says what.
-    pub fn is_answered(&mut self) -> Result<bool> {
+    pub(crate) fn is_answered(&mut self) -> Result<bool> {
         Ok(self.errand.take_in()?)
     }
 
     /// What came of it.
-    pub fn outcome(self) -> Result<Vec<Source>> {
+    pub(crate) fn outcome(self) -> Result<Vec<Source>> {
         let (said, descriptors) = self.errand.into_answers();
         if descriptors.len() == self.wanted.len() {
             let named = self.wanted.into_iter().zip(descriptors);
@@ -117,12 +115,12 @@ impl Opening {
     }
 
     /// Waits for the end of a child that has answered, for a caller that does not reap whoever ends.
-    pub fn reap(&self) -> Result<()> {
+    pub(crate) fn reap(&self) -> Result<()> {
         Ok(self.errand.reap()?)
     }
 
     /// Gives up on it. The error names the path that it hangs on.
-    pub fn call_off(self) -> (CalledOff, Error) {
+    pub(crate) fn call_off(self) -> (CalledOff, Error) {
         let hangs = self.wanted.get(self.errand.opened());
         let message = hangs.map_or_else(String::new, |wanted| {
             format!("volume {:?}: hostPath {}: does not answer", wanted.volume, wanted.path.display())

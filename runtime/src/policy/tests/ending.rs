@@ -3,8 +3,9 @@
 use super::driver::{Driver, pod};
 use crate::manifest::RestartPolicy::*;
 use crate::manifest::{ContainerState, PodPhase, Time};
+use crate::pod::driver::Loss;
 use crate::policy::columns::columns;
-use crate::policy::{Event, Loss, PodState, StartFailure, lose, observed};
+use crate::policy::{Event, PodState, StartFailure, lose, observed};
 
 #[test]
 fn when_the_apps_are_done_the_sidecars_are_stopped_in_reverse_order() {

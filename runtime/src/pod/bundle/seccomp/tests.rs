@@ -6,22 +6,24 @@ use serde_json::{Value, json};
 use super::super::{Facts, User};
 use super::*;
 use crate::image::ImageConfig;
+use crate::manifest::Pod;
 
 /// The filter of a container with this security context in a pod with that one.
 fn filter(pod: Value, container: Value, file: Option<&str>) -> Result<Option<LinuxSeccomp>> {
     let spec = json!({"securityContext": pod, "containers": [{"name": "c", "securityContext": container}]});
     let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "web"}, "spec": spec})).unwrap();
     let all = ["CHOWN", "SYS_ADMIN", "SYS_CHROOT", "BPF", "SYS_PTRACE"].map(|name| name.parse().unwrap());
+    let facts = Facts { capabilities: all.into(), kernel: (6, 15), ..Facts::default() };
+    let config = crate::manifest::container_config(&pod, &pod.spec.containers[0], 0, &facts).unwrap();
     seccomp(&Inputs {
-        pod: &pod,
-        container: &pod.spec.containers[0],
+        config: &config,
         image: &ImageConfig::default(),
         user: &User { uid: 0, gid: 0, groups: Vec::new() },
         hostname: "web",
         cgroup: "/c",
         volume_sources: &[],
         seccomp_profile: file,
-        facts: &Facts { capabilities: all.into(), kernel: (6, 15), ..Facts::default() },
+        facts: &facts,
     })
 }
 
@@ -190,7 +192,9 @@ fn a_file_is_looked_for_below_the_profiles_folder_alone() {
     let read = |name: &str| {
         let spec = json!({"containers": [{"name": "c", "securityContext": context(name)}]});
         let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "web"}, "spec": spec})).unwrap();
-        localhost_profile(&host, &pod, &pod.spec.containers[0])
+        let facts = Facts::default();
+        let config = crate::manifest::container_config(&pod, &pod.spec.containers[0], 0, &facts)?;
+        localhost_profile(&host, &config.rights)
     };
     assert_eq!(read("p.json").unwrap_err().kind(), ErrorKind::Manifest, "not even the folder is there");
     std::fs::create_dir_all(root.path().join("seccomp/profiles")).unwrap();

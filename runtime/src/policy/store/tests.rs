@@ -1,7 +1,12 @@
 //! The records of pods: made, found, removed, and unreadable ones.
 
 use super::*;
-use crate::manifest::PodPhase;
+use crate::error::ErrorKind;
+use crate::manifest::sandbox_config;
+use crate::pod::Missing;
+use crate::pod::record;
+use crate::pod::store::{Guard, begin, fill, folder_names, hold, is_alive, remove};
+use crate::pod::{draw_suffix, draw_uid};
 
 fn host() -> (tempfile::TempDir, Host) {
     let dir = tempfile::tempdir().unwrap();
@@ -24,7 +29,12 @@ fn pod(name: &str) -> Pod {
 
 fn create(host: &Host, pod: &mut Pod) -> Result<(Sandbox, Guard)> {
     let (id, guard) = begin(host)?;
-    let made = fill(host, &id, pod).inspect_err(|_| remove(host, &id).unwrap())?;
+    pod.metadata.uid = draw_uid()?;
+    if pod.metadata.name.is_empty() {
+        pod.metadata.name = format!("g-{}", draw_suffix()?);
+    }
+    let config = sandbox_config(pod, record::now(), &host.log_dir, Missing::default())?;
+    let made = fill(host, &id, &config).inspect_err(|_| remove(host, &id).unwrap())?;
     Ok((made, guard))
 }
 

@@ -9,9 +9,8 @@ use oci_spec::runtime::{
     LinuxResourcesBuilder,
 };
 
-use crate::cgroup::Layout;
-pub use crate::manifest::qos_class;
-use crate::manifest::{Container, Pod, PodSpec, QosClass, ResourceRequirements};
+use super::{Container, Pod, PodSpec, QosClass, ResourceRequirements, qos_class};
+use crate::pod::Missing;
 
 /// The scheduler's period that quotas refer to, in microseconds.
 const CPU_PERIOD: u64 = 100_000;
@@ -22,26 +21,9 @@ const SHARES: (u64, u64) = (2, 262_144);
 /// Processes and threads that a container may have where nothing says otherwise: as podman.
 const PIDS_LIMIT: i64 = 2048;
 
-/// The controllers that this host's cgroups have not. What a manifest asks of one is refused where it is set; what
-/// podrun would set by itself is left out.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Missing {
-    /// No share of the processors.
-    pub cpu: bool,
-    /// No count of processes.
-    pub pids: bool,
-}
-
-impl Missing {
-    /// Those that a host of this layout has not.
-    pub fn of(layout: &Layout) -> Self {
-        Self { cpu: !layout.carries("cpu"), pids: !layout.carries("pids") }
-    }
-}
-
 /// The limits of one container's cgroup; `devices` are the engine's. No container swaps, and, where memory is limited
 /// by cgroup v2 (`unified`), all of it dies when it has used up its own.
-pub fn container(container: &Container, unified: bool, missing: Missing) -> LinuxResources {
+pub(crate) fn container(container: &Container, unified: bool, missing: Missing) -> LinuxResources {
     let requirements = &container.resources;
     let mut resources = build(
         cpu(shares_of(cpu_request(requirements), missing), requirements.cpu_limit()),
@@ -61,7 +43,7 @@ pub fn container(container: &Container, unified: bool, missing: Missing) -> Linu
 }
 
 /// The limits of the pod's own cgroup: the sums that a kubelet would give it.
-pub fn pod(pod: &Pod, missing: Missing) -> LinuxResources {
+pub(crate) fn pod(pod: &Pod, missing: Missing) -> LinuxResources {
     let spec = &pod.spec;
     let cpu_limit = pod_limit(spec, ResourceRequirements::cpu_limit);
     let memory_limit = pod_limit(spec, ResourceRequirements::memory_limit);
@@ -81,7 +63,7 @@ fn pod_limit(spec: &PodSpec, of: fn(&ResourceRequirements) -> Option<u64>) -> Op
 
 /// A memory volume's size: its own limit, and never more than the containers may use together.
 /// `None`: the kernel's default, half of the host's memory.
-pub fn memory_volume_size(spec: &PodSpec, size_limit: Option<u64>) -> Option<u64> {
+pub(crate) fn memory_volume_size(spec: &PodSpec, size_limit: Option<u64>) -> Option<u64> {
     let together = pod_limit(spec, ResourceRequirements::memory_limit);
     match (size_limit.filter(|limit| *limit > 0), together) {
         (Some(limit), Some(together)) => Some(limit.min(together)),
@@ -90,7 +72,7 @@ pub fn memory_volume_size(spec: &PodSpec, size_limit: Option<u64>) -> Option<u64
 }
 
 /// How readily the kernel kills the container for want of memory, given the host's memory in bytes.
-pub fn oom_score_adj(spec: &PodSpec, container: &Container, host_memory: u64) -> i32 {
+pub(crate) fn oom_score_adj(spec: &PodSpec, container: &Container, host_memory: u64) -> i32 {
     match qos_class(spec) {
         QosClass::Guaranteed => return -997,
         QosClass::BestEffort => return 1000,
