@@ -28,7 +28,9 @@ mod manifests;
 mod monitor;
 mod network;
 mod oci;
+mod ownership;
 mod pods;
+mod protocol;
 mod pulls;
 mod pushes;
 mod registry;
@@ -51,7 +53,7 @@ use support::suite::Suite;
 type Add = fn(&mut Suite);
 
 /// The modules by their names: `PODRUN_TESTS_OF` names those to run; empty, all.
-const MODULES: [(&str, Add); 43] = [
+const MODULES: [(&str, Add); 45] = [
     ("harness", harness::add),
     ("image", image::add),
     ("images", images::add),
@@ -71,6 +73,8 @@ const MODULES: [(&str, Add); 43] = [
     ("manifests", manifests::add),
     ("front", front::add),
     ("monitor", monitor::add),
+    ("ownership", ownership::add),
+    ("protocol", protocol::add),
     ("pods", pods::add),
     ("lifecycle", lifecycle::add),
     ("network", network::add),

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::socket::{SockaddrIn, connect};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use runtime::ErrorKind;
 use runtime::cgroup::Layout;
@@ -34,12 +34,25 @@ const CLIENT: &str = "--monitor-client";
 const DOOMED_CLIENT: &str = "--doomed-monitor-client";
 
 pub(crate) fn add(suite: &mut Suite) {
-    suite.on_host("a monitor is driven by its socket alone", &["busybox"], |host| {
+    add_client(suite, "a monitor is driven by its socket alone", "socket");
+}
+
+/// What a client may do, by its name among the arguments.
+const CLIENTS: [(&str, fn(runtime::host::Host) -> Result<()>); 4] = [
+    ("socket", drive),
+    ("requests", crate::protocol::answer_each),
+    ("ends", crate::protocol::end_twice),
+    ("ownership", crate::ownership::keep_what_is_anothers),
+];
+
+/// A test that is one of [`CLIENTS`].
+pub(crate) fn add_client(suite: &mut Suite, name: &str, client: &'static str) {
+    suite.on_host(name, &["busybox"], move |host| {
         let itself = std::env::current_exe()?;
         let (root, state, log) = (host.root(), host.state_dir(), host.log_dir());
         let trees = [&root, &state, &log].map(|path| path.to_str().unwrap_or_default());
         let [root, state, log] = trees;
-        let arguments = [CLIENT, root, state, log, host.cgroup_parent()];
+        let arguments = [CLIENT, client, root, state, log, host.cgroup_parent()];
         host.run(itself.to_str().context("a path in UTF-8")?, &arguments)?.ok().map(drop)
     });
 }
@@ -56,7 +69,10 @@ pub(crate) fn take_over() -> Option<ExitCode> {
     };
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["monitor", id] => runtime::pod::monitor::run(id, |_| None).map_err(anyhow::Error::from),
-        [CLIENT, root, state, log, cgroup] => drive(host(root, state, log, cgroup)),
+        [CLIENT, client, root, state, log, cgroup] => {
+            let (_, act) = CLIENTS.iter().find(|(name, _)| *name == client)?;
+            act(host(root, state, log, cgroup))
+        }
         [DOOMED_CLIENT, root, state, log, cgroup, pod, container] => {
             start_and_wait_for_the_end(&host(root, state, log, cgroup), pod, container)
         }
@@ -72,11 +88,10 @@ pub(crate) fn take_over() -> Option<ExitCode> {
 }
 
 /// One pod, and the connection to its monitor.
-struct Driven {
-    host: runtime::host::Host,
-    id: String,
-    spec: SandboxSpec,
-    monitor: Client,
+pub(crate) struct Driven {
+    pub(crate) host: runtime::host::Host,
+    pub(crate) id: String,
+    pub(crate) monitor: Client,
 }
 
 fn drive(host: runtime::host::Host) -> Result<()> {
@@ -96,11 +111,23 @@ fn drive(host: runtime::host::Host) -> Result<()> {
 }
 
 /// A sandbox with a network of its own and nothing else, committed.
-fn begin(host: runtime::host::Host) -> Result<Driven> {
+pub(crate) fn begin(host: runtime::host::Host) -> Result<Driven> {
     let id = draw_id()?;
+    let spec = sandbox_spec(&host, &id);
+    begin_as(host, id, &spec)
+}
+
+/// The sandbox `id` as `spec` says, committed.
+pub(crate) fn begin_as(host: runtime::host::Host, id: String, spec: &SandboxSpec) -> Result<Driven> {
     std::fs::create_dir_all(host.pod_root(&id))?;
     let mut monitor = Client::spawn(&host, &Layout::detect()?, &id, false)?;
-    let spec = SandboxSpec {
+    monitor.create_sandbox(spec)?;
+    monitor.commit()?;
+    Ok(Driven { host, id, monitor })
+}
+
+pub(crate) fn sandbox_spec(host: &runtime::host::Host, id: &str) -> SandboxSpec {
+    SandboxSpec {
         hostname: "driven".into(),
         network: Network::None,
         ipc: NamespaceMode::Own,
@@ -117,21 +144,46 @@ fn begin(host: runtime::host::Host) -> Result<Driven> {
         resolv_conf: String::new(),
         netns_link: None,
         grace: 1000,
-    };
-    monitor.create_sandbox(&spec)?;
-    monitor.commit()?;
-    Ok(Driven { host, id, spec, monitor })
+    }
 }
 
 impl Driven {
     /// Writes the runtime spec of a container that runs `script`, and has it taken in.
-    fn container(&mut self, name: &str, attempt: u32, script: &str, stdin: bool) -> Result<String> {
+    pub(crate) fn container(
+        &mut self,
+        name: &str,
+        attempt: u32,
+        script: &str,
+        stdin: bool,
+    ) -> Result<String> {
+        let container = ContainerSpec {
+            name: name.into(),
+            attempt,
+            log: Some(LogSpec {
+                folder: None,
+                path: format!("driven/{name}/{attempt}.log"),
+                max_size: 0,
+                max_files: 1,
+            }),
+            stdin,
+            ..ContainerSpec::default()
+        };
+        self.take_in(script, container, |_| ())
+    }
+
+    /// The same with a spec that `change` has changed.
+    pub(crate) fn take_in(
+        &mut self,
+        script: &str,
+        container: ContainerSpec,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<String> {
         let image: runtime::image::Reference = reference("busybox").parse()?;
         let image = ImageStore::open(&self.host)?.get(&image)?.context("busybox is loaded")?;
-        let container = draw_id()?;
-        let folder = record::container_dir(&self.host, &self.id, &container);
+        let id = draw_id()?;
+        let folder = record::container_dir(&self.host, &self.id, &id);
         std::fs::create_dir_all(&folder)?;
-        let spec = json!({
+        let mut spec = json!({
             "ociVersion": "1.2.0",
             "process": {
                 "user": { "uid": 0, "gid": 0 },
@@ -143,30 +195,19 @@ impl Driven {
             "mounts": [{ "destination": "/proc", "type": "proc", "source": "proc" }],
             "linux": { "namespaces": [{ "type": "mount" }, { "type": "pid" }] },
         });
+        change(&mut spec);
         std::fs::write(folder.join("config.json"), spec.to_string())?;
-        self.monitor.create(&ContainerSpec {
-            id: container.clone(),
-            name: name.into(),
-            attempt,
-            layers: image.layers.iter().map(ToString::to_string).collect(),
-            log: Some(LogSpec {
-                folder: None,
-                path: format!("driven/{name}/{attempt}.log"),
-                max_size: 0,
-                max_files: 1,
-            }),
-            stdin,
-            ..ContainerSpec::default()
-        })?;
-        Ok(container)
+        let layers = image.layers.iter().map(ToString::to_string).collect();
+        self.monitor.create(&ContainerSpec { id: id.clone(), layers, ..container })?;
+        Ok(id)
     }
 
-    fn log(&self, name: &str, attempt: u32) -> PathBuf {
+    pub(crate) fn log(&self, name: &str, attempt: u32) -> PathBuf {
         self.host.log_dir.join(format!("driven/{name}/{attempt}.log"))
     }
 
     /// Waits for the event that `container` has ended.
-    fn ended(&mut self, container: &str) -> Result<ContainerStatusRecord> {
+    pub(crate) fn ended(&mut self, container: &str) -> Result<ContainerStatusRecord> {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             match self.monitor.next(Some(deadline))?.context("no event in time")? {
@@ -183,7 +224,7 @@ impl Driven {
         }
     }
 
-    fn exec(&mut self, container: &str, script: &str) -> Result<(String, i32)> {
+    pub(crate) fn exec(&mut self, container: &str, script: &str) -> Result<(String, i32)> {
         let exec = Exec {
             container: container.into(),
             args: ["sh", "-c", script].map(str::to_owned).to_vec(),
@@ -343,7 +384,7 @@ fn what_its_state_forbids_is_said_to_be_that(pod: &mut Driven, ended: &str) -> R
         ("exec", pod.monitor.exec(exec).err()),
         ("attach", pod.monitor.attach(ended, false).err()),
         ("start", pod.monitor.start(ended).err()),
-        ("create-sandbox", pod.monitor.create_sandbox(&pod.spec).err()),
+        ("create-sandbox", pod.monitor.create_sandbox(&sandbox_spec(&pod.host, &pod.id)).err()),
     ];
     for (what, error) in refused {
         let error = error.with_context(|| format!("{what} was done"))?;

@@ -121,7 +121,7 @@ pub(crate) fn give_up(host: &Host, pod: &str, id: &str) {
 }
 
 /// The owner of the lease on the image of one container alone; a pod's id owns what was leased for all of them at once.
-pub(crate) fn lease_owner(pod: &str, container: &str) -> String {
+pub fn lease_owner(pod: &str, container: &str) -> String {
     format!("{pod}.{container}")
 }
 

@@ -26,5 +26,5 @@ mod shared;
 pub mod store;
 mod volume;
 
-pub use attempt::{create_container, draw_id, draw_suffix, draw_uid};
+pub use attempt::{create_container, draw_id, draw_suffix, draw_uid, lease_owner};
 pub use bundle::{Facts, Missing};
