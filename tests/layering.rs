@@ -25,7 +25,7 @@ use table::{May, Table};
 const LONGEST_FILE: usize = 600;
 
 fn table() -> Table {
-    Table::read(&std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap())
+    Table::read(&std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("the page is there"))
 }
 
 /// Each file of the library and of the command line, with what its code names of the library.

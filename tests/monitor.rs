@@ -37,10 +37,10 @@ pub(crate) fn add(suite: &mut Suite) {
     add_client(suite, "a monitor is driven by its socket alone", "socket");
 }
 
-type Client = fn(runtime::host::Host) -> Result<()>;
+type Acts = fn(runtime::host::Host) -> Result<()>;
 
 /// What a client may do, by its name among the arguments.
-const CLIENTS: [(&str, Client); 4] = [
+const CLIENTS: [(&str, Acts); 4] = [
     ("socket", drive),
     ("requests", crate::protocol::answer_each),
     ("ends", crate::protocol::end_twice),

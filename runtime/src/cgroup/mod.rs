@@ -391,18 +391,13 @@ impl Cgroup {
     }
 
     fn lacks(&self, write: &Write) -> Error {
-        let name = write.controller.name();
-        let mut hierarchies = self.v1.iter().map(|place| &place.controllers);
-        if hierarchies.any(|controllers| controllers.contains(&write.controller)) {
-            let why = format!("{}: it was made without the controller `{name}`", write.file);
-            return Error::new(ErrorKind::Unsupported, why)
+        let (file, name) = (&write.file, write.controller.name());
+        let refuse = |why: &str| Error::new(ErrorKind::Unsupported, format!("{file}: {why} `{name}`"));
+        if self.v1.iter().any(|place| place.controllers.contains(&write.controller)) {
+            return refuse("it was made without the controller")
                 .hint("a limit of that kind has to be there from the start");
         }
-        Error::new(
-            ErrorKind::Unsupported,
-            format!("{}: this host has no cgroup controller `{name}`", write.file),
-        )
-        .hint(format!(
+        refuse("this host has no cgroup controller").hint(format!(
             "the kernel was booted without it, or it is mounted nowhere: see `{name}` in /proc/cgroups"
         ))
     }
