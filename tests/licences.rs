@@ -53,8 +53,13 @@ const LINKED: [(&str, &str); 1] = [("seccomp", "LGPL-2.1-only")];
 fn every_c_library_has_a_licence_on_the_list() {
     let sys = concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime/src/sys");
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(sys).unwrap() {
-        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+    let mut open = vec![std::path::PathBuf::from(sys)];
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let text = std::fs::read_to_string(path).unwrap();
         let links = text.match_indices("#[link(name = \"").map(|(at, start)| &text[at + start.len()..]);
         found.extend(links.filter_map(|rest| rest.split('"').next()).map(str::to_owned));
     }
