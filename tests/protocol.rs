@@ -83,7 +83,7 @@ fn nothing_is_created_without_a_sandbox(host: &Host) -> Result<()> {
     ensure!(error.to_string().contains("no sandbox"), "{error}");
     monitor.create_sandbox(&sandbox_spec(host, &id))?;
     let error = refused("a second sandbox", monitor.create_sandbox(&sandbox_spec(host, &id)))?;
-    ensure!(error.kind() == ErrorKind::Exists, "{error}");
+    ensure!(error.kind() == ErrorKind::State, "{error}");
     monitor.remove_sandbox(None)?;
     ensure!(!host.pod_root(&id).exists(), "its records are left");
     Ok(())
