@@ -1,9 +1,9 @@
-//! Compiling: a spec and what the caller holds open become a [`Plan`].
+//! Compiling: a spec and the caller's descriptors become a [`Plan`].
 //!
-//! Invariant: the order in which the steps are pushed here is the security order, and the only
-//! place that decides it. A container's rights shrink from step to step; labels and kernel settings
-//! come before what hides them, descriptors go after all mounts, credentials after them, and the seccomp
-//! filter is as late as the kernel lets it be.
+//! Invariant: the order in which the steps are pushed here is the security order, and the only place that
+//! decides it. A container's rights shrink from step to step; labels and kernel settings come before the mounts
+//! that hide their files, descriptors come after all mounts, credentials after them, and the seccomp filter is
+//! as late as the kernel allows.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -111,14 +111,15 @@ pub fn compile_exec(inputs: ExecInputs<'_>) -> Result<Plan> {
     let First { mut steps, born_in } = first(cgroup, resctrl, true)?;
     steps.extend(initial);
     steps.push(Step::NewKeyring);
-    // By a procfs of the caller's, and with rights that nobody has in a user namespace.
+    // They need a procfs of the caller's, and rights that no process has in a user namespace.
     let settings: Vec<Step> =
         [labels::of(process)?, process::oom_score(process, &mut warnings)?].into_iter().flatten().collect();
     if !settings.is_empty() {
         steps.push(Step::PrivateProc);
     }
     steps.extend(settings);
-    // What is not listed is the caller's too, which only the host's root could join: a kernel may not even have the kind.
+    // A kind that is not listed is the caller's too, which only the host's root could join: a kernel may not
+    // even have it.
     let listed =
         namespaces.iter().map(|namespace| kind(namespace.typ())).fold(Namespaces::NONE, Namespaces::with);
     let root = root_in_shared_mounts(init, namespaces)?;
@@ -191,7 +192,7 @@ pub fn compile_pod_init(cgroup: &Cgroup) -> Result<Plan> {
     Ok(Plan { entry, steps, warnings: Vec::new(), identity: None, listener: None })
 }
 
-/// What every child does before anything else, and the cgroup that it is born in.
+/// The first steps of every child, and the cgroup that it is born in.
 struct First {
     steps: Vec<Step>,
     born_in: Option<OwnedFd>,
@@ -215,12 +216,12 @@ fn first(cgroup: &Cgroup, resctrl: Vec<OwnedFd>, tied: bool) -> Result<First> {
 struct Begin {
     steps: Vec<Step>,
     entry: Entry,
-    /// What lets it by where it goes into a pid namespace at the end.
+    /// The filter's exception for entering a pid namespace at the end.
     inside: Option<Pass>,
 }
 
-/// The steps up to where all namespaces are there. They are made by the clone, but for what a user namespace is to own that
-/// is made or joined after others were joined, into which nobody gets from there.
+/// The steps until all namespaces exist. The clone makes them, except those that a user namespace must own
+/// which is made or joined after others were joined: from inside it those could not be joined.
 fn begin(
     spec: &Spec,
     spaces: Spaces,
@@ -237,8 +238,9 @@ fn begin(
     let time = new.contains(Namespaces::TIME);
     new = new.without(Namespaces::TIME);
     let mut born = new.contains(Namespaces::USER).then_some(Step::Pause(Moment::Born));
-    // What cannot be traced is its namespace's root's: where there is none, nobody could map its ids any more. A plain
-    // user's podrun is in such a one, and nobody in a container has rights over what is born there.
+    // A process that cannot be traced belongs to its namespace's root: without one, its ids could not be mapped
+    // any more. A plain user's podrun is in such a namespace, and no process in a container has rights over its
+    // children.
     let tied = born.is_none() || userns::has_root();
     let First { mut steps, born_in } = first(cgroup, resctrl, tied)?;
     let joins_pid = joined.iter().any(|one| one.kind == Namespaces::PID);
@@ -258,12 +260,12 @@ fn begin(
     }
     let makes_pid = by_steps && new.contains(Namespaces::PID);
     if makes_pid || joins_pid && !late {
-        // What is in there sees what this process has: no more than what comes after needs.
+        // Processes inside see this one's rights and descriptors: keep only those that later steps need.
         steps.extend([Step::CloseOthers, Step::GoInside(Pass::NONE)]);
         steps.extend(tied.then_some(Step::DieWithParent));
     }
     if time {
-        // As long as it is who can open its own files in /proc: they are the host's root's.
+        // The process can still open its own files in /proc: they belong to the host's root.
         steps.push(Step::NewTimeNamespace(time_offsets(spec)?));
     }
     if user {
@@ -279,7 +281,8 @@ fn begin(
     Ok(Begin { steps, entry: Entry { namespaces, cgroup: born_in }, inside })
 }
 
-/// In a user namespace of its own a process is nobody until its ids are mapped, and then still not its root.
+/// In a user namespace of its own a process has the overflow id until ids are mapped, and then it is not yet
+/// root.
 fn push_become_root(steps: &mut Vec<Step>, born: Option<Step>, groups: bool) {
     steps.extend(born);
     steps.extend(groups.then(|| Step::Groups(Vec::new())));
@@ -306,7 +309,7 @@ fn identity(spec: &Spec, score: Option<Step>) -> Result<Identity> {
     })
 }
 
-/// What becomes the root, and what is mounted in it.
+/// The tree that becomes the root, and its mounts.
 struct Tree {
     listed: Vec<super::plan::Mount>,
     devices: Vec<Device>,
@@ -315,10 +318,9 @@ struct Tree {
     shared: bool,
 }
 
-/// The root and the mounts. The host's tree goes before anything in the container's is touched, but for three
-/// reasons: hooks, which look for the root at its place on the host; a user namespace, in which the kernel
-/// makes a procfs and a sysfs only where a whole one is in sight; and a mount namespace that is the host's, whose
-/// tree stays.
+/// The root and the mounts. The host's tree goes before any access to the container's, with three exceptions:
+/// hooks, which look for the root at its place on the host; a user namespace, in which the kernel makes a
+/// procfs and a sysfs only where a whole one is visible; and the host's mount namespace, whose tree stays.
 fn push_filesystem(
     steps: &mut Vec<Step>,
     spec: &Spec,
@@ -335,7 +337,7 @@ fn push_filesystem(
     }
     steps.push(Step::AttachRoot { tree: tree.root, at });
     if tree.shared {
-        // Where the host's mounts travel, what is mounted from here on does not.
+        // The host's mounts may propagate; mounts made from here on do not.
         steps.push(Step::RootPropagation(Propagation::Private, Depth::Recursive));
     }
     let late = user || pause.is_some() || tree.shared;
@@ -353,7 +355,7 @@ fn push_filesystem(
     Ok(())
 }
 
-/// Names, sysctls, and what a process says of itself by files: by a procfs that nothing covers yet.
+/// Names, sysctls, and settings of the process in procfs: by a procfs without covers yet.
 fn push_settings(steps: &mut Vec<Step>, spec: &Spec, new: Namespaces, own: [Option<Step>; 2]) -> Result<()> {
     let own: Vec<Step> = own.into_iter().flatten().collect();
     let named = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
@@ -412,7 +414,7 @@ fn sysctl(key: &str, own: Namespaces) -> Result<CString> {
     c_string("linux.sysctl", &setting.file())
 }
 
-/// What hides or protects: after all that needs to write there.
+/// Masks and read-only mounts: after all steps that need to write there.
 fn push_covers(steps: &mut Vec<Step>, spec: &Spec, cwd: &str, warnings: &mut Vec<String>) -> Result<()> {
     let mut covered = |what: &str, path: &str| {
         if !path.starts_with('/') {
@@ -431,7 +433,7 @@ fn push_covers(steps: &mut Vec<Step>, spec: &Spec, cwd: &str, warnings: &mut Vec
         steps.push(Step::MakeDirectory(cwd));
     }
     if let Some((propagation, depth)) = root_propagation(spec)? {
-        // Last: what cannot be bound can be covered no more either.
+        // Last: an unbindable mount cannot be covered any more.
         steps.push(Step::RootPropagation(propagation, depth));
     }
     if spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly) == Some(true) {

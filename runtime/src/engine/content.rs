@@ -1,4 +1,5 @@
-//! What a file system is filled with before anybody can see it, by the child that attaches it or by its parent.
+//! The content of a new file system, made before the mount is attached, by the child that attaches it or by its
+//! parent.
 //!
 //! Invariant: making an entry allocates nothing, and follows no link: names are relative to the file system's root.
 
@@ -16,7 +17,7 @@ pub(super) enum Content {
     Node { name: CString, file: NodeFile },
 }
 
-/// The file of a device: what it is, and what is asked of it beside; absent: mode 0666, and root's.
+/// A device node: its numbers and the requested properties; absent ones: mode 0666, owner root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NodeFile {
     pub(super) node: Node,
@@ -26,7 +27,7 @@ pub(super) struct NodeFile {
 }
 
 impl NodeFile {
-    /// One of whose file nothing is asked.
+    /// A node without requested properties.
     pub(super) fn plain(node: Node) -> Self {
         Self { node, mode: None, uid: None, gid: None }
     }

@@ -1,7 +1,7 @@
 //! Devices: the nodes and links that every container has in /dev, and the spec's own.
 //!
-//! Invariant: those of /dev are made in a tmpfs that is attached only when complete (rule R10). A listed one is made as it is
-//! listed, or is there as it is listed, or is an error.
+//! Invariant: the nodes of /dev are made in a tmpfs that is attached only when complete (rule R10). A listed
+//! device is made as listed, or exists as listed, or is an error.
 
 use std::ffi::CString;
 
@@ -23,8 +23,7 @@ const LINKS: [(&str, &str); 5] = [
     ("stderr", "/proc/self/fd/2"),
 ];
 
-/// The rules of a cgroup by which a container may use the devices that every one has: those of [`NODES`], ptmx, and
-/// each pty.
+/// The cgroup's rules for the devices of every container: [`NODES`], ptmx, and each pty.
 pub fn default_device_rules() -> Vec<LinuxDeviceCgroup> {
     let rule = |major: u32, minor: Option<u32>| {
         let mut rule = LinuxDeviceCgroup::default();
@@ -45,7 +44,7 @@ struct Listed<'a> {
 }
 
 impl Listed<'_> {
-    /// Its path from a fresh /dev; `None`: it is elsewhere, or in what the spec mounts there.
+    /// Its path from a fresh /dev; `None`: it is elsewhere, or below another mount of the spec.
     fn in_fresh_dev(&self, spec: &Spec) -> Option<&str> {
         let below = self.place.strip_prefix("dev/")?;
         let is_above = |mount: &Mount| {
@@ -83,7 +82,7 @@ fn listed(spec: &Spec) -> Result<Vec<Listed<'_>>> {
     Ok(found)
 }
 
-/// What is made in a fresh /dev. A listed device stands there in the place of a default one, and of a link.
+/// The content of a fresh /dev. A listed device replaces a default one, or a link.
 pub(super) fn content(spec: &Spec) -> Result<Vec<Content>> {
     let listed = listed(spec)?;
     let listed: Vec<(&str, NodeFile)> =
@@ -113,8 +112,8 @@ pub(super) fn content(spec: &Spec) -> Result<Vec<Content>> {
     Ok(content)
 }
 
-/// What there is of it where no device can be made: in a user namespace. What is made there, and the devices, to be bound,
-/// by their paths.
+/// Its parts where no device can be made: in a user namespace. Returns the content to make, and the devices to
+/// bind, by path.
 pub(super) fn apart(content: Vec<Content>) -> (Vec<Content>, Vec<(String, NodeFile)>) {
     let (mut inside, mut bound) = (Vec::new(), Vec::new());
     for entry in content {
@@ -159,7 +158,7 @@ pub(super) fn elsewhere(spec: &Spec, fresh_dev: bool, user: bool) -> Result<Vec<
 }
 
 fn node(device: &LinuxDevice, path: &str) -> Result<NodeFile> {
-    // What the kernel takes; mknod(2) drops the bits of larger ones.
+    // Numbers that the kernel takes; mknod(2) drops the bits of larger ones.
     let number = |what: &str, number: i64, bits: u32| {
         u32::try_from(number).ok().filter(|number| number >> bits == 0).ok_or_else(|| {
             usage(format!(
@@ -248,7 +247,7 @@ mod tests {
         let others = elsewhere(&spec, true, false).unwrap();
         let paths: Vec<&str> = others.iter().map(|device| device.path.to_str().unwrap()).collect();
         assert_eq!(paths, ["dev/shm/x", "dev/kvm", "opt/dev0"]);
-        // In a /dev that is somebody else's nothing is made.
+        // In a foreign /dev nothing is made.
         let others = elsewhere(&spec, false, false).unwrap();
         assert_eq!(others.iter().filter(|device| matches!(device.way, Way::Found)).count(), 4);
     }

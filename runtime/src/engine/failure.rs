@@ -1,8 +1,8 @@
 //! Why a child half gave up: 16 bytes on the wire, and the kernel's own words after them where it had some.
 //!
-//! The record: magic (u32), step (u16), call (u16), index (u32), errno (i32), in the machine's order, then words.
-//! A child that waits for its parent writes as many bytes: another magic, what for (u32), a descriptor (u32), 0.
-//! Invariant: writing one allocates nothing; reading one trusts nothing.
+//! The record: magic (u32), step (u16), call (u16), index (u32), errno (i32), in the machine's order, then
+//! words. A child that waits for its parent writes as many bytes: another magic, the reason (u32), a descriptor
+//! (u32), 0. Invariant: writing a record allocates nothing; reading one trusts nothing.
 
 use std::os::fd::BorrowedFd;
 
@@ -31,7 +31,7 @@ pub(super) const INTERPRETER: u32 = 1 << 31;
 /// The index of a fault where a file's mount meets a directory.
 pub(super) const OTHER_TYPE: u32 = 1;
 
-/// What the kernel said of a file system that it refused, as much of it as fits.
+/// The kernel's message about a file system that it refused, as much as fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Said {
     bytes: [u8; Self::MAX],
@@ -44,7 +44,7 @@ impl Said {
 
     pub(super) const NOTHING: Self = Self { bytes: [0; Self::MAX], length: 0 };
 
-    /// Takes what the kernel says at last by the context of a file system: a line that begins with `e `, `w ` or `i `.
+    /// Takes the kernel's last message from a file system context: a line that begins with `e `, `w ` or `i `.
     pub(super) fn hear(&mut self, context: BorrowedFd<'_>) {
         // A line that is longer is EMSGSIZE, and the end of them ENODATA.
         while let Ok(length @ 1..) = fs::read(context, &mut self.bytes) {
@@ -91,7 +91,7 @@ impl Failure {
         })
     }
 
-    /// Writes the record into `room`, and gives what is to be sent.
+    /// Writes the record into `room`, and returns the bytes to send.
     pub(super) fn write(self, room: &mut [u8; Self::SIZE]) -> &[u8] {
         let words = self.said.bytes();
         for (place, byte) in room.iter_mut().zip(self.head().iter().chain(words)) {
@@ -120,7 +120,7 @@ pub enum Moment {
     Mounted,
 }
 
-/// What a child's wire says; an end without a word is a child that is complete, or killed.
+/// A message on a child's wire; its end without one means a complete or a killed child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Word {
     /// It waits for the parent.
@@ -171,7 +171,7 @@ impl Word {
     }
 }
 
-/// A failed call within a step: which one, the how-manieth, and why.
+/// A failed call within a step: the call, its index, and the errno.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) call: Call,

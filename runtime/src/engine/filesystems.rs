@@ -1,7 +1,7 @@
-//! The new file systems that a spec asks for: made by the child, in its own namespaces, or before it, where they are made
-//! of what the host's tree has.
+//! The new file systems of a spec: made by the child, in its own namespaces, or before it, where they depend on
+//! the host's tree.
 //!
-//! Invariant: nobody reaches one before it has its attributes, its label and its content.
+//! Invariant: a file system gets its attributes, its label and its content before any process can reach it.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -21,8 +21,8 @@ use crate::error::{Error, Result};
 use crate::sys::Errno;
 use crate::sys::file::mount::{self as m, Attributes, Depth, Propagation};
 
-/// A new file system's files get the label as it is mounted. The kernel labels what it makes up itself (proc, sysfs) and
-/// takes none for message queues.
+/// The files of a new file system get the label at its mount. The kernel labels its own (proc, sysfs) and takes
+/// no label for message queues.
 pub(super) fn give_label(mount: &mut Mount, label: &CStr) {
     const WITHOUT: [&CStr; 3] = [c"proc", c"sysfs", c"mqueue"];
     if let Source::New(new) = &mut mount.source
@@ -50,7 +50,7 @@ impl NewProcfs {
     }
 }
 
-/// Each procfs that the spec asks for and nobody holds, with its destination.
+/// Each procfs of the spec that the caller does not hold, with its destination.
 pub(super) fn new_procfs(spec: &Spec, attached: &[Attached<'_>]) -> Result<Vec<(String, NewProcfs)>> {
     let mut found = Vec::new();
     for mount in spec.mounts().iter().flatten().filter(|mount| mount.typ().as_deref() == Some("proc")) {
@@ -65,7 +65,7 @@ pub(super) fn new_procfs(spec: &Spec, attached: &[Attached<'_>]) -> Result<Vec<(
     Ok(found)
 }
 
-/// What a new file system is told as it is made.
+/// The parameters of a new file system.
 pub(super) fn parameters(source: Option<&str>, options: &Options) -> Result<Vec<(CString, Option<CString>)>> {
     let parameter = |(key, value): &(String, Option<String>)| -> Result<(CString, Option<CString>)> {
         let value = value.as_ref().map(|value| c_string("mounts", value)).transpose()?;
@@ -106,7 +106,7 @@ pub(super) fn new(
             parameters: parameters(Some(source), options)?,
             attributes: set,
             copy_up: options.copy_up,
-            // As runc and crun have it: the image says who may write to its /tmp.
+            // As runc and crun: the image's mode decides about write access to its /tmp.
             takes_mode: kind == "tmpfs" && !options.data.iter().any(|(key, _)| key == "mode"),
             // It has no master, so that a slave is a private one.
             propagation: options
@@ -127,7 +127,7 @@ pub(super) fn refuses_links(kind: &str) -> bool {
     kind == "proc" || kind == "sysfs"
 }
 
-/// Whether a file system is made of what is there by a path of the host's: layers, or a disk.
+/// Whether a file system depends on a path of the host: layers, or a disk.
 pub(super) fn is_of_the_host(kind: &str, source: &str) -> bool {
     kind == "overlay" || std::fs::metadata(source).is_ok_and(|there| there.file_type().is_block_device())
 }

@@ -51,7 +51,7 @@ impl HeldMounts {
         self.trees.get(name).map(|held| held.tree.as_fd())
     }
 
-    /// Lets go of all of them; whoever has a copy keeps it.
+    /// Releases all of them; existing copies stay.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
@@ -127,7 +127,7 @@ fn away<T>(act: impl FnOnce() -> Plain<T>) -> Plain<T> {
     let root = fs::open_host_directory(c"/")?;
     let folder = fs::open_host_directory(c".")?;
     let done = act();
-    // Coming back makes root and working directory those of the namespace, which the caller's own need not be.
+    // Returning sets root and working directory to the namespace's, which may differ from the caller's own.
     ns::setns(home.as_fd(), Namespaces::MOUNT)?;
     fs::chroot(root.as_fd())?;
     fs::fchdir(folder.as_fd())?;

@@ -1,7 +1,7 @@
-//! What a reader is told to do about a child half's failure.
+//! Hints about a child half's failure.
 //!
-//! Invariant: pure; a hint names what the reader can change, and is given only where the step, the call and the errno
-//! leave one cause.
+//! Invariant: pure; a hint names a remedy, and is given only where the step, the call and the errno leave one
+//! cause.
 
 use std::ffi::CString;
 
@@ -12,7 +12,7 @@ use crate::sys::Errno;
 use crate::sys::child::exec::{Rlimit, rlimit_number};
 use crate::sys::file::mount::Depth;
 
-/// Whether the container is not there any more: setns of a dead process is ESRCH, and EINVAL where that has left its
+/// Whether the container is gone: setns of a dead process is ESRCH, and EINVAL once that has left its
 /// namespaces; fork into a pid namespace whose init is dead is ENOMEM.
 pub(super) fn is_gone(step: &Step, failure: Failure) -> bool {
     match step {
@@ -22,7 +22,7 @@ pub(super) fn is_gone(step: &Step, failure: Failure) -> bool {
     }
 }
 
-/// What a reader is told where no more processes are to be had.
+/// The hint at the limit of processes.
 pub(super) const PROCESS_LIMIT: &str =
     "a limit of processes is reached: the cgroup's pids.max, or RLIMIT_NPROC";
 
@@ -30,22 +30,22 @@ pub(super) const PROCESS_LIMIT: &str =
 pub(super) const NAMESPACE_LIMIT: &str =
     "a limit of namespaces is reached: see /proc/sys/user/max_*_namespaces";
 
-/// What a reader is told where a cgroup has nothing to run on.
+/// The hint for a cgroup without processors or memory nodes.
 pub(super) const EMPTY_CPUSET: &str = "cpuset.cpus or cpuset.mems of the cgroup, or of one above, is empty";
 
-/// What a reader is told where the kernel does not change a mount.
+/// The hint for a mount that the kernel does not change.
 pub(super) const LOCKED: &str = "an attribute of a mount that comes from a more privileged user namespace cannot be cleared: leave the option out";
 
-/// What a reader is told where the kernel has no memory for what it is asked.
+/// The hint where the kernel has no memory for a call.
 pub const NO_MEMORY: &str = "the cgroup's limit of memory is too low for a container to be made in it (16 MiB are plenty), or the machine has none left";
 
-/// What a reader is told where a group of resctrl does not take a process.
+/// The hint for a group of resctrl that takes no process.
 pub(super) const JOIN_RESCTRL: &str = "resctrl says why in info/last_cmd_status";
 
-/// What a reader is told where the kernel does not take a program's arguments and variables.
+/// The hint for arguments and variables beyond the kernel's limit.
 pub(super) const TOO_BIG: &str = "an argument or a variable has more than 131071 bytes, or all have more than 6 MiB or a quarter of the stack's limit";
 
-/// What a reader is told then.
+/// The hint for a missing interpreter.
 pub(super) const NO_INTERPRETER: &str = "the file is there; what is missing is its interpreter: the one its `#!` line names, or the dynamic loader it was linked for";
 
 /// The hint on a step's failure.
@@ -92,7 +92,7 @@ fn device_hint(device: &Device, failure: Failure) -> Option<String> {
     }
 }
 
-/// What is wrong with a place in the container's root, or with a kernel's file.
+/// The hint about a place in the container's root, or about a kernel's file.
 fn place_hint(step: &Step, failure: Failure) -> Option<&'static str> {
     Some(match (step, failure.call, Errno(failure.errno)) {
         (Step::MaskedPath(_) | Step::ReadonlyPath(_), _, Errno::ELOOP) => {
@@ -119,7 +119,7 @@ fn place_hint(step: &Step, failure: Failure) -> Option<&'static str> {
     })
 }
 
-/// What is wrong with the process, its namespaces or its rights.
+/// The hint about the process, its namespaces or its rights.
 fn process_hint(step: &Step, failure: Failure) -> Option<&'static str> {
     Some(match (step, failure.call, Errno(failure.errno)) {
         (Step::Hostname(_) | Step::Domainname(_), _, Errno::EINVAL) => {
@@ -225,7 +225,7 @@ fn mount_hint(mount: &Mount, failure: Failure) -> Option<String> {
     Some(hint)
 }
 
-/// What is wrong with what is mounted, rather than with its place.
+/// The hint about a mount's source, rather than its place.
 fn source_hint(mount: &Mount, failure: Failure) -> Option<String> {
     let hint = match (&mount.source, failure.call, Errno(failure.errno)) {
         (Source::New(new), call, errno) => return new_hint(new, failure.index, call, errno),

@@ -1,4 +1,4 @@
-//! Mounts whose files show other owners: `idmap` and `ridmap`, and a mount's own `uidMappings` and `gidMappings`.
+//! Mounts with mapped owners: `idmap` and `ridmap`, and a mount's own `uidMappings` and `gidMappings`.
 //!
 //! Invariant: the mapping is given to a detached mount, before anyone can reach it; the user namespace that
 //! carries it holds no process once it is open.
@@ -17,7 +17,7 @@ pub(super) fn lines(list: &[LinuxIdMapping]) -> String {
     list.iter().map(|one| format!("{} {} {}\n", one.container_id(), one.host_id(), one.size())).collect()
 }
 
-/// What an id of a container's is on the host; `None`: it is not mapped.
+/// A container's id on the host; `None`: it is not mapped.
 pub(super) fn on_host(list: &[LinuxIdMapping], id: u32) -> Option<u32> {
     list.iter().find_map(|one| {
         let offset = id.checked_sub(one.container_id()).filter(|offset| *offset < one.size())?;

@@ -1,5 +1,5 @@
-//! The child half: walks the plan's steps from clone3 to execve. On the way it may become another process: what goes
-//! into a pid namespace is a copy of what stays outside and ends ([`Step::GoInside`]).
+//! The child half: walks the plan's steps from clone3 to execve. On the way it may become another process: a
+//! copy enters the pid namespace, and the original stays outside and ends ([`Step::GoInside`]).
 //!
 //! Invariant: between clone and execve nothing here allocates, locks, logs, panics or returns into
 //! the caller's code; a failed step is one record on the wire and an exit. The child reads no
@@ -30,26 +30,26 @@ use crate::sys::io::socket;
 use crate::sys::kernel::seccomp::{self, Pass};
 use crate::sys::process::ns::{self, Namespaces};
 
-/// What a child half is born with.
+/// The child half's inputs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Outfit<'a> {
     /// The write end of the wire.
     pub(super) wire: BorrowedFd<'a>,
-    /// What each [`Step::CloseOthers`] keeps, in rising order.
+    /// The descriptors that each [`Step::CloseOthers`] keeps, in rising order.
     pub(super) keeps: &'a [Vec<RawFd>],
     /// Where the parent learns of the process that [`Step::GoInside`] makes.
     pub(super) inside: Option<&'a SharedPid>,
 }
 
-/// What earlier steps leave for later ones.
+/// Results of earlier steps for later ones.
 struct State<'a> {
     half: &'a ChildHalf,
     /// The write end of the wire.
     wire: BorrowedFd<'a>,
-    /// What the next steps that close all others keep.
+    /// The descriptors that the next steps of this kind keep.
     keeps: std::slice::Iter<'a, Vec<RawFd>>,
     inside: Option<&'a SharedPid>,
-    /// For what the filter lets this process's last calls by.
+    /// The pass by which the filter allows this process's last calls.
     pass: Pass,
     /// The seccomp agent's descriptor, once the agent has its own.
     agents: Option<RawFd>,
@@ -57,17 +57,17 @@ struct State<'a> {
     root: Option<OwnedFd>,
     /// A procfs of the child's own pid namespace.
     proc: Option<OwnedFd>,
-    /// A mount of a null device that nobody can have replaced.
+    /// A mount of a null device that cannot have been replaced.
     null: Option<Null<'a>>,
     /// The empty directory that masks directories.
     empty: Option<OwnedFd>,
     /// Where [`Step::AwaitStart`] waits.
     listener: Option<BorrowedFd<'static>>,
-    /// What the kernel said of a failure.
+    /// The kernel's message about a failure.
     said: Said,
 }
 
-/// What files are covered with.
+/// The cover of masked files.
 struct Null<'a> {
     mount: BorrowedFd<'a>,
     /// Whether it covers one already: then it is cloned, which only an attached mount can be on every kernel.
@@ -123,11 +123,11 @@ pub(super) fn run<'a>(half: &'a ChildHalf, plan: &'a Plan, outfit: Outfit<'a>) -
     0
 }
 
-/// Tells the copy, which goes on, from the caller, which ends.
+/// Distinguishes the copy, which goes on, from the caller, which ends.
 fn go_inside(pass: Pass, state: &mut State<'_>) -> Result<Side, Fault> {
     state.pass = pass;
     if let Some(number) = state.agents.take() {
-        // Whoever is inside could take it, and answer in the agent's place.
+        // A process inside could take it, and answer in the agent's place.
         descriptors::close_listener(state.half, number, pass);
     }
     // The copy has no mapping of it.
@@ -243,7 +243,7 @@ fn join(tasks: &[OwnedFd]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Its offsets can be set only while nobody is in it: it is entered after. The host's procfs is still there.
+/// Its offsets can be set only while it is empty: enter it after. The host's procfs is still visible.
 fn new_time_namespace(offsets: &std::ffi::CStr) -> Result<(), Fault> {
     ns::unshare(Namespaces::TIME).during(Call::Unshare)?;
     if !offsets.is_empty() {
@@ -342,11 +342,11 @@ fn close_descriptors(
     listener: Option<&OwnedFd>,
     state: &mut State<'_>,
 ) -> Result<(), Fault> {
-    // Their numbers are about to be closed or taken: nobody may close them a second time.
+    // Their numbers are about to be closed or reused: prevent a second close.
     for kept in [state.root.take(), state.proc.take(), state.empty.take()] {
         std::mem::forget(kept);
     }
-    // The plan holds those to preserve above the places that are filled here.
+    // The plan holds the descriptors to preserve above the numbers that are filled here.
     let mut next = FIRST + RawFd::try_from(preserve.len()).unwrap_or(0);
     if state.wire.as_raw_fd() != next {
         state.wire = descriptors::move_to(state.half, state.wire, next).during(Call::Dup)?;
@@ -361,7 +361,7 @@ fn close_descriptors(
     descriptors::close_from(state.half, next + 1).during(Call::CloseRange)
 }
 
-/// Says what it waits for and waits; a parent that goes away ends the child.
+/// Asks the parent and waits; a parent that goes away ends the child.
 fn ask(word: Word, state: &State<'_>) -> Result<(), Fault> {
     fs::write_whole(state.wire, &word.to_bytes()).during(Call::Write)?;
     match exec::wait_for_byte(state.wire).during(Call::Read)? {

@@ -1,4 +1,4 @@
-//! What the callers of [`super::compile()`] and [`super::compile_exec`] say.
+//! The inputs of [`super::compile()`] and [`super::compile_exec`].
 //!
 //! Invariant: descriptors that are only lent stay the caller's, and outlive the plan's making.
 
@@ -11,7 +11,7 @@ use crate::cgroup::Cgroup;
 use crate::error::Result;
 use crate::sys::file::fs;
 
-/// What a container mounts of its terminal.
+/// A container's mounts of its terminal.
 #[derive(Debug)]
 pub struct Console {
     /// The terminal as a mount, detached: cloned from its descriptor, never from a name in /dev/pts (CVE-2025-52565).
@@ -34,7 +34,7 @@ pub struct Stdio {
 /// Where the container's root comes from.
 #[derive(Debug, Clone, Copy)]
 pub enum Rootfs<'a> {
-    /// `root.path` of the spec: bound, with what is mounted below it.
+    /// `root.path` of the spec: bound, with its submounts.
     Spec,
     /// A detached mount (an fsmount'ed overlay), which the child moves into its place.
     Detached(BorrowedFd<'a>),
@@ -66,17 +66,17 @@ pub struct Inputs<'a> {
     pub resctrl: Vec<OwnedFd>,
     /// The standard streams.
     pub stdio: Stdio,
-    /// What is mounted of the terminal that they are, where they are one ([`super::terminal()`]).
+    /// The mounts of the terminal, if the streams are one ([`super::terminal()`]).
     pub console: Option<Console>,
-    /// What files are covered with ([`super::Nodes::mask`]).
+    /// The cover of masked files ([`super::Nodes::mask`]).
     pub null: Option<OwnedFd>,
-    /// A pid namespace to be born in instead of what the spec says: its nsfs descriptor, or the pidfd
-    /// of a pod's own init.
+    /// A pid namespace to be born in, in place of the spec's: its nsfs descriptor, or the pidfd of a pod's own
+    /// init.
     pub pid_namespace: Option<BorrowedFd<'a>>,
     /// The folder in which compiled seccomp programs are kept; `None`: each is compiled anew.
     pub programs: Option<&'a Path>,
-    /// What a seccomp agent is told of the container, with the status `creating` and no pid; without
-    /// it a filter that asks one is refused.
+    /// The state of the container for a seccomp agent, with the status `creating` and no pid; without it a
+    /// filter with an agent is refused.
     pub state: Option<&'a State>,
     /// How long it is bound to the caller's life.
     pub tie: Tie<'a>,
@@ -104,13 +104,13 @@ pub enum Tie<'a> {
 /// All that [`super::compile_exec`] needs.
 #[derive(Debug)]
 pub struct ExecInputs<'a> {
-    /// What to run.
+    /// The process to run.
     pub process: &'a Process,
     /// The program, where it is another than the first of `process.args`.
     pub program: Option<&'a str>,
     /// The pidfd of the container's init, whose namespaces are joined.
     pub init: BorrowedFd<'a>,
-    /// The container's `linux.namespaces`: those to join. What is not listed is the caller's too.
+    /// The container's `linux.namespaces`: the ones to join. Others are the caller's.
     pub namespaces: &'a [LinuxNamespace],
     /// The container's cgroup.
     pub cgroup: &'a Cgroup,
@@ -118,8 +118,8 @@ pub struct ExecInputs<'a> {
     pub resctrl: Vec<OwnedFd>,
     /// The standard streams.
     pub stdio: Stdio,
-    /// The container's `linux`, of which the process shares what belongs to processes (seccomp, memory policy,
-    /// personality); `None`: nothing of it.
+    /// The container's `linux`, of which the process shares its per-process settings (seccomp, memory policy,
+    /// personality); `None`: none of them.
     pub linux: Option<&'a Linux>,
     /// As in [`Inputs`].
     pub programs: Option<&'a Path>,
@@ -131,7 +131,7 @@ pub struct ExecInputs<'a> {
     pub preserve: &'a [BorrowedFd<'a>],
 }
 
-/// A copy of what is lent, above the standard streams.
+/// A copy of a borrowed descriptor, above the standard streams.
 pub(super) fn dup(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     Ok(fs::dup_above(fd, 3).map_err(|errno| errno.during("fcntl(F_DUPFD_CLOEXEC)"))?)
 }

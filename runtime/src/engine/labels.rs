@@ -1,4 +1,4 @@
-//! `process.apparmorProfile` and `process.selinuxLabel`: what the next execve goes on as; and `linux.mountLabel`.
+//! `process.apparmorProfile` and `process.selinuxLabel`, the labels of the next execve; and `linux.mountLabel`.
 //!
 //! Invariant: a label that the kernel cannot give is refused before anything is made: a container that is to
 //! be confined does not run unconfined.
@@ -31,7 +31,7 @@ fn apparmor(profile: &str) -> Result<Step> {
     if enabled.first() != Some(&b'Y') {
         return Err(absent("process.apparmorProfile", profile, "AppArmor"));
     }
-    // The file of its own, since Linux 5.8, is there whatever other security module is the first.
+    // Its own file, since Linux 5.8, exists whichever other security module comes first.
     let own = Path::new("/proc/self/attr/apparmor/exec").exists();
     let file = if own { c"self/attr/apparmor/exec" } else { c"self/attr/exec" };
     let label = c_string("process.apparmorProfile", &format!("exec {profile}"))?;

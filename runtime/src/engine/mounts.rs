@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::sys::file::fs;
 use crate::sys::file::mount::{self as m, Attributes, Depth, Propagation};
 
-/// What lxcfs provides: the only parts of a procfs that may be covered.
+/// The files that lxcfs provides: the only parts of a procfs that may be covered.
 const PROC_FILES: [&str; 10] = [
     "cpuinfo",
     "diskstats",
@@ -39,7 +39,8 @@ const PROC_FILES: [&str; 10] = [
     "uptime",
 ];
 
-/// What only the host's mount of a hierarchy is told (cgroup v2's own documentation, Mounting; cgroups(7) for v1).
+/// Options that only the host's mount of a hierarchy can have (cgroup v2's own documentation, Mounting;
+/// cgroups(7) for v1).
 const HOSTS_CGROUP_OPTIONS: [&str; 9] = [
     "clone_children",
     "cpuset_v2_mode",
@@ -79,7 +80,7 @@ pub(super) fn root(rootfs: Rootfs<'_>, spec: &Spec) -> Result<OwnedFd> {
     Ok(tree)
 }
 
-/// The path of `root.path` on the host, for what runs before the host's tree is gone.
+/// The path of `root.path` on the host, for steps that run before the host's tree is gone.
 pub(super) fn root_path(spec: &Spec) -> Result<CString> {
     match spec.root().as_ref().and_then(|root| root.path().to_str()) {
         Some(path) => c_string("root.path", path),
@@ -134,11 +135,11 @@ pub(super) fn all(
     Ok(mounts)
 }
 
-/// The list as it grows, and what its mounts take.
+/// The list in the making, and the inputs of its mounts.
 struct Making<'a> {
     spec: &'a Spec,
     cgroup: &'a Cgroup,
-    /// Where that is what becomes the root, and something is bound.
+    /// The root, if it is `root.path` and a bind needs it.
     root: Option<Root>,
     /// Where the kernel's own file systems are, which are masked at their place alone.
     kernels: Vec<String>,
@@ -158,7 +159,7 @@ impl Making<'_> {
         self.warnings.push(format!("mount {destination}: {text}"));
     }
 
-    /// Adds what the spec's mount becomes.
+    /// Adds the steps of one mount of the spec.
     fn add(&mut self, mount: &SpecMount) -> Result<()> {
         let at = destination(mount)?;
         if !mount.destination().is_absolute() {
@@ -244,7 +245,7 @@ impl Making<'_> {
             (Some(_), _) if at == "/proc" => {
                 return Err(usage(format!("{what}: only a procfs may be mounted there")));
             }
-            // What the mounts before this one put there is seen by the child alone, which can map no owners.
+            // The content of earlier mounts is visible to the child alone, which cannot map owners.
             (Some(inner), _) if owners.is_none() => return self.bind_inner(source, at, options, &inner),
             (Some(inner), Some(root)) => {
                 let path = c_string(&what, &inner)?;
@@ -263,7 +264,7 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// A bind of what lies in the root, as the mounts before it have made that.
+    /// A bind of a file in the root, as earlier mounts have made it.
     fn bind_inner(&mut self, source: &str, at: &str, options: &Options, inner: &str) -> Result<()> {
         let depth = options.bind.unwrap_or(Depth::One);
         let below = |place: &str| place.strip_prefix(inner).is_some_and(|rest| rest.starts_with('/'));
@@ -275,7 +276,7 @@ impl Making<'_> {
         let path = place("mounts", &format!("/{inner}"))?;
         let mut mount =
             Mount::of(source, at, Source::Inside(InnerTree { path, depth, changes: options.changes() }))?;
-        // What is to become read-only later is not yet so when it is cloned.
+        // A mount that becomes read-only later is not read-only yet when it is cloned.
         let within = |other: &Mount| {
             let rest = other.place.to_str().ok().and_then(|place| inner.strip_prefix(place));
             other.readonly_later && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -311,8 +312,8 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// The host has mounted the hierarchies, and said how: what it alone can say is left out, as the kernel does in a cgroup
-    /// namespace; what no hierarchy takes is an error.
+    /// The host has mounted the hierarchies with its own options: options that are the host's alone are left
+    /// out, as the kernel does in a cgroup namespace; an option that no hierarchy takes is an error.
     fn check_cgroup_options(&mut self, at: &str, options: &mut Options) -> Result<()> {
         if options.copy_up {
             return Err(usage(format!("mount {at}: `tmpcopyup` is for a tmpfs, not for cgroups")));
@@ -331,27 +332,27 @@ impl Making<'_> {
     }
 }
 
-/// What a fresh /dev is filled with, and what is bound in it: nodes, where the container could make none.
+/// The content of a fresh /dev, and the binds in it: nodes, where the container could make none.
 fn dev(spec: &Spec, user: bool) -> Result<(Vec<Content>, Vec<Mount>)> {
     let content = devices::content(spec)?;
     if !user {
         return Ok((content, Vec::new()));
     }
     let (inside, outside) = devices::apart(content);
-    // Whoever holds the file system from which they are bound is done with it then.
+    // The file system from which they are bound is not needed after this.
     let mut held = HeldMounts::default();
     let nodes = Nodes::among(&mut held, spec.linux().as_ref()).mounts(&outside)?;
     let nodes = outside.iter().zip(nodes).map(|((path, _), node)| tree(path, path, node));
     Ok((inside, nodes.collect::<Result<_>>()?))
 }
 
-/// Whether the mount puts something at /dev; a `remount` changes what is there.
+/// Whether the mount makes a new /dev; a `remount` changes the present one.
 fn is_dev(mount: &SpecMount) -> bool {
     let remounts = mount.options().iter().flatten().any(|word| word == "remount");
     !remounts && destination(mount).is_ok_and(|path| path == "/dev")
 }
 
-/// Whether the mount is of what is there by a path.
+/// Whether the mount shows existing files by a path.
 pub fn is_bind(mount: &SpecMount) -> bool {
     let word = |word: &String| word == "bind" || word == "rbind";
     mount.typ().as_deref().is_none_or(|kind| kind == "bind") || mount.options().iter().flatten().any(word)
@@ -394,7 +395,7 @@ pub fn check_source(destination: &str, source: BorrowedFd<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A tree whose attributes are set, for the child to move.
+/// A tree with its attributes set, for the child to move.
 fn tree(text: &str, destination: &str, tree: OwnedFd) -> Result<Mount> {
     check_source(destination, tree.as_fd())?;
     Mount::of(text, destination, Source::Tree(tree))
@@ -446,7 +447,7 @@ fn dress_by(tree: BorrowedFd<'_>, options: &Options, destination: &str) -> Resul
     })
 }
 
-/// A change of what is mounted at `destination`.
+/// A change of the mount at `destination`.
 fn remount(destination: &str, kind: &str, options: &Options) -> Result<Mount> {
     if options.copy_up || options.idmap.is_some() {
         return Err(usage(format!("mount {destination}: `remount` takes neither `tmpcopyup` nor `idmap`")));

@@ -1,6 +1,6 @@
-//! `linux.namespaces`: which are made, which are joined, and what comes with them.
+//! `linux.namespaces`: those to make, those to join, and their consequences.
 //!
-//! Invariant: what is joined is of the kind that it is listed as, and is held open from here on.
+//! Invariant: a joined namespace is of the listed kind, and is held open from here on.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -18,7 +18,7 @@ use crate::sys::process::ns::{self, Namespaces};
 /// The spec's namespaces, sorted by how a child comes into them. A kind that is not listed is inherited.
 pub(super) struct Spaces {
     pub(super) new: Namespaces,
-    /// Those that are not the caller's: new ones, and others' that are joined.
+    /// Those that differ from the caller's: new ones, and joined ones.
     pub(super) own: Namespaces,
     /// In the order in which they are joined: a user namespace last, since in it there may be no right to others.
     pub(super) joined: Vec<Joined>,
@@ -81,7 +81,7 @@ pub(super) fn namespaces(linux: Option<&Linux>, pid_namespace: Option<BorrowedFd
 
 /// Where a container that joins a pid namespace gets the procfs of that from.
 pub(super) enum ProcOfJoined {
-    /// It joins none, or mounts no procfs but what the caller holds.
+    /// It joins none, or mounts only the caller's procfs.
     Held,
     /// Made here, for these destinations.
     Made(Vec<(String, OwnedFd)>),

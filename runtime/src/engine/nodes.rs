@@ -1,8 +1,8 @@
-//! Device nodes of podrun's own making, for those who are not to have the host's: whoever holds the inode of a device, by a
-//! descriptor or a mount, can change its mode and owner for everybody, and watch who opens it.
+//! Device nodes of podrun's own, in place of the host's: a process that holds the inode of a device, by a
+//! descriptor or a mount, can change its mode and owner for everyone, and watch who opens it.
 //!
-//! Invariant: what is given here is an inode of a file system that this process has made, on a read-only mount. Only where
-//! no node can be made, as in a plain user's user namespace, is it the host's, on a mount as read-only.
+//! Invariant: each inode given out belongs to a file system that this process has made, on a read-only mount.
+//! Only where no node can be made, as in a plain user's user namespace, is it the host's, on a read-only mount.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -29,7 +29,7 @@ pub(super) const NODES: [(&CStr, u32, u32); 6] = [
     (c"tty", 5, 0),
 ];
 
-/// The device that is whatever terminal its opener's session has.
+/// The controlling terminal of its opener's session.
 const TTY: Node = Node::Character(5, 0);
 
 /// The null device.
@@ -49,18 +49,18 @@ pub struct Nodes<'a> {
 }
 
 impl<'a> Nodes<'a> {
-    /// Those that are, or will be, among `held`.
+    /// The nodes that are, or will be, among `held`.
     pub fn among(held: &'a mut HeldMounts, linux: Option<&'a Linux>) -> Self {
         Self { held, linux }
     }
 
-    /// A null device, open for reading and writing, for a stream that nobody gives.
+    /// A null device, open for reading and writing, for a stream that the caller does not give.
     pub fn null(&mut self) -> Result<OwnedFd> {
         self.open(NULL, fs::open_both_ways)
     }
 
-    /// What a process gets for a stream that its caller gives: that, unless it is one of the devices that every
-    /// container has, whose node is the host's; then what our own node of that device leads to, opened for as much.
+    /// A process's stream for one of the caller's: the same, unless it is a default device, whose node is the
+    /// host's; then podrun's own node of that device, opened in the same mode.
     pub fn stream(&mut self, given: OwnedFd) -> Result<OwnedFd> {
         let device = fs::special(given.as_fd()).map_err(|errno| errno.during("fstat(stdio)"))?;
         // Once open, /dev/tty is the caller's terminal, which is theirs.
@@ -82,7 +82,7 @@ impl<'a> Nodes<'a> {
         self.mount(&path, 0, &path, &null).map(Some)
     }
 
-    /// Each device, by its path, as a mount of its own, for a container in whose user namespace none can be made.
+    /// Each device, by its path, as a mount of its own, for a container whose user namespace can make none.
     pub(super) fn mounts(&mut self, devices: &[(String, NodeFile)]) -> Result<Vec<OwnedFd>> {
         const NAME: &str = "devices";
         let asked: Vec<NodeFile> =
@@ -105,7 +105,7 @@ impl<'a> Nodes<'a> {
         (uids.unwrap_or_default(), gids.unwrap_or_default())
     }
 
-    /// What is asked of a device by the container's ids, by the host's.
+    /// A device's properties in the host's ids, from those in the container's.
     fn on_host(&self, path: &str, file: NodeFile) -> Result<NodeFile> {
         let (uids, gids) = self.mappings();
         let mapped = |what: &str, list: &[LinuxIdMapping], id: Option<u32>| match id {
@@ -189,14 +189,14 @@ fn entry_name(number: usize) -> CString {
     CString::new(number.to_string()).unwrap_or_default()
 }
 
-/// Makes a node whose mode is what it says, whatever this process's own mask.
+/// Makes a node with exactly the given mode, whatever this process's umask.
 fn make(number: usize, file: &NodeFile, tree: BorrowedFd<'_>) -> Result<(), Fault> {
     let name = entry_name(number);
     file.make(tree, &name)?;
     fs::chmod_entry(tree, &name, file.mode()).during(Call::Chmod)
 }
 
-/// A read-only mount of the host's own node, which has to be the same device: whatever else stands there would be
+/// A read-only mount of the host's own node. It has to be the same device: any other file in its place would be
 /// given away (CVE-2025-31133).
 fn of_the_hosts(path: &str, wanted: &NodeFile) -> Result<OwnedFd> {
     let named = name_in_dev(wanted.node).map(|name| format!("/dev/{name}"));
@@ -225,7 +225,7 @@ fn of_the_hosts(path: &str, wanted: &NodeFile) -> Result<OwnedFd> {
     Err(refused(format!("the host has none that is {kind} {major}:{minor}")))
 }
 
-/// What the host's /dev calls a device.
+/// The name of a device in the host's /dev.
 fn name_in_dev(node: Node) -> Option<String> {
     let (kind, major, minor) = numbers(node);
     let folder = if kind == 'c' { "char" } else { "block" };

@@ -1,4 +1,4 @@
-//! Mount options: the words of the runtime-spec's tables, sorted by what they act on.
+//! Mount options: the words of the runtime-spec's tables, sorted by their effect.
 //!
 //! Invariant: pure, and total over the tables: a word is an attribute, a propagation, a kind of
 //! bind, or a parameter for the file system. Of two words that contradict each other the later one holds.
@@ -17,20 +17,21 @@ pub(super) struct Options {
     pub(super) recursive: Attributes,
     /// How mounts travel.
     pub(super) propagation: Option<(Propagation, Depth)>,
-    /// `idmap` or `ridmap`: owners are those of the container's user namespace, or of the mount's own mappings.
+    /// `idmap` or `ridmap`: owners are mapped by the container's user namespace, or by the mount's own
+    /// mappings.
     pub(super) idmap: Option<Depth>,
-    /// `tmpcopyup`: a tmpfs begins with a copy of what it covers.
+    /// `tmpcopyup`: a tmpfs begins with a copy of the directory it covers.
     pub(super) copy_up: bool,
-    /// `remount`: what is mounted there is changed.
+    /// `remount`: changes the present mount.
     pub(super) remount: bool,
-    /// What the file system itself is told: `key=value`, or a flag.
+    /// Parameters of the file system itself: `key=value`, or a flag.
     pub(super) data: Vec<(String, Option<String>)>,
     /// Words that do nothing.
     pub(super) idle: Vec<String>,
 }
 
 impl Options {
-    /// What a detached tree is asked for, call by call; without a word on propagation it keeps to itself.
+    /// The attribute changes of a detached tree, call by call; without a propagation word it is private.
     pub(super) fn changes(&self) -> Vec<Change> {
         let (propagation, depth) = self.propagation.unwrap_or((Propagation::Private, Depth::Recursive));
         let first = Change { depth, attributes: Attributes::default(), propagation: Some(propagation) };
@@ -45,8 +46,8 @@ impl Options {
             .map(|(depth, attributes)| Change { depth, attributes, propagation: None })
     }
 
-    /// What a mount that is there is asked for by `remount`: as mount(2) has it, what is not named is cleared, but for how
-    /// access times are kept.
+    /// The attribute changes of a present mount by `remount`: as by mount(2), attributes that are not named are
+    /// cleared, except the access-time mode.
     pub(super) fn remount_changes(&self) -> Vec<Change> {
         let Attributes { set, clear } = self.attributes;
         let attributes = Attributes { set, clear: clear | Attributes::FLAGS & !set };
@@ -59,8 +60,8 @@ impl Options {
         propagation.into_iter().chain(whole.attribute_changes()).collect()
     }
 
-    /// Takes what a mount of what is there already can do nothing with. Gives the words; mount(8) leaves them out too,
-    /// and generators of configs add them to every mount.
+    /// Removes and returns parameters that have no effect on an existing file system; mount(8) leaves them out
+    /// too, and generators of configs add them to every mount.
     pub(super) fn take_data(&mut self) -> Option<String> {
         if self.data.is_empty() {
             return None;
@@ -107,7 +108,7 @@ const PROPAGATIONS: [(&str, Propagation, Depth); 8] = [
     ("runbindable", Propagation::Unbindable, Depth::Recursive),
 ];
 
-/// What a file system is told at its making: the word, and the one that takes it back, which is what a new one is anyway.
+/// Flags of a new superblock: the word, and its opposite, which is the default.
 const SUPERBLOCK: [(&str, &str); 4] =
     [("sync", "async"), ("dirsync", ""), ("lazytime", "nolazytime"), ("mand", "nomand")];
 

@@ -1,4 +1,4 @@
-//! What a spec says in words, as the kernel takes it: strings, and paths inside the root.
+//! The words of a spec in the kernel's form: strings, and paths inside the root.
 //!
 //! Invariant: pure. No path leads out of the root by its words, and none is looked up here.
 
@@ -8,7 +8,7 @@ use oci_spec::runtime::Mount;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The error of a spec that says what cannot be.
+/// The error of an invalid spec.
 pub(super) fn usage(message: String) -> Error {
     Error::new(ErrorKind::Usage, message)
 }

@@ -1,7 +1,7 @@
 //! Where and when a process runs: `process.scheduler`, `ioPriority`, `execCPUAffinity`, and of the container
 //! `linux.memoryPolicy` and `linux.personality`.
 //!
-//! Invariant: pure; what the kernel would take for something else is refused here.
+//! Invariant: pure; values that the kernel would misread are refused here.
 
 use oci_spec::runtime::{
     ExecCPUAffinity, IOPriorityClass, Linux, LinuxIOPriority, LinuxMemoryPolicy, LinuxPersonality,
@@ -36,7 +36,7 @@ pub(super) fn of_process(process: &Process, forks: bool) -> Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// The steps of what the container says of its processes.
+/// The steps for the process settings of a container.
 pub(super) fn of_container(linux: Option<&Linux>) -> Result<Vec<Step>> {
     let policy = linux.and_then(|linux| linux.memory_policy().as_ref());
     let domain = linux.and_then(|linux| linux.personality().as_ref());

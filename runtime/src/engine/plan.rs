@@ -1,4 +1,4 @@
-//! The plan: what a child half does between clone3 and execve, as data.
+//! The plan: the acts of a child half between clone3 and execve, as data.
 //!
 //! Invariant: a plan owns all that its steps name (strings, descriptors), so that the child, which
 //! replays them from its copy of the memory, allocates and decides nothing. The order of the steps is
@@ -19,7 +19,7 @@ use crate::sys::file::mount::{self, Attributes, Depth, Propagation};
 use crate::sys::kernel::seccomp::Pass;
 use crate::sys::process::ns::Namespaces;
 
-/// A container, or a process in one, as data: what is left to do is [`Plan::spawn`].
+/// A container, or a process in one, as data; [`Plan::spawn`] makes it.
 #[derive(Debug)]
 pub struct Plan {
     pub(super) entry: Entry,
@@ -27,11 +27,11 @@ pub struct Plan {
     pub(super) warnings: Vec<String>,
     /// The agent of the seccomp filter, where it asks one.
     pub(super) listener: Option<Listener>,
-    /// Who it is outside of the user namespace that it is born in.
+    /// Its identity outside of the user namespace that it is born in.
     pub(super) identity: Option<Identity>,
 }
 
-/// What only somebody outside of a user namespace can write about a process in it.
+/// Settings of a process in a user namespace that only a process outside can write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Identity {
     /// The lines of `uid_map`, as user_namespaces(7) has them.
@@ -54,7 +54,7 @@ pub(super) struct Entry {
 /// One step of a child half.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// Close what this plan does not name: other children's wires, locks, logs.
+    /// Close every descriptor that this plan does not name: other children's wires, locks, logs.
     CloseOthers,
     /// SIGKILL when the parent dies, and a look whether it has by now; no ptrace by the unprivileged.
     DieWithParent,
@@ -76,12 +76,12 @@ pub(super) enum Step {
     JoinNamespace { fd: OwnedFd, kind: Namespaces, text: String },
     /// Make namespaces in a user namespace that was joined, or one that owns them; a pid namespace is one for children alone.
     MakeNamespaces(Namespaces),
-    /// Join namespaces of a container, by the pidfd of its init; its root is the root. `root` is the container's where it has
-    /// the caller's mount namespace, of whose root that one is not.
+    /// Join namespaces of a container, by the pidfd of its init, whose root becomes the root. `root` is the
+    /// container's, if it has the caller's mount namespace and hence another root than that namespace's.
     JoinContainer { init: OwnedFd, kinds: Namespaces, root: Option<OwnedFd> },
-    /// Go on as a child of the parent's in the pid namespace that was joined or made, and end outside. Whoever has
-    /// CAP_SYS_PTRACE in there has all that a process in there has (CVE-2016-9962): where others are, this comes after the
-    /// filter, which lets the calls from here to execve by for the pass.
+    /// Go on as a child of the parent in the joined or new pid namespace, and end outside. A process with
+    /// CAP_SYS_PTRACE inside has all rights of every process there (CVE-2016-9962): with others inside, this
+    /// comes after the filter, which allows the calls from here to execve by the pass.
     GoInside(Pass),
     /// A session keyring of its own.
     NewKeyring,
@@ -91,9 +91,10 @@ pub(super) enum Step {
     MakeRootSlave,
     /// Put a detached mount where the root will be: over the host's root, or at a path of the host's.
     AttachRoot { tree: OwnedFd, at: Option<CString> },
-    /// Make what was attached the root, and take the host's tree away.
+    /// Make the attached mount the root, and remove the host's tree.
     PivotRoot,
-    /// Make what was attached the process's root, and leave the mount namespace as it is: it is the host's.
+    /// Make the attached mount the process's root by chroot, and leave the mount namespace as it is: it is the
+    /// host's.
     ChangeRoot,
     /// Make an empty, read-only root.
     PivotEmptyRoot,
@@ -101,13 +102,13 @@ pub(super) enum Step {
     Mount(Mount),
     /// Bring a device to its place inside the root.
     Device(Device),
-    /// Make the mount at a place read-only, without what is mounted below it.
+    /// Make the mount at a place read-only, without its submounts.
     ReadonlyMount(CString),
     /// A private procfs, for the writes of the next steps, in no mount table.
     PrivateProc,
     /// Give that procfs to the parent.
     GiveProc,
-    /// Say by which LSM label the next execve goes on: a file of /proc/self/attr, and what is written.
+    /// Set the LSM label of the next execve: a file of /proc/self/attr, and its text.
     ExecLabel { file: CString, label: CString },
     /// Write oom_score_adj.
     OomScore(CString),
@@ -151,7 +152,7 @@ pub(super) enum Step {
     Rlimits(Vec<Rlimit>),
     /// No execve gains rights from here on.
     NoNewPrivs,
-    /// Drop from the bounding set what is not in this one.
+    /// Drop all other capabilities from the bounding set.
     BoundingSet(u64),
     /// The supplementary groups.
     Groups(Vec<u32>),
@@ -171,10 +172,10 @@ pub(super) enum Step {
     ResetSignals,
     /// See whether one of `paths` can be executed with the rights that execve is called with.
     FindProgram { paths: Vec<CString>, name: String, effective: u64 },
-    /// The set-up is complete: say so by closing the wire, and wait at a listening socket for whoever
-    /// starts the program; the connection is the wire from then on.
+    /// The set-up is complete: close the wire to say so, and wait at a listening socket for the start of the
+    /// program; the connection is the wire from then on.
     AwaitStart,
-    /// Close everything but the standard streams, those to `preserve` (the first becomes number 3, the
+    /// Close every descriptor but the standard streams, those to `preserve` (the first becomes number 3, the
     /// others follow) and, until execve, the `listener` of the next step.
     CloseDescriptors { preserve: Vec<OwnedFd>, listener: Option<OwnedFd> },
     /// Become the program: the first of `paths` that can be executed.
@@ -186,7 +187,7 @@ pub(super) enum Step {
 /// A mount for [`Step::Mount`].
 #[derive(Debug)]
 pub(super) struct Mount {
-    /// What it is, for people: `proc`, `/srv/data`.
+    /// Its name, for messages: `proc`, `/srv/data`.
     pub(super) text: String,
     pub(super) source: Source,
     /// Where it goes: relative to the root, without a slash at either end and without `..`.
@@ -196,7 +197,7 @@ pub(super) struct Mount {
     pub(super) refuse_links: bool,
     /// Whether it may cover a part of a procfs.
     pub(super) may_cover_proc: bool,
-    /// Whether it is read-only once all mounts are made: those below need their places in it.
+    /// Whether it becomes read-only once all mounts are made: those below need their places in it.
     pub(super) readonly_later: bool,
 }
 
@@ -214,7 +215,7 @@ pub(super) enum Source {
     Tree(OwnedFd),
     /// A new file system.
     New(NewMount),
-    /// A part of the root, with what the steps before have mounted in it.
+    /// A part of the root, with the mounts of the steps before.
     Inside(InnerTree),
     /// The mount that is there already, which changes.
     Remount(Remount),
@@ -229,15 +230,15 @@ pub(super) struct InnerTree {
     pub(super) changes: Vec<Change>,
 }
 
-/// What becomes of a mount by `remount`.
+/// A change by `remount`.
 #[derive(Debug)]
 pub(super) struct Remount {
     pub(super) changes: Vec<Change>,
-    /// What its file system is told anew.
+    /// New parameters of its file system.
     pub(super) parameters: Vec<(CString, Option<CString>)>,
 }
 
-/// What one mount_setattr is asked for.
+/// The request of one mount_setattr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Change {
     pub(super) depth: Depth,
@@ -252,13 +253,13 @@ pub(super) struct NewMount {
     pub(super) parameters: Vec<(CString, Option<CString>)>,
     /// MOUNT_ATTR_*
     pub(super) attributes: u64,
-    /// Whether it begins with a copy of what it covers.
+    /// Whether it begins with a copy of the directory it covers.
     pub(super) copy_up: bool,
     /// Whether its root has the mode of the directory that it covers.
     pub(super) takes_mode: bool,
     /// How mounts below it travel; absent: they keep to themselves.
     pub(super) propagation: Option<Propagation>,
-    /// What is made in it before anybody can see it.
+    /// The content made in it before it is attached.
     pub(super) content: Vec<Content>,
 }
 
@@ -281,7 +282,7 @@ pub(super) enum Way {
     Made,
     /// This mount of it goes there: in a user namespace no node can be made.
     Bound(OwnedFd),
-    /// If it is there it is so: the spec mounts a /dev that is somebody else's.
+    /// It must exist as listed: the spec mounts a foreign /dev.
     Found,
 }
 
@@ -412,8 +413,8 @@ impl Plan {
         text
     }
 
-    /// The number ([`mount::number`]) of the mount that the child attaches in the caller's own mount namespace, where it stays
-    /// until somebody takes it away: the root of a container that has no mount namespace of its own.
+    /// The number ([`mount::number`]) of the mount that the child attaches in the caller's own mount namespace,
+    /// where it stays until it is removed: the root of a container without a mount namespace of its own.
     pub fn root_in_shared_mounts(&self) -> Result<Option<u64>> {
         if !self.steps.iter().any(|step| matches!(step, Step::ChangeRoot)) {
             return Ok(None);
@@ -425,7 +426,8 @@ impl Plan {
         Ok(tree.transpose().map_err(|errno| errno.during("statx(root)"))?)
     }
 
-    /// What the kernel or the machine would not grant and was clamped, for the caller to say once.
+    /// Values that the kernel or the machine would not grant, and that were clamped, for the caller to report
+    /// once.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -443,11 +445,11 @@ impl Plan {
         closes.map(|(at, _)| after(at)).collect()
     }
 
-    /// Whether the process that its clone makes ends outside of the pid namespace in which another one goes on.
+    /// Whether the cloned process ends outside of the pid namespace in which another one goes on.
     pub(super) fn goes_inside(&self) -> bool {
         self.steps.iter().any(|step| matches!(step, Step::GoInside(_)))
     }
 }
 
-/// Where the offsets of a time namespace are written that nobody is in yet.
+/// The file for the offsets of an empty time namespace.
 pub(super) const TIME_OFFSETS: &CStr = c"/proc/self/timens_offsets";

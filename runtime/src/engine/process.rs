@@ -1,7 +1,7 @@
 //! The spec's `process` compiled: program, user, rights and limits.
 //!
-//! Invariant: nothing is guessed. A number out of range, an unknown word or a missing program is
-//! refused; what this machine cannot grant is clamped and said in a warning.
+//! Invariant: nothing is guessed. A number out of range, an unknown word or a missing program is refused; a
+//! value that this machine cannot grant is clamped with a warning.
 
 use std::collections::HashSet;
 use std::ffi::CString;
@@ -23,7 +23,7 @@ use crate::sys::file::fs;
 use crate::sys::kernel::seccomp::{LastCall, Pass};
 use crate::sys::process::pidfd;
 
-/// What an image without a PATH is searched by, as everywhere.
+/// The search path of an image without a PATH, as everywhere.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The variables, each name once: of several the last counts, for the search of the program and for the program. Without a HOME,
@@ -67,7 +67,7 @@ pub(super) struct End<'a> {
     pub(super) filter: Option<Filter>,
     /// Whether its user namespace lets it have supplementary groups.
     pub(super) groups: bool,
-    /// What lets it by where it goes into a pid namespace in which others are.
+    /// The pass for entering a pid namespace with other processes.
     pub(super) inside: Option<Pass>,
 }
 
@@ -92,7 +92,7 @@ pub(super) fn steps(
     let listed = process.env().as_deref().unwrap_or_default();
     let (env, home) = match program {
         None => environment(listed),
-        // A hook has what is written, and no more.
+        // A hook has exactly the listed variables.
         Some(_) => (listed.iter().map(String::as_str).collect(), None),
     };
     steps.extend(home.clone().map(|home| Step::FindHome { uid, home }));
@@ -117,7 +117,7 @@ pub(super) fn steps(
     };
     let mut tied = Vec::new();
     if let (true, Some(Step::Execve { paths, argv, .. })) = (waits, &execve) {
-        // Whoever creates the container learns of a missing program, not whoever starts it.
+        // A missing program is reported to the creator of the container, not to its starter.
         let name = argv.as_slice().first().map(|name| name.to_string_lossy().into_owned());
         let name = name.unwrap_or_default();
         tied.push(Step::FindProgram { paths: paths.clone(), name, effective: rights.sets.effective });
@@ -159,7 +159,7 @@ fn groups(additional: &[u32], may_have: bool) -> Result<Option<Step>> {
     Ok(may_have.then_some(Step::Groups(groups)))
 }
 
-/// Keeps nothing but what the program gets, and what the steps that are left need.
+/// Keeps only the descriptors of the program, and of the remaining steps.
 fn close_descriptors(tie: Tie<'_>, preserve: &[BorrowedFd<'_>]) -> Result<Step> {
     // Above the numbers that they, the wire and the listener get.
     let above = i32::try_from(preserve.len()).unwrap_or(i32::MAX).saturating_add(5);
@@ -173,10 +173,11 @@ fn close_descriptors(tie: Tie<'_>, preserve: &[BorrowedFd<'_>]) -> Result<Step> 
     Ok(Step::CloseDescriptors { preserve: preserve.iter().map(dup).collect::<Result<_, _>>()?, listener })
 }
 
-/// The way into a pid namespace in which others are, which may trace whatever they see there (CVE-2016-9962): nothing is left
-/// to do inside but what only a process in there can do for itself, and that has all rights dropped and the filter on it. Until
-/// it has its own session it is in that of the process outside, which nobody else is in and which has no terminal. It
-/// does not ask to die with the parent: that namespace is in the parent's, or the process is to outlive it.
+/// The way into a pid namespace with other processes, which may trace every process they see there
+/// (CVE-2016-9962): inside, only calls remain that a process must make for itself there, and all rights are
+/// dropped and the filter is on it. Until it has its own session it is in that of the process outside, which
+/// has no other member and no terminal. It does not ask to die with the parent: that namespace is in the
+/// parent's, or the process is to outlive it.
 fn go_inside(pass: Pass, terminal: bool, filter: Option<&mut Filter>) -> Result<Vec<Step>> {
     let mut calls = vec![LastCall::Clone, LastCall::Setsid];
     let mut steps = vec![Step::GoInside(pass), Step::NewSession];
@@ -192,21 +193,21 @@ fn go_inside(pass: Pass, terminal: bool, filter: Option<&mut Filter>) -> Result<
     Ok(steps)
 }
 
-/// What stands between the last rights and execve.
+/// The steps between the last rights and execve.
 struct Last {
     /// The end of the bond to the parent.
     tied: Vec<Step>,
-    /// The wait for whoever starts the program.
+    /// The wait for the program's start.
     wait: Option<Step>,
     filter: Option<Filter>,
     /// The way into a pid namespace in which others are.
     go: Vec<Step>,
 }
 
-/// The last rights and the filter. Each call after the filter is one that its author has to allow, so
-/// there are as few as can be: none but execve with no_new_privs, and without it, where installing takes
-/// CAP_SYS_ADMIN, the capset that ends that. The filter comes before the wait for a start in two cases alone: it asks an
-/// agent, since it is who creates the container that tells the agent; or the wait is among others in a pid namespace.
+/// The last rights and the filter. The author of a filter has to allow each call after it, so there are as few
+/// as possible: only execve with no_new_privs; without it, where installing takes CAP_SYS_ADMIN, also the
+/// capset that drops it. The filter comes before the wait for a start in two cases alone: it has an agent,
+/// which the container's creator informs; or the wait is among others in a pid namespace.
 fn push_rights(steps: &mut Vec<Step>, rights: &Rights, no_new_privs: bool, last: Last) {
     let Rights { sets, ambient, .. } = *rights;
     let Last { tied, mut wait, filter, go } = last;
@@ -253,8 +254,8 @@ fn install(stdio: Stdio, uid: u32, terminal: bool) -> Result<Step> {
         if fd.as_raw_fd() < 3 {
             *fd = dup(fd.as_fd())?;
         }
-        // So that a plain user can open /dev/stdout. What the caller has of the host's stays theirs: a device, their terminal
-        // too, a directory, and a file that they have opened to be read.
+        // So that a plain user can open /dev/stdout. Objects of the host stay the caller's: a device, also a
+        // terminal, a directory, and a file opened for reading.
         let giveable = || fs::is_stream(fd.as_fd()).map_err(|errno| errno.during("fstat(stdio)"));
         *give = uid != 0 && (terminal || giveable()?);
     }
@@ -295,8 +296,8 @@ struct Rights {
     ambient: u64,
 }
 
-/// What of the sets the kernel gives; the rest is said: "Runtimes SHOULD NOT fail if the container configuration requests capabilities
-/// that cannot be granted" (config.md, "Linux Process").
+/// The grantable part of the sets; the rest is reported: "Runtimes SHOULD NOT fail if the container
+/// configuration requests capabilities that cannot be granted" (config.md, "Linux Process").
 fn rights(wanted: Option<&LinuxCapabilities>, warnings: &mut Vec<String>) -> Rights {
     let own = creds::permitted();
     let mut lacking = 0;
@@ -340,7 +341,7 @@ fn named(bits: u64) -> String {
     names.join(", ")
 }
 
-/// Every capability that podrun itself has, for what acts in its name.
+/// Every capability that podrun itself has, for processes that act in its name.
 pub fn all_capabilities() -> HashSet<Capability> {
     let own = creds::permitted();
     let held = caps::all().into_iter().filter(|known| own & known.bitmask() != 0);
@@ -352,7 +353,7 @@ pub fn all_known_capabilities() -> Vec<String> {
     caps::all().into_iter().map(|known| known.to_string()).collect()
 }
 
-/// oom_score_adj, unless it is what the child inherits: never below podrun's own without CAP_SYS_RESOURCE.
+/// oom_score_adj, unless it equals the inherited one: never below podrun's own without CAP_SYS_RESOURCE.
 pub(super) fn oom_score(process: &Process, warnings: &mut Vec<String>) -> Result<Option<Step>> {
     let Some(wanted) = process.oom_score_adj() else { return Ok(None) };
     if !(-1000..=1000).contains(&wanted) {

@@ -11,7 +11,7 @@ use crate::sys::process::proc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProcessId {
-    /// The pid, in the pid namespace of who wrote it down.
+    /// The pid, in the pid namespace of the record's writer.
     pub pid: i32,
     /// Field 22 of /proc/PID/stat: clock ticks since the boot.
     pub start_time: u64,

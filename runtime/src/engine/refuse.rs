@@ -1,4 +1,4 @@
-//! What the runtime-spec has and podrun does not do yet: refused by name.
+//! Parts of the runtime-spec that podrun does not support yet: refused by name.
 //!
 //! Invariant: a field is compiled or refused, never ignored: a spec that asks for an AppArmor profile
 //! must not run without one.
@@ -19,7 +19,7 @@ fn some<T>(list: &Option<Vec<T>>) -> bool {
     list.as_ref().is_some_and(|list| !list.is_empty())
 }
 
-/// Refuses a container's spec that asks for what is not done: its groups in resctrl too, where nobody has made them.
+/// Refuses a container's spec with an unsupported part: also groups in resctrl, where the caller has made none.
 pub(super) fn spec(spec: &Spec, resctrl: bool) -> Result<()> {
     if let Some(linux) = spec.linux() {
         self::linux(linux, resctrl)?;

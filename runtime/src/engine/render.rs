@@ -10,7 +10,7 @@ use crate::sys::child::exec::rlimit_name;
 use crate::sys::{Errno, errno_name};
 
 impl Step {
-    /// What a call of the step was about, where that is another object than the step's own.
+    /// The object of a call of the step, if it is another than the step's own.
     fn object_of(&self, failure: Failure) -> Option<String> {
         match (self, failure.call) {
             (Self::NewTimeNamespace(_), Call::Openat) => Some(format!("{TIME_OFFSETS:?}")),
@@ -64,7 +64,7 @@ impl Plan {
 }
 
 impl Failure {
-    /// What the failure of an execve means to whoever asked for the program.
+    /// The meaning of a failed execve for the caller.
     pub(super) fn program_kind(self) -> ErrorKind {
         match Errno(self.errno) {
             Errno::ENOENT | Errno::ENOTDIR => ErrorKind::CommandNotFound,
@@ -72,7 +72,7 @@ impl Failure {
         }
     }
 
-    /// A failure after [`super::Tie::UntilStart`]'s wait, told to who starts the program and has no plan.
+    /// A failure after [`super::Tie::UntilStart`]'s wait, for the starter of the program, who has no plan.
     pub fn render_start(self, program: &str) -> Error {
         let cause = errno_name(self.errno);
         match self.call {

@@ -1,8 +1,8 @@
 //! `linux.seccomp`: checked, compiled by libseccomp, and kept as a program of the kernel's.
 //!
-//! Invariant: what a filter would have to leave open is refused or said in a warning. A name that
-//! libseccomp does not know, but every architecture numbers alike, is filtered by its number; an
-//! architecture that this machine cannot execute filters nothing and is left out.
+//! Invariant: a call that a filter would have to leave open is refused or reported in a warning. A name that
+//! libseccomp does not know, but every architecture numbers alike, is filtered by its number; an architecture
+//! that this machine cannot execute filters nothing and is left out.
 
 mod cache;
 mod listener;
@@ -32,7 +32,7 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// The filter of a process that only reaps: whoever can trace it gets no call out of it that they have not.
+    /// The filter of a process that only reaps: a tracer gets no call out of it beyond its own rights.
     pub(super) fn of_reaper() -> Self {
         let refuse = Instruction::answer(Action::EPERM);
         let mut program = vec![
@@ -48,14 +48,14 @@ impl Filter {
         Self { program, flags: Flags::default() }
     }
 
-    /// Whether some calls wait for what an agent says.
+    /// Whether some calls wait for an agent's answer.
     pub(super) fn asks(&self) -> bool {
         self.flags.contains(Flags::NEW_LISTENER)
     }
 }
 
-/// x32's own token in libseccomp, and what tells it from x86_64 in a syscall's number: the kernel's
-/// architecture is the same.
+/// x32's own token in libseccomp, and the bit that distinguishes it from x86_64 in a syscall's number: the
+/// kernel's architecture is the same.
 const X32: u32 = Arch::ScmpArchX32 as u32;
 const X32_BIT: u32 = 0x4000_0000;
 
@@ -105,26 +105,26 @@ const NUMBERED_HERE: &[(&str, i32)] = if cfg!(target_arch = "x86_64") {
     &[]
 };
 
-/// The last syscall (Linux 4.18) before new ones got one number everywhere: what is older is known to
-/// every author of a profile, however short theirs is.
+/// The last syscall (Linux 4.18) before new ones got one number everywhere: every author of a profile knows the
+/// older ones, however short the profile.
 const KNOWN_TO_ALL: &str = "rseq";
 
-/// What a filter can be made of, by the spec's names.
+/// The elements of a filter, by the spec's names.
 #[derive(Debug)]
 pub struct Features {
     /// `SCMP_ACT_*`.
     pub actions: Vec<String>,
     /// `SCMP_CMP_*`.
     pub operators: Vec<String>,
-    /// `SCMP_ARCH_*`; those that this machine cannot execute filter nothing.
+    /// `SCMP_ARCH_*`; ones that this machine cannot execute filter nothing.
     pub architectures: Vec<String>,
     /// `SECCOMP_FILTER_FLAG_*`.
     pub flags: Vec<String>,
-    /// Those of them that this kernel knows.
+    /// The ones that this kernel knows.
     pub kernel_flags: Vec<String>,
 }
 
-/// What podrun takes in `linux.seccomp`.
+/// The elements that podrun accepts in `linux.seccomp`.
 pub fn features() -> Features {
     use LinuxSeccompAction as Act;
     use LinuxSeccompFilterFlag as Flag;
@@ -189,8 +189,8 @@ fn rules(seccomp: &LinuxSeccomp) -> &[LinuxSyscall] {
     seccomp.syscalls().as_deref().unwrap_or_default()
 }
 
-/// Checks what the schema does not: refuses by name what makes no sense or cannot be kept; returns
-/// warnings about what is not as its author may think.
+/// Checks beyond the schema: refuses contradictions and unenforceable rules by name; returns warnings about
+/// rules that differ from their author's likely intent.
 pub fn check(seccomp: &LinuxSeccomp) -> Result<Vec<String>> {
     if seccomp.default_action() == LinuxSeccompAction::ScmpActNotify {
         let message = "linux.seccomp.defaultAction: SCMP_ACT_NOTIFY cannot be the default";
@@ -312,7 +312,7 @@ fn architectures(listed: &[Arch]) -> Vec<u32> {
     tokens
 }
 
-/// A name's number for rules, which are stated by native numbers; `None`: nobody knows it.
+/// A name's number for rules, which use native numbers; `None`: it is unknown.
 fn number(native: u32, name: &CString) -> Option<i32> {
     libseccomp::resolve(native, name).or_else(|| {
         let mut numbered = NUMBERED_ALIKE.iter().chain(NUMBERED_HERE);
@@ -369,7 +369,7 @@ fn rules_of(architecture: u32, default: Action, seccomp: &LinuxSeccomp) -> Resul
                 known => known,
             };
             newest = newest.max(here.and_then(positive).unwrap_or(0));
-            // What says the same as the default is what is there already.
+            // A rule that equals the default is redundant.
             let (Some(syscall), true) = (number(native, &c_name), action != default) else { continue };
             let mut add = |conditions: &[Condition]| {
                 let added = compiled.add(action, syscall, conditions);
@@ -394,9 +394,8 @@ fn condition(arg: &LinuxSeccompArg) -> Condition {
     }
 }
 
-/// Instructions to stand before a program that answers what it does not list with an errno. A C library
-/// tries a new syscall and takes the old way at ENOSYS alone; so what is newer than the newest syscall
-/// that the profile names is ENOSYS, as on the kernel that its author had.
+/// Instructions before a program whose default is an errno. A C library that tries a new syscall falls back at
+/// ENOSYS alone; so syscalls newer than the newest one in the profile get ENOSYS, as on its author's kernel.
 fn newer_is_enosys(newest: &[(u32, u32)]) -> Vec<Instruction> {
     let x32 = newest.iter().find(|(architecture, _)| *architecture == X32).map(|(_, last)| *last);
     let kernels: Vec<&(u32, u32)> = newest.iter().filter(|(architecture, _)| *architecture != X32).collect();

@@ -1,7 +1,8 @@
-//! Where a bind's source lies: in what becomes the root, whose links are the image's, or elsewhere on the host.
+//! The place of a bind's source: in the container's root, whose links are the image's, or elsewhere on the
+//! host.
 //!
-//! Invariant: no path of the host's goes on through the root: what lies there is looked up inside of it alone, since a link of
-//! the image's would lead to the host (CVE-2021-30465).
+//! Invariant: no path of the host leads through the root: a source in it is looked up inside of it alone, since
+//! a link of the image would lead to the host (CVE-2021-30465).
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -14,7 +15,7 @@ use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys::file::fs::{self, Want};
 use crate::sys::file::mount::{self as m, Depth};
 
-/// `root.path`, where that is what becomes the root.
+/// `root.path`, if it becomes the root.
 pub(super) struct Root {
     directory: File,
     id: (u64, u64),
@@ -30,7 +31,8 @@ impl Root {
         Ok(Self { directory, id, known: HashMap::new() })
     }
 
-    /// The rest of the path of a source that lies in the root, by its words, whatever leads to the root; empty: it is the root.
+    /// The rest of the path of a source in the root, by its words, however it leads to the root; empty: it is
+    /// the root.
     pub(super) fn find(&mut self, source: &str) -> Result<Option<String>> {
         let source = Path::new(source);
         let above: Vec<&Path> = source.ancestors().collect();
@@ -49,7 +51,7 @@ impl Root {
         Ok(Some(words.join("/")))
     }
 
-    /// A detached clone of what is there now, before anything is mounted in the root.
+    /// A detached clone of the present tree, before any mount in the root.
     pub(super) fn clone_inside(&self, path: &CStr, depth: Depth) -> Result<OwnedFd> {
         let inside = fs::open_in_root(self.directory.as_fd(), path, Want::Any)
             .map_err(|errno| errno.during(format!("openat2(root, {path:?}, RESOLVE_IN_ROOT)")))?;

@@ -1,4 +1,4 @@
-//! The parent half: one clone3, and what the child tells over its wire.
+//! The parent half: one clone3, and the child's messages on its wire.
 //!
 //! Invariants: the caller never leaves its namespaces: a supervisor left in a container's would act for the
 //! container. A process is seen in a pid namespace with others only once it has nothing more than they have.
@@ -25,7 +25,7 @@ use crate::sys::process::pidfd;
 /// not killed.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Why there is nobody inside, and no failure on the wire either.
+/// The reason why no process is inside, and no failure is on the wire either.
 pub const KILLED: &str = "the process was killed on its way to its command";
 
 /// A process that was cloned and is on its way to execve.
@@ -38,16 +38,16 @@ pub struct Child {
     /// Readable once it is known: one read gives EOF when execve succeeded (or the child was killed on
     /// the way: its pidfd tells), else one whole [`Word`] of [`Failure::SIZE`] bytes. Does not block.
     pub wire: OwnedFd,
-    /// Where the pid of the process shows that goes on inside, for as long as this one stands for it outside.
+    /// The place where the pid of the process inside shows, while this one is outside.
     inside: Option<SharedPid>,
     /// Whether a seccomp agent has still to be told of its filter.
     awaits_agent: bool,
 }
 
 impl Child {
-    /// Becomes the process that goes on inside, a child of the caller's too, where this one stood for it; gives the pidfd of
-    /// that one, which ends by itself and is the caller's to reap. `None`: it is what it is, or nobody goes on inside yet.
-    /// Not for one that has been reaped.
+    /// Follows the process that goes on inside, also a child of the caller, in place of the one outside;
+    /// returns the pidfd of the latter, which ends by itself and is to be reaped by the caller. `None`: there
+    /// is none, or none yet. Not for a reaped process.
     pub fn follow(&mut self) -> Result<Option<OwnedFd>> {
         let Some(pid) = self.inside.as_ref().and_then(SharedPid::get) else { return Ok(None) };
         let inside =
@@ -59,13 +59,13 @@ impl Child {
     /// Whether `pid`, which the caller has just reaped, was the process on its way: it is over then.
     pub fn was(&mut self, pid: i32) -> bool {
         if self.inside.as_ref().and_then(SharedPid::get) == Some(pid) {
-            // Before the one that stood for it, whose pidfd stays: nothing can be sent to either.
+            // Before the process outside, whose pidfd stays: neither can be signalled by number.
             (self.pid, self.inside) = (pid, None);
         }
         self.pid == pid
     }
 
-    /// Whether there is a process that goes on inside.
+    /// Whether a process goes on inside.
     fn is_inside(&self) -> bool {
         self.inside.as_ref().is_some_and(|inside| inside.get().is_some())
     }
@@ -97,7 +97,7 @@ impl Child {
         Ok(fs::write_whole(self.wire.as_fd(), b"1").map_err(|errno| errno.during("write(a child's wire)"))?)
     }
 
-    /// Ends and reaps it, and whoever stands for it.
+    /// Ends and reaps it, and the process outside.
     fn end(&mut self) {
         let outside = self.follow().ok().flatten();
         for process in outside.iter().chain([&self.pidfd]) {
@@ -186,9 +186,9 @@ impl Plan {
         taken.inspect_err(|_| child.end())
     }
 
-    /// Takes the word for which the wire became readable, without a wait for the child. True: the seccomp agent has been told
-    /// of the filter, and the child goes on. False: the wire has ended. Once, at most, is the agent told. A child that fails is
-    /// the caller's to kill and reap.
+    /// Reads the message for which the wire became readable, without waiting for the child. True: the seccomp
+    /// agent has been informed of the filter, and the child goes on. False: the wire has ended. The agent is
+    /// informed at most once. The caller kills and reaps a child that fails.
     pub fn hear(&self, child: &mut Child) -> Result<bool> {
         let mut bytes = [0; Failure::SIZE];
         // A wire that cannot be read says nothing more; the end of its child is told by other means.
@@ -208,7 +208,8 @@ impl Plan {
         Ok(true)
     }
 
-    /// Does what the child waits for and lets it go on; false when it has nothing more to say.
+    /// Performs the act that the child waits for and lets it go on; false when the child has no further
+    /// message.
     fn answer(
         &self,
         child: &Child,
@@ -218,7 +219,7 @@ impl Plan {
         match word {
             None => return Ok(false),
             Some(Word::Failed(failure)) => return Err(self.render(failure)),
-            // Who waits for the parent does so outside; inside, whoever may trace it has its wire.
+            // A child waits for its parent outside; inside, a tracer would have its wire.
             Some(_) if child.is_inside() => {
                 return Err(Error::failed("a child asks for more than it may inside"));
             }

@@ -1,6 +1,6 @@
 //! Kernel settings: how their names are spelt, and which kind of namespace each is of.
 //!
-//! Invariant: what is not known to be a namespace's is the host's, and nobody's to set here.
+//! Invariant: a setting that is not known to belong to a namespace is the host's, and cannot be set here.
 
 use crate::sys::kernel;
 
@@ -8,7 +8,7 @@ use crate::sys::kernel;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting(Vec<String>);
 
-/// What a setting is of.
+/// The owner of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     /// A network namespace. A setting of the host's alone is not there, or not to be written, in another.
@@ -38,7 +38,7 @@ impl Setting {
         parts.iter().all(plain).then_some(Self(parts))
     }
 
-    /// What it is of, on this kernel.
+    /// Its owner, on this kernel.
     pub fn owner(&self) -> Owner {
         self.owner_on(kernel::release())
     }

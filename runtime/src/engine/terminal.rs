@@ -1,7 +1,8 @@
-//! A container's terminal, made ahead for it: one of its own devpts, where its name means what it says, or of a devpts with
-//! nothing else in it where the container has none or one that only its user namespace can own.
+//! A container's terminal, made in advance: one of its own devpts, where its name is valid, or of an otherwise
+//! empty devpts if the container has none, or one that only its user namespace can own.
 //!
-//! Invariant: it is never one of the host's, whose mode, owner and neighbours would be the container's to see and to change.
+//! Invariant: it is never one of the host's, whose mode, owner and neighbours the container could see and
+//! change.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
@@ -18,12 +19,12 @@ use crate::sys::file::fs;
 use crate::sys::file::mount::{self as m, Depth};
 use crate::sys::io::pty;
 
-/// A terminal, and what a container mounts of it.
+/// A terminal, and the container's mounts of it.
 #[derive(Debug)]
 pub struct Terminal {
     /// The terminal's master and its peer.
     pub pair: (OwnedFd, OwnedFd),
-    /// What is mounted.
+    /// The mounts.
     pub console: Console,
 }
 
@@ -62,8 +63,8 @@ fn own_devpts(spec: &Spec) -> Result<Option<(String, NewMount)>> {
     Ok(Some((PTS.to_owned(), new)))
 }
 
-/// A clone of the terminal, and the devpts as a mount that can be attached. Before Linux 6.15 what stands nowhere cannot be
-/// cloned: both are clones then, of a mount in a namespace that ends here.
+/// A clone of the terminal, and the devpts as a mount that can be attached. Before Linux 6.15 a detached mount
+/// cannot be cloned: then both are clones of a mount in a temporary namespace.
 fn clones(devpts: OwnedFd, peer: BorrowedFd<'_>) -> Result<(OwnedFd, OwnedFd)> {
     const NAME: &str = "devpts";
     match m::clone_tree(peer, Depth::One) {
@@ -79,7 +80,7 @@ fn clones(devpts: OwnedFd, peer: BorrowedFd<'_>) -> Result<(OwnedFd, OwnedFd)> {
     }
 }
 
-/// Gives the terminal to the process, whose ids are others on the host.
+/// Gives the terminal to the process's user, whose ids differ on the host.
 fn give(peer: BorrowedFd<'_>, spec: &Spec, process: &Process) -> Result<()> {
     let linux = spec.linux().as_ref();
     let uids = linux.and_then(|linux| linux.uid_mappings().as_deref()).unwrap_or_default();

@@ -1,7 +1,8 @@
 //! One attempt of a container made ready: its id, its records, its runtime spec, and the trees it mounts.
 //!
-//! Invariant: what an attempt has on disk is below its folder or found by the folder's name. Its spec names the volumes by
-//! their paths, for people; what is mounted are the descriptors beside it, which were checked.
+//! Invariant: an attempt's files lie below its folder, or are found by the folder's name. Its spec names the
+//! volumes by their paths, for a reader; the mounts are made from the descriptors beside it, which were
+//! checked.
 
 use std::fs::File;
 use std::io::{ErrorKind as IoKind, Read};
@@ -23,16 +24,16 @@ use crate::image::snapshot;
 use crate::image::{Image, ImageStore};
 use crate::sys::file::own;
 
-/// Which attempt, of what.
+/// The inputs of one attempt.
 #[derive(Debug)]
 pub(crate) struct Inputs<'a> {
     /// Where the records go.
     pub host: &'a Host,
     /// The pod's record.
     pub sandbox: &'a Sandbox,
-    /// What is asked for.
+    /// The container asked for.
     pub config: &'a ContainerConfig,
-    /// What it runs from.
+    /// The image it runs from.
     pub image: &'a Image,
     /// The host; read once per monitor.
     pub facts: &'a Facts,
@@ -41,17 +42,17 @@ pub(crate) struct Inputs<'a> {
 /// An attempt that can be created and started.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    /// What the monitor needs to know of it.
+    /// The container, for the monitor.
     pub container: ContainerSpec,
     /// Its runtime spec.
     pub spec: Spec,
     /// The opened volumes, which stand for the sources of the spec's mounts.
     pub sources: Vec<Source>,
-    /// What is to be on disk of it.
+    /// The records to write.
     pub records: Records,
 }
 
-/// What an attempt has on disk beside its status, not written yet: nothing that starts it reads it.
+/// The records of an attempt except its status, not written yet: its start reads none of them.
 #[derive(Debug)]
 pub(crate) struct Records {
     folder: PathBuf,
@@ -66,7 +67,7 @@ impl Records {
         record::write_bytes(&self.folder.join("config.json"), &self.spec)
     }
 
-    /// What `config.json` is to hold.
+    /// The content of `config.json`.
     pub(crate) fn spec(&self) -> Result<Spec> {
         serde_json::from_slice(&self.spec).map_err(|error| Error::failed(format!("config.json: {error}")))
     }
@@ -101,12 +102,12 @@ fn random(bytes: &mut [u8]) -> Result<()> {
     File::open("/dev/urandom").and_then(|mut source| source.read_exact(bytes)).context(|| "/dev/urandom")
 }
 
-/// Draws the id of an attempt of a container in the pod `pod`, and makes its directories: its folder first, the sign by
-/// which whatever else is made for it, its snapshot first of all, is found and removed.
+/// Draws the id of an attempt of a container in the pod `pod`, and makes its directories. Its folder comes
+/// first: it leads to everything else made for the attempt, such as its snapshot.
 pub(crate) fn begin(host: &Host, pod: &str) -> Result<String> {
     let id = draw_id()?;
     let folder = record::container_dir(host, pod, &id);
-    // Below the pod's folder alone: where that is gone, somebody has deleted the pod meanwhile.
+    // Make nothing but the last folders: if the pod's own is gone, the pod was deleted meanwhile.
     let containers = folder.parent().map_or(Ok(()), |containers| own::directory(containers, own::PRIVATE));
     let made = containers.and_then(|()| own::directory(&folder, own::PRIVATE));
     made.context(|| format!("mkdir {}", folder.display()))?;
@@ -114,18 +115,18 @@ pub(crate) fn begin(host: &Host, pod: &str) -> Result<String> {
     Ok(id)
 }
 
-/// Removes what [`begin`] and [`prepare`] have made: only files of ours are in it so far.
+/// Undoes [`begin`] and [`prepare`]: the folders hold only podrun's own files so far.
 pub(crate) fn give_up(host: &Host, pod: &str, id: &str) {
-    // The error that led here is the one to tell. What stays goes with the pod.
+    // Report the error that led here. Remains go with the pod.
     let _ = forget(host, pod, id);
 }
 
-/// The owner of the lease on the image of one container alone; a pod's id owns what was leased for all of them at once.
+/// The owner of a lease on the image of one container; a pod's id owns the lease on the images of all of them.
 pub fn lease_owner(pod: &str, container: &str) -> String {
     format!("{pod}.{container}")
 }
 
-/// Removes what there is of an attempt, its folder last: by that the rest is found.
+/// Removes an attempt, its folder last: it leads to the rest.
 pub(crate) fn forget(host: &Host, pod: &str, id: &str) -> Result<()> {
     snapshot::remove(host, id)?;
     let folder = record::container_dir(host, pod, id);
@@ -141,8 +142,8 @@ pub(crate) fn forget(host: &Host, pod: &str, id: &str) -> Result<()> {
 /// id; nothing of it runs.
 ///
 /// # Errors
-/// What is asked for cannot be; then nothing is left of it. [`ErrorKind::Unsupported`]: it mounts what would have to be
-/// opened for each start, which only a front's rules have done yet.
+/// The request is invalid; then nothing is left of it. [`ErrorKind::Unsupported`]: a mount needs a descriptor
+/// opened for each start, which only a front's rules provide yet.
 pub fn create_container(
     host: &Host,
     sandbox: &Sandbox,
@@ -174,8 +175,8 @@ pub fn create_container(
     Ok(id)
 }
 
-/// Makes the attempt `id` ready, which was begun, and whose root file system is `rootfs`; `host_paths` are what it mounts
-/// of the host, opened in its order ([`volume::Opening`]).
+/// Prepares the attempt `id`, for which [`begin`] was called, on the root file system `rootfs`; `host_paths`
+/// are its mounts of the host, opened in order ([`volume::Opening`]).
 pub(crate) fn prepare(
     id: &str,
     inputs: &Inputs<'_>,
@@ -219,13 +220,13 @@ pub(crate) fn prepare(
     Ok(Prepared { container, spec, sources, records })
 }
 
-/// What a container's mounts come to.
+/// The result of a container's mounts.
 struct Volumes {
-    /// A path for each, in their order; empty for what is held in memory.
+    /// A path for each, in order; empty for a volume in memory.
     paths: Vec<PathBuf>,
-    /// Those on disk.
+    /// The sources on disk.
     sources: Vec<Source>,
-    /// Those in memory, whose trees are the monitor's.
+    /// The sources in memory, whose trees the monitor holds.
     held: Vec<HeldMount>,
 }
 
@@ -255,8 +256,8 @@ fn open_volumes(inputs: &Inputs<'_>, host_paths: Vec<Source>) -> Result<Volumes>
     Ok(volumes)
 }
 
-/// What the monitor holds for every container: /dev/shm, the pod's files of /etc and a file for the termination message,
-/// unless something else is mounted there.
+/// The mounts that the monitor holds for every container: /dev/shm, the pod's files of /etc and a file for the
+/// termination message, unless the container mounts another one there.
 fn held_by_all(id: &str, inputs: &Inputs<'_>) -> Result<Vec<HeldMount>> {
     let Inputs { sandbox, config, .. } = inputs;
     let file = |destination: String, name: &str| HeldMount {
@@ -279,8 +280,8 @@ fn held_by_all(id: &str, inputs: &Inputs<'_>) -> Result<Vec<HeldMount>> {
     Ok(held)
 }
 
-/// The directories that the image calls volumes: made where they are missing, and writable even
-/// where the root is not. They lie in the container's own layer, so what the image has in them is there.
+/// The directories that the image declares as volumes: made if missing, and writable even on a read-only root.
+/// They lie in the container's own layer, so the image's files are in them.
 fn image_volumes(inputs: &Inputs<'_>, rootfs: BorrowedFd<'_>, spec: &mut Spec) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
     for path in &inputs.image.config.volumes {

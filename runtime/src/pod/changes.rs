@@ -1,9 +1,9 @@
 //! Waiting for pods to change, without a monitor's help: their records and logs are watched on disk, and so are the
 //! monitors' locks, which the kernel closes when a monitor ends, however that ends.
 //!
-//! Invariants: a monitor writes before it tells, so whoever reads the records again after a wake-up
-//! sees the change. Watching takes one descriptor for all pods; a change costs the reading of the pods that changed, and
-//! a pod that is gone is forgotten.
+//! Invariants: a monitor writes before it notifies, so a client that reads the records after a wake-up sees the
+//! change. Watching takes one descriptor for all pods; a change costs the reading of the changed pods, and a
+//! removed pod is forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -25,7 +25,7 @@ const LETS_GO_WITHIN: Duration = Duration::from_secs(1);
 const TOO_MANY_WATCHERS: &str = "fs.inotify.max_user_instances says how many clients of a user may wait at once: \
     `sysctl -w fs.inotify.max_user_instances=1024` allows more";
 
-/// What wakes a client that waits for pods.
+/// The events that wake a client waiting for pods.
 #[derive(Debug)]
 pub struct Changes {
     host: Host,
@@ -37,10 +37,10 @@ pub struct Changes {
     all: bool,
 }
 
-/// What a watched directory is.
+/// The kind of a watched directory.
 #[derive(Debug)]
 enum Place {
-    /// That of all pods' records.
+    /// The records of all pods.
     Pods,
     /// A pod's records.
     Records(String),
@@ -73,7 +73,7 @@ impl Changes {
         Ok(Self { host: host.clone(), fronts, watch, places, followed: BTreeSet::new(), all: false })
     }
 
-    /// Wakes when any pod changes: of those that are there, and of those that will be.
+    /// Wakes at the change of any pod, present or future.
     pub fn of_all(host: &Host, fronts: Fronts) -> Result<Self> {
         let mut changes = Self::new(host, fronts)?;
         changes.all = true;
@@ -97,8 +97,8 @@ impl Changes {
         }
         self.followed.insert(id.into());
         self.place(&self.host.pod_state_dir(id), For::Closes, Place::State(id.into()))?;
-        // Its monitor may have been killed since the records were read. What cannot be done now is the next verb's to
-        // try again, and to tell.
+        // Its monitor may have been killed since the records were read. The next verb retries a failure here,
+        // and reports it.
         drop(recovery::reap_one(&self.host, self.fronts, id));
         Ok(())
     }
@@ -135,7 +135,7 @@ impl Changes {
         }
     }
 
-    /// What has changed, where that is anything to anybody.
+    /// The change, unless it is irrelevant.
     fn changed(&mut self) -> Result<Option<Changed>> {
         let (mut pods, mut is_known) = (BTreeSet::new(), false);
         for what in self.watch.changes()? {
@@ -158,14 +158,14 @@ impl Changes {
         Ok((is_known || !pods.is_empty()).then_some(Changed::Pods(pods)))
     }
 
-    /// A file has changed. False: that is nothing to anybody, or said by `pods`.
+    /// Notes the change of a file. False: irrelevant, or told by `pods` already.
     fn note(&mut self, watched: Watched, name: &OsString, pods: &mut BTreeSet<String>) -> Result<bool> {
         match self.places.get(&watched) {
             Some(Place::Logs) => return Ok(true),
             Some(Place::Records(id)) => _ = pods.insert(id.clone()),
             Some(Place::State(id)) if name == record::LOCK => {
-                // A monitor that was killed wrote nothing down: what it left is brought to its end now. inotify tells of
-                // a close before the lock goes.
+                // A killed monitor wrote nothing: finish its pod now. inotify reports the close before the lock
+                // is free.
                 if store::await_end(&self.host, id, LETS_GO_WITHIN)? {
                     drop(recovery::reap_one(&self.host, self.fronts, id));
                 }

@@ -25,7 +25,7 @@ pub const SOCKET: &str = "monitor.sock";
 /// How long a monitor may take to say hello, and to read: it never works on one thing for longer than milliseconds.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
-/// What helps where a monitor does not do its work.
+/// The hint for a monitor that does not answer.
 pub(super) const FORCE: &str = "`podrun delete --force` kills it, and all that it holds";
 
 /// A connection to a pod's monitor.
@@ -42,7 +42,7 @@ pub struct Client {
     birth: Option<Birth>,
 }
 
-/// What a monitor says unasked.
+/// A message that the monitor sends by itself.
 #[derive(Debug)]
 pub enum Notice {
     /// Something changed (after [`Client::watch`]).
@@ -60,7 +60,7 @@ pub enum Notice {
 /// terminal only that is set: it is output, input and window at once.
 #[derive(Debug)]
 pub struct ExecSession {
-    /// What [`Notice::Exited`] will name.
+    /// The number that [`Notice::Exited`] will carry.
     pub id: u64,
     /// The ends.
     pub streams: Ends,
@@ -166,7 +166,7 @@ impl Client {
         self.done(Op::Commit)
     }
 
-    /// What is now; what changes later comes by [`Client::next`]. `from`: the last sequence number already seen.
+    /// The current state; later changes come by [`Client::next`]. `from`: the last sequence number seen.
     pub fn watch(&mut self, from: u64) -> Result<Snapshot> {
         match self.call(Op::Watch { from })? {
             (Reply::Snapshot(snapshot), _) => Ok(*snapshot),
@@ -185,7 +185,7 @@ impl Client {
                 None => return Ok(None),
                 Some(Message::Event(event)) => return Ok(Some(Notice::Event(event))),
                 Some(Message::Exited { id, exit }) => return Ok(Some(Notice::Exited { id, exit })),
-                // The reply of a request whose wait was given up.
+                // The reply of a request that timed out.
                 Some(Message::Reply { .. }) => {}
             }
         }
@@ -196,7 +196,7 @@ impl Client {
         !self.kept.is_empty() || self.whole_frame().is_some()
     }
 
-    /// Takes in a container whose runtime spec lies in its records as `config.json`.
+    /// Takes in a container whose `config.json` (the runtime spec) lies in its records.
     pub fn create(&mut self, container: &ContainerSpec) -> Result<()> {
         self.done(Op::Create(Box::new(container.clone())))
     }
@@ -226,8 +226,8 @@ impl Client {
         self.done(Op::Update { container: container.into(), resources: Box::new(resources) })
     }
 
-    /// Runs a process in a container. [`ErrorKind::CommandNotFound`] and [`ErrorKind::CommandNotExecutable`] say
-    /// what exit code a caller passes on. The process is hung up when this connection closes.
+    /// Runs a process in a container. [`ErrorKind::CommandNotFound`] and [`ErrorKind::CommandNotExecutable`]
+    /// tell the caller's exit code. The process is hung up when this connection closes.
     pub fn exec(&mut self, exec: Exec) -> Result<ExecSession> {
         let id = self.next_id;
         match self.call(Op::Exec(Box::new(exec)))? {
@@ -281,7 +281,7 @@ impl Client {
         }
     }
 
-    /// Sends a request without waiting: for a caller that goes on reading [`Client::next`] meanwhile.
+    /// Sends a request without waiting, for a caller that reads [`Client::next`] meanwhile.
     pub fn send(&mut self, op: Op) -> Result<u64> {
         let (id, frame) = self.frame(op)?;
         self.send_frames(&frame).map(|()| id)
@@ -317,7 +317,7 @@ impl Client {
         Ok(())
     }
 
-    /// Sends a request whose answer nobody waits for. If it fails, the next call fails as it did.
+    /// Sends a request without waiting for its answer. If it fails, the next call fails with its error.
     pub fn send_ahead(&mut self, op: Op) -> Result<()> {
         let id = self.send(op)?;
         self.ahead.push(id);
@@ -351,7 +351,7 @@ impl Client {
                 }
                 Some(Message::Event(event)) => self.kept.push_back(Notice::Event(event)),
                 Some(Message::Exited { id, exit }) => self.kept.push_back(Notice::Exited { id, exit }),
-                // A signal was caught, or this is the reply of a request whose wait was given up.
+                // A signal was caught, or this is the reply of a request that timed out.
                 None | Some(Message::Reply { .. }) => {}
             }
         }

@@ -1,7 +1,7 @@
-//! What a front asks for: one sandbox, and each container in it, in no front's own words.
+//! The neutral configuration of a sandbox and its containers, which every front fills.
 //!
-//! Invariant: nothing here names a v1 Pod or a CRI message. A front fills a [`SandboxConfig`] and [`ContainerConfig`]s;
-//! from these alone the records, the sandbox and the runtime specs are made, whoever asks.
+//! Invariant: nothing here names a v1 Pod or a CRI message. Records, sandbox and runtime specs are made from a
+//! [`SandboxConfig`] and [`ContainerConfig`]s alone, whichever front filled them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,13 +21,13 @@ use super::record::{Front, Role};
 /// A pod sandbox, as its front asks for it.
 #[derive(Debug, Clone)]
 pub struct SandboxConfig {
-    /// Whose it is.
+    /// The front that owns it.
     pub front: Front,
     /// Its name.
     pub name: String,
     /// The namespace of the name.
     pub namespace: String,
-    /// What tells it from an earlier one of the same name.
+    /// The uid, which differs from that of an earlier pod of the same name.
     pub uid: String,
     /// The attempt of this uid's sandbox; 0 where a front has one only.
     pub attempt: u32,
@@ -41,7 +41,7 @@ pub struct SandboxConfig {
     pub subdomain: Option<String>,
     /// Lines of /etc/hosts.
     pub host_aliases: Vec<HostAlias>,
-    /// What /etc/resolv.conf is made of.
+    /// The parts of /etc/resolv.conf.
     pub dns: Dns,
     /// The network.
     pub network: Network,
@@ -53,7 +53,7 @@ pub struct SandboxConfig {
     pub sysctls: BTreeMap<String, String>,
     /// Limits of its cgroup, where that is ours.
     pub resources: LinuxResources,
-    /// A cgroup that somebody else has made, limits and removes; `None`: one is made.
+    /// A cgroup that another program makes, limits and removes; `None`: podrun makes one.
     pub cgroup: Option<String>,
     /// Bytes of /dev/shm.
     pub shm_size: u64,
@@ -63,18 +63,18 @@ pub struct SandboxConfig {
     pub log_dir: PathBuf,
     /// Whether that goes with the pod.
     pub log_dir_owned: bool,
-    /// Milliseconds that its containers have to end where nobody says more.
+    /// The default grace of its containers, in milliseconds.
     pub grace: u64,
-    /// What was asked for, verbatim, in the front's own form.
+    /// The request, verbatim, in the front's own form.
     pub asked: Box<RawValue>,
 }
 
-/// What /etc/resolv.conf is made of, beside the host's own.
+/// The parts of /etc/resolv.conf, beside the host's own.
 #[derive(Debug, Clone)]
 pub struct Dns {
     /// Which of the host's is taken.
     pub policy: DnsPolicy,
-    /// What comes beside it.
+    /// Settings beside those of the policy.
     pub config: DnsConfig,
 }
 
@@ -92,16 +92,16 @@ pub enum VolumeSource {
     HostPath(HostPathSource),
 }
 
-/// A path of the host's, and what must be there.
+/// A path of the host, and the type of file expected there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPathSource {
     /// The path.
     pub path: String,
-    /// What must be there, or is made.
+    /// The type of file that must exist, or is made.
     pub kind: HostPathType,
 }
 
-/// What must be at a host path before the pod starts, or is made there.
+/// The type of file that must exist at a host path before the pod starts, or is made there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HostPathType {
     /// Nothing is checked.
@@ -135,15 +135,15 @@ pub struct ContainerConfig {
     pub role: Role,
     /// The image as it is named.
     pub image: String,
-    /// What it runs.
+    /// Its program.
     pub process: ProcessConfig,
-    /// Who it runs as.
+    /// Its user.
     pub user: UserRequest,
-    /// What it may do.
+    /// Its rights.
     pub rights: Rights,
     /// The process ids it sees.
     pub pid: NamespaceMode,
-    /// What it mounts beside what every container has.
+    /// Its mounts, beside those of every container.
     pub mounts: Vec<MountConfig>,
     /// Whether its root cannot be written.
     pub read_only_root: bool,
@@ -157,7 +157,7 @@ pub struct ContainerConfig {
     pub termination_message: Option<TerminationPath>,
 }
 
-/// What a container runs. No `$(NAME)` is expanded any more.
+/// A container's program. Every `$(NAME)` is expanded already.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProcessConfig {
     /// In the place of the image's Entrypoint.
@@ -170,29 +170,29 @@ pub struct ProcessConfig {
     pub cwd: String,
     /// Whether it has a terminal.
     pub terminal: bool,
-    /// Whether standard input stays open for whoever attaches.
+    /// Whether standard input stays open for attachers.
     pub stdin: bool,
-    /// Whether that is closed when the first who attached closes it.
+    /// Whether standard input is closed when the first attacher closes it.
     pub stdin_once: bool,
 }
 
-/// Who a container runs as, where that is not the image's to say.
+/// The user of a container, where the image's does not apply.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserRequest {
     /// The user id.
     pub uid: Option<u32>,
     /// The primary group.
     pub gid: Option<u32>,
-    /// Groups beside those that the image's /etc/group has for the user.
+    /// Groups beside those of the user in the image's /etc/group.
     pub groups: Vec<u32>,
     /// Whether root is refused.
     pub non_root: bool,
 }
 
-/// What a container may do.
+/// The rights of a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rights {
-    /// As good as root on the host.
+    /// Full root rights on the host.
     pub privileged: bool,
     /// Capabilities beside the default ones, or `ALL`.
     pub add: Vec<String>,
@@ -202,9 +202,9 @@ pub struct Rights {
     pub no_new_privileges: bool,
     /// The filter of syscalls.
     pub seccomp: Seccomp,
-    /// Paths that it sees empty; `None`: those that every container does.
+    /// Paths that appear empty; `None`: the default list.
     pub masked_paths: Option<Vec<String>>,
-    /// Paths that it cannot write; `None`: those that no container can.
+    /// Paths that are read-only; `None`: the default list.
     pub read_only_paths: Option<Vec<String>>,
 }
 
@@ -220,7 +220,7 @@ pub enum Seccomp {
     Localhost(String),
 }
 
-/// What a container sees of a volume.
+/// A container's view of a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountConfig {
     /// The volume's name.

@@ -1,7 +1,7 @@
-//! What this host gives a pod and what it lacks, found out by trying it.
+//! Checks of this host, made by trying each feature.
 //!
-//! Invariant: nothing is left behind. What is mounted is never attached, and the network is tried
-//! between two namespaces that end with this process, which afterwards is good for nothing else.
+//! Invariant: nothing is left behind. Mounts are never attached, and the network is tried between two
+//! namespaces that end with this process, which must do nothing else afterwards.
 
 mod limits;
 
@@ -25,16 +25,16 @@ pub enum Verdict {
     Lacking,
 }
 
-/// What was found out in one respect.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What was looked at.
+    /// The subject of the check.
     pub subject: &'static str,
     /// How it is.
     pub verdict: Verdict,
-    /// What was seen.
+    /// The value found.
     pub seen: String,
-    /// What to do about it; empty where nothing is to be done.
+    /// The remedy; empty where none is needed.
     pub advice: String,
 }
 

@@ -1,7 +1,7 @@
-//! What a front brings that runs its pods by rules of its own: facts go in, acts come out.
+//! The rules that a front may bring for its pods: facts go in, acts come out.
 //!
-//! Invariant: the monitor and recovery know rules by these types alone, and get them from whoever starts them
-//! ([`Fronts`]). Without rules nothing restarts, and the sandbox stays until somebody ends it.
+//! Invariant: the monitor and recovery know rules by these types alone, and get them as an argument
+//! ([`Fronts`]). Without rules nothing restarts, and the sandbox stays until a client ends it.
 
 use std::fmt::Debug;
 use std::net::IpAddr;
@@ -21,13 +21,13 @@ pub type Fronts = fn(Front) -> Option<Rules>;
 /// A front's rules.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
-    /// Begins to drive the pod of this record; the text is what its maker hands over beside that.
+    /// Begins to drive the pod of this record; the text is handed over by the pod's maker.
     pub drive: fn(&Sandbox, &RawValue) -> Result<Box<dyn Driver>>,
-    /// What the pod's status says once its monitor was lost; `None`: what it says already.
+    /// The pod's status after its monitor was lost; `None`: unchanged.
     pub lose: fn(&Sandbox, &RawValue, Loss) -> Option<Box<RawValue>>,
 }
 
-/// Why nobody saw a pod's end.
+/// The reason why no monitor saw the pod's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
     /// Its monitor was killed, and the kernel ended the containers with it.
@@ -38,26 +38,26 @@ pub enum Loss {
 
 /// The rules at work on one pod.
 pub trait Driver: Debug {
-    /// Hears what has happened, and says what is to be done, in this order.
+    /// Takes a fact, and returns the acts that follow, in order.
     fn tell(&mut self, fact: Fact) -> Vec<Act>;
 
     /// How long from now until it wants [`Fact::Tick`].
     fn wake_in(&self) -> Option<Duration>;
 
-    /// What an attempt of the container of this name asks for.
+    /// The configuration of an attempt of the container `name`.
     ///
     /// # Errors
-    /// There is no such container, or what it asks for cannot be.
+    /// The container does not exist, or its request is invalid.
     fn container(&self, name: &str, attempt: u32, host: &Facts) -> Result<ContainerConfig>;
 
     /// Whether the pod is ending: nothing that still waits for its start gets it.
     fn is_stopping(&self) -> bool;
 
-    /// What is to be written down of the pod.
+    /// The status to record.
     fn status(&self) -> DriverStatus;
 }
 
-/// What is to be written down of a pod.
+/// The recorded status of a pod.
 #[derive(Debug)]
 pub struct DriverStatus {
     /// In the front's own form.
@@ -139,7 +139,7 @@ pub enum Act {
         /// The attempt meant.
         attempt: u32,
     },
-    /// SIGKILL every process in the container's cgroup. May name an attempt whose start is unanswered.
+    /// SIGKILL every process in the container's cgroup. May name an attempt whose start is not answered yet.
     Kill {
         /// The container's name.
         container: String,

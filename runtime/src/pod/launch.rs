@@ -1,4 +1,4 @@
-//! What a client does to bring a pod up and to take it down: records, monitor, sandbox, rules, commit.
+//! Bringing a pod up and taking it down, as a client does it: records, monitor, sandbox, rules, commit.
 //!
 //! Invariant: a pod that [`up`] does not return is not there any more. Until the commit the pod
 //! belongs to this process: if that is killed, the monitor undoes all; if both are, recovery does.
@@ -27,8 +27,8 @@ use crate::sys::io::poll::{self, Interest};
 use crate::sys::process::interrupt::{self, Signals};
 use crate::sys::process::pidfd;
 
-/// A pod that is being brought up. It works on each part while the next is prepared: what comes of them is the next
-/// call's to say.
+/// A pod on its way up. The monitor works on each part while the client prepares the next; an error of one part
+/// is returned by the next call.
 #[derive(Debug)]
 pub struct Raising<'a> {
     host: &'a Host,
@@ -41,7 +41,7 @@ pub struct Raising<'a> {
 /// Brings a pod up as `make` asks for it, and commits to it; `host_pid`: its process ids are the host's.
 ///
 /// # Errors
-/// Those of `make`, after which nothing of the pod is left; [`ErrorKind::Interrupted`].
+/// Errors of `make`, after which nothing of the pod is left; [`ErrorKind::Interrupted`].
 pub fn up<T>(
     host: &Host,
     host_pid: bool,
@@ -52,7 +52,7 @@ pub fn up<T>(
     let raised = raise(host, &id, host_pid, make, &mut monitor);
     let undone = match &raised {
         Ok(_) => Ok(()),
-        // The guard is still held: nobody else takes what is being undone for lost.
+        // The guard is still held, so that recovery does not take the pod for lost meanwhile.
         Err(_) => undo(host, &id, monitor.as_mut()),
     };
     drop(guard);
@@ -104,8 +104,8 @@ impl Raising<'_> {
         Missing::of(&self.layout)
     }
 
-    /// Writes the pod's records, reserves its name, has the monitor make the sandbox and makes its volumes. Gives its record,
-    /// and what its user should know.
+    /// Writes the pod's records, reserves its name, has the monitor make the sandbox, and makes its volumes.
+    /// Returns its record and warnings.
     ///
     /// # Errors
     /// [`ErrorKind::Exists`]: the name is taken; it may be asked again, for another one.
@@ -122,7 +122,7 @@ impl Raising<'_> {
         Ok((sandbox, warnings))
     }
 
-    /// Sees that the pod's host paths are what its front says, as long as their file systems answer.
+    /// Checks the types of the pod's host paths, as long as their file systems answer.
     fn check_host_paths(&self, config: &SandboxConfig, deadline: Option<Instant>) -> Result<()> {
         let host_paths = HostPath::of_pod(&config.volumes);
         if host_paths.is_empty() {
@@ -148,8 +148,8 @@ impl Raising<'_> {
         }
     }
 
-    /// Hands the pod to its front's rules, when what they run from is leased and the directories of the first attempts
-    /// are there. `images` are by the containers' names; terminals have `window` from the start.
+    /// Leases the images, makes the directories of the first attempts and hands the pod over to its front's
+    /// rules. `images` are keyed by container name; terminals have `window` from the start.
     pub fn hand_over(
         &mut self,
         images: BTreeMap<String, Image>,
@@ -162,12 +162,12 @@ impl Raising<'_> {
         self.monitor.send_ahead(Op::HandOver(Box::new(HandOver { rules, images, window, first_attempts })))
     }
 
-    /// How the pod is now; [`Raising::changed`] tells what comes after.
+    /// The pod's current state; [`Raising::changed`] reports later ones.
     pub fn watch(&mut self) -> Result<SandboxStatus> {
         Ok(*self.monitor.watch(0)?.sandbox)
     }
 
-    /// What the pod has become; `None`: nothing yet, and `until` may have come.
+    /// The next state of the pod; `None`: none yet, and `until` may have passed.
     ///
     /// # Errors
     /// [`ErrorKind::Interrupted`] by a signal.
@@ -193,7 +193,7 @@ impl Raising<'_> {
     }
 }
 
-/// Ends what is there of a pod that did not come up, and removes it from the disk.
+/// Ends a pod that did not come up, and removes it from the disk.
 fn undo(host: &Host, id: &str, monitor: Option<&mut Client>) -> Result<()> {
     if monitor.is_some_and(|monitor| monitor.remove_sandbox(None).is_ok()) {
         store::remove(host, id)?;
@@ -239,7 +239,7 @@ pub fn down(host: &Host, id: &str, grace: Grace, deadline: Option<Instant>) -> R
     }
 }
 
-/// Takes away what pods share, where the last of them was brought [`down`].
+/// Removes shared parts after the last pod was brought [`down`].
 pub fn tidy(host: &Host) -> Result<()> {
     shared::tidy(host, false)
 }
@@ -268,7 +268,7 @@ fn end_monitor(host: &Host, id: &str, grace: Grace, deadline: Option<Instant>) -
     }
 }
 
-/// What is left of the time until `deadline`, and no more than `most`.
+/// The time left until `deadline`, at most `most`.
 fn within(deadline: Option<Instant>, most: Duration) -> Duration {
     deadline.map_or(most, |deadline| deadline.saturating_duration_since(Instant::now()).min(most))
 }
@@ -278,7 +278,8 @@ fn at_most(deadline: Option<Instant>, most: Duration) -> Option<Instant> {
     Some(Instant::now() + within(deadline, most))
 }
 
-/// The pod's monitor, if one runs. One that runs and does not answer by `deadline` is an error: what it holds is not ours.
+/// The pod's monitor, if one runs. A monitor that does not answer by `deadline` is an error: the pod is still
+/// its own.
 fn connect(host: &Host, id: &str, deadline: Option<Instant>) -> Result<Option<Client>> {
     let until = at_most(deadline, DIES_WITHIN);
     for _ in 0..2 {

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Result};
 
-/// What one read takes from a file.
+/// The bytes of one read.
 const CHUNK: usize = 64 << 10;
 
 /// One line of a log.
@@ -27,14 +27,14 @@ pub struct Line<'a> {
     pub time: &'a str,
     /// `stdout` or `stderr`.
     pub stream: &'a str,
-    /// Whether the container's line goes on in the next one.
+    /// Whether the container's line continues in the next one.
     pub partial: bool,
-    /// What the container wrote, without the newline.
+    /// The container's output, without the newline.
     pub text: &'a [u8],
 }
 
 impl<'a> Line<'a> {
-    /// Takes a line apart; `None` where it is none of a CRI log.
+    /// Parses a line; `None` if it is no line of a CRI log.
     pub fn parse(line: &'a [u8]) -> Option<Self> {
         let mut parts = line.splitn(4, |byte| *byte == b' ');
         let mut word = || std::str::from_utf8(parts.next()?).ok();
@@ -88,7 +88,7 @@ fn open(path: &Path) -> Result<Option<File>> {
     }
 }
 
-/// What `file` is, whatever its name.
+/// The identity of `file`, whatever its name.
 fn identity(file: &File) -> Option<(u64, u64)> {
     file.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
@@ -101,7 +101,7 @@ fn position(files: &[PathBuf], identity: Option<(u64, u64)>) -> Option<usize> {
     files.iter().position(is_it)
 }
 
-/// Reads an attempt's log from some point on, and what is added to it later.
+/// Reads an attempt's log from some position on, and its later lines.
 #[derive(Debug)]
 pub struct Reader {
     directory: PathBuf,
@@ -160,7 +160,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Goes on in `file` where its last `count` lines begin; false where it has less, which are taken off.
+    /// Seeks to the last `count` lines of `file`; false if it has fewer, which are subtracted.
     fn seek_lines(&mut self, path: &Path, mut file: File, count: &mut usize) -> Result<bool> {
         match nth_line_from_end(&mut file, *count).context(|| name(path))? {
             Ok(offset) => {
@@ -190,7 +190,7 @@ impl Reader {
             if now.is_some() && now.as_ref().and_then(identity) == held {
                 return Ok(false);
             }
-            // What was written between the last read and the rotation is still in the old file.
+            // Lines written between the last read and the rotation are still in the old file.
             if self.current.is_some() && self.fill()? {
                 return Ok(true);
             }
@@ -198,7 +198,8 @@ impl Reader {
             if held.is_some() {
                 match position(&rotated, held) {
                     Some(at) => drop(rotated.drain(..=at)),
-                    // Ours is among those that are no more, and perhaps not the last of them; or all are gone with the pod.
+                    // The open file was rotated away, perhaps not as the last one; or all are gone with the
+                    // pod.
                     None if now.is_none() => return Ok(false),
                     None => self.skipped = true,
                 }
@@ -213,8 +214,8 @@ impl Reader {
         }
     }
 
-    /// Hands every whole line that is there to `take`, in order; a later call goes on from there.
-    /// `take` returns false to end the reading.
+    /// Passes every whole line to `take`, in order; a later call continues there. `take` returns false to end
+    /// the reading.
     pub fn read(&mut self, mut take: impl FnMut(&[u8]) -> Result<bool>) -> Result<bool> {
         loop {
             if !self.fill()? && !self.advance()? {
@@ -246,8 +247,8 @@ impl Reader {
     }
 }
 
-/// The last `count` whole lines of a container's latest attempt, as far as they can be read: for a message that tells
-/// what the container said.
+/// The last `count` whole lines of a container's latest attempt, as far as they can be read: for a message that
+/// quotes the container.
 pub(crate) fn latest_words(directory: &Path, count: usize) -> Vec<String> {
     let mut words = Vec::new();
     let latest = attempts(directory).ok().and_then(|attempts| attempts.last().copied());
@@ -387,7 +388,7 @@ mod tests {
         let mut reader = Reader::open(dir.path(), 0, Some(2)).unwrap();
         (4..6).for_each(rotate);
         assert_eq!(texts(&mut reader), ["3", "4", "5", "6"]);
-        // What is gone before it is read is known.
+        // A file removed before it is read is detected.
         let mut reader = Reader::open(dir.path(), 0, Some(3)).unwrap();
         (6..8).for_each(rotate);
         std::fs::remove_file(rotated(5)).unwrap();

@@ -1,9 +1,10 @@
-//! A pod sandbox and its containers, whoever asks for them: the monitor, its protocol and client, and the records on disk.
+//! Pod sandboxes and their containers, for every front: the monitor, its protocol and client, and the records
+//! on disk.
 //!
-//! A front asks by a [`config::SandboxConfig`] and [`config::ContainerConfig`]s, and brings what it decides by itself as
-//! [`driver::Rules`].
+//! A front fills a [`config::SandboxConfig`] and [`config::ContainerConfig`]s, and may bring its own decisions
+//! as [`driver::Rules`].
 //!
-//! Invariant: nothing here names a v1 Pod or what a kubelet would decide; whose a pod is, is a field of its record.
+//! Invariant: nothing here names a v1 Pod or a kubelet's decision; the owner of a pod is a field of its record.
 
 mod attempt;
 mod bundle;

@@ -1,15 +1,15 @@
-//! What tells one front's pods from each other: each key is a link to the pod's id, and whoever makes the link has the key.
+//! The unique keys of pods within each front: a key is a link to the pod's id, and its maker owns the key.
 //!
 //! ```text
 //! <root>/names/<namespace>/<name> -> <id>      the pod front's
 //! <root>/keys/<SHA-256 of the key> -> <id>     a kubelet's: several of one name, of any length
 //! ```
 //!
-//! Invariants: a link is made by one symlink(2), which fails if the name is taken, so two creators
-//! never both have it and no lock is held. A link is only made once the pod's folder exists and is
-//! removed after the folder has lost its id, so a link without a folder is a pod whose records a
-//! power cut took, and its name stays reserved until it is deleted. A namespace is a folder of its
-//! own because a namespace and a name together (63 + 253) are longer than a file name may be.
+//! Invariants: a link is made by one symlink(2), which fails if the name is taken: two creators never both have
+//! it, and no lock is held. A link is made after the pod's folder and removed after the folder has lost its id,
+//! so a link without a folder is a pod whose records were lost in a power cut; its name stays reserved until it
+//! is deleted. A namespace is a folder of its own because a namespace and a name together (63 + 253) exceed the
+//! length of a file name.
 
 use std::io::ErrorKind as IoKind;
 use std::os::unix::fs::symlink;
@@ -22,7 +22,7 @@ use crate::pod::record::{Front, Sandbox};
 use crate::pod::store;
 use crate::sys::file::own;
 
-/// What no two pods of a front have.
+/// A key that no two pods of a front share.
 #[derive(Debug, Clone, Copy)]
 pub enum Key<'a> {
     /// The pod front's.
@@ -61,7 +61,7 @@ impl<'a> Key<'a> {
         }
     }
 
-    /// Where its link lies; `None` for what can be no key at all.
+    /// The path of its link; `None` if it cannot be a key at all.
     fn link(&self, host: &Host) -> Option<PathBuf> {
         match self {
             Self::Pod { namespace, name } => link(host, namespace, name),
@@ -105,7 +105,7 @@ pub fn release(host: &Host, key: &Key<'_>, id: &str) -> Result<()> {
     key.link(host).map_or(Ok(()), |path| release_link(&path, id))
 }
 
-/// Gives back what the pod `id` has, whose record cannot be read.
+/// Releases all keys of the pod `id`, whose record cannot be read.
 pub(super) fn release_all(host: &Host, id: &str) -> Result<()> {
     links(host)?.iter().try_for_each(|path| release_link(path, id))
 }
@@ -169,13 +169,13 @@ pub(super) fn of(host: &Host, id: &str) -> Result<Option<(String, String)>> {
     Ok(named.map(|(namespace, name, _)| (namespace, name)))
 }
 
-/// Where the link of a name lies; `None` for what can be no name at all.
+/// The path of a name's link; `None` if it cannot be a name at all.
 fn link(host: &Host, namespace: &str, name: &str) -> Option<PathBuf> {
     let sound = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains(['/', '\0']);
     (sound(namespace) && sound(name)).then(|| host.names().join(namespace).join(name))
 }
 
-/// What the link at `path` names; `None` where there is none, or something else.
+/// The id that the link at `path` names; `None` if there is no such link.
 fn holder(path: &Path) -> Result<Option<String>> {
     use IoKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound};
     match std::fs::read_link(path) {

@@ -1,4 +1,4 @@
-//! Who is in which namespace: the host, a pod's monitor and its containers, read from /proc.
+//! The namespaces of the host, of a pod's monitor and of its containers, read from /proc.
 //!
 //! Invariant: a process is looked at only while it is the one the pod's record means (its start time
 //! is compared), so that a reused pid never shows a stranger's namespaces. See namespaces(7).
@@ -12,10 +12,10 @@ use crate::error::{Context, Result};
 use crate::host::Host;
 use crate::sys;
 
-/// The eight kinds, as /proc names them, in the order of the table: what a pod shares first.
+/// The eight kinds, by their names in /proc, in the order of the table: the ones a pod shares first.
 pub const KINDS: [&str; 8] = ["net", "ipc", "uts", "user", "cgroup", "time", "mnt", "pid"];
 
-/// What a process is to its pod.
+/// The role of a process in its pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// The host's own first process.
@@ -31,11 +31,11 @@ pub enum Part {
 /// One process and its namespaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// What it is to its pod.
+    /// Its role.
     pub part: Part,
     /// The container's name; empty for the others.
     pub container: String,
-    /// Its pid on the host: what nsenter(1) takes; 0 where it is not known.
+    /// Its pid on the host, as nsenter(1) takes it; 0 if unknown.
     pub pid: i32,
     /// Its pid as its own PID namespace sees it.
     pub pid_inside: i32,
@@ -44,8 +44,8 @@ pub struct Row {
     pub inodes: [Option<u64>; 8],
 }
 
-/// The host's row. Where its first process may not be looked at (`CAP_SYS_PTRACE` is missing, or it has more
-/// rights than this one), the host's namespaces are those that podrun itself runs in.
+/// The host's row. If the first process may not be inspected (CAP_SYS_PTRACE is missing, or it has more rights
+/// than this one), podrun's own namespaces count as the host's.
 pub fn of_host() -> Result<Row> {
     let row = read(1, Part::Host, String::new()).context(|| "the host's namespaces")?;
     if row.inodes.iter().any(Option::is_some) {

@@ -1,4 +1,4 @@
-//! The monitor's protocol, version 1: what a client may ask, what it is answered, what it is told.
+//! The monitor's protocol, version 1: requests, replies and events.
 //!
 //! ```text
 //! frame    = length (u32, little endian) · JSON of that length; a frame's descriptors travel with its first byte
@@ -40,11 +40,11 @@ pub const DESCRIPTORS_MAX: usize = 4;
 pub struct Request {
     /// Drawn by the client, echoed in the reply.
     pub id: u64,
-    /// What is asked.
+    /// The request.
     pub op: Op,
 }
 
-/// What a client may ask. `container` is always a container id (64 hex digits).
+/// The requests. `container` is always a container id (64 hex digits).
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Op {
@@ -55,8 +55,8 @@ pub enum Op {
         /// Set by the spawning client only.
         maker: Option<Box<Maker>>,
     },
-    /// A snapshot now, then each later change as an event. `from` is the last sequence number already seen: changes
-    /// up to it are left out of what follows (0: none seen).
+    /// A snapshot now, then each later change as an event. `from` is the last sequence number seen: changes up
+    /// to it are left out (0: none seen).
     Watch {
         /// The last sequence number seen.
         from: u64,
@@ -67,7 +67,8 @@ pub enum Op {
     HandOver(Box<HandOver>),
     /// The pod is to stay when this connection closes.
     Commit,
-    /// Takes in a container whose `config.json` (the runtime spec) lies in the pod's records: no process yet.
+    /// Takes in a container whose `config.json` (the runtime spec) lies in the pod's records; starts no
+    /// process.
     Create(Box<ContainerSpec>),
     /// Starts a created container; answered when its program is executed.
     Start {
@@ -91,7 +92,7 @@ pub enum Op {
         /// Every process of the container; only SIGKILL is possible here.
         all: bool,
     },
-    /// Kills what still runs and forgets the container. Its records and its snapshot are the client's to delete.
+    /// Kills the container's processes and forgets it. The client deletes its records and its snapshot.
     Remove {
         /// The container.
         container: String,
@@ -100,7 +101,7 @@ pub enum Op {
     Update {
         /// The container.
         container: String,
-        /// What to write; absent fields stay.
+        /// The limits to write; absent fields stay.
         resources: Box<LinuxResources>,
     },
     /// Runs another process in a container. The reply carries the client's ends, see [`Streams`];
@@ -127,7 +128,7 @@ pub enum Op {
         /// The container.
         container: String,
     },
-    /// Opens the container's log file anew, after somebody else has renamed it.
+    /// Reopens the container's log file, after another program has renamed it.
     ReopenLog {
         /// The container.
         container: String,
@@ -147,7 +148,7 @@ pub enum Op {
     RemoveSandbox,
 }
 
-/// What a monitor is told by the process that starts it.
+/// The arguments of a new monitor, from the process that starts it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Maker {
     /// Where the host's trees are.
@@ -164,7 +165,7 @@ pub enum Message {
     Reply {
         /// The request's id.
         id: u64,
-        /// What came of it.
+        /// The result.
         result: Result<Reply, Failure>,
     },
     /// Something changed, and its record is on disk.
@@ -213,11 +214,11 @@ pub struct Streams {
 /// An error as it crosses the socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// What a machine may decide by.
+    /// The kind, for programs.
     pub kind: ErrorKind,
     /// The sentence.
     pub message: String,
-    /// What the reader can do.
+    /// The remedy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
@@ -268,7 +269,7 @@ pub enum Network {
     },
 }
 
-/// What a sandbox is made of. Nothing here names a front: the pod front and a kubelet fill it alike.
+/// The parts of a sandbox, in no front's own words.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SandboxSpec {
     /// The UTS namespace's host name.
@@ -327,13 +328,13 @@ pub struct ContainerSpec {
     /// The image's layers by chain id, the lowest first; they become the root, below an upper layer of its own.
     /// Empty: the root is the spec's `root.path`.
     pub layers: Vec<String>,
-    /// Mounts of the spec whose tree the monitor holds.
+    /// Mounts of the spec whose trees the monitor holds.
     pub held_mounts: Vec<HeldMount>,
     /// The log file; absent: the output is read and dropped.
     pub log: Option<LogSpec>,
-    /// Whether standard input stays open for whoever attaches.
+    /// Whether standard input stays open for attachers.
     pub stdin: bool,
-    /// Whether it is closed when the first who attached closes it.
+    /// Whether standard input is closed when the first attacher closes it.
     pub stdin_once: bool,
     /// The signal that asks it to end; 0: SIGTERM.
     pub stop_signal: i32,
@@ -343,7 +344,7 @@ pub struct ContainerSpec {
     pub termination_message: Option<TerminationMessage>,
 }
 
-/// A mount of a container's spec whose tree the monitor holds: /dev/shm, a memory volume, or a file of the pod's.
+/// A mount of a container's spec whose tree the monitor holds: /dev/shm, a memory volume, or a file of the pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldMount {
     /// The `destination` of the spec's mount.
@@ -369,7 +370,7 @@ pub struct LogSpec {
     pub folder: Option<PathBuf>,
     /// Its path below that folder; folders are made. No part of it is `..` or a symbolic link.
     pub path: String,
-    /// The size in bytes at which it is rotated; 0: somebody else does that and says `reopen-log`.
+    /// The size in bytes at which it is rotated; 0: another program rotates it and sends `reopen-log`.
     pub max_size: u64,
     /// How many files there are at the most, the current one included. The older ones end in the time of
     /// their rotation.
@@ -392,14 +393,14 @@ pub struct TerminationMessage {
     pub fallback_to_logs: bool,
 }
 
-/// What a front's rules are given of a pod beside its record, in which is what was asked for.
+/// The part of a pod that is handed to its front's rules beside the record.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct HandOver {
-    /// What the rules themselves want to know, in the front's own form.
+    /// The rules' own data, in the front's own form.
     pub rules: Box<RawValue>,
-    /// Each container's name and what it runs from.
+    /// The image of each container, by its name.
     pub images: BTreeMap<String, Image>,
-    /// The rows and columns of its containers' terminals, until somebody who attaches has others.
+    /// The rows and columns of its containers' terminals, until an attacher sets others.
     #[serde(default)]
     pub window: Option<(u16, u16)>,
     /// The id of each container's first attempt, for which the maker has made the directories while the monitor made
@@ -440,7 +441,7 @@ pub struct Snapshot {
     pub sequence: u64,
     /// The sandbox, and with it the pod front's status.
     pub sandbox: Box<SandboxStatus>,
-    /// The containers that are not removed, oldest first, but only those that changed after `from`.
+    /// The containers that are not removed, oldest first, and only those changed after `from`.
     pub containers: Vec<ContainerStatus>,
     /// The ids of all that are not removed.
     pub present: Vec<String>,
@@ -451,11 +452,11 @@ pub struct Snapshot {
 pub struct Event {
     /// Grows with each change of this pod.
     pub sequence: u64,
-    /// What is now true.
+    /// The new state.
     pub change: Change,
 }
 
-/// What changed: the record as it lies on disk.
+/// The changed record, as it lies on disk.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Change {
@@ -481,7 +482,7 @@ pub struct ContainerStatus {
     pub attempt: u32,
     /// Its `status.json`.
     pub record: ContainerStatusRecord,
-    /// Why it could not be started, for whoever passes exit codes on.
+    /// The reason why it could not be started, for callers that pass on exit codes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
 }

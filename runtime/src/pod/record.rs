@@ -1,9 +1,9 @@
-//! The records of a pod on disk: what was asked for, and what became of it.
+//! The records of a pod on disk: the request, and the state.
 //!
-//! Invariants: a record is replaced whole (temporary file, rename) and read without a lock; each file has one writer; what
-//! is no record is an answer ([`Loaded::Unreadable`]) and never a silent gap, and what could not be read is an error and
-//! never an answer: a pod is not gone for want of a descriptor. Of two statuses the later one is true, wherever it is. Pod
-//! records are not fsynced: after a power cut a missing one is Unknown.
+//! Invariants: a record is replaced whole (temporary file, rename) and read without a lock; each file has one
+//! writer. A file that is no record is an answer ([`Loaded::Unreadable`]), never a silent gap; a failed read is
+//! an error, never an answer: a pod is not gone for want of a descriptor. Of two statuses the later one is
+//! true, wherever it lies. Pod records are not fsynced: after a power cut a missing one is Unknown.
 //!
 //! ```text
 //! <root>/pods/<id>/sandbox.json                    Sandbox          immutable
@@ -37,7 +37,7 @@ const VERSION: u32 = 1;
 /// The monitor's lock in a pod's state dir.
 pub const LOCK: &str = "lock";
 
-/// The exit code of a container whose end nobody saw: as of one that was killed.
+/// The exit code of a container whose end was not seen: that of a killed one.
 pub const LOST: i32 = 137;
 
 /// A record larger than this is not ours: a manifest is limited to 1 MiB, a spec to a few.
@@ -94,7 +94,7 @@ pub struct Sharing {
     pub share_process_namespace: bool,
 }
 
-/// `sandbox.json`: who the pod is and what was asked for. Never changes.
+/// `sandbox.json`: the pod's identity and the request. Never changes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Sandbox {
@@ -102,7 +102,7 @@ pub struct Sandbox {
     pub version: Version,
     /// 64 hex digits that we drew.
     pub id: String,
-    /// Whose pod it is.
+    /// The front that owns the pod.
     pub front: Front,
     /// metadata.name, unique in its namespace for the pod front.
     pub name: String,
@@ -128,15 +128,15 @@ pub struct Sandbox {
     pub sharing: Sharing,
     /// The cgroup below which the containers' are made.
     pub cgroup: String,
-    /// Whether we make, limit and remove that cgroup. Of another's (the kubelet's) nothing is touched but what has a
-    /// container's id, or the sandbox's, as its name.
+    /// Whether podrun makes, limits and removes that cgroup. In another owner's (the kubelet's) it touches only
+    /// cgroups named by a container's id, or the sandbox's.
     pub cgroup_owned: bool,
     /// The folder of the containers' logs.
     pub log_dir: PathBuf,
     /// Whether it goes with the pod; another's (the kubelet's) stays.
     #[serde(default = "yes")]
     pub log_dir_owned: bool,
-    /// What was asked for, verbatim: the v1 Pod with its defaults, or the PodSandboxConfig.
+    /// The request, verbatim: the v1 Pod with its defaults, or the PodSandboxConfig.
     pub asked: Box<RawValue>,
 }
 
@@ -144,7 +144,7 @@ pub struct Sandbox {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SandboxState {
-    /// Being made; nobody has committed to it.
+    /// In the making, before the commit.
     #[default]
     Creating,
     /// Its namespaces and network are there.
@@ -155,7 +155,7 @@ pub enum SandboxState {
     Unknown,
 }
 
-/// `status.json` of a pod: what became of it, and all that its teardown needs without a monitor.
+/// `status.json` of a pod: its state, and all that its teardown needs without a monitor.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SandboxStatus {
@@ -175,7 +175,7 @@ pub struct SandboxStatus {
     /// The pod's addresses, IPv4 first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ips: Vec<IpAddr>,
-    /// The network's own record of what it attached.
+    /// The network's own record of its attachment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Box<RawValue>>,
     /// When its end was asked for, in nanoseconds since 1970.
@@ -184,7 +184,7 @@ pub struct SandboxStatus {
     /// The grace that the end was given, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_grace: Option<u64>,
-    /// What the front's rules know of the pod, in the front's own form ([`super::driver::DriverStatus`]).
+    /// The state of the front's rules, in the front's own form ([`super::driver::DriverStatus`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<Box<RawValue>>,
 }
@@ -206,7 +206,7 @@ pub enum Role {
     Init,
     /// An init container that keeps running beside the others.
     Sidecar,
-    /// What the pod is for.
+    /// A main container.
     #[default]
     App,
 }
@@ -233,7 +233,7 @@ pub struct ContainerRecord {
     pub created_at: u64,
     /// The log file.
     pub log_path: PathBuf,
-    /// What was asked for, verbatim, if it is not in the sandbox's `asked` already (CRI).
+    /// The request, verbatim, if it is not part of the sandbox's `asked` (CRI).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Box<RawValue>>,
 }
@@ -303,14 +303,14 @@ pub struct Live {
     pub netns_link: Option<PathBuf>,
 }
 
-/// What is found where a record should be.
+/// The result of loading a record.
 #[derive(Debug, Clone)]
 pub enum Loaded<T> {
     /// The record.
     Present(T),
     /// There is none.
     Missing,
-    /// What lies there is no record of ours, and why.
+    /// The file is no record, and why.
     Unreadable(String),
 }
 
@@ -337,8 +337,7 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     own::replace(path, bytes, own::SECRET).context(|| format!("record {}", path.display()))
 }
 
-/// Writes a record that is not there yet and that nobody reads before its folder is published: no
-/// temporary file.
+/// Writes a new record in a folder that is not published yet: no temporary file.
 pub fn write_new<T: Serialize>(path: &Path, record: &T) -> Result<()> {
     let bytes = serde_json::to_vec(record)
         .map_err(|error| crate::Error::failed(error.to_string()))
@@ -346,8 +345,9 @@ pub fn write_new<T: Serialize>(path: &Path, record: &T) -> Result<()> {
     own::write(path, &bytes, own::SECRET).context(|| format!("record {}", path.display()))
 }
 
-/// Replaces the pod's `status.json`. Where the disk does not take it, it is put into the state dir, where it counts before the
-/// one on the disk, which tells what is not so any more. One that stays in the state dir later on is older than that again.
+/// Replaces the pod's `status.json`. If the disk refuses it, it goes to the state dir, where it takes
+/// precedence over the stale one on the disk. One that remains in the state dir later is older than the one on
+/// the disk again.
 ///
 /// # Errors
 /// It is not on the disk: to be tried again.
@@ -389,7 +389,7 @@ pub fn load_spec(path: &Path) -> Result<Spec> {
 /// Reads the record at `path`.
 ///
 /// # Errors
-/// What tells nothing of the record: no descriptor is free, the disk does not answer, it may not be read.
+/// A failed read: no descriptor is free, the disk does not answer, permission is denied.
 pub fn load<T: DeserializeOwned>(path: &Path) -> Result<Loaded<T>> {
     let bytes = match own::read(path, LIMIT) {
         Ok(bytes) => bytes,
@@ -502,7 +502,7 @@ mod tests {
             let (status, is_behind) = load_status(&host, "a").unwrap();
             (status.present().unwrap().ready_at, is_behind)
         };
-        // What is in the way of the temporary file is as a disk that is full.
+        // A file in the way of the temporary file acts like a full disk.
         let in_the_way = path.with_extension("json.new");
         write(1).unwrap();
         assert_eq!(told(), (1, false));

@@ -1,10 +1,10 @@
-//! What every verb does first: finds the pods whose monitor died, and whatever a killed client or a
-//! reboot left half done, and brings it to a known end.
+//! Recovery, the first act of every verb: finds pods whose monitor died, and the remains of a killed client or
+//! a reboot, and brings them to a known end.
 //!
-//! Invariants: a pod's lock that is free and a folder in the state dir that nobody holds mean that
-//! nobody works on it any more; both are held while it is worked on here. A committed pod stays visible, Failed, until it is
-//! deleted; an uncommitted one never was. When all is well this reads two small files and tries one
-//! lock for each living pod, and writes nothing.
+//! Invariants: no process works on a pod whose lock is free and whose folder in the state dir is not held; both
+//! are held during recovery. A committed pod stays visible, Failed, until it is deleted; an uncommitted one
+//! vanishes. In the normal case this reads two small files and tries one lock for each living pod, and writes
+//! nothing.
 
 use std::fs::File;
 use std::io::ErrorKind as IoKind;
@@ -25,8 +25,8 @@ use crate::sys::io::socket;
 use crate::sys::process::proc;
 use crate::{lock, net};
 
-/// Ends what died and finishes what was left; gives what it could not, which the next verb tries again. One pod's
-/// trouble, a full disk say, keeps nobody from looking at the others, or from deleting that one.
+/// Ends the pods of dead monitors and finishes half-done work; returns the failures, which the next verb
+/// retries. A failure of one pod, such as a full disk, stops neither the recovery of others nor its deletion.
 #[must_use]
 pub fn reap(host: &Host, fronts: Fronts) -> Vec<Error> {
     let mut troubles = Vec::new();
@@ -63,7 +63,7 @@ const DIES_WITHIN: Duration = Duration::from_secs(2);
 /// How long a boot's id is: a UUID.
 const BOOT_ID: u64 = 36;
 
-/// The boot in which podrun was last used here; none where what is there is not such an id.
+/// The boot in which podrun was last used here; none if the file holds no boot id.
 fn known_boot(host: &Host) -> Result<Option<String>> {
     let path = host.state_dir.join("boot_id");
     match own::read_text(&path, BOOT_ID) {
@@ -86,8 +86,8 @@ fn after_boot(host: &Host, fronts: Fronts, boot: &str) -> Result<()> {
     if known.as_deref() == Some(boot) {
         return Ok(());
     }
-    // Who knows no boot was emptied, as a container's /run is when that starts again: then of this boot's pods those are alive
-    // that have a monitor.
+    // Without a known boot the state dir was emptied, as a container's /run is at its restart: then the pods of
+    // this boot with a monitor are alive.
     let running = if known.is_none() { shared::running_monitors(host)? } else { None };
     let is_lost = |id: &str| running.as_ref().is_some_and(|running| !running.contains_key(id));
     let mut trouble = Ok(());
@@ -103,7 +103,7 @@ fn after_boot(host: &Host, fronts: Fronts, boot: &str) -> Result<()> {
         });
         trouble = trouble.and(ended.context(|| format!("pod {id}")));
     }
-    // Until all are ended the boot stays unknown, so that what is left of them counts as of the last one.
+    // The boot stays unknown until all are ended, so that remains still count as the last boot's.
     trouble?;
     record::write_bytes(&folder.join("boot_id"), boot.as_bytes())
 }
@@ -114,7 +114,7 @@ fn recover_if_dead(host: &Host, fronts: Fronts, id: &str, loss: Loss) -> Result<
         return Ok(false);
     }
     let Some(guard) = store::hold(host, id)? else { return Ok(false) };
-    // Its maker may have committed and let go between the two looks. And whoever took its lock away did not end it.
+    // Its maker may have committed and let go between the two checks. And taking its lock away did not end it.
     if store::is_alive(host, id)? || has_listening_monitor(host, id)? {
         return Ok(false);
     }
@@ -123,14 +123,14 @@ fn recover_if_dead(host: &Host, fronts: Fronts, id: &str, loss: Loss) -> Result<
     Ok(true)
 }
 
-/// Whether a monitor listens that has no lock: somebody has deleted it.
+/// Whether a monitor without a lock file listens: the file was deleted.
 fn has_listening_monitor(host: &Host, id: &str) -> Result<bool> {
     let lock = record::lock_path(host, id);
     let is_locked = store::is_there(&lock)?;
     Ok(!is_locked && socket::is_listening(&host.pod_state_dir(id), client::SOCKET)?)
 }
 
-/// Removes the pod `id` if it has no monitor, which is what it says; whoever makes or removes it is waited for.
+/// Removes the pod `id` if it has no monitor, and returns whether it did; waits for its maker or remover.
 pub(super) fn remove_dead(host: &Host, id: &str, patience: Duration) -> Result<bool> {
     // Its monitor removed it. Held anew it would seem to be there still, to the last monitor too, which asks whether the
     // bridge is used.
@@ -144,14 +144,14 @@ pub(super) fn remove_dead(host: &Host, id: &str, patience: Duration) -> Result<b
     remove(host, id).map(|()| true)
 }
 
-/// Removes the pod `id`, which the caller holds, with what its monitor has left if that was killed.
+/// Removes the pod `id`, which the caller holds, with the remains of its killed monitor.
 pub(super) fn remove(host: &Host, id: &str) -> Result<()> {
     let sandbox = record::load::<Sandbox>(&record::sandbox_path(host, id))?.present();
     let status = record::load_status(host, id)?.0.present();
     // Of one that removed its records, and only waits to take the bridge away, nothing is to be done.
     let may_run = sandbox.is_some() && status.is_none_or(|status| status.state != SandboxState::Ended);
     let is_locked = record::lock_path(host, id).try_exists().context(|| format!("the lock of pod {id}"))?;
-    // A state dir that was emptied took the lock and the socket of a monitor that runs: nobody can ask it for anything.
+    // Emptying the state dir took the lock and the socket of a running monitor: no client can reach it.
     let was_lost = !is_locked && may_run && shared::kill_lost_monitor(host, id, DIES_WITHIN)?;
     // A monitor that ended by itself has removed the lock.
     if is_locked || may_run {
@@ -161,7 +161,7 @@ pub(super) fn remove(host: &Host, id: &str) -> Result<()> {
     if was_lost { shared::tidy(host, true) } else { Ok(()) }
 }
 
-/// Brings the pod `id`, which nobody works on, to its end.
+/// Brings the pod `id`, on which no process works, to its end.
 fn recover(host: &Host, fronts: Fronts, id: &str, loss: Loss) -> Result<()> {
     let sandbox = match record::load::<Sandbox>(&record::sandbox_path(host, id))? {
         Loaded::Present(sandbox) => sandbox,
@@ -189,7 +189,7 @@ fn recover(host: &Host, fronts: Fronts, id: &str, loss: Loss) -> Result<()> {
             store::unmark(host, id)
         }
         Loaded::Missing if loss == Loss::MonitorLost => store::remove(host, id),
-        // What a power cut took is Unknown, and stays until it is deleted.
+        // A record lost in a power cut is Unknown, and stays until it is deleted.
         Loaded::Missing | Loaded::Unreadable(_) => {
             remove_snapshots(host, id)?;
             store::unmark(host, id)
@@ -197,8 +197,8 @@ fn recover(host: &Host, fronts: Fronts, id: &str, loss: Loss) -> Result<()> {
     }
 }
 
-/// Writes down that the pod has ended, and removes what only a running one needs. What a full disk does not take keeps
-/// nothing else from being done; all of it is tried again.
+/// Records the pod's end, and removes the parts of a running pod. A write that a full disk refuses stops
+/// nothing else; all of it is retried.
 fn end(
     host: &Host,
     fronts: Fronts,
@@ -263,14 +263,14 @@ fn take_down(host: &Host, id: &str, sandbox: Option<&Sandbox>) -> Result<()> {
     let layout = Layout::detect()?;
     let cgroups = own_cgroups(host, id, sandbox)?;
     let cgroups = cgroups.iter().map(|path| Cgroup::open(&layout, path)).collect::<Result<Vec<_>>>()?;
-    // hostPID pods outlive their monitor; for the others this finds nobody.
+    // hostPID pods outlive their monitor; for the others this finds no process.
     cgroups.iter().try_for_each(Cgroup::kill)?;
-    // By the id alone: it may have died before it wrote down what it was given.
+    // By the id alone: the monitor may have died before it recorded its addresses.
     net::detach_lost(host, id)?;
     cgroups.iter().try_for_each(Cgroup::remove)
 }
 
-/// The cgroups that are the pod's as a whole: below another's there may be those of the same pod's next attempt.
+/// The cgroups that belong to the pod as a whole: another owner's may hold the same pod's next attempt.
 fn own_cgroups(host: &Host, id: &str, sandbox: Option<&Sandbox>) -> Result<Vec<String>> {
     let own = shared::pod_cgroup(host, id);
     let Some(sandbox) = sandbox else { return Ok(vec![own]) };
@@ -283,12 +283,13 @@ fn own_cgroups(host: &Host, id: &str, sandbox: Option<&Sandbox>) -> Result<Vec<S
     Ok(below.chain([own]).collect())
 }
 
-/// Removes the link in /run/netns of the pod whose monitor has or had this pid; what leads elsewhere is another's.
+/// Removes the pod's link in /run/netns if it leads to the monitor with this pid; any other link is another
+/// pod's.
 pub(super) fn remove_netns_link(link: &Path, monitor: i32) -> Result<()> {
     if leads_to(link) == Some(monitor) { remove_link(link) } else { Ok(()) }
 }
 
-/// The same where nobody knows the pid: a link that leads to a monitor that runs is that one's.
+/// The same for an unknown pid: a link that leads to a running monitor belongs to that one.
 fn remove_lost_netns_link(link: &Path) -> Result<()> {
     let is_monitor = |arguments: &[String]| arguments.get(1).is_some_and(|verb| verb == "monitor");
     match leads_to(link) {

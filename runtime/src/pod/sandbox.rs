@@ -1,6 +1,6 @@
-//! From what a front asks for to the records of the sandbox, and to what its monitor makes.
+//! From a front's configuration to the sandbox's records, and to the monitor's request.
 //!
-//! Invariant: pure but for the host's own files, which are handed in; whose sandbox it is makes no difference.
+//! Invariant: pure except for the host's own files, which are passed in; no front is treated differently.
 
 use super::config::{SandboxConfig, VolumeSource};
 use super::protocol::{NamespaceMode, Network, SandboxSpec};
@@ -44,7 +44,7 @@ pub(super) fn record(host: &Host, id: &str, config: &SandboxConfig) -> Result<Sa
     })
 }
 
-/// What the monitor makes for it, and what its user should know about it.
+/// The monitor's request, and warnings.
 pub(super) fn spec(
     sandbox: &Sandbox,
     config: &SandboxConfig,

@@ -15,10 +15,10 @@ use crate::sys::io::poll::{self, Interest, Ready};
 use crate::sys::io::{stream, tty};
 use crate::sys::process::interrupt::{self, Caught, Signals};
 
-/// What one read or write moves at the most: a pipe's whole capacity.
+/// The most bytes of one read or write: the capacity of a pipe.
 const CHUNK: usize = 64 << 10;
 
-/// Ctrl-P and Ctrl-Q, which leave a terminal without ending what runs in it.
+/// Ctrl-P and Ctrl-Q, which leave a terminal without ending its program.
 const DETACH: [u8; 2] = [0x10, 0x11];
 
 /// How a session is held.
@@ -131,13 +131,13 @@ impl Direction {
         }
     }
 
-    /// Writes what fits. An end that nobody reads any more takes the whole direction with it, which
-    /// tells the side that writes: `exec web -- yes | head -1` ends.
+    /// Writes as much as fits. An end without a reader ends the whole direction, which the writer notices:
+    /// `exec web -- yes | head -1` ends.
     fn drain(&mut self) {
         let rest = &self.buffer[self.written..];
         let wrote = match &self.to {
             Some(Sink::Far(end)) => stream::write(end.as_fd(), rest),
-            // The caller's own streams block: whoever reads them sets the pace.
+            // The caller's own streams block: their reader sets the pace.
             Some(Sink::CallerStdout) => stream::write(io::stdout().as_fd(), rest),
             Some(Sink::CallerStderr) => stream::write(io::stderr().as_fd(), rest),
             None => return,
@@ -171,7 +171,7 @@ struct Session<'a> {
     /// The terminal that this side holds itself (exec): its window is set here.
     terminal: Option<OwnedFd>,
     exit: Option<Exit>,
-    /// A Ctrl-P was read last, and is held back until the next key tells what it means.
+    /// A Ctrl-P was read last, and is held back until the next key.
     held_back: bool,
 }
 
@@ -197,7 +197,7 @@ impl<'a> Session<'a> {
         Ok(Self { options, input, outputs, terminal: ends.terminal, exit: None, held_back: false })
     }
 
-    /// Waits for what can be moved, moves it, and says whether that was the end.
+    /// Waits for streams to become ready, copies between them, and returns whether the session is over.
     fn round(&mut self, monitor: &mut Client, signals: &Signals) -> Result<Option<Ended>> {
         let ready = self.wait(monitor, signals)?;
         if ready.signal {
@@ -271,7 +271,7 @@ impl<'a> Session<'a> {
             copy.drain();
         }
         if copy.is_over() {
-            // Closes the far end: a half-closed session goes on with its output.
+            // Close the far end: a half-closed session goes on with its output.
             self.input = None;
         }
         Ok(false)
@@ -283,8 +283,8 @@ impl<'a> Session<'a> {
                 self.exit = Some(exit);
                 self.input = None;
             }
-            // A monitor goes when its pod is over. Its ends of the streams went with it: what is in them is
-            // read, and then the session ends.
+            // The monitor exits with its pod, and its ends of the streams close: read the rest, then end the
+            // session.
             Err(error) if error.kind() == ErrorKind::NotFound && self.options.exec.is_none() => {}
             told => {
                 told?;
@@ -305,7 +305,7 @@ impl<'a> Session<'a> {
         let Some(size) = window().filter(|_| self.options.tty) else { return Ok(()) };
         match (&self.terminal, self.options.container) {
             (Some(terminal), _) => Ok(tty::set_window(terminal, size)?),
-            // The terminal of a container that is over needs no size, and what it has shown is still to be read.
+            // The terminal of an ended container needs no size, and its output is still to be read.
             (None, Some(container)) => {
                 let _ = monitor.resize(container, size.0, size.1);
                 Ok(())
@@ -315,7 +315,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// What a round of polling found.
+/// The result of one round of polling.
 struct Round {
     monitor: bool,
     signal: bool,

@@ -1,7 +1,8 @@
-//! What the pods of a host share, and its end: the monitors' cgroup and the parent of all, the bridge, leases of images.
+//! The parts that the pods of a host share, and their end: the monitors' cgroup and the parent of all, the
+//! bridge, leases of images.
 //!
-//! Invariant: everything here can be done by anyone at any time, twice and by two at once: what a pod still needs
-//! is in use, and stays.
+//! Invariant: every function here can be called by any process at any time, repeatedly and concurrently: a part
+//! that a pod needs is in use, and stays.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -30,7 +31,7 @@ fn monitors_cgroup(host: &Host) -> String {
     format!("{}/{MONITORS}", parent_cgroup(host))
 }
 
-/// The cgroup that a pod has of its own, whoever gave it another for its containers.
+/// The pod's own cgroup, even if its containers are in another.
 pub(super) fn pod_cgroup(host: &Host, id: &str) -> String {
     format!("{}/{id}", parent_cgroup(host))
 }
@@ -39,8 +40,8 @@ fn parent_cgroup(host: &Host) -> &str {
     host.cgroup_parent.trim_end_matches('/')
 }
 
-/// Who may be in the monitors' cgroup, or is about to start one who will: each holds the pods' folder by a shared flock,
-/// and who can have it alone is the last.
+/// A share in the monitors' cgroup, of a member or of a process about to start one: each holds the pods' folder
+/// by a shared flock, and the holder of the exclusive one is the last.
 #[derive(Debug)]
 pub(super) struct AmongMonitors(File);
 
@@ -60,8 +61,8 @@ impl AmongMonitors {
     }
 }
 
-/// Gives `enter` what it needs to be in the monitors' cgroup. The last monitor's end may remove that meanwhile: then it
-/// is made again.
+/// Passes the monitors' cgroup to `enter`. The last monitor's end may remove the cgroup meanwhile: then it is
+/// made again.
 pub(super) fn join_monitors<T>(
     host: &Host,
     layout: &Layout,
@@ -77,8 +78,8 @@ pub(super) fn join_monitors<T>(
     enter(&Cgroup::create_for_supervisor(layout, &path)?.join()?)
 }
 
-/// The processes of the monitors that run, and of their errands, by their pod's id: those in the monitors' cgroup, whatever any
-/// state dir says of them. `None`: some are of another pid namespace, and could be anybody's.
+/// The processes of running monitors and of their errands, by pod id: the members of the monitors' cgroup,
+/// whatever any state dir records. `None`: some are in another pid namespace, and cannot be identified.
 pub(super) fn running_monitors(host: &Host) -> Result<Option<HashMap<String, Vec<i32>>>> {
     let cgroup = Cgroup::open(&Layout::detect()?, &monitors_cgroup(host))?;
     let mut running: HashMap<String, Vec<i32>> = HashMap::new();
@@ -90,7 +91,7 @@ pub(super) fn running_monitors(host: &Host) -> Result<Option<HashMap<String, Vec
             Ok([_, verb, id]) if verb == "monitor" => running.entry(id.clone()).or_default().push(pid),
             Ok(_) => {}
             Err(error) if [Errno::ENOENT, Errno::ESRCH].contains(&Errno(error.errno)) => {}
-            // Whoever cannot be looked at may be any of them.
+            // A process that cannot be inspected may be any of them.
             Err(error) => return Err(error.clone().into()),
         }
     }
@@ -135,15 +136,15 @@ pub(super) fn kill_lost_monitor(host: &Host, id: &str, patience: Duration) -> Re
     Ok(!found.is_empty())
 }
 
-/// Takes this monitor, which has done all else, from among the others; the last one takes their cgroup along. Trying to
-/// have the flock alone gives up the share in it, so that of two who leave at once one is the last.
+/// Leaves the monitors' cgroup, as this monitor's last act; the last one removes it. Trying for the exclusive
+/// flock gives up the share, so that of two leaving at once one is the last.
 pub(super) fn leave_monitors(host: &Host, layout: &Layout, among: &AmongMonitors) -> Result<()> {
     if among.0.try_lock().is_err() {
         return Ok(());
     }
     let cgroup = Cgroup::open(layout, &monitors_cgroup(host))?;
     cgroup.leave()?;
-    // Those who left a moment before may still be dying in it.
+    // Monitors that left a moment before may still be exiting in it.
     cgroup.remove()?;
     remove_cgroups(host, layout)
 }
@@ -156,22 +157,22 @@ fn remove_cgroups(host: &Host, layout: &Layout) -> Result<()> {
     Ok(())
 }
 
-/// Removes what no pod needs any more; costs little unless `found_dead`: a pod was found whose monitor cannot do it, or
-/// the host was started anew.
+/// Removes shared parts that no pod needs; cheap unless `found_dead`: a pod was found whose monitor cannot do
+/// it, or the host was rebooted.
 pub(super) fn tidy(host: &Host, found_dead: bool) -> Result<()> {
     if !found_dead && !store::folder_names(&host.state_dir.join("pods"))?.is_empty() {
         return Ok(());
     }
     let layout = Layout::detect()?;
-    // What one of them cannot do keeps nobody from the others.
+    // A failure of one step does not skip the others.
     let mut outcome = if found_dead { remove_lost_cgroups(host, &layout) } else { Ok(()) };
     outcome = outcome.and(remove_cgroups(host, &layout));
     outcome = outcome.and(net::remove_abandoned_bridge(host, found_dead));
     if found_dead { outcome.and(release_stale_leases(host)) } else { outcome }
 }
 
-/// Removes the pods' cgroups, which have their ids as names, of whose pods neither a monitor nor a folder in the state dir is
-/// left. Another state dir's pods may have theirs beside them: their monitors run in the same cgroup.
+/// Removes pod cgroups, named by id, of pods with neither a monitor nor a folder in the state dir. Pods of
+/// another state dir may have theirs beside them: their monitors are in the same monitors' cgroup.
 fn remove_lost_cgroups(host: &Host, layout: &Layout) -> Result<()> {
     let parent = parent_cgroup(host);
     let found: Vec<String> =

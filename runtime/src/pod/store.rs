@@ -38,15 +38,15 @@ pub struct Entry {
     pub namespace: String,
     /// Its name in the namespace.
     pub name: String,
-    /// What was asked for; `None` when that record cannot be read.
+    /// The request; `None` if the record cannot be read.
     pub sandbox: Option<Sandbox>,
-    /// What became of it.
+    /// The state.
     pub status: SandboxStatus,
     /// Why one of its records cannot be read.
     pub trouble: Option<String>,
 }
 
-/// Every pod of `front` as `view` shows it, by namespace and name, with those that are still being made.
+/// Every pod of `front` in the form of `view`, by namespace and name, including those in the making.
 pub fn list<T: Send>(host: &Host, front: Front, view: impl Fn(Entry) -> T + Sync) -> Result<Vec<T>> {
     let load = |(namespace, name, id): &Name| {
         load(host, front, id, namespace, name).map(|found| found.map(&view)).transpose()
@@ -61,7 +61,7 @@ pub fn list<T: Send>(host: &Host, front: Front, view: impl Fn(Entry) -> T + Sync
         .collect()
 }
 
-/// The pod of `front` that is called `name` in `namespace`, or whose id alone begins with it; a name wins.
+/// The pod of `front` called `name` in `namespace`, or the only one whose id begins with `name`; a name wins.
 pub fn find(host: &Host, front: Front, namespace: &str, name: &str) -> Result<Entry> {
     let missing = || {
         Error::new(ErrorKind::NotFound, format!("pod {name:?} not found in namespace {namespace:?}"))
@@ -92,8 +92,8 @@ pub fn find(host: &Host, front: Front, namespace: &str, name: &str) -> Result<En
 /// A reserved name: namespace, name and the pod's id.
 type Name = (String, String, String);
 
-/// Gives the pods their names back whose links somebody has deleted, as far as no other pod has them: `names` are those
-/// that there are.
+/// Restores the links of pods whose links were deleted, unless another pod has the name: `names` are the
+/// existing ones.
 fn restore_names(host: &Host, names: &[Name]) -> Result<Vec<Name>> {
     let named: BTreeSet<&str> = names.iter().map(|(_, _, id)| id.as_str()).collect();
     let mut restored = Vec::new();
@@ -101,7 +101,7 @@ fn restore_names(host: &Host, names: &[Name]) -> Result<Vec<Name>> {
         if id.starts_with('.') || named.contains(id.as_str()) {
             continue;
         }
-        // One that nobody has committed to has no name yet, or none any more.
+        // Before the commit a pod may have no name, or none any more.
         let (Loaded::Present(SandboxStatus { committed: true, .. }), _) = record::load_status(host, &id)?
         else {
             continue;
@@ -141,7 +141,7 @@ pub fn exit_code(host: &Host, pod: &str, container: &str) -> Result<Option<i32>>
 /// Whether the monitor of pod `id` runs: it holds the pod's lock for its life.
 ///
 /// # Errors
-/// What tells nothing of the lock: who does not know whether a monitor runs must not take it for dead.
+/// The lock cannot be examined: a monitor in doubt must not count as dead.
 pub fn is_alive(host: &Host, id: &str) -> Result<bool> {
     let path = record::lock_path(host, id);
     let locked = match File::open(&path).map(|lock| lock.try_lock_shared()) {
@@ -205,8 +205,8 @@ fn load(host: &Host, front: Front, id: &str, namespace: &str, name: &str) -> Res
     Ok(Some(Entry { id: id.into(), namespace, name, sandbox, status, trouble }))
 }
 
-/// Whether the pod `id`, one of whose records is missing, was deleted since its name was read. A removal takes the folder
-/// away, then the name, then what was the folder: looked for in this order, none of them is missed.
+/// Whether the pod `id`, one of whose records is missing, was deleted since its name was read. A removal takes
+/// the folder away, then the name, then the folder's remains: checking in this order misses none of them.
 fn is_gone(host: &Host, id: &str, namespace: &str, name: &str) -> Result<bool> {
     if is_there(&host.pod_root(id))? {
         return Ok(false);

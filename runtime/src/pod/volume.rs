@@ -1,10 +1,9 @@
 //! A pod's volumes on this host: made, checked and opened.
 //!
-//! Invariants: what is checked is the descriptor that is mounted, never a path that is looked up
-//! again; a subPath is resolved inside its volume, and refused if symbolic links that a container has
-//! left there lead out of it. An emptyDir on disk lies in the pod's own folder and goes with it; a hostPath is never
-//! removed, and is opened by a child ([`Opening`]). Memory volumes are the monitor's: one tmpfs for the
-//! whole pod, held by descriptor.
+//! Invariants: the mounted descriptor is the one that was checked, never a path looked up again. A subPath is
+//! resolved inside its volume, and refused if symbolic links left there by a container lead out. An emptyDir on
+//! disk lies in the pod's own folder and goes with it; a hostPath is never removed, and is opened by a child
+//! ([`Opening`]). Memory volumes are the monitor's: one tmpfs for the whole pod, held by descriptor.
 
 use std::fs::{File, Metadata};
 use std::os::fd::{AsFd, OwnedFd};
@@ -25,7 +24,7 @@ mod opening;
 
 pub(crate) use opening::{HostPath, Opening, PATIENCE};
 
-/// What a container mounts.
+/// The source of a container's mount.
 #[derive(Debug)]
 pub(crate) struct Source {
     /// Where: from the container's root on.
@@ -37,15 +36,15 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// A detached copy of it, with what is mounted below, for one container to mount. Its file system is not asked: the
-    /// descriptor is all of the way.
+    /// A detached copy of the tree with its submounts, for one container. Its file system is not accessed: the
+    /// descriptor suffices.
     pub(crate) fn copy(&self) -> Result<OwnedFd> {
         let copied = mount::clone_tree(self.tree.as_fd(), Depth::Recursive);
         Ok(copied.map_err(|errno| errno.during(format!("open_tree({:?}, OPEN_TREE_CLONE)", self.path)))?)
     }
 }
 
-/// Makes those of the pod's volumes that lie on disk.
+/// Makes the pod's volumes on disk.
 pub(crate) fn make(host: &Host, id: &str, volumes: &[(String, VolumeSource)]) -> Result<()> {
     for (name, source) in volumes {
         if *source == VolumeSource::Disk {
@@ -55,7 +54,7 @@ pub(crate) fn make(host: &Host, id: &str, volumes: &[(String, VolumeSource)]) ->
     Ok(())
 }
 
-/// Opens what `mount` shows of its volume, which is one on disk.
+/// Opens the part of a volume on disk that `mount` shows.
 pub(crate) fn open(host: &Host, id: &str, mount: &MountConfig) -> Result<Source> {
     let path = folder(host, id, &mount.volume);
     let root = confined::open_host(&path).context(|| format!("volume {:?}", mount.volume))?;
@@ -67,13 +66,13 @@ fn destination(mount: &MountConfig) -> Result<String> {
     Ok(bundle::mount_point(&mount.destination)?.display().to_string())
 }
 
-/// The path of what `mount` shows of a volume.
+/// The path of the part of a volume that `mount` shows.
 fn shown(mut path: PathBuf, mount: &MountConfig) -> PathBuf {
     path.extend(Path::new(&mount.sub_path).components().filter(|part| *part != Component::CurDir));
     path
 }
 
-/// What `mount` shows of its volume, whose handle is `root`: checked for being mounted there.
+/// The part of a volume that `mount` shows; `root` is the volume's handle. Checks that it can be mounted there.
 fn part(root: OwnedFd, mount: &MountConfig) -> Result<OwnedFd> {
     let tree = match mount.sub_path.as_str() {
         "" => root,
@@ -88,9 +87,9 @@ fn part(root: OwnedFd, mount: &MountConfig) -> Result<OwnedFd> {
     Ok(tree)
 }
 
-/// Opens `sub_path` inside the volume `root`; one that is missing is made as a directory with the
-/// volume's own permissions, as a kubelet does. A link that leads out of the volume is refused, as by a kubelet: what lies
-/// at the same path inside is not what anybody means by it.
+/// Opens `sub_path` inside the volume `root`; a missing one is made as a directory with the volume's own
+/// permissions, as a kubelet does. A link that leads out of the volume is refused, as by a kubelet: the file at
+/// the same path inside is not the one meant.
 pub(crate) fn open_sub_path(root: impl AsFd, sub_path: &str) -> Result<OwnedFd> {
     let path = Path::new(sub_path);
     if path.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {

@@ -1,7 +1,7 @@
-//! `tmpcopyup`: a new tmpfs begins with what it covers.
+//! `tmpcopyup`: a new tmpfs begins with a copy of the directory it covers.
 //!
-//! Invariant: nothing here allocates; every entry is opened by its own name in an open directory, and no link is
-//! followed: what is copied lies in the covered directory, whatever the image has put there.
+//! Invariant: nothing here allocates; every entry is opened by its own name in an open directory, and no link
+//! is followed: the copy comes from the covered directory alone, whatever files the image has.
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;

@@ -1,7 +1,7 @@
 //! The home directory of the container's user, by the container's own passwd: for a process that is told none.
 //!
-//! Invariant: nothing here allocates. The file is the container's: a regular one inside its root, read once and up to a bound, of
-//! which nothing but one checked path is taken. Whatever is wrong with it, there is a home: `/`.
+//! Invariant: nothing here allocates. The file is the container's: a regular one inside its root, read once and
+//! up to a bound; its only result is one checked path. Whatever is wrong with it, there is a home: `/`.
 
 use std::os::fd::AsFd as _;
 
@@ -14,7 +14,7 @@ const FILE_MAX: usize = 10 << 20;
 /// The longest line that is looked at: a path, and as much beside it.
 const LINE_MAX: usize = 2 * HOME_MAX;
 
-/// Tells `home` what the passwd says of `uid`; without a line of the user's, or a file, it stays `/`.
+/// Sets `home` by the passwd line of `uid`; without a line or a file it stays `/`.
 pub(super) fn find(uid: u32, home: &Home, state: &State<'_>) {
     let opened = state.root().and_then(|root| fs::open_regular_in_root(root, c"etc/passwd"));
     let Ok(Some(file)) = opened else { return };

@@ -15,8 +15,8 @@ use crate::sys::file::fs::{self, Want};
 use crate::sys::file::mount as m;
 use crate::sys::file::mount::{Attributes, Depth};
 
-/// Attaches the detached mount `tree` over the host's root, or at a path of the host's; it is what the
-/// steps after this one call the root.
+/// Attaches the detached mount `tree` over the host's root, or at a path of the host; later steps call it the
+/// root.
 pub(super) fn attach_root(
     tree: BorrowedFd<'_>,
     at: Option<&CStr>,
@@ -105,8 +105,8 @@ fn check_place(place: BorrowedFd<'_>, mount: &Mount, root: BorrowedFd<'_>) -> Re
     Ok(())
 }
 
-/// A detached clone of a part of the root. Of a tree with all below it the path has to be what it says, for the plan knows
-/// of no part of it that is masked elsewhere; a link may lead to one mount alone, but to none of these either.
+/// A detached clone of a part of the root. A recursive clone needs the literal path, for the plan knows of no
+/// masks elsewhere in it; a link may lead to a single mount, but not to a masked one either.
 fn inner_tree(inner: &InnerTree, state: &State<'_>) -> Result<OwnedFd, Fault> {
     let root = state.root().during(Call::Openat)?;
     let source = match inner.depth {
@@ -142,7 +142,7 @@ fn change(mount: BorrowedFd<'_>, changes: &[Change]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Tells a context its parameters, and has the kernel do what `last` asks for.
+/// Passes a context its parameters, and performs `last` on it.
 fn configure(
     context: BorrowedFd<'_>,
     parameters: &[(CString, Option<CString>)],
@@ -161,7 +161,7 @@ fn configure(
     last(context).map_err(|errno| refused(count, errno))
 }
 
-/// Makes a file system with its content; nobody else sees it before it is attached at `place`.
+/// Makes a file system with its content; no other process sees it before it is attached at `place`.
 fn make(new: &NewMount, place: &Place, said: &mut Said) -> Result<OwnedFd, Fault> {
     let context = m::fsopen(&new.kind).during(Call::Fsopen)?;
     configure(context.as_fd(), &new.parameters, m::fsconfig_create, said)?;
@@ -214,7 +214,7 @@ pub(super) fn device(device: &Device, state: &State<'_>) -> Result<(), Fault> {
         }
     }
     if matches!(device.way, Way::Found) {
-        // As runc and crun have it: who mounts a /dev says by that which devices there are.
+        // As runc and crun: the maker of a /dev decides about its devices.
         return Ok(());
     }
     let parent = place::find_or_make(root, &device.parent, Want::Directory, true)?.fd;
@@ -230,7 +230,7 @@ pub(super) fn device(device: &Device, state: &State<'_>) -> Result<(), Fault> {
     }
 }
 
-/// Makes what is at `path` read-only, with all below it.
+/// Makes the tree at `path` read-only, recursively.
 pub(super) fn make_readonly(path: &CStr, state: &State<'_>) -> Result<(), Fault> {
     let Some(target) = find(path, state)? else { return Ok(()) };
     let tree = m::clone_tree(target.as_fd(), Depth::Recursive).during(Call::OpenTree)?;
@@ -266,7 +266,7 @@ pub(super) fn mask(path: &CStr, state: &mut State<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
-/// What is at `path`, without a link on the way; `None` when nothing is.
+/// The file at `path`, without a link on the way; `None` if there is none.
 fn find(path: &CStr, state: &State<'_>) -> Result<Option<OwnedFd>, Fault> {
     let root = state.root().during(Call::Openat)?;
     match fs::open_entry(root, path, Want::Any) {
@@ -285,14 +285,14 @@ pub(super) fn root_propagation(
     m::mount_setattr(root, depth, Attributes::default(), Some(propagation)).during(Call::MountSetattr)
 }
 
-/// Makes the mount at `path` read-only; what is mounted below keeps its own say.
+/// Makes the mount at `path` read-only, without its submounts.
 pub(super) fn make_mount_readonly(path: &CStr, state: &State<'_>) -> Result<(), Fault> {
     let root = state.root().during(Call::Openat)?;
     let mount = fs::open_in_root(root, path, Want::Directory).during(Call::Openat)?;
     set(mount.as_fd(), Depth::One, Attributes::RDONLY)
 }
 
-/// Makes the root mount read-only; what is mounted below keeps its own say.
+/// Makes the root mount read-only, without its submounts.
 pub(super) fn readonly_root(state: &State<'_>) -> Result<(), Fault> {
     set(state.root().during(Call::Openat)?, Depth::One, Attributes::RDONLY)
 }

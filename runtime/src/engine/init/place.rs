@@ -1,8 +1,8 @@
-//! Where the child half mounts, and what it makes there: found from the root's descriptor, or made, one entry at a time.
+//! The places of the child half's mounts: found from the root's descriptor, or made, one entry at a time.
 //!
-//! Invariant: nothing here allocates. A symbolic link leads where it would for a process whose root this is, also one
-//! that leads to nothing yet; what follows a link by its words only decides which path is tried next, and each path is
-//! looked up and made by openat2 inside the root, so that a racer's links lead no further.
+//! Invariant: nothing here allocates. A symbolic link, also a dangling one, leads where it would for a process
+//! with this root. Following a link by its words only decides which path is tried next; openat2 looks up and
+//! makes each path inside the root, so that a racer's links lead no further.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -25,7 +25,7 @@ pub(in crate::engine) struct Place {
     pub(super) made: bool,
 }
 
-/// Opens the entry at `path` in `root`; what is missing on the way is made. Without `links`, one on the way is ELOOP.
+/// Opens the entry at `path` in `root`; missing parts are made. Without `links`, a link on the way is ELOOP.
 pub(in crate::engine) fn find_or_make(
     root: BorrowedFd<'_>,
     path: &CStr,
@@ -38,7 +38,7 @@ pub(in crate::engine) fn find_or_make(
         other => return Ok(Place { fd: other.during(Call::Openat)?, made: false }),
     }
     let fd = match make(root, path.to_bytes(), want, links) {
-        // What is at the last name that was missing is a link to nothing.
+        // The last missing name is a dangling link.
         Err(Fault { errno: Errno::ELOOP, .. }) if links => {
             make(root, resolve(root, path)?.bytes(), want, links)?
         }
@@ -47,7 +47,7 @@ pub(in crate::engine) fn find_or_make(
     Ok(Place { fd, made: true })
 }
 
-/// Makes what is missing of `path`, which has no `..`.
+/// Makes the missing parts of `path`, which has no `..`.
 fn make(root: BorrowedFd<'_>, path: &[u8], want: Want, links: bool) -> Result<OwnedFd, Fault> {
     let mut reached = Words::EMPTY;
     let mut here: Option<OwnedFd> = None;
@@ -88,8 +88,8 @@ pub(super) fn make_entry(parent: BorrowedFd<'_>, name: &CStr, want: Want) -> Res
     fs::open_entry(parent, name, want).during(Call::Openat)
 }
 
-/// The path without links to which `path` leads. What is missing is taken by its words, as runc does: a `..` after it
-/// takes it away again.
+/// The path without links to which `path` leads. A missing part is taken by its words, as by runc: a `..` after
+/// it removes it again.
 fn resolve(root: BorrowedFd<'_>, path: &CStr) -> Result<Words, Fault> {
     let mut done = Words::EMPTY;
     let mut todo = Words::EMPTY;
@@ -128,7 +128,7 @@ fn resolve(root: BorrowedFd<'_>, path: &CStr) -> Result<Words, Fault> {
     }
 }
 
-/// Whether there is a link at `at`, and if so, what it says.
+/// The target of the link at `at`, if it is one.
 fn read_link(root: BorrowedFd<'_>, at: &Words, said: &mut Words) -> Result<bool, Fault> {
     let mut directory = Words::EMPTY;
     directory.append(at.bytes())?;
@@ -205,7 +205,7 @@ impl Words {
         self.length = end;
     }
 
-    /// Takes what was written into the buffer.
+    /// Takes the bytes written into the buffer.
     fn end_at(&mut self, length: usize) -> Result<(), Errno> {
         if length >= PATH_MAX {
             return Err(Errno::ENAMETOOLONG);

@@ -1,7 +1,7 @@
-//! Compiled programs on disk, found by what they were compiled from.
+//! Compiled programs on disk, keyed by their inputs.
 //!
-//! Invariant: a file is used only if it is whole and for this very profile, library and architecture;
-//! any other is as good as none, and is replaced. Failing to keep a program costs time and nothing else.
+//! Invariant: a file is used only if it is whole and for this very profile, library and architecture; any other
+//! counts as absent, and is replaced. Failing to keep a program costs time and nothing else.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -17,7 +17,7 @@ use crate::sys::file::{dir, own};
 use crate::sys::kernel::libseccomp;
 use crate::sys::kernel::seccomp::Instruction;
 
-/// What a file begins with. Its digit changes with the way in which programs are compiled or laid out.
+/// The first bytes of a file. The digit changes with the compiler or the layout.
 const MAGIC: &[u8; 8] = b"podrbpf1";
 /// The magic, the key, and the digest of the instructions.
 const HEADER: usize = 8 + 32 + 32;
@@ -89,7 +89,7 @@ fn keep(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     make_room(folder)?;
     match dir::publish(&file, &at, name.as_bytes()) {
         Err(error) if error.is_taken() => {
-            // A torn one, or another process was faster: its file is as good as this one.
+            // A torn file, or another process was faster: its file is equally good.
             if read(&folder.join(name), &key_of(bytes)).is_none() {
                 dir::remove_file(&at, name.as_bytes())?;
                 dir::publish(&file, &at, name.as_bytes())?;
@@ -142,7 +142,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let compiled = program(&profile(1), folder.path()).unwrap();
         let [file] = &files(folder.path())[..] else { panic!("one file is kept") };
-        // Its own digest and another program: what is there is what is used.
+        // Its own digest and another program: the file is used as it is.
         let other = vec![Instruction::answer(crate::sys::kernel::seccomp::Action::ENOSYS)];
         std::fs::write(file, encode(&key(&profile(1)), &other)).unwrap();
         assert_eq!(program(&profile(1), folder.path()).unwrap(), other);

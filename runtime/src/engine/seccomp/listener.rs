@@ -3,7 +3,7 @@
 //! The child cannot send its descriptor, since the filter is in force by then: it says the number in one
 //! write and waits in one read, and the parent takes the descriptor by pidfd_getfd.
 //!
-//! Invariant: a container whose filter asks an agent runs on only once the agent has what it asks by.
+//! Invariant: a container whose filter asks an agent goes on only once the agent has the filter's descriptor.
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::PathBuf;
@@ -15,10 +15,10 @@ use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys::io::{poll, socket, stream};
 use crate::sys::process::pidfd;
 
-/// How long the agent may take to take what it is sent.
+/// How long the agent may take to read its message.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Whom to tell of a filter's descriptor, and what.
+/// The agent to inform of a filter's descriptor, and the message.
 #[derive(Debug)]
 pub(in crate::engine) struct Listener {
     path: PathBuf,
@@ -39,8 +39,8 @@ impl Listener {
         Ok(Some(Self { path, metadata: seccomp.listener_metadata().clone(), state }))
     }
 
-    /// Sends descriptor `number` of the process that has the filter, with what the runtime-spec calls the
-    /// container process state.
+    /// Sends descriptor `number` of the process that has the filter, with the runtime-spec's container process
+    /// state.
     pub(in crate::engine) fn tell(&self, process: BorrowedFd<'_>, number: i32) -> Result<()> {
         let descriptor = pidfd::pidfd_getfd(process, number)
             .map_err(|errno| errno.during(format!("pidfd_getfd(child, {number})")))?;

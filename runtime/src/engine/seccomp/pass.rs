@@ -1,8 +1,9 @@
-//! What a process still has to do after its filter, to go into a pid namespace: a filter lets just that by for a number that
-//! nobody else knows, whatever its author thinks of these calls in general.
+//! The last calls of a process after its filter, to enter a pid namespace: a filter allows exactly these with a
+//! number that only the process knows, whatever its author decides about these calls in general.
 //!
-//! Invariant: a call without the pass, or for anything else than what podrun makes it for, gets the author's answer. The answers
-//! to all other calls are as constant as they were, so that the kernel goes on to remember them instead of running the program.
+//! Invariant: a call without the pass, or with other arguments than podrun's, gets the author's answer. The
+//! answers to all other calls stay constant, so that the kernel can still cache them instead of running the
+//! program.
 
 use super::Filter;
 use crate::engine::paths::usage;
@@ -30,7 +31,7 @@ impl Filter {
     }
 }
 
-/// Written from behind, since each jump is as long as what stands after it.
+/// Written from the end, since each jump is as long as the instructions after it.
 fn before(pass: Pass, calls: &[LastCall]) -> Vec<Instruction> {
     let mut program = Vec::new();
     for call in calls.iter().rev() {

@@ -1,4 +1,4 @@
-//! Programs are run here by an interpreter of the kernel's classic BPF, whose source is its own filter.txt.
+//! Programs are run here by an interpreter of the kernel's classic BPF, after the kernel's own filter.txt.
 
 use oci_spec::runtime::LinuxSeccomp;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ fn profile(value: Value) -> LinuxSeccomp {
     serde_json::from_value(value).unwrap()
 }
 
-/// What the program says about a syscall.
+/// The program's answer to a syscall.
 fn run(program: &[Instruction], architecture: u32, number: u32, args: [u64; 6]) -> u32 {
     let word = |offset: u32| match offset {
         0 => number,
@@ -173,7 +173,7 @@ fn what_is_newer_than_the_profile_is_enosys() {
     let native = compile(&profile(of(json!([])))).unwrap();
     assert_eq!(run(&native, X86_64, X32_BIT | 9999, [0; 6]), KILL, "x32 is foreign here");
     assert_eq!(run(&native, X86, 9999, [0; 6]), KILL);
-    // A short profile's author knows what has been there for years.
+    // The author of a short profile knows long-standing syscalls.
     let short = json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW"}]});
     assert_eq!(says(&short, X86_64, "rseq", [0; 6]), EPERM);
     assert_eq!(says(&short, X86_64, "pidfd_open", [0; 6]), ENOSYS);
@@ -204,7 +204,7 @@ fn a_name_that_libseccomp_does_not_know_is_filtered_by_its_number() {
     assert!(check(&profile(allowing)).unwrap().is_empty());
     let denying = profile(value("SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "file_setattr"));
     assert_eq!(run(&compile(&denying).unwrap(), X86_64, 469, [0; 6]), EPERM);
-    // One that nobody knows is left out, and said where that leaves it open.
+    // An unknown name is left out, and reported where that leaves it open.
     let unknown = profile(value("SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "fly_to_moon"));
     assert!(check(&unknown).unwrap()[0].contains("fly_to_moon is unknown to libseccomp"));
     assert!(compile(&unknown).is_ok());

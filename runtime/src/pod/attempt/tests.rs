@@ -1,4 +1,4 @@
-//! Attempts of a container: their ids, mounts and what a refused one leaves.
+//! Attempts of a container: their ids and mounts, and the remains of a refused one.
 
 use std::os::fd::AsFd;
 

@@ -1,5 +1,5 @@
-//! What specs depend on beside their config and the image: this host's memory, the rights that
-//! podrun itself has, and, for privileged containers, the host's devices.
+//! The inputs of specs beside config and image: this host's memory, podrun's own rights, and, for privileged
+//! containers, the host's devices.
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
@@ -16,8 +16,8 @@ use crate::sys::kernel;
 /// Folders of /dev that a container has of its own.
 const OWN_FOLDERS: [&str; 5] = ["pts", "shm", "mqueue", "fd", ".udev"];
 
-/// The controllers that this host's cgroups have not. What is asked of one is refused where it is set; what
-/// podrun would set by itself is left out.
+/// The controllers that this host's cgroups lack. A limit that needs one is refused; one of podrun's own
+/// defaults is left out.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Missing {
     /// No share of the processors.
@@ -27,13 +27,13 @@ pub struct Missing {
 }
 
 impl Missing {
-    /// Those that a host of this layout has not.
+    /// The missing controllers of a host with this layout.
     pub fn of(layout: &Layout) -> Self {
         Self { cpu: !layout.carries("cpu"), pids: !layout.carries("pids") }
     }
 }
 
-/// What specs need to know of the host.
+/// The facts of the host that specs depend on.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     /// The name of the host: of the UTS namespace that this process is in.

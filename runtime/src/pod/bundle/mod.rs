@@ -1,7 +1,7 @@
 //! From one container, as its front asks for it, to the OCI spec that Kubernetes and containerd would run it by.
 //!
-//! Invariant: [`spec`] is pure. All it needs to know of the host is in [`Facts`], all it needs of the
-//! image's files is in [`User`]; what it says is the whole truth about the container.
+//! Invariant: [`spec`] is pure. Its only facts of the host are in [`Facts`], its only facts of the image's
+//! files in [`User`]; the spec describes the container completely.
 
 use std::path::Path;
 
@@ -37,7 +37,7 @@ pub(crate) const SHM: &str = "/dev/shm";
 /// The pod's own files in /etc, which the monitor holds.
 pub(crate) const FILES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
 
-/// Open files of a container: what programs expect softly, and what those that know better may take.
+/// The limits of open files: the soft one that programs expect, and the hard one.
 const OPEN_FILES: (u64, u64) = (1024, 524_288);
 
 /// All that a spec is made of.
@@ -45,9 +45,9 @@ const OPEN_FILES: (u64, u64) = (1024, 524_288);
 pub(crate) struct Inputs<'a> {
     /// The container.
     pub config: &'a ContainerConfig,
-    /// What its image says.
+    /// The image's config.
     pub image: &'a ImageConfig,
-    /// Who it runs as, see [`resolve`].
+    /// The user, see [`resolve`].
     pub user: &'a User,
     /// The pod's hostname, for the variable.
     pub hostname: &'a str,
@@ -76,7 +76,7 @@ pub(crate) fn spec(inputs: &Inputs<'_>) -> Result<Spec> {
         .mounts
         .iter()
         .any(|mount| mounts::mount_point(&mount.destination).is_ok_and(|at| at == Path::new("/dev")));
-    // In a /dev of a volume's nothing is made, and what the host has had since it was asked is there as it is now.
+    // In the /dev of a volume nothing is made, and the host's devices are the current ones.
     if privileged && !has_dev {
         linux = linux.devices(inputs.facts.devices());
     }
@@ -127,8 +127,8 @@ fn process(inputs: &Inputs<'_>) -> Result<Process> {
         .map_err(unbuilt)
 }
 
-/// What the container has of its own. Network, IPC and hostname are the monitor's, which every
-/// container inherits; a shared PID namespace is joined by the monitor's descriptor.
+/// The container's own namespaces. Network, IPC and hostname are the monitor's, and inherited; a shared PID
+/// namespace is joined by the monitor's descriptor.
 fn namespaces(config: &ContainerConfig) -> Vec<LinuxNamespace> {
     let mut kinds = vec![LinuxNamespaceType::Mount];
     if config.pid != NamespaceMode::Host {
@@ -141,8 +141,8 @@ fn namespaces(config: &ContainerConfig) -> Vec<LinuxNamespace> {
     kinds.into_iter().map(named).collect()
 }
 
-/// The cgroup's limits with its device rules: every device, or none but those that every container has. A node of
-/// any other may be made, as every engine allows, and cannot be opened.
+/// The cgroup's limits with its device rules: every device, or only the default ones. Nodes of other devices
+/// can be made, as under every engine, but not opened.
 fn limits(config: &ContainerConfig) -> LinuxResources {
     let privileged = config.rights.privileged;
     let rule = |allow, kind, access: &str| {

@@ -1,7 +1,7 @@
-//! What a container finds mounted, in the order in which it is mounted.
+//! The mounts of a container, in order.
 //!
-//! Invariants: a destination appears once, and what the manifest mounts there replaces our own; a
-//! destination comes after every one that it lies below.
+//! Invariants: a destination appears once, and a mount of the manifest replaces podrun's own there; a
+//! destination comes after all of its parents.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -24,7 +24,7 @@ pub(super) fn mounts(inputs: &Inputs<'_>) -> Result<Vec<Mount>> {
     Ok(mounts)
 }
 
-/// What every container has: the kernel's file systems, the pod's shared memory, its files in /etc.
+/// The mounts of every container: the kernel's file systems, the pod's shared memory, its files in /etc.
 fn system(inputs: &Inputs<'_>) -> Result<Vec<Mount>> {
     let sys = if inputs.config.rights.privileged { "rw" } else { "ro" };
     let etc_write = if inputs.config.read_only_root { "ro" } else { "rw" };
@@ -42,7 +42,7 @@ fn system(inputs: &Inputs<'_>) -> Result<Vec<Mount>> {
         mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", sys]),
         bind(Path::new(SHM), Path::new(SHM), &["rbind", "rprivate", "nosuid", "noexec", "nodev", "rw"]),
     ];
-    // The monitor holds them: nothing of these is a file of the host's, whatever a container does to it.
+    // The monitor holds them: no file of the host's is among them, whatever a container does.
     let held = |destination: &Path, write: &str| {
         bind(destination, destination, &["rbind", "rprivate", "nosuid", "noexec", "nodev", write])
     };

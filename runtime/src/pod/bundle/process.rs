@@ -1,7 +1,7 @@
-//! What a container runs: its arguments, its environment and where it starts.
+//! A container's program: its arguments, its environment and its working directory.
 //!
-//! Invariant: a later variable replaces an earlier one in its place, and no shell is involved anywhere. What the kernel
-//! would not take of it is refused here, by name.
+//! Invariant: a later variable replaces an earlier one in its place, and no shell is involved. Arguments that
+//! execve(2) would refuse are refused here, by name.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,7 +14,7 @@ use crate::sys::child::arguments::{Excess, Room, total_max};
 /// PATH where neither image nor manifest has one.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What execve(2) is given.
+/// The arguments of execve(2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Program {
     /// The program and its arguments.
@@ -23,8 +23,8 @@ pub(super) struct Program {
     pub(super) env: Vec<String>,
 }
 
-/// What a container runs; `stack` is the limit that its program begins with. A HOME that nobody sets is the engine's to find, in the passwd
-/// that the container sees.
+/// A container's program; `stack` is its stack limit. The engine finds an absent HOME, in the container's own
+/// passwd.
 pub(super) fn program(
     process: &ProcessConfig,
     image: &ImageConfig,
@@ -88,7 +88,7 @@ fn name(variable: &str) -> &str {
     variable.split('=').next().unwrap_or_default()
 }
 
-/// Refuses what execve(2) would not take.
+/// Refuses a program that execve(2) would refuse.
 fn fits(program: &Program, most: usize) -> Result<()> {
     let mut room = Room::new(most);
     let mut take = |what: &dyn Fn() -> String, text: &str| {

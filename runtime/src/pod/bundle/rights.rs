@@ -1,4 +1,4 @@
-//! What a container may do: capabilities, and the parts of /proc and /sys it cannot see or write.
+//! A container's rights: capabilities, and the hidden or read-only parts of /proc and /sys.
 //!
 //! Invariant: a capability that is asked for by name and that this host cannot give is an error by
 //! its name; ambient and inheritable sets stay empty.
@@ -11,8 +11,8 @@ use super::Facts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pod::config::Rights;
 
-/// What a container has when the manifest says nothing: containerd's, and docker's. A file that has one of them given by its
-/// image, as ping has `cap_net_raw`, cannot be executed without it.
+/// The default capabilities: containerd's and docker's. A file with one of them in its xattr, such as ping with
+/// `cap_net_raw`, cannot be executed without it.
 const DEFAULT: [Capability; 14] = [
     Capability::AuditWrite,
     Capability::Chown,
@@ -86,7 +86,7 @@ pub(super) fn capabilities(rights: &Rights, facts: &Facts) -> Result<LinuxCapabi
     Ok(capabilities.expect("every set is given"))
 }
 
-/// The paths to mask and those to make read-only.
+/// The paths to mask, and those to make read-only.
 pub(super) fn hidden(rights: &Rights, facts: &Facts) -> (Vec<String>, Vec<String>) {
     if rights.privileged {
         return (Vec::new(), Vec::new());

@@ -22,7 +22,7 @@ use crate::host::Host;
 use crate::pod::config::{Rights, Seccomp};
 use crate::sys::file::confined;
 
-/// What [`Seccomp::RuntimeDefault`] means; docs/seccomp.md says why.
+/// The profile of [`Seccomp::RuntimeDefault`]; docs/seccomp.md explains it.
 const DEFAULT: &str = include_str!("seccomp/default.json");
 
 /// No profile is longer; the default one is 16 kB.
@@ -36,7 +36,7 @@ struct Profile {
     default_errno_ret: Option<u32>,
     #[serde(default)]
     architectures: Vec<Arch>,
-    /// For each native architecture those that its kernel executes besides.
+    /// The compatible architectures of each native one.
     #[serde(default)]
     arch_map: Vec<Architectures>,
     flags: Option<Vec<LinuxSeccompFilterFlag>>,
@@ -91,7 +91,7 @@ struct Condition {
     min_kernel: Option<String>,
 }
 
-/// What conditions are about.
+/// The subjects of conditions.
 struct Surroundings<'a> {
     capabilities: &'a HashSet<Capability>,
     kernel: (u32, u32),
@@ -135,7 +135,7 @@ pub(crate) fn localhost_profile(host: &Host, rights: &Rights) -> Result<Option<S
     Ok(Some(text))
 }
 
-/// The filter that is asked for. A privileged container has none, whatever else is said.
+/// The requested filter. A privileged container has none, whatever its profile.
 fn filter(rights: &Rights) -> Option<&Seccomp> {
     Some(&rights.seccomp).filter(|seccomp| !rights.privileged && **seccomp != Seccomp::Unconfined)
 }
@@ -163,7 +163,7 @@ pub(super) fn seccomp(inputs: &Inputs<'_>) -> Result<Option<LinuxSeccomp>> {
     })
 }
 
-/// The profile without conditions: what holds here.
+/// The profile with its conditions evaluated for this container.
 fn resolve(profile: Profile, surroundings: &Surroundings<'_>) -> Result<LinuxSeccomp> {
     if !profile.architectures.is_empty() && !profile.arch_map.is_empty() {
         return Err(Error::failed("architectures and archMap cannot both be given"));

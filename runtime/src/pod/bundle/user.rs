@@ -1,9 +1,9 @@
-//! Who a container's processes run as: the image's user, as the image's own passwd and group files
-//! name it, under what the manifest says.
+//! The user of a container's processes: the requested one, or the image's, looked up in the image's own passwd
+//! and group files.
 //!
-//! Invariants: a number is a number and is never looked up as a name; one that does not fit is an
-//! error and never root. The files are an image's, so only regular files are read, up to a bound, line by line and once,
-//! no further than what is looked for; and what comes out of them is ids.
+//! Invariants: a number is never looked up as a name; one out of range is an error, never root. The files are
+//! the image's: only regular files are read, up to a bound, line by line and once, no further than needed;
+//! their only results are ids.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -155,7 +155,7 @@ impl Lines {
         Ok(Some(Self { path, file: BufReader::new(file.take(FILE_MAX)), line: Vec::new() }))
     }
 
-    /// What `wanted` makes of the first line of which it makes something. The rest is not read.
+    /// The first result of `wanted` on a line. The rest is not read.
     fn find<T>(&mut self, mut wanted: impl FnMut(&str) -> Result<Option<T>>) -> Result<Option<T>> {
         let context = |path: &str| format!("the image's /{path}");
         loop {
@@ -352,7 +352,7 @@ mod tests {
         std::fs::create_dir(&passwd).unwrap();
         assert!(outcome().unwrap_err().message().contains("not a regular file"));
         std::fs::remove_dir(&passwd).unwrap();
-        // ENXIO to whoever opens it, as of a device without a driver.
+        // open(2) fails with ENXIO, as for a device without a driver.
         let listener = std::os::unix::net::UnixListener::bind(&passwd).unwrap();
         assert!(outcome().unwrap_err().message().contains("not a regular file"));
         drop(listener);

@@ -1,13 +1,13 @@
 //! How much the kernel has room for here: the limits that many pods meet first. docs/limits.md has their order.
 //!
-//! Invariant: nothing is changed; what this kernel does not say is not shown.
+//! Invariant: nothing is changed; a limit that this kernel does not report is not shown.
 
 use std::fs;
 
 use super::Finding;
 use crate::net;
 
-/// What of a limit may be used before it is worth a word.
+/// The share of a limit in use from which it is reported.
 const FULL_PERCENT: usize = 80;
 
 /// Each limit, and how near it is where the kernel tells.
@@ -15,7 +15,7 @@ pub(super) fn findings() -> Vec<Finding> {
     [descriptors(), watchers(), neighbours(), host_ports()].into_iter().flatten().collect()
 }
 
-/// An exec in a pod takes four of its monitor's; a monitor has the hard limit of who made its pod.
+/// An exec in a pod takes four of its monitor's; a monitor has the hard limit of its pod's creator.
 fn descriptors() -> Option<Finding> {
     const FEW: usize = 4096;
     let limits = fs::read_to_string("/proc/self/limits").ok()?;

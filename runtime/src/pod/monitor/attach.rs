@@ -1,4 +1,4 @@
-//! Who attached to a container: pipes of theirs into its standard input, and copies of its outputs.
+//! The attachers of a container: pipes from them into its standard input, and copies of its outputs.
 //!
 //! Invariants: an attacher that reads too little pauses the streams it has attached to, never the loop; one that is
 //! gone is forgotten, with its half-written copy.
@@ -19,7 +19,7 @@ use crate::sys::io::{pty, stream};
 #[derive(Debug)]
 struct Copy {
     fd: OwnedFd,
-    /// What did not fit; while there is any, the stream is not read.
+    /// Bytes that did not fit; until they do, the stream is not read.
     pending: Vec<u8>,
     /// The stream has come to its end: closed when nothing is pending.
     ending: bool,
@@ -50,16 +50,16 @@ pub(super) struct Attachers {
     next: u16,
     /// Whether standard input may be read from them; not while the container's is full.
     stdin_paused: bool,
-    /// What came out before anybody attached, for the one that will (stdinOnce). `None` from then on, or once it
-    /// was too much.
+    /// Output from before the first attacher, kept for it (stdinOnce). `None` after that, or once there was too
+    /// much.
     early: Option<[Vec<u8>; 2]>,
 }
 
-/// How much is kept of an output for the first who attaches: what an empty pipe takes at once.
+/// How much of an output is kept for the first attacher: the capacity of an empty pipe.
 const EARLY: usize = 64 << 10;
 
 impl Attachers {
-    /// Nobody yet; what comes out is kept for the first.
+    /// No attacher yet; output is kept for the first.
     pub(super) fn expecting_one() -> Self {
         Self { early: Some(Default::default()), ..Self::default() }
     }
@@ -74,7 +74,7 @@ impl Attachers {
         }
     }
 
-    /// Copies output to all. True: somebody is full, and the stream is to pause.
+    /// Copies output to all. True: an attacher is full, and the stream must pause.
     pub(super) fn write(&mut self, epoll: &Epoll, slot: u32, which: Which, bytes: &[u8]) -> bool {
         self.keep_early(which, bytes);
         let mut full = false;
@@ -112,7 +112,7 @@ impl Attachers {
         self.forget_gone();
     }
 
-    /// A copy's pipe has room again, or nobody reads it any more. True: nobody holds the stream back now.
+    /// An attacher's pipe has room again, or lost its reader. True: no attacher holds the stream back now.
     fn flush(&mut self, epoll: &Epoll, slot: u32, number: u16, which: Which, news: Ready) -> bool {
         if let Some(attacher) = self.present.iter_mut().find(|attacher| attacher.number == number) {
             let token = attacher.token(slot, which);
@@ -146,7 +146,7 @@ impl Attachers {
         !self.present.iter().any(holds)
     }
 
-    /// Nobody is read from until [`Attachers::resume_stdin`].
+    /// Reads from no attacher until [`Attachers::resume_stdin`].
     fn pause_stdin(&mut self, epoll: &Epoll) {
         self.stdin_paused = true;
         for attacher in &self.present {
@@ -256,7 +256,7 @@ impl Monitor {
                 self.epoll.remove(fd);
                 attacher.stdin = None;
                 streams.attachers.forget_gone();
-                // A terminal can be left and joined again; a pipe ends with whoever wrote to it.
+                // A terminal can be left and joined again; a pipe ends with its writer.
                 if container.spec.stdin_once && !streams.terminal {
                     streams.close_stdin();
                 }

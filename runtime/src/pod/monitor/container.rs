@@ -36,17 +36,17 @@ use crate::sys::io::epoll::Interest;
 use crate::sys::io::stream;
 use crate::sys::process::signal;
 
-/// How long a child may take to its execve: a hanging network file system below a host path is what it waits for.
+/// How long a child may take to its execve: a hanging network file system below a host path delays it.
 const HANDSHAKE: Duration = Duration::from_secs(60);
-/// How long an ended container's output may take to its end: somebody else may hold its pipes open.
+/// How long an ended container's output may take to its end: another process may hold its pipes open.
 const DRAIN: Duration = Duration::from_secs(2);
 /// The longest termination message.
 const MESSAGE_MAX: u64 = 4096;
 /// The exit code of a container that could not be started.
 const START_FAILED: i32 = 128;
 
-/// What a start needs beside the container's own spec. The pod front makes it in memory; else it is read from the
-/// records.
+/// The inputs of a start beside the container's own spec. The pod front makes them in memory; else they are
+/// read from the records.
 #[derive(Debug)]
 pub(super) struct Material {
     pub(super) spec: Spec,
@@ -75,8 +75,8 @@ struct Launch {
 }
 
 impl Process {
-    /// Becomes the process that goes on inside, where one stood for it that has ended or is about to. False: nobody goes on
-    /// inside.
+    /// Follows the process that goes on inside, once the one outside has ended or is about to. False: no
+    /// process goes on inside.
     fn follow(&mut self) -> bool {
         match self.child.follow() {
             Ok(Some(_)) => {
@@ -97,7 +97,7 @@ fn host_process(pidfd: &OwnedFd) -> ProcessId {
 /// One attempt of one container.
 #[derive(Debug)]
 pub(super) struct Container {
-    /// What events call it: not used again in this monitor's life.
+    /// Its name in events: not reused in this monitor's life.
     pub(super) slot: u32,
     pub(super) spec: ContainerSpec,
     pub(super) status: ContainerStatus,
@@ -105,7 +105,7 @@ pub(super) struct Container {
     pub(super) changed: u64,
     /// Whether its record is behind.
     pub(super) unwritten: bool,
-    /// What is to be on disk of it beside its status, as long as that is not there.
+    /// The records to write beside its status, until they are on disk.
     pub(super) records: Option<Records>,
     material: Option<Box<Material>>,
     process: Option<Process>,
@@ -114,7 +114,7 @@ pub(super) struct Container {
     pub(super) log: Option<Log>,
     starters: Vec<Waiter>,
     stoppers: Vec<Waiter>,
-    /// Who wants it forgotten once it has ended.
+    /// The clients that want it forgotten once it has ended.
     removers: Vec<Waiter>,
 }
 
@@ -152,7 +152,7 @@ impl Monitor {
         Ok(())
     }
 
-    /// Takes a container in, of which nobody is told yet.
+    /// Takes a container in, without notifying clients yet.
     pub(super) fn admit_container(&mut self, spec: ContainerSpec, material: Option<Material>) -> Result<u32> {
         if self.sandbox.is_none() || self.ending.is_some() {
             return Err(Error::state("the pod has no sandbox, or is ending"));
@@ -193,7 +193,7 @@ impl Monitor {
         Ok(slot)
     }
 
-    /// Answers `start` when it is known what came of it.
+    /// Answers `start` when its outcome is known.
     pub(super) fn start_for(&mut self, id: &str, waiter: Waiter) {
         let started = self.slot_of(id).and_then(|slot| {
             let container = self.container(slot).ok_or_else(|| Error::failed("the container is gone"))?;
@@ -216,7 +216,7 @@ impl Monitor {
 
     /// Compiles and clones; the wire tells the rest.
     pub(super) fn launch(&mut self, slot: u32) -> Result<()> {
-        // Whoever ends the pod has signalled what ran then; nothing may come after it.
+        // The pod's end has signalled the processes of that moment; none may start after it.
         if self.ending.is_some() {
             return Err(Error::state("the pod is ending"));
         }
@@ -317,7 +317,7 @@ impl Monitor {
         }
     }
 
-    /// It is known what came of a start, or will be: the wire of a child that was reaped may have its word still.
+    /// The outcome of a start is known, or will be: the wire of a reaped child may still hold its word.
     fn launched(&mut self, slot: u32) {
         let Some(container) = self.containers.iter_mut().find(|container| container.slot == slot) else {
             return;
@@ -335,7 +335,7 @@ impl Monitor {
             Err(error) => self.start_failed(slot, &error),
             Ok(_) if !process.follow() => self.start_failed(slot, &Error::failed(engine::KILLED)),
             Ok(_) => {
-                // What start-up used goes back before the pod's long life.
+                // Release the plan's resources before the pod's long life.
                 drop(plan);
                 self.started(slot);
             }
@@ -387,7 +387,7 @@ impl Monitor {
             if let Some(launch) = &process.launch {
                 self.deadlines.cancel(Due::Handshake(launch.number));
             }
-            // Whoever stands for it, too; what is left of it is reaped without a word more.
+            // The process outside, too; its remains are reaped without further notice.
             let _ = signal::send(&process.child.pidfd, signal::KILL);
             if process.follow() {
                 let _ = signal::send(&process.child.pidfd, signal::KILL);
@@ -431,7 +431,7 @@ impl Monitor {
             process.child.was(ended.pid).then_some((container.slot, process))
         });
         let Some((slot, process)) = found else { return self.exec_ended(ended) };
-        // It has only stood for the one that goes on inside.
+        // It was only the process outside of the one that goes on inside.
         if process.child.is_outside() && process.follow() {
             return;
         }
@@ -499,7 +499,7 @@ impl Monitor {
     }
 }
 
-/// What a child said on its wire: nothing where its program runs.
+/// The child's message on its wire: nothing where its program runs.
 pub(super) fn failure_on(wire: &OwnedFd) -> Option<ChildFailure> {
     let mut bytes = [0; ChildFailure::SIZE];
     match stream::read(wire.as_fd(), &mut bytes) {
@@ -508,7 +508,7 @@ pub(super) fn failure_on(wire: &OwnedFd) -> Option<ChildFailure> {
     }
 }
 
-/// What a seccomp agent is told of a container: running with this pid, or about to be made.
+/// The state of a container for a seccomp agent: running with this pid, or about to be made.
 pub(super) fn oci_state(spec: &Spec, id: &str, bundle: PathBuf, pid: Option<i32>) -> State {
     let mut state = State::default();
     state.set_version(spec.version().clone()).set_id(id.to_owned()).set_bundle(bundle).set_pid(pid);
@@ -523,7 +523,7 @@ fn load(folder: &std::path::Path) -> Result<Material> {
     Ok(Material { spec, rootfs: None, sources: Vec::new() })
 }
 
-/// What a container left to say of its end.
+/// A container's message about its end.
 fn termination_message(from: &TerminationMessage, bytes: Vec<u8>, code: i32, log: Option<&Log>) -> String {
     if bytes.is_empty() && from.fallback_to_logs && code != 0 {
         return log.and_then(|log| log.tail().ok()).unwrap_or_default();

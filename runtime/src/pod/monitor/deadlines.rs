@@ -1,10 +1,10 @@
-//! What is due when: the few moments a monitor waits for, as epoll's timeout.
+//! The monitor's deadlines, of which the next is epoll's timeout.
 //!
 //! Invariant: a deadline is told once, and never one that was cancelled.
 
 use std::time::{Duration, Instant};
 
-/// What is due.
+/// A due act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
     /// The child of this launch should have reached its execve.
@@ -15,11 +15,11 @@ pub(super) enum Due {
     Drain(u32),
     /// The file systems of a container's host paths should have answered.
     HostPaths,
-    /// The exec'd process of this pid, whose client is gone, had its time to end.
+    /// The exec'd process of this pid, whose client is gone, has not ended in time.
     HangUp(i32),
     /// The policy wanted to be woken.
     Policy,
-    /// What is behind of the records is to be written: of a pod that is not committed yet, or after a failure.
+    /// Stale records are to be written: of an uncommitted pod, or after a failure.
     Records,
 }
 
@@ -36,7 +36,7 @@ impl Deadlines {
 
     /// `due` comes after `wait`, and no longer at another time.
     pub(super) fn set_after(&mut self, due: Due, wait: Duration) {
-        // A wait beyond what the clock can say is none at all.
+        // A deadline beyond the clock's range is no deadline.
         match Instant::now().checked_add(wait) {
             Some(at) => self.set(due, at),
             None => self.cancel(due),

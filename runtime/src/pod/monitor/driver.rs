@@ -1,4 +1,5 @@
-//! The half that a front's rules have: facts go to its [`Driver`], what comes back are calls of the mechanism.
+//! The half of the monitor that serves a front's rules: facts go to its [`Driver`], the returned acts are calls
+//! of the mechanism.
 //!
 //! Invariant: nothing is done here that a client could not ask for by the protocol, and nothing decided.
 
@@ -35,7 +36,7 @@ pub(super) struct Driven {
 }
 
 impl Driven {
-    /// What an attempt of this container asks for.
+    /// The configuration of an attempt of this container.
     pub(super) fn config(&self, name: &str, attempt: u32) -> Result<ContainerConfig> {
         self.rules.container(name, attempt, &self.host_facts)
     }
@@ -75,7 +76,7 @@ impl Monitor {
         Ok(())
     }
 
-    /// Tells the rules what has happened since, and does what they ask for.
+    /// Passes the new facts to the rules, and performs the acts.
     pub(super) fn drive(&mut self) {
         if self.driver.is_none() {
             return self.facts.clear();
@@ -86,7 +87,7 @@ impl Monitor {
             for act in acts {
                 self.perform(act);
             }
-            // What waits for its host paths has no process yet that could be asked to end.
+            // A container that waits for its host paths has no process yet that could be stopped.
             if is_stopping {
                 self.call_off_host_paths(Some(Error::failed(
                     "the pod ends, and its host paths are not open yet",
@@ -122,7 +123,7 @@ impl Monitor {
                 if let Some(driven) = &mut self.driver {
                     driven.finished = true;
                 }
-                // Whoever asked for the deletion may not have waited.
+                // The requester of the deletion may not have waited.
                 if remove {
                     self.ending = Some(Ending::Remove);
                 }
@@ -142,14 +143,14 @@ impl Monitor {
             None => return,
         };
         match self.open_host_paths(config) {
-            // It goes on when they are open.
+            // It continues when they are open.
             Ok(None) => {}
             Ok(Some(config)) => self.make_attempt(&config, Vec::new()),
             Err(error) => self.fact_unmade(name, attempt, &error),
         }
     }
 
-    /// Makes the attempt, with what it mounts of the host, and starts it.
+    /// Makes the attempt, with its mounts of the host, and starts it.
     pub(super) fn make_attempt(&mut self, config: &ContainerConfig, host_paths: Vec<Source>) {
         let (name, attempt) = (config.name.as_str(), config.attempt);
         let made = self.prepare_attempt(config, host_paths).and_then(|(prepared, rootfs)| {
@@ -203,8 +204,7 @@ impl Monitor {
         prepared.inspect_err(|_| attempt::give_up(&self.host, &self.id, &id))
     }
 
-    /// Of a container that was started again, only the attempt before is still of interest, and of that one only what
-    /// is said of it: its root goes now.
+    /// Keeps the previous attempt's record and drops its root; drops earlier attempts whole.
     fn forget_attempts_before(&mut self, name: &str, attempt: u32) {
         let ended =
             self.containers.iter().filter(|container| container.spec.name == name && !container.is_alive());
@@ -219,7 +219,7 @@ impl Monitor {
             self.forget_container(*slot);
         }
         let (host, pod) = (&self.host, &self.id);
-        // A tree of any size may lie in a root: a child deletes it. What it does not finish goes with the pod.
+        // A root may hold a tree of any size: a child deletes it. The rest goes with the pod.
         let deleting = errand::run_apart(|| {
             for (_, spec) in &last {
                 drop(snapshot::remove(host, &spec.id));
@@ -234,7 +234,7 @@ impl Monitor {
         self.keep(deleting.map_err(Error::from));
     }
 
-    /// Writes down what the rules make of it all, and tells the watchers.
+    /// Records the state of the rules, and notifies the watchers.
     fn write_status(&mut self) {
         let Some(driven) = &self.driver else { return };
         let DriverStatus { text, deletion } = driven.rules.status();

@@ -1,7 +1,7 @@
 //! The pod's end: asked for, come by itself, or forced; and then the monitor's.
 //!
-//! Invariant: a monitor that returns from [`Monitor::finish`] has left no process, cgroup, network or file of the
-//! state dir; whoever waited for the end is answered after that.
+//! Invariant: a monitor that returns from [`Monitor::finish`] has left no process, cgroup, network or file of
+//! the state dir; clients that wait for the end are answered after that.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::pod::{shared, store};
 pub(super) enum Ending {
     /// With grace, without a policy.
     Stop,
-    /// At once, with all its records: a client asked for that, or nobody wanted the pod in the end. Deleted here, so
+    /// At once, with all its records: a client asked for it, or the pod was never committed. Deleted here, so
     /// that a client killed meanwhile leaves no pod that seems to run.
     Remove,
 }
@@ -31,7 +31,8 @@ impl Monitor {
         }
         self.status.committed = true;
         self.publish_sandbox();
-        // A pod whose records cannot be written would be gone with its monitor: then it is its maker's still.
+        // A pod whose records cannot be written would be gone with its monitor: then it still belongs to its
+        // maker.
         self.write_records().inspect_err(|_| self.status.committed = false)?;
         self.owner = None;
         Ok(())
@@ -92,7 +93,7 @@ impl Monitor {
 
     /// Whether nothing is left to wait for.
     pub(super) fn may_finish(&mut self) -> bool {
-        // How the pod has ended is known here alone until it is on the disk; who deletes it wants no record of that.
+        // Until it is on disk, only this process knows how the pod ended; a deletion needs no record of it.
         if self.unwritten.is_refused() && !self.is_vanishing() && self.enders.is_empty() {
             return false;
         }
@@ -103,12 +104,12 @@ impl Monitor {
         if self.ending.is_none() || self.containers.iter().any(|container| container.is_alive()) {
             return false;
         }
-        // The last process: with it goes whatever shares its pid namespace.
+        // The last process: all others in its pid namespace go with it.
         !self.stop_pod_init()
     }
 
-    /// Leaves nothing, and says so to whoever waits for it. Where something cannot be undone, or written down, nobody is
-    /// told that it was: the pod's lock and folder stay, and whoever finds them without a monitor goes on from there.
+    /// Leaves nothing, and answers the clients that wait for it. If a part cannot be undone or recorded, no
+    /// client is told that it was: the pod's lock and folder stay, and recovery continues from there.
     pub(super) fn finish(mut self) -> Result<()> {
         self.take_down();
         if self.left_over {
@@ -121,11 +122,11 @@ impl Monitor {
             self.connections.clear();
             return Ok(());
         }
-        // To every other verb the pod looks lost as soon as the lock's file is gone, unless somebody holds its
-        // folder: the client that makes it, or this process.
+        // Once the lock file is gone, the pod looks lost to every other verb, unless its folder is held: by the
+        // client that makes it, or by this process.
         let guard = store::hold(&self.host, &self.id);
         let removed = match &guard {
-            // Who makes it still makes folders for it, and removes them all now that it comes to nothing.
+            // Its maker still makes folders for it, and removes them all when it fails.
             Ok(None) if self.is_vanishing() => store::unlock(&self.host, &self.id),
             _ if self.is_vanishing() => store::remove(&self.host, &self.id),
             _ => store::unmark(&self.host, &self.id),
@@ -146,13 +147,13 @@ impl Monitor {
         self.connections.clear();
         self.listener = None;
         self.release_bridge();
-        // It is in the monitors' cgroup. Nobody waits for this process any more, so it may wait.
+        // It is in the monitors' cgroup. No client waits for this process any more, so it may wait.
         self.host_paths.await_ends();
         shared::leave_monitors(&self.host, &self.layout, &self.among)
     }
 
-    /// Takes the bridge down if this pod was its last, after the idle time in which the next one would find it. The
-    /// monitor is back on the host by then, whose sysctls are restored, and holds nothing of the pod's.
+    /// Takes the bridge down after the idle time if this was its last pod and no other came. The monitor is
+    /// back on the host by then, whose sysctls are restored, and holds nothing of the pod.
     fn release_bridge(&mut self) {
         let Some(mut left) = self.left.take() else { return };
         left.leave_namespaces();

@@ -1,8 +1,9 @@
 //! Processes that clients run in containers.
 //!
-//! Invariants: the streams of one are the client's: the monitor makes them, hands over the client's ends and keeps
-//! none, so that a client that dies takes a terminal with it. Every one that ends is reaped at once, whoever still
-//! waits for its code. One whose client is gone is hung up, and killed if that does not end it.
+//! Invariants: the streams of a process are its client's: the monitor makes them, hands over the client's ends
+//! and keeps none, so that a client that dies takes a terminal with it. Every ended process is reaped at once,
+//! even if its client still waits for its code. A process whose client is gone is hung up, then killed if it
+//! does not end.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ use crate::sys::process::signal;
 
 /// How long it may take to its execve.
 const HANDSHAKE: Duration = Duration::from_secs(60);
-/// How long after SIGHUP SIGKILL follows, for one whose client is gone.
+/// The time between SIGHUP and SIGKILL for a process whose client is gone.
 const HANG_UP: Duration = Duration::from_secs(5);
 
 /// A process that a client runs in a container.
@@ -38,7 +39,7 @@ pub(super) struct ExecProcess {
     failed: bool,
 }
 
-/// An exec that is under way, with what its client will get.
+/// An exec on its way, with the reply to its client.
 #[derive(Debug)]
 struct Launch {
     number: u32,
@@ -52,13 +53,13 @@ impl ExecProcess {
         self.launch.as_ref().is_some_and(|launch| launch.number == number)
     }
 
-    /// Becomes the process that goes on inside, where one stood for it that has ended or is about to. False: nobody goes on
-    /// inside.
+    /// Follows the process that goes on inside, once the one outside has ended or is about to. False: no
+    /// process goes on inside.
     fn follow(&mut self) -> bool {
         matches!(self.child.follow(), Ok(Some(_))) || !self.child.is_outside()
     }
 
-    /// Signals it, with its group where it leads one, and whoever stands for it until it is inside.
+    /// Signals it, with its process group if it leads one, and the process outside until it is inside.
     fn signal(&mut self, number: i32) {
         let _ = signal::send(&self.child.pidfd, number);
         if self.follow() {
@@ -172,7 +173,7 @@ impl Monitor {
     pub(super) fn exec_ended(&mut self, ended: signal::Ended) {
         let Some(index) = self.execs.iter_mut().position(|exec| exec.child.was(ended.pid)) else { return };
         let Some(exec) = self.execs.get_mut(index) else { return };
-        // It has only stood for the one that goes on inside.
+        // It was only the process outside of the one that goes on inside.
         if exec.child.is_outside() && exec.follow() {
             return;
         }
@@ -188,11 +189,11 @@ impl Monitor {
         }
     }
 
-    /// A client is gone: what it ran is hung up.
+    /// A client is gone: hang up its processes.
     pub(super) fn hang_up_execs(&mut self, connection: u32) {
         for exec in self.execs.iter_mut().filter(|exec| exec.client.connection == connection) {
             if let Some(launch) = exec.launch.take() {
-                // Its wire has nobody to tell any more, and would be told of for ever.
+                // Its wire has no reader any more, and would stay readable for ever.
                 self.epoll.remove(&exec.child.wire);
                 self.deadlines.cancel(Due::Handshake(launch.number));
             }
@@ -217,7 +218,7 @@ impl Monitor {
     }
 }
 
-/// A terminal of the container's own devpts, if it has one. What a volume has put in its place is not looked at: its file
+/// A terminal of the container's own devpts, if it has one. A volume in its place is not accessed: its file
 /// system may not answer.
 fn terminal_of(init: &OwnedFd, spec: &Spec) -> Result<(OwnedFd, OwnedFd)> {
     let pts = Path::new("/dev/pts");

@@ -1,9 +1,9 @@
 //! The wait for a container's host paths: between the rules' wish to start an attempt and the making of it.
 //!
-//! Invariants: nothing of the attempt is made while its host paths are not open, so that a try which fails leaves nothing.
-//! The rules have at most one start unanswered, so at most one child is out. One that was killed, and stands in a call of
-//! its file system that no signal ends, is left to the kernel: its container sends out no other until it has ended, and the
-//! monitor waits for it when nobody waits for the monitor any more.
+//! Invariants: nothing of the attempt is made before its host paths are open, so that a failure leaves nothing.
+//! The rules have at most one start unanswered, so at most one child is out. A killed child that hangs in its
+//! file system, beyond SIGKILL, is left to the kernel: its container sends out no other until it has ended, and
+//! the monitor waits for it after all else is taken down.
 
 use super::deadlines::Due;
 use super::{Monitor, Token};
@@ -13,7 +13,7 @@ use crate::pod::volume::{HostPath, Opening, PATIENCE};
 use crate::sys::io::epoll::Interest;
 use crate::sys::process::errand::CalledOff;
 
-/// The child that is out, and those that were killed and may not have ended.
+/// The child that is out, and killed ones that may not have ended.
 #[derive(Debug, Default)]
 pub(super) struct HostPaths {
     waiting: Option<Waiting>,
@@ -52,8 +52,7 @@ impl HostPaths {
 }
 
 impl Monitor {
-    /// Begins to open what the attempt mounts of the host. Where that is nothing it comes back: there is nothing to wait
-    /// for.
+    /// Begins to open the attempt's mounts of the host. Returns at once if there are none.
     pub(super) fn open_host_paths(&mut self, config: ContainerConfig) -> Result<Option<ContainerConfig>> {
         let Some(sandbox) = &self.sandbox else { return Ok(Some(config)) };
         let host_paths = HostPath::of_container(&config.mounts);

@@ -5,9 +5,9 @@
 //! 2026-11-23T22:18:52.123456789Z stderr P the first 16 KiB of a longer one
 //! ```
 //!
-//! Invariants: what a container writes cannot forge a line, since each piece of it gets its own head. The file only
-//! ever ends in a whole line, also on a full disk: then the lines are dropped and counted, and the container never
-//! waits for it. The folder is kept by descriptor and no link in it is followed.
+//! Invariants: a container cannot forge a line, since each piece of its output gets its own head. The file
+//! always ends in a whole line, also on a full disk: then lines are dropped and counted, and the container
+//! never waits. The folder is kept by descriptor and no link in it is followed.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -21,8 +21,8 @@ use crate::pod::protocol::LogSpec;
 use crate::sys::file::{dir, own};
 use crate::time::Time;
 
-/// The mode of a log, as containerd makes it: its folders may be listed by all, as a kubelet makes them, and what
-/// containers say may be secret.
+/// The mode of a log, as containerd makes it: its folders may be listed by all, as a kubelet makes them, but
+/// the output of containers may be secret.
 const MODE: u32 = 0o640;
 
 /// The most of a log that a termination message takes, and the most lines.
@@ -54,7 +54,7 @@ pub(super) struct Log {
     size: u64,
     max_size: u64,
     max_files: usize,
-    /// What was rotated away, oldest first.
+    /// Rotated files, oldest first.
     rotated: Vec<String>,
     /// The beginnings of lines that have not come to their end: of stdout and of stderr.
     unfinished: [Vec<u8>; 2],
@@ -108,7 +108,7 @@ impl Log {
         })
     }
 
-    /// Takes in what a stream said.
+    /// Takes in the output of a stream.
     pub(super) fn write(&mut self, source: Source, mut bytes: &[u8]) {
         let stamp = stamp();
         let mut out = Vec::with_capacity(bytes.len() + 128);
@@ -137,7 +137,7 @@ impl Log {
         self.append(&out, payload);
     }
 
-    /// A stream has come to its end: what it said last had no newline.
+    /// A stream has ended: its last line had no newline.
     pub(super) fn finish(&mut self, source: Source) {
         let unfinished = std::mem::take(&mut self.unfinished[source as usize]);
         if !unfinished.is_empty() {
@@ -147,7 +147,7 @@ impl Log {
         }
     }
 
-    /// Writes whole lines. What does not fit on the disk is taken back and counted by its `payload`.
+    /// Writes whole lines. Lines that do not fit on the disk are taken back and counted by their `payload`.
     fn append(&mut self, lines: &[u8], payload: usize) {
         if lines.is_empty() {
             return;
@@ -165,7 +165,7 @@ impl Log {
         }
     }
 
-    /// Puts the file aside under the time's name and begins a new one. Where that fails the old one goes on.
+    /// Renames the file by the time and begins a new one. If that fails the old one goes on.
     fn rotate(&mut self) {
         let aside = format!("{}.{}", self.name, stamp().replace([':', '-', 'T', 'Z'], ""));
         if dir::rename(&self.folder, self.name.as_bytes(), &self.folder, aside.as_bytes()).is_err() {
@@ -182,7 +182,7 @@ impl Log {
         }
     }
 
-    /// Opens the file anew by its name; on an error the old one goes on and no new one is left.
+    /// Opens the file again by its name; on an error the old one goes on and no new one is left.
     pub(super) fn reopen(&mut self) -> Result<()> {
         let file = File::from(dir::open_for_appending(&self.folder, self.name.as_bytes(), MODE)?);
         self.size = file.metadata().context(|| format!("log {}", self.name))?.len();

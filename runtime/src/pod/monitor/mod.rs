@@ -9,17 +9,18 @@
 //!                                          └── facts ──> driver ── a front's rules ─────── acts ──> the same functions
 //! ```
 //!
-//! Two halves. The *mechanism* does what a client asks by the protocol; the *driver* tells a front's rules
-//! what has happened, and performs what they say by the same functions. Without rules nothing restarts and the sandbox stays until told.
+//! Two halves. The *mechanism* performs the requests of the protocol; the *driver* passes facts to a front's
+//! rules, and performs the acts that they return by the same functions. Without rules nothing restarts, and the
+//! sandbox stays until a client ends it.
 //!
-//! Invariants: the loop never waits for a child, a peer, a lock or a file system of the host's that is not podrun's own
-//! ([`host_paths`]): whatever takes time is an event or a deadline. The
-//! waits that remain have a bound each: making the sandbox waits for the lock of the leases (10 s), and for links that go and come (3 s and
-//! 2 s); the init of a shared pid namespace gives up its rights (twice 10 s, half a millisecond as a rule), also where it is
-//! made anew; a child that opens host paths says that it is at home (10 s); a seccomp agent connects and takes what it is sent
-//! (60 s each).
-//! A change is on disk before anybody is told. What the monitor made, it takes down itself ([`sandbox`]), in any
-//! half-built state; if it is killed, the kernel ends the pod with its pid namespace, and `recovery` does the rest.
+//! Invariants: the loop never waits for a child, a peer, a lock or a foreign file system of the host
+//! ([`host_paths`]): slow work is an event or a deadline. The remaining waits have bounds: making the sandbox
+//! waits for the lock of the leases (10 s), and for links that go and come (3 s and 2 s); the init of a shared
+//! pid namespace drops its rights (twice 10 s, usually half a millisecond), also when it is made again; a child
+//! that opens host paths reports its start (10 s); a seccomp agent connects and reads its message (60 s each).
+//! A change is on disk before any client is told. The monitor takes down everything that it made ([`sandbox`]),
+//! in any half-built state; if it is killed, the kernel ends the pod with its pid namespace, and `recovery`
+//! does the rest.
 
 mod attach;
 mod container;
@@ -59,13 +60,13 @@ use crate::sys::process::signal::{self, Received, Signals};
 
 pub(super) use start::{Birth, spawn};
 
-/// What a monitor could not do, in the pod's folder.
+/// The monitor's failures, in the pod's folder.
 const LOG: &str = "monitor.log";
 
 /// Bytes moved from a stream in one read, and the longest log line before it is split (CRI).
 const CHUNK: usize = 16 << 10;
 
-/// Whose descriptor an epoll event is about. Packed into epoll's 64 bits.
+/// The owner of an epoll event's descriptor. Packed into epoll's 64 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Token {
     /// The listening socket.
@@ -122,7 +123,7 @@ struct Monitor {
     id: String,
     /// This process as the host sees it.
     me: record::ProcessId,
-    /// Held for the monitor's life: whoever gets it knows that there is no monitor.
+    /// Held for the monitor's life: a process that gets it knows that no monitor runs.
     _lock: OwnedFd,
     among: shared::AmongMonitors,
     epoll: Epoll,
@@ -143,7 +144,7 @@ struct Monitor {
     facts: std::collections::VecDeque<Fact>,
     /// The sequence number of the last change.
     sequence: u64,
-    /// Which records of the pod's own are behind what is known.
+    /// The pod's own records that are not up to date.
     unwritten: publish::Unwritten,
     /// The next container's slot.
     next_slot: u32,
@@ -152,22 +153,23 @@ struct Monitor {
     /// The connection that undoes the pod by closing, until it commits.
     owner: Option<u32>,
     ending: Option<Ending>,
-    /// Who waits for the pod's end.
+    /// The clients that wait for the pod's end.
     enders: Vec<serve::Waiter>,
     /// Whether something of the pod could not be undone.
     left_over: bool,
-    /// What a taken-down sandbox has left, for the bridge's end.
+    /// Remains of a sandbox that was taken down, for the bridge's end.
     left: Option<sandbox::Left>,
     /// Memory that every stream is read through.
     buffer: Box<[u8]>,
 }
 
-/// Runs the monitor of pod `id` to its end; descriptor 3 is the socket of the client that spawned it. The hidden verb
-/// `podrun monitor ID` calls this first of all. `fronts` are the rules of those fronts that have any.
+/// Runs the monitor of pod `id` to its end; descriptor 3 is the socket of the client that spawned it. The
+/// hidden verb `podrun monitor ID` calls this first of all. `fronts` gives the rules of each front that has
+/// any.
 pub fn run(id: &str, fronts: Fronts) -> Result<()> {
     let socket = daemon::detach()?;
     let (Maker { host, layout }, first) = serve::first_request(socket.as_fd())?;
-    // Nobody reads this process's streams; the pod's folder is where someone will look.
+    // This process's streams have no reader; log to the pod's folder.
     let log = host.pod_root(id).join(LOG);
     std::panic::set_hook(Box::new(move |panic| drop(start::append(&log, &format!("{panic}\n")))));
     let log = host.pod_root(id).join(LOG);
@@ -200,8 +202,8 @@ impl Monitor {
         let epoll = Epoll::new()?;
         let signals = Signals::open()?;
         epoll.add(&signals, Token::Signals.pack(), Interest::Read)?;
-        // Made before the move into the pod's network: a socket made there shows in the pod's /proc/net/unix. And before
-        // the lock: who sees that can connect.
+        // Bind before the move into the pod's network: a socket made there shows in the pod's /proc/net/unix.
+        // And before locking: a client that sees the lock connects at once.
         let listener = socket::listen(&state, super::client::SOCKET)?;
         epoll.add(&listener, Token::Listener.pack(), Interest::Read)?;
         let lock = daemon::lock_new(&record::lock_path(&host, id))?

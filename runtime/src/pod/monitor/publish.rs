@@ -1,9 +1,10 @@
-//! What changed goes to disk, then to whoever watches.
+//! Publishing changes: first to disk, then to the watchers.
 //!
-//! Invariants: sequence numbers grow by one with each change, and an event is sent after its record is on disk, so
-//! that who misses the event finds the record; a record that the disk does not take is tried again until it is there, and
-//! until then the monitor does not end. A pod that nobody has committed to is undone whole when its maker goes: its records
-//! may lag behind by [`LAG`], which saves most creates all but the last of them, and the commit waits for all of them.
+//! Invariants: sequence numbers grow by one with each change, and an event is sent after its record is on disk,
+//! so that a client that misses the event finds the record. A record that the disk refuses is retried until it
+//! is written, and until then the monitor does not exit. An uncommitted pod is undone whole when its maker
+//! goes: its records may lag by [`LAG`], which saves most creates all but the last of them, and the commit
+//! waits for all of them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,10 +19,10 @@ use crate::error::{Context, Result};
 use crate::pod::protocol::{Change, Event, Message, Snapshot};
 use crate::pod::record;
 
-/// How long what happens to a pod that is not committed yet may stay unseen by others.
+/// How long the changes of an uncommitted pod may stay invisible to others.
 const LAG: Duration = Duration::from_millis(100);
 
-/// How soon what the disk did not take is written again: nothing tells when there is room.
+/// How soon a refused write is retried: nothing notifies of free space.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Which of the pod's own records are behind; a container knows of its own.
@@ -71,12 +72,12 @@ impl Monitor {
         self.send_change(Change::Sandbox(Box::new(self.status.clone())));
     }
 
-    /// The pod has other processes, or another link in /run/netns, than before; what comes of it is published next.
+    /// The pod's processes, or its link in /run/netns, changed; the change itself is published next.
     pub(super) fn processes_changed(&mut self) {
         self.unwritten.live = true;
     }
 
-    /// Writes what is behind: at once, or for a pod that is still its maker's, before others can wonder.
+    /// Writes stale records: at once, or for an uncommitted pod within [`LAG`].
     fn record_soon(&mut self) {
         if self.owner.is_none() {
             self.record_now();
@@ -85,7 +86,7 @@ impl Monitor {
         }
     }
 
-    /// Writes what is behind, or sees to it that it is tried again. Of many failures in a row the first is noted.
+    /// Writes stale records, or schedules a retry. Of repeated failures the first is logged.
     pub(super) fn record_now(&mut self) {
         let written = self.write_records();
         let noted = std::mem::replace(&mut self.unwritten.noted, written.is_err());
@@ -97,8 +98,8 @@ impl Monitor {
         }
     }
 
-    /// Writes every record that is behind, the pod's status last. What cannot be written stays behind, and keeps no
-    /// other from being written.
+    /// Writes every stale record, the pod's status last. A record that cannot be written stays stale, and stops
+    /// no other.
     ///
     /// # Errors
     /// The first record's that cannot be written.
@@ -139,7 +140,7 @@ impl Monitor {
         outcome
     }
 
-    /// Writes `live.json`: which processes are the pod's, for whoever finds the monitor dead.
+    /// Writes `live.json`: the pod's processes, for recovery after the monitor's death.
     fn write_live(&self) -> Result<()> {
         let running = |container: &Container| Some((container.spec.id.clone(), container.host_process()?));
         let live = record::Live {
@@ -169,7 +170,7 @@ impl Monitor {
         }
     }
 
-    /// All that is known now; of the containers those that changed after `from`.
+    /// The current state; of the containers those changed after `from`.
     pub(super) fn snapshot(&self, from: u64) -> Snapshot {
         let changed = self.containers.iter().filter(|container| container.changed > from);
         Snapshot {
@@ -185,7 +186,7 @@ impl Monitor {
         self.ending == Some(Ending::Remove)
     }
 
-    /// Notes what could not be done. The pod goes on: what it does matters more than what is known of it.
+    /// Logs a failure. The pod goes on: running it matters more than recording it.
     pub(super) fn keep(&mut self, written: Result<()>) {
         if let Err(error) = written {
             let log = self.host.pod_root(&self.id).join(super::LOG);

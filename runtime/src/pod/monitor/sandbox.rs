@@ -1,7 +1,8 @@
 //! The pod's sandbox: namespaces, network, cgroup, held mounts and the files of /etc, made and taken down.
 //!
-//! Invariant: each part is noted in [`Sandbox`] before the next is made, and [`Monitor::take_down`] undoes whatever
-//! is noted, in the opposite order; so a sandbox that failed half-way and one that lived for a year end alike.
+//! Invariant: each part is noted in [`Sandbox`] before the next is made, and [`Monitor::take_down`] undoes the
+//! noted parts in the opposite order; so a sandbox that failed half-way and one that lived for a year end
+//! alike.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -34,7 +35,7 @@ use crate::sys::io::poll;
 use crate::sys::process::ns::{self, Namespaces};
 use crate::sys::process::{daemon, signal};
 
-/// What there is of a sandbox.
+/// The parts of a sandbox.
 #[derive(Debug)]
 pub(super) struct Sandbox {
     pub(super) spec: SandboxSpec,
@@ -45,7 +46,7 @@ pub(super) struct Sandbox {
     /// The trees that containers mount, whole or in part: /dev/shm, the memory volumes, the pod's files, a procfs and a null
     /// device.
     held: HeldMounts,
-    /// What of the containers' cgroups is ours as a whole.
+    /// The cgroup that podrun owns as a whole, if any.
     pub(super) cgroup: Option<Cgroup>,
     pub(super) parent: cgroup::Parent,
     netns_link: Option<PathBuf>,
@@ -53,7 +54,7 @@ pub(super) struct Sandbox {
     init: Option<Init>,
 }
 
-/// What a taken-down sandbox leaves to a monitor that sees to the bridge's end.
+/// Remains of a sandbox that was taken down, for a monitor that waits for the bridge's end.
 #[derive(Debug)]
 pub(super) struct Left {
     pub(super) sockets: HostSockets,
@@ -61,7 +62,7 @@ pub(super) struct Left {
 }
 
 impl Left {
-    /// Goes back to the host's namespaces. Those of the pod end with the last process in them: this one.
+    /// Returns to the host's namespaces. The pod's end with the last process in them: this one.
     pub(super) fn leave_namespaces(&mut self) {
         for (kind, namespace) in self.origin.drain(..) {
             // They were entered from there, and cannot have gone since.
@@ -104,8 +105,8 @@ impl Sandbox {
         self.init.as_ref().map(|init| init.child.pidfd.as_fd())
     }
 
-    /// A container's own copy of the procfs of the shared pid namespace, made before anybody was in there: whoever mounts one
-    /// must be inside, with rights that nobody in there may see.
+    /// A container's own copy of the procfs of the shared pid namespace, made before any container was in it:
+    /// mounting one requires a process inside with rights that no container may see.
     pub(super) fn shared_proc(&mut self) -> Result<OwnedFd> {
         let tree = self.held.get(PROC).ok_or_else(|| Error::failed("the sandbox holds no procfs"))?;
         let whole = crate::sys::io::stream::duplicate(tree)?;
@@ -122,7 +123,7 @@ impl Sandbox {
         self.netns_link.as_deref()
     }
 
-    /// A container's own copy of a tree, or of a folder in it, with what is mounted below.
+    /// A container's own copy of a held tree, or of a folder in it, with its submounts.
     pub(super) fn held_tree(&mut self, mount: &HeldMount) -> Result<OwnedFd> {
         let tree = self.held.get(&mount.tree).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("the sandbox holds no tree {:?}", mount.tree))
@@ -135,7 +136,7 @@ impl Sandbox {
             .context(|| format!("mount {:?}", mount.destination))
     }
 
-    /// The device nodes that the pod's containers share, and nobody else has.
+    /// The device nodes shared by the pod's containers, and by no other.
     pub(super) fn nodes(&mut self) -> Nodes<'_> {
         Nodes::among(&mut self.held, None)
     }
@@ -174,7 +175,7 @@ impl Sandbox {
         let number = |number: u64| CString::new(number.to_string()).expect("a number is digits");
         let (size, inodes) = (limits.size.map(number), limits.inodes.map(number));
         let parameters = [
-            // What `df` and `mount` show in the container.
+            // The source that `df` and `mount` show in the container.
             (c"source", Some(c"tmpfs")),
             (c"mode", Some(&*mode)),
             (c"size", size.as_deref()),
@@ -201,8 +202,8 @@ impl Sandbox {
         self.attachment.iter().flat_map(|attachment| attachment.gateways.iter().copied()).collect()
     }
 
-    /// The pod's hosts, hostname and resolv.conf, in memory of its own: whatever its containers write there fills nothing of
-    /// the host's (CVE-2020-8557), and a file handle of theirs leads to no other file system.
+    /// The pod's hosts, hostname and resolv.conf, in memory of its own: containers cannot fill the host's disk
+    /// by writing to them (CVE-2020-8557), and their file handles lead to no other file system.
     fn hold_files(&mut self) -> Result<()> {
         let spec = &self.spec;
         let aliases: Vec<etc::HostAlias> = spec
@@ -237,8 +238,8 @@ impl Sandbox {
         file.write_all(text.as_bytes()).context(context)
     }
 
-    /// Takes a file away that no container mounts any more, with the first `most` bytes of what is in it. One that cannot be
-    /// removed, since its container has made it immutable, goes with the pod.
+    /// Removes a file that no container mounts any more, and returns its first `most` bytes. One that its
+    /// container made immutable goes with the pod.
     pub(super) fn take_file(&self, name: &str, most: u64) -> Result<Vec<u8>> {
         let files = self.files()?;
         let file = File::from(dir::resolve_file(files, name.as_bytes(), dir::Links::Refused)?);
@@ -268,15 +269,15 @@ impl Sandbox {
     }
 }
 
-/// What the held procfs of a shared pid namespace is called.
+/// The name of the held procfs of a shared pid namespace.
 const PROC: &str = "proc";
 
-/// What containers may write to the pod's files together, beside what is in them at first.
+/// The bytes that containers may add to the pod's files together.
 const FILES_SIZE: u64 = 1 << 20;
 /// How many files there may be: three, and a termination log for each container that runs.
 const FILES_INODES: u64 = 16 << 10;
 
-/// What a tmpfs may hold; `None`: the kernel's own limit.
+/// The capacity of a tmpfs; `None`: the kernel's own limit.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
     size: Option<u64>,
@@ -287,7 +288,7 @@ struct Limits {
 const INIT_READY: Duration = Duration::from_secs(10);
 
 impl Monitor {
-    /// Answers `create-sandbox`; what was made of one that failed is undone with the pod.
+    /// Answers `create-sandbox`; the parts of a failed one are undone with the pod.
     pub(super) fn create_sandbox(&mut self, spec: SandboxSpec) -> Result<()> {
         if self.sandbox.is_some() || self.ending.is_some() {
             return Err(Error::state("the pod has its sandbox already, or is ending"));
@@ -356,8 +357,9 @@ impl Monitor {
         Ok(())
     }
 
-    /// Starts the init of a shared pid namespace where there is none, in a leaf of its own: no inner cgroup has tasks.
-    /// One that was killed ends after all containers; those that start again meanwhile get another beside it.
+    /// Starts the init of a shared pid namespace where there is none, in a leaf cgroup of its own: an inner one
+    /// must have no tasks. An init that was killed ends after all containers; containers that start again
+    /// meanwhile get a second one.
     pub(super) fn ensure_pod_init(&mut self) -> Result<()> {
         let Some(sandbox) = self.sandbox.as_mut() else { return Ok(()) };
         if sandbox.init.as_ref().is_some_and(|init| !start::is_exiting(init.process)) {
@@ -367,8 +369,8 @@ impl Monitor {
         let plan = engine::compile_pod_init(&cgroup)?;
         let mut child = plan.spawn()?;
         let proc = plan.take_proc(&mut child, INIT_READY)?;
-        // Until it has given up its rights it is a way to the host for whoever sees it: no container starts before,
-        // and there is nobody yet whom this half millisecond keeps waiting.
+        // Before it has dropped its rights it is a way to the host for any process that sees it: no container
+        // starts earlier, and so far no client waits for this half millisecond.
         if !poll::wait_readable(child.wire.as_fd(), INIT_READY) {
             return Err(Error::new(ErrorKind::Timeout, "the pod's own init is not ready"));
         }
@@ -399,8 +401,8 @@ impl Monitor {
         init.is_some_and(|init| signal::send(&init.child.pidfd, signal::KILL).is_ok())
     }
 
-    /// Takes the sandbox down, whatever there is of it; no process of the pod is left. What cannot be undone is
-    /// noted for `monitor.log` and left to `recovery`.
+    /// Takes the sandbox down in any state; no process of the pod is left. Failures are logged to `monitor.log`
+    /// and left to `recovery`.
     pub(super) fn take_down(&mut self) {
         let Some(mut sandbox) = self.sandbox.take() else { return };
         let mut failures = Vec::new();

@@ -1,8 +1,8 @@
 //! Clients: connections, frames, and which function answers which request.
 //!
-//! Invariants: a client is root, by the kernel's word. No client can make the monitor wait: what it does not read is
-//! kept up to a bound, then it is cut off. A connection's end cancels nothing but its own exec'd processes, and, if
-//! it is the owner's before `commit`, the pod.
+//! Invariants: a client is root, by the kernel's word. No client can make the monitor wait: replies that it
+//! does not read are buffered up to a bound, then it is cut off. A connection's end cancels only its own exec'd
+//! processes, and, if it is the owner's before `commit`, the pod.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,14 +23,14 @@ pub(super) struct Hello {
     version: u32,
 }
 
-/// Who is to be answered when something that was asked for has come about.
+/// A client to answer when its request is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Waiter {
     pub(super) connection: u32,
     pub(super) request: u64,
 }
 
-/// A frame on its way out, or what is left of it.
+/// A frame on its way out, or the rest of it.
 #[derive(Debug)]
 struct Outgoing {
     bytes: Vec<u8>,
@@ -55,8 +55,8 @@ pub(super) struct Connection {
 pub(super) struct Connections {
     open: BTreeMap<u32, Connection>,
     next: u32,
-    /// Those that a message could not be sent to. Hung up between events and never in the middle of one: the
-    /// owner's end undoes the pod, and whoever was telling it something is still at work on the pod.
+    /// Clients to which a message could not be sent. They are hung up between events, never during one: the
+    /// owner's end undoes the pod, on which the sender is still working.
     lost: Vec<u32>,
 }
 
@@ -107,7 +107,7 @@ impl Connections {
         true
     }
 
-    /// Sends what is queued, as far as it fits. Where something did not fit before, epoll's word is awaited.
+    /// Sends queued frames as far as they fit. Waits for epoll where they did not fit before.
     pub(super) fn flush(&mut self, epoll: &Epoll) {
         for (number, connection) in &mut self.open {
             if !connection.outgoing.is_empty() && !connection.blocked && !connection.flush(epoll, *number) {
@@ -118,7 +118,7 @@ impl Connections {
 }
 
 impl Connection {
-    /// Sends what fits of what is queued. False: the client is gone.
+    /// Sends queued frames as far as they fit. False: the client is gone.
     fn flush(&mut self, epoll: &Epoll, number: u32) -> bool {
         let mut blocked = false;
         while let Some(frame) = self.outgoing.front_mut().filter(|_| !blocked) {
@@ -143,9 +143,9 @@ impl Connection {
         epoll.modify(&self.socket, Token::Connection(number).pack(), interest).is_ok()
     }
 
-    /// Takes in what has come. False: the client is gone.
+    /// Receives available bytes. False: the client is gone.
     fn receive(&mut self, buffer: &mut [u8]) -> bool {
-        // Requests carry no descriptors; what a client sends all the same is closed here.
+        // Requests carry no descriptors; close any that arrive.
         let mut unwanted = Vec::new();
         match socket::receive(self.socket.as_fd(), buffer, &mut unwanted) {
             Ok(Some(count)) => {
@@ -157,7 +157,7 @@ impl Connection {
         }
     }
 
-    /// The next whole request. `Err`: what came is none, and the client is cut off.
+    /// The next whole request. `Err`: the bytes are no request, and the client is cut off.
     fn next_request(&mut self) -> Result<Option<Request>> {
         let Some(header) = self.received.first_chunk::<4>() else { return Ok(None) };
         let length = frame_length(*header)?;
@@ -279,7 +279,8 @@ impl Monitor {
     fn request(&mut self, connection: u32, Request { id, op }: Request) {
         let waiter = Waiter { connection, request: id };
         let done = |()| Reply::Done;
-        // What takes its time answers by itself; the rest is answered here. A request without an arm does not compile.
+        // Slow requests answer by themselves; the others are answered here. A request without an arm does not
+        // compile.
         let result = match op {
             Op::Start { container } => return self.start_for(&container, waiter),
             Op::Stop { container, grace } => return self.stop_for(&container, grace, waiter),
@@ -350,7 +351,7 @@ impl Monitor {
         }
     }
 
-    /// Hangs up on those that could not be told something.
+    /// Hangs up on clients to which a message could not be sent.
     pub(super) fn hang_up_lost(&mut self) {
         for connection in std::mem::take(&mut self.connections.lost) {
             self.hang_up(connection);

@@ -18,8 +18,8 @@ use crate::sys::process::{daemon, pidfd, proc};
 /// How much the monitor is spared when memory runs out: it is small, and its pod dies with it.
 const OOM_SCORE_ADJUST: i32 = -998;
 
-/// What a monitor's client holds until the monitor has spoken: its place among the others, and what it was executed by,
-/// whose end the client has time to wait for.
+/// The parts that a monitor's client holds until the monitor's first answer: its place among the monitors, and
+/// the mount it was executed from, whose end the client has time to wait for.
 #[derive(Debug)]
 pub(in crate::pod) struct Birth {
     _among: AmongMonitors,
@@ -43,11 +43,11 @@ pub(in crate::pod) fn spawn(
     Ok((ours, Birth { _among, _program }))
 }
 
-/// Leaves the maker's v1 cgroups (it was born outside the unified one), and takes what protection from the OOM
-/// killer the host grants: without CAP_SYS_RESOURCE not below what its maker has.
+/// Leaves the maker's v1 cgroups (the monitor was born outside the unified one), and takes as much protection
+/// from the OOM killer as the host grants: without CAP_SYS_RESOURCE not more than its maker has.
 pub(super) fn settle(host: &Host, layout: &Layout) -> Result<()> {
     shared::join_monitors(host, layout, Join::enter_v1)?;
-    // Refused where it would raise the protection without the right to: the monitor keeps what it has.
+    // The kernel refuses a lower value without the right to it: the monitor keeps its maker's.
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJUST.to_string());
     Ok(())
 }

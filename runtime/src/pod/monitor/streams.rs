@@ -1,4 +1,4 @@
-//! A container's standard streams as the monitor holds them: output to the log and to who attached, input from them.
+//! A container's standard streams in the monitor: output to the log and to attachers, input from them.
 //!
 //! Invariants: nothing here waits. One round moves a bounded amount of one stream. A full reader of a stream pauses
 //! that stream and no other: the container feels it as a full pipe, the monitor not at all.
@@ -50,7 +50,7 @@ impl Which {
 #[derive(Debug)]
 struct Input {
     fd: OwnedFd,
-    /// What did not fit; while there is any, nobody who attached is read from.
+    /// Bytes that did not fit; until they do, no attacher is read.
     pending: Vec<u8>,
     /// To be closed when nothing is pending.
     closing: bool,
@@ -70,7 +70,7 @@ pub(super) struct Streams {
     stdin: Option<Input>,
     outputs: [Option<Output>; 2],
     pub(super) attachers: Attachers,
-    /// They are all one terminal: what comes out of it is standard output.
+    /// All of them are one terminal: its output is standard output.
     pub(super) terminal: bool,
 }
 
@@ -154,7 +154,7 @@ impl Streams {
         Ok(())
     }
 
-    /// Moves what an output has to say, a bounded amount of it, to the log and to who attached.
+    /// Copies an output, a bounded amount of it, to the log and to attachers.
     fn pump(&mut self, epoll: &Epoll, slot: u32, which: Which, log: &mut Option<Log>, buffer: &mut [u8]) {
         for _ in 0..READS_PER_ROUND {
             let Some(output) = &self.outputs[which.output_index()] else { return };
@@ -169,7 +169,7 @@ impl Streams {
                     }
                 }
                 Ok(None) => return,
-                // A terminal whose last peer is closed says EIO: that is its end.
+                // A terminal whose last peer is closed gives EIO: that is its end.
                 Ok(Some(_)) | Err(_) => return self.end_output(epoll, which, log),
             }
         }
@@ -183,7 +183,7 @@ impl Streams {
         }
     }
 
-    /// Goes on reading an output whose reader was full.
+    /// Resumes an output whose reader was full.
     pub(super) fn resume(&mut self, epoll: &Epoll, slot: u32, which: Which) {
         if let Some(output) = self.outputs[which.output_index()].as_mut().filter(|output| !output.watched) {
             let watched = epoll.add(&output.fd, Token::Stream(slot, which).pack(), Interest::Read);
@@ -202,8 +202,8 @@ impl Streams {
         }
     }
 
-    /// Puts what an ended process has left in its pipes into the log, at most as much as a pipe can hold: a reader
-    /// who attached and does not read must not cost the log its end.
+    /// Writes the rest of an ended process's pipes to the log, at most the capacity of a pipe: an attacher that
+    /// does not read must not cost the log its end.
     fn log_rest(&self, log: &mut Option<Log>, buffer: &mut [u8]) {
         let Some(log) = log else { return };
         for which in Which::OUTPUTS {
@@ -224,7 +224,7 @@ impl Streams {
         }
     }
 
-    /// Writes to standard input. False: it is full, and who attached is to wait.
+    /// Writes to standard input. False: it is full, and attachers must wait.
     pub(super) fn write_stdin(&mut self, epoll: &Epoll, slot: u32, bytes: &[u8]) -> bool {
         let Some(input) = &mut self.stdin else { return true };
         if input.pending.is_empty() {
@@ -246,7 +246,7 @@ impl Streams {
         false
     }
 
-    /// Standard input has room again. True: who attached may go on.
+    /// Standard input has room again. True: attachers may go on.
     fn flush_stdin(&mut self, epoll: &Epoll) -> bool {
         let Some(input) = &mut self.stdin else { return true };
         match stream::write(input.fd.as_fd(), &input.pending) {
@@ -298,7 +298,7 @@ impl Monitor {
         self.end_if_drained(slot);
     }
 
-    /// The output of an ended container has not come to its end in time: somebody else holds its pipes open.
+    /// The output of an ended container has not come to its end in time: another process holds its pipes open.
     pub(super) fn drain_overdue(&mut self, slot: u32) {
         let Some(container) = self.containers.iter_mut().find(|container| container.slot == slot) else {
             return;

@@ -1,9 +1,9 @@
 //! A pod's records made and removed.
 //!
-//! Invariants: whatever of a pod is alive or half done has a folder in the state dir, made first and removed last; whoever makes or removes a
-//! pod holds that folder's flock, so that recovery tells work in progress from work that
-//! somebody left. Removal first takes the id from the records by one rename: from then on the pod is gone,
-//! and every step after it can be done again.
+//! Invariants: a pod that is alive or half done has a folder in the state dir, made first and removed last. Its
+//! maker or remover holds that folder's flock, so that recovery tells work in progress from abandoned work.
+//! Removal first takes the id from the records by one rename: from then on the pod is gone, and every further
+//! step can be repeated.
 
 use std::fs::File;
 use std::io::ErrorKind as IoKind;
@@ -24,7 +24,7 @@ use crate::pod::sandbox;
 use crate::sys;
 use crate::sys::file::own;
 
-/// A pod that is being made or removed: nobody else touches it as long as this lives.
+/// A pod in the making or in removal: no other process touches it while this lives.
 #[derive(Debug)]
 pub struct Guard(#[expect(dead_code, reason = "held for its flock")] File);
 
@@ -39,8 +39,8 @@ pub fn begin(host: &Host) -> Result<(String, Guard)> {
     }
 }
 
-/// Makes the records of the pod `id`, which the caller holds, and reserves its name. What was made of one that failed is
-/// the caller's to [`remove`], or to make again under another name.
+/// Makes the records of the pod `id`, which the caller holds, and reserves its name. After a failure the caller
+/// calls [`remove`], or tries another name.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Exists`]: the name is taken.
@@ -58,7 +58,7 @@ pub fn boot_id() -> Result<String> {
     Ok(std::fs::read_to_string(path).context(|| path)?.trim().to_owned())
 }
 
-/// Takes the pod `id` for work on its records; `None`: somebody else is at it, or it is gone.
+/// Takes the pod `id` for work on its records; `None`: another process holds it, or it is gone.
 pub fn hold(host: &Host, id: &str) -> Result<Option<Guard>> {
     let path = host.pod_state_dir(id);
     let folder = match File::open(&path) {
@@ -72,12 +72,12 @@ pub fn hold(host: &Host, id: &str) -> Result<Option<Guard>> {
             return Err(Error::from(error).context(format_args!("flock {}", path.display())));
         }
     }
-    // Whoever held it before may have removed it.
+    // The former holder may have removed it.
     let linked = folder.metadata().context(|| format!("stat {}", path.display()))?.nlink() > 0;
     Ok(linked.then_some(Guard(folder)))
 }
 
-/// Takes the pod `id` for its removal, once nobody else is at it: a verb that found it without a monitor is
+/// Takes the pod `id` for its removal, after any other holder: a verb that found it without a monitor is
 /// quickly done with it.
 pub fn hold_for_removal(host: &Host, id: &str, patience: Duration) -> Result<Guard> {
     loop {
@@ -138,12 +138,12 @@ pub(in crate::pod) fn unlock(host: &Host, id: &str) -> Result<()> {
 
 /// Removes that folder: nothing of this pod is alive or under way.
 pub(in crate::pod) fn unmark(host: &Host, id: &str) -> Result<()> {
-    // The lock before the socket beside it: where there is no lock nobody looks for a monitor.
+    // Remove the lock before the socket beside it: without a lock no client looks for a monitor.
     let _ = unlock(host, id);
     remove_tree(&host.state_dir.join("pods"), id.as_bytes())
 }
 
-/// What a pod's folder is called once it is being removed.
+/// The name of a pod's folder during its removal.
 fn removed_name(id: &str) -> String {
     format!(".{id}")
 }
@@ -153,12 +153,12 @@ pub(in crate::pod) fn is_removed(host: &Host, id: &str) -> Result<bool> {
     Ok(!is_there(&host.pod_root(id))? && !is_being_removed(host, id)? && !is_there(&host.pod_state_dir(id))?)
 }
 
-/// Whether something is at `path`; what cannot be looked at is an error, and not nothing.
+/// Whether a file exists at `path`; a failed check is an error, not an absence.
 pub(in crate::pod) fn is_there(path: &Path) -> Result<bool> {
     path.try_exists().context(|| path.display().to_string())
 }
 
-/// Whether the pod's folder was taken away, and what it was is still there.
+/// Whether the pod's folder was taken away, and its remains still exist.
 pub(super) fn is_being_removed(host: &Host, id: &str) -> Result<bool> {
     is_there(&host.root.join("pods").join(removed_name(id)))
 }
@@ -210,7 +210,7 @@ pub(crate) fn folder_names(folder: &Path) -> Result<Vec<String>> {
     read().context(|| format!("read {}", folder.display()))
 }
 
-/// Makes a pod's folder, private to root, and what is missing above it: its tree's top by `make_top`.
+/// Makes a pod's folder, private to root, and its missing parents: the top of its tree by `make_top`.
 fn make_folder(path: &Path, make_top: impl FnOnce() -> Result<()>) -> Result<()> {
     let made = match own::directory(path, own::PRIVATE) {
         Err(error) if error.kind() == IoKind::NotFound => {

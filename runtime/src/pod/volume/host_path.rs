@@ -1,7 +1,7 @@
 //! A path of the host's that is mounted: opened, made where its type says so, and checked.
 //!
-//! Invariant: what is checked is the descriptor that is mounted. Whose file system it is on is the host's affair: it may
-//! never answer, so that a process with other things to do has this done by an [`super::Opening`].
+//! Invariant: the mounted descriptor is the one that was checked. Its file system belongs to the host and may
+//! never answer, so a process with other work has it opened by an [`super::Opening`].
 
 use std::fs::{OpenOptions, Permissions};
 use std::io::ErrorKind as IoKind;
@@ -14,7 +14,7 @@ use crate::error::{Context, Error, Result};
 use crate::pod::config::{HostPathSource, HostPathType};
 use crate::sys::file::confined::{self, Outward};
 
-/// A handle of what lies at the path.
+/// A handle of the file at the path.
 pub(super) fn open(source: &HostPathSource) -> Result<OwnedFd> {
     let path = Path::new(&source.path);
     let tree = match confined::open_host(path) {
@@ -26,8 +26,8 @@ pub(super) fn open(source: &HostPathSource) -> Result<OwnedFd> {
     Ok(tree)
 }
 
-/// Makes what a type says is made when it is missing; false for a type that makes nothing. A path without a type that
-/// is missing becomes a directory: no kubelet asks for that, and every container runtime below one does it.
+/// Makes the missing file of a type that makes one; false for other types. A missing path without a type
+/// becomes a directory: no kubelet asks for that, but every container runtime below one does it.
 fn make_missing(path: &Path, kind: HostPathType) -> Result<bool> {
     let context = || format!("hostPath {}", path.display());
     match kind {

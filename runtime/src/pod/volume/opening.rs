@@ -1,8 +1,9 @@
-//! Host paths opened by a child: the host's file system may stand still, a dead NFS or a FUSE whose server hangs, and
-//! whoever looks something up there stands still with it.
+//! Host paths opened by a child: a file system of the host may hang, such as a dead NFS or a FUSE without its
+//! server, and a lookup there hangs with it.
 //!
-//! Invariants: what comes of it are descriptors of what was looked up and checked, and from then on no server of those file
-//! systems is asked. The child is out of the pod's reach: in the host's namespaces, with nothing of the pod's open.
+//! Invariants: the result is descriptors of checked files; from then on no server of those file systems is
+//! involved. The child is out of the pod's reach: in the host's namespaces, with none of the pod's descriptors
+//! open.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -20,26 +21,26 @@ use crate::sys::process::ns::Namespaces;
 /// their start meanwhile, and a try that fails is made again.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Goes before what a child says of its failure; each that it has opened is one too.
+/// The prefix of the child's failure message; each opened descriptor comes with one, too.
 const OPENED: &[u8] = b"+";
 
 /// A child that opens host paths.
 #[derive(Debug)]
 pub(crate) struct Opening {
     errand: Errand,
-    /// What it opens, in this order.
+    /// The paths to open, in order.
     wanted: Vec<Wanted>,
 }
 
 #[derive(Debug)]
 struct Wanted {
     volume: String,
-    /// Of the host's; whoever reads `config.json` sees it.
+    /// The host's path; readers of `config.json` see it.
     path: PathBuf,
     destination: String,
 }
 
-/// A host path, and what a container has of it.
+/// A host path, and the part of it that a container mounts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HostPath<'a> {
     volume: &'a str,
@@ -90,12 +91,12 @@ impl Opening {
         Ok(Self { errand: Errand::send_out(home, |answers| open_all(host_paths, answers))?, wanted })
     }
 
-    /// Whether all has been answered, after which [`Opening::outcome`] says what.
+    /// Whether everything is answered; then [`Opening::outcome`] returns the result.
     pub(crate) fn is_answered(&mut self) -> Result<bool> {
         Ok(self.errand.take_in()?)
     }
 
-    /// What came of it.
+    /// The result.
     pub(crate) fn outcome(self) -> Result<Vec<Source>> {
         let (said, descriptors) = self.errand.into_answers();
         if descriptors.len() == self.wanted.len() {
@@ -114,7 +115,7 @@ impl Opening {
         })
     }
 
-    /// Waits for the end of a child that has answered, for a caller that does not reap whoever ends.
+    /// Waits for the end of a child that has answered, for a caller that does not reap all children.
     pub(crate) fn reap(&self) -> Result<()> {
         Ok(self.errand.reap()?)
     }
@@ -144,7 +145,7 @@ fn open_all(host_paths: &[HostPath<'_>], answers: &Answers) {
             Ok(tree) => answers.give(OPENED, Some(tree.as_fd())),
             Err(error) => {
                 let failure = serde_json::to_vec(&Failure::from(&error));
-                // Whoever does not listen any more does not want to know.
+                // A parent that no longer listens does not need the answer.
                 drop(answers.give(&failure.unwrap_or_default(), None));
                 return;
             }

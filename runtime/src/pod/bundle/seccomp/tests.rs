@@ -1,4 +1,4 @@
-//! Profiles of seccomp: whose counts, what the default one has, how files are read.
+//! Seccomp profiles: precedence, the default one, reading of files.
 
 use oci_spec::runtime::LinuxSeccompArg;
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
-//! What is asked of a container's process: its end, a signal, other limits, to be forgotten.
+//! Requests about a container's process: stop, signal, limits, removal.
 //!
-//! Invariant: whoever asks is answered once, and for an end when nothing of the attempt runs any more.
+//! Invariant: each request is answered once; one for an end when no process of the attempt runs any more.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ impl Monitor {
         }
     }
 
-    /// SIGKILL to all of a container, at whatever point it is.
+    /// SIGKILL to the whole container, in any state.
     pub(in crate::pod::monitor) fn kill_container(&mut self, slot: u32) {
         self.deadlines.cancel(Due::Kill(slot));
         let Some(container) = self.container(slot) else { return };
