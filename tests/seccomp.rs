@@ -260,6 +260,11 @@ fn bad_profiles(host: &Host) -> Result<()> {
         let waiting = |main: &Value| main["state"]["waiting"]["reason"] == "CreateContainerConfigError";
         container_status(pod, "main").is_some_and(waiting)
     })?;
+    // The next try finds the profile.
+    write_profile(host, "missing.json", r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#)?;
+    host.wait_for_pod("web", "the start", |pod| {
+        container_status(pod, "main").is_some_and(|main| main["state"]["running"].is_object())
+    })?;
     host.delete("web")?;
     if host.root().join("seccomp").exists() {
         std::fs::remove_dir_all(host.root().join("seccomp"))?;

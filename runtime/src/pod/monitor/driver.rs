@@ -179,16 +179,17 @@ impl Monitor {
 
     /// Makes the attempt's root, records and spec.
     fn prepare_attempt(
-        &self,
+        &mut self,
         config: &ContainerConfig,
         host_paths: Vec<Source>,
     ) -> Result<(Prepared, OwnedFd)> {
-        let driven = self.driver.as_ref().ok_or_else(|| Error::failed("the pod has no policy"))?;
+        let driven = self.driver.as_mut().ok_or_else(|| Error::failed("the pod has no rules"))?;
         let name = &config.name;
         let image = driven.images.get(name).ok_or_else(|| Error::failed(format!("no image for `{name}`")))?;
-        let id = match driven.first_attempts.get(name) {
-            Some(id) if config.attempt == 0 => id.clone(),
-            _ => attempt::begin(&self.host, &self.id)?,
+        // Used once: a failure removes its folder, and the next try of attempt 0 begins another.
+        let id = match driven.first_attempts.remove(name) {
+            Some(id) => id,
+            None => attempt::begin(&self.host, &self.id)?,
         };
         let rootfs = snapshot::prepared(&self.host, &id, &image.layers).and_then(|made| made.mount());
         let prepared = rootfs.and_then(|rootfs| {
