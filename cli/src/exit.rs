@@ -124,6 +124,7 @@ mod tests {
             (ErrorKind::Manifest, 3, 125),
             (ErrorKind::NotFound, 4, 125),
             (ErrorKind::Exists, 5, 125),
+            (ErrorKind::State, 1, 125),
             (ErrorKind::Image, 6, 125),
             (ErrorKind::Unsupported, 7, 125),
             (ErrorKind::Timeout, 8, 125),

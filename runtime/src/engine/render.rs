@@ -51,7 +51,7 @@ impl Plan {
         };
         let kind = match step {
             Step::Execve { .. } | Step::FindProgram { .. } => failure.program_kind(),
-            _ if is_gone(step, failure) => ErrorKind::NotFound,
+            _ if is_gone(step, failure) => ErrorKind::State,
             _ if Errno(failure.errno) == Errno::ENOSYS => ErrorKind::Unsupported,
             _ => ErrorKind::Failed,
         };

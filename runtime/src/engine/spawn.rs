@@ -81,13 +81,18 @@ impl Child {
             let error = Error::new(ErrorKind::Timeout, "the container does not come to its command");
             return Err(cgroup::explain(error, self.pid));
         }
+        self.read_word().map(Option::flatten)
+    }
+
+    /// The next word on the wire; `Some(None)`: the child has ended its wire, `None`: nothing is there yet.
+    fn read_word(&self) -> Result<Option<Option<Word>>> {
         let mut bytes = [0; Failure::SIZE];
-        let read = fs::read(self.wire.as_fd(), &mut bytes);
-        match read.map_err(|errno| errno.during("read(a child's wire)"))? {
-            0 => Ok(None),
-            count => match Word::parse(bytes.get(..count).unwrap_or_default()) {
-                Some(word) => Ok(Some(word)),
-                None => Err(Error::failed("a child said what is no record")),
+        match stream::read(self.wire.as_fd(), &mut bytes)? {
+            None => Ok(None),
+            Some(0) => Ok(Some(None)),
+            Some(count) => match Word::parse(bytes.get(..count).unwrap_or_default()) {
+                Some(word) => Ok(Some(Some(word))),
+                None => Err(Error::failed("a child wrote bytes that are no record")),
             },
         }
     }
@@ -190,12 +195,13 @@ impl Plan {
     /// agent has been informed of the filter, and the child goes on. False: the wire has ended. The agent is
     /// informed at most once. The caller kills and reaps a child that fails.
     pub fn hear(&self, child: &mut Child) -> Result<bool> {
-        let mut bytes = [0; Failure::SIZE];
-        // A wire that cannot be read says nothing more; the end of its child is told by other means.
-        let count = stream::read(child.wire.as_fd(), &mut bytes).ok().flatten().unwrap_or(0);
-        let word = Word::parse(bytes.get(..count).unwrap_or_default());
-        if matches!(word, Some(Word::Filtered(_))) && !child.awaits_agent {
-            return Err(Error::failed("a child asks for its seccomp agent twice"));
+        let Some(word) = child.read_word()? else { return Ok(true) };
+        match word {
+            Some(Word::Filtered(_)) if !child.awaits_agent => {
+                return Err(Error::failed("a child asks for its seccomp agent twice"));
+            }
+            None | Some(Word::Failed(_) | Word::Filtered(_)) => {}
+            Some(_) => return Err(Error::failed("a child asks for more than its plan has")),
         }
         match self.answer(child, word, &mut |_| Ok(()))? {
             true => child.awaits_agent = false,

@@ -327,7 +327,8 @@ impl Monitor {
         let heard = plan.hear(&mut process.child);
         if let Ok(true) = heard {
             process.launch = Some(Launch { number, plan });
-            return;
+            // The agent has had its time; from here on the child has its own.
+            return self.deadlines.set_after(Due::Handshake(number), HANDSHAKE);
         }
         self.epoll.remove(&process.child.wire);
         self.deadlines.cancel(Due::Handshake(number));

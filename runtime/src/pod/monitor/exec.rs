@@ -141,15 +141,22 @@ impl Monitor {
         let Some(Launch { number, plan, sent, theirs }) = exec.launch.take() else { return };
         let client = exec.client;
         let started = match plan.hear(&mut exec.child) {
-            Ok(true) => return exec.launch = Some(Launch { number, plan, sent, theirs }),
+            Ok(true) => {
+                exec.launch = Some(Launch { number, plan, sent, theirs });
+                // The agent has had its time; from here on the child has its own.
+                return self.deadlines.set_after(Due::Handshake(number), HANDSHAKE);
+            }
             Err(error) => Err(error),
             Ok(false) if !exec.follow() => Err(Error::failed(engine::KILLED)),
             Ok(false) => Ok(Reply::Streams(sent)),
         };
         exec.failed = started.is_err();
         if exec.failed {
-            // It may wait still, where its agent could not be told; it is reaped without a word more.
-            exec.signal(signal::KILL);
+            // It may still wait, if its agent could not be informed. By pidfd alone: it may be reaped, and its number reused.
+            let _ = signal::send(&exec.child.pidfd, signal::KILL);
+            if exec.follow() {
+                let _ = signal::send(&exec.child.pidfd, signal::KILL);
+            }
         }
         self.epoll.remove(&exec.child.wire);
         self.deadlines.cancel(Due::Handshake(launch));
