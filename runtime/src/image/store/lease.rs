@@ -39,8 +39,8 @@ pub(in crate::image) struct Lease {
 #[derive(Debug)]
 pub struct Hold {
     store: ImageStore,
-    /// The image that it is for.
-    image: Digest,
+    /// The image to collect at the end, if it was removed meanwhile.
+    image: Option<Digest>,
     path: PathBuf,
     // The lock on it is what says that somebody still is at work.
     _file: File,
@@ -51,9 +51,17 @@ impl Drop for Hold {
         // A file that stays is found unlocked, and removed when the store is opened next.
         let _ = fs::remove_file(&self.path);
         // A removal of the image in the meantime left its layers to this hold. After a failure the next collection does it.
-        if !record::exists(&self.store.images_dir(), &self.image) {
+        let is_gone = |image: &Digest| !record::exists(&self.store.images_dir(), image);
+        if self.image.as_ref().is_some_and(is_gone) {
             let _ = self.store.collect();
         }
+    }
+}
+
+impl Hold {
+    /// Notes that the image is in the store now, from where another process may remove it.
+    pub(in crate::image) fn holds(&mut self, image: &Image) {
+        self.image = Some(image.id.clone());
     }
 }
 
@@ -102,7 +110,6 @@ impl ImageStore {
     /// were then.
     pub(in crate::image) fn hold(
         &self,
-        image: Digest,
         layers: Vec<ChainId>,
         mut blobs: Vec<Digest>,
     ) -> Result<(Hold, Vec<Loaded>)> {
@@ -115,7 +122,7 @@ impl ImageStore {
                     blobs.extend(record.packed_as(number, layer).iter().map(|packed| packed.digest.clone()));
                 }
             }
-            let hold = self.hold_lease(image, &Lease { images: Vec::new(), layers, blobs })?;
+            let hold = self.hold_lease(None, &Lease { images: Vec::new(), layers, blobs })?;
             Ok((hold, records))
         })
     }
@@ -124,11 +131,11 @@ impl ImageStore {
     pub(in crate::image) fn hold_record(&self, record: &record::Record) -> Result<Hold> {
         let (layers, blobs) = (record.layers.clone(), record.blobs.clone());
         let lease = Lease { images: vec![record.id.clone()], layers, blobs };
-        self.locked(|| self.hold_lease(record.id.clone(), &lease))
+        self.locked(|| self.hold_lease(Some(record.id.clone()), &lease))
     }
 
     /// Writes a lease of this process, for `image`. The records' lock is the caller's.
-    fn hold_lease(&self, image: Digest, lease: &Lease) -> Result<Hold> {
+    fn hold_lease(&self, image: Option<Digest>, lease: &Lease) -> Result<Hold> {
         let text = serde_json::to_vec(lease).expect("a lease is plain data");
         let name = format!("{HOLD}{}", unique_name());
         let write = || -> Result<Hold> {

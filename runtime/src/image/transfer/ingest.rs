@@ -196,7 +196,7 @@ impl Drop for Staged<'_> {
 /// What whoever makes an image has: a lease on all that it will have, and the right to lay things down in `tmp`.
 #[derive(Debug)]
 pub(in crate::image) struct Making {
-    _hold: Hold,
+    hold: Hold,
     _lock: File,
     /// The images that there were when it began: what they have is kept, too.
     records: Vec<Loaded>,
@@ -205,16 +205,15 @@ pub(in crate::image) struct Making {
 impl Making {
     /// Begins to make `candidate`, under a lock that [`ImageStore::begin_ingest`] gave.
     pub(in crate::image) fn begin(store: &ImageStore, lock: File, candidate: &Candidate) -> Result<Self> {
-        let (hold, records) =
-            store.hold(candidate.id.clone(), ChainId::stack(&candidate.diff_ids), candidate.blobs())?;
-        Ok(Self { _hold: hold, _lock: lock, records })
+        let (hold, records) = store.hold(ChainId::stack(&candidate.diff_ids), candidate.blobs())?;
+        Ok(Self { hold, _lock: lock, records })
     }
 }
 
 /// Takes `candidate` in; `source` has the layers that are not here.
 pub(in crate::image) fn add(
     store: &ImageStore,
-    making: Making,
+    mut making: Making,
     candidate: Candidate,
     source: &dyn Layers,
     progress: &dyn Progress,
@@ -223,7 +222,7 @@ pub(in crate::image) fn add(
     let known: Vec<_> = candidate.layers.iter().map(|layer| (layer.digest.clone(), layer.size)).collect();
     progress.event(&Event::Layers(&known));
     let made = Crew::new(store, &candidate, &chain, &making, source, progress).run()?;
-    let image = commit(store, candidate, chain, made, progress);
+    let image = commit(store, candidate, chain, made, progress).inspect(|image| making.hold.holds(image));
     // Held to the end: nobody takes away what the image counts on.
     drop(making);
     image
