@@ -81,8 +81,9 @@ fn run_two(host: &Host) -> Result<()> {
     store::remove(host, &sandbox.id)?;
     ensure!(!host.pod_root(&sandbox.id).exists() && !host.pod_state_dir(&sandbox.id).exists());
     ensure!(logs.join("one.log").exists() && logs.join("two.log").exists(), "the logs are another's");
-    // It fails where the pod has left something in it, and where it is gone.
-    cgroup.remove()?;
+    ensure!(cgroup.exists(), "the pod has removed another's cgroup");
+    cgroup.remove_if_empty();
+    ensure!(!cgroup.exists(), "the pod has left a cgroup below another's");
     Ok(std::fs::remove_dir_all(logs)?)
 }
 

@@ -152,8 +152,8 @@ pub fn create_container(
     facts: &Facts,
     monitor: &mut Client,
 ) -> Result<String> {
-    let id = begin(host, &sandbox.id)?;
     let images = ImageStore::open(host)?;
+    let id = begin(host, &sandbox.id)?;
     let owner = lease_owner(&sandbox.id, &id);
     let mut make = || {
         images.lease(&owner, &[image])?;

@@ -79,6 +79,16 @@ impl<'a> Key<'a> {
     }
 }
 
+impl Key<'_> {
+    /// The mode of the folder of its link: the pod front's may be listed, for completion.
+    fn folder_mode(&self) -> u32 {
+        match self {
+            Self::Pod { .. } => own::LISTED,
+            Self::Cri { .. } => own::PRIVATE,
+        }
+    }
+}
+
 /// Reserves `key` for the pod `id`; [`ErrorKind::Exists`] when it is taken.
 pub fn reserve(host: &Host, key: &Key<'_>, id: &str) -> Result<()> {
     let name = key.name();
@@ -87,7 +97,7 @@ pub fn reserve(host: &Host, key: &Key<'_>, id: &str) -> Result<()> {
         .ok_or_else(|| Error::new(ErrorKind::Usage, format!("{name:?} is no name of a pod")))?;
     let made = match symlink(id, &path) {
         Err(error) if error.kind() == IoKind::NotFound => {
-            make_folder(path.parent().expect("a link lies in a folder"))?;
+            make_folder(path.parent().expect("a link lies in a folder"), key.folder_mode())?;
             symlink(id, &path)
         }
         made => made,
@@ -187,8 +197,8 @@ fn holder(path: &Path) -> Result<Option<String>> {
     }
 }
 
-fn make_folder(folder: &Path) -> Result<()> {
-    own::directories(folder, own::LISTED).context(|| format!("mkdir {}", folder.display()))
+fn make_folder(folder: &Path, mode: u32) -> Result<()> {
+    own::directories(folder, mode).context(|| format!("mkdir {}", folder.display()))
 }
 
 #[cfg(test)]

@@ -306,10 +306,10 @@ impl<'a> Session<'a> {
         match (&self.terminal, self.options.container) {
             (Some(terminal), _) => Ok(tty::set_window(terminal, size)?),
             // The terminal of an ended container needs no size, and its output is still to be read.
-            (None, Some(container)) => {
-                let _ = monitor.resize(container, size.0, size.1);
-                Ok(())
-            }
+            (None, Some(container)) => match monitor.resize(container, size.0, size.1) {
+                Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::State) => Err(error),
+                _ => Ok(()),
+            },
             (None, None) => Ok(()),
         }
     }
