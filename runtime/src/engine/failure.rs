@@ -114,7 +114,7 @@ impl Failure {
 /// Where a child waits for its parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// It is born in a user namespace without mappings: see [`Plan::give_identity`].
+    /// It is born in a user namespace without mappings: the parent writes its mappings.
     Born,
     /// All namespaces and mounts are made, and the host's tree is still in sight.
     Mounted,

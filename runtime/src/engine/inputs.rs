@@ -47,7 +47,7 @@ pub struct Attached<'a> {
     pub destination: &'a str,
     /// A detached mount that is this container's alone: the child moves it.
     pub tree: BorrowedFd<'a>,
-    /// Whether [`check_source`] was asked about it, by a process that may wait for its file system.
+    /// Whether [`super::check_source`] was asked about it, by a process that may wait for its file system.
     pub checked: bool,
 }
 

@@ -1,4 +1,4 @@
-//! An errno without words: what the functions return that a child half may call after clone.
+//! An errno without words: the error of functions that a child half may call after clone.
 //!
 //! Invariant: making, copying and returning one never allocates.
 
@@ -9,7 +9,7 @@ use super::Error;
 /// `Result` with a bare [`Errno`].
 pub type Result<T> = std::result::Result<T, Errno>;
 
-/// The kernel's errno. Whoever may allocate turns it into an [`Error`] by naming the call.
+/// The kernel's errno. A caller that may allocate turns it into an [`Error`] by naming the call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Errno(pub i32);
 
@@ -30,9 +30,9 @@ impl Errno {
     pub const EAGAIN: Self = Self(libc::EAGAIN);
     /// No such descriptor.
     pub const EBADF: Self = Self(libc::EBADF);
-    /// The other side is gone, with what was sent to it unread.
+    /// The peer is gone, with data unread.
     pub const ECONNRESET: Self = Self(libc::ECONNRESET);
-    /// Nobody listens there.
+    /// No listener.
     pub const ECONNREFUSED: Self = Self(libc::ECONNREFUSED);
     /// Device or resource busy.
     pub const EBUSY: Self = Self(libc::EBUSY);

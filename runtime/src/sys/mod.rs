@@ -1,10 +1,10 @@
 //! The kernel's boundary: the only module with `unsafe`, and the only one that names `libc`, `nix`
 //! or `rustix`. Every other module calls these functions.
 //!
-//! Invariant: a function here is one syscall, or the few that make one act, and its error carries the
-//! call as strace would print it. State is a descriptor or a mapping that its owner drops, and nothing of a process
-//! but what cannot be anywhere else: the handler that [`file::flock`] waits by, and the caller's limit of
-//! descriptors ([`process::descriptors`]).
+//! Invariant: a function here is one syscall, or the few that make one act, and its error carries the call as
+//! strace would print it. State is a descriptor or a mapping that its owner drops. Process-wide state is
+//! limited to the signal handler of [`file::flock`] and the caller's limit of descriptors
+//! ([`process::descriptors`]).
 //!
 //! Which crate makes a call: `rustix`, where it has the call, since it makes it without libc: it takes
 //! borrowed descriptors, touches no errno of a thread's, and is sound after clone. `nix` for the masks of signals
@@ -59,7 +59,7 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
-/// The name of an errno with what it means: `ENOENT (no such file or directory)`.
+/// The name of an errno with its meaning: `ENOENT (no such file or directory)`.
 pub fn errno_name(errno: i32) -> String {
     let known = nix::errno::Errno::from_raw(errno);
     format!("{known:?} ({})", known.desc().to_lowercase())

@@ -1,7 +1,7 @@
-//! What execve(2) takes of arguments and variables: above it is E2BIG.
+//! The limits of execve(2) on arguments and variables, beyond which it fails with E2BIG.
 //!
-//! Invariant: what is refused here the kernel refuses too. It takes a few bytes less in all: the program's path, and what
-//! a `#!` line adds, count too (fs/exec.c, `bprm_stack_limits` and `copy_strings`).
+//! Invariant: a refusal here implies one by the kernel. The kernel's limit is a few bytes lower: the program's
+//! path, and the words of a `#!` line, count too (fs/exec.c, `bprm_stack_limits` and `copy_strings`).
 
 use std::fmt;
 
@@ -9,11 +9,11 @@ use rustix::process::{Resource, getrlimit};
 
 /// The bytes of one string, `NAME=value` of a variable: MAX_ARG_STRLEN, 32 pages of 4 KiB, less the NUL.
 pub const STRING_MAX: usize = 131_071;
-/// The bytes of all together, whatever the stack's limit: 3/4 of `_STK_LIM`.
+/// The bytes of all strings together, however large the stack's limit: 3/4 of `_STK_LIM`.
 pub const TOTAL_MAX: usize = 6 << 20;
 /// So much the kernel takes however small the stack may be: ARG_MAX.
 const TOTAL_MIN: usize = 128 << 10;
-/// What the kernel counts for a string beside its bytes: the pointer to it (since 4.13), and its NUL.
+/// The kernel's overhead for a string: its pointer (since 4.13), and its NUL.
 const EACH: usize = size_of::<usize>() + 1;
 
 /// The bytes of all together under a soft RLIMIT_STACK of `stack` bytes.
@@ -21,7 +21,7 @@ pub fn total_max(stack: u64) -> usize {
     usize::try_from(stack / 4).unwrap_or(usize::MAX).clamp(TOTAL_MIN, TOTAL_MAX)
 }
 
-/// The caller's soft RLIMIT_STACK, which what it clones inherits.
+/// The caller's soft RLIMIT_STACK, which its children inherit.
 pub fn stack_limit() -> u64 {
     getrlimit(Resource::Stack).current.unwrap_or(u64::MAX)
 }
@@ -33,12 +33,12 @@ pub struct Room {
     left: usize,
 }
 
-/// What a string is too long for.
+/// The limit that a string exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Excess {
     /// Any string.
     String,
-    /// What is left of this many bytes for all.
+    /// The rest of this many bytes for all.
     Total(usize),
 }
 
@@ -48,7 +48,7 @@ impl Room {
         Self { most, left: most }
     }
 
-    /// The bytes that the next string may have, and what a longer one exceeds.
+    /// The limit of the next string, and its kind.
     pub fn next(&self) -> (usize, Excess) {
         match self.left.saturating_sub(EACH) {
             left if left < STRING_MAX => (left, Excess::Total(self.most)),
@@ -67,7 +67,7 @@ impl Room {
     }
 }
 
-/// What is said of the string.
+/// The message about the string.
 impl fmt::Display for Excess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,8 +1,8 @@
 //! clone3: a child in namespaces and a cgroup of its own from its first instruction; and clone, by which such a child
 //! sends a copy of itself into a pid namespace.
 //!
-//! Invariant: only a process with a single thread clones, so that the child's copy of the memory
-//! holds no lock that nobody will give back; and a child ends in its closure, never in the caller.
+//! Invariant: only a process with a single thread clones, so that no lock is left held in the child's copy of
+//! the memory; a child ends in its closure, never in the caller.
 
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -18,7 +18,7 @@ const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// What clone3 is asked for.
+/// The request of clone3.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     /// The namespaces made for the child.
@@ -50,7 +50,7 @@ impl SingleThreaded {
             LINKS_OF_ONE => {}
             _ => return Err(Errno::EBUSY),
         }
-        // Where a caller's caller has it ignored, as supervisors do, the kernel reaps, and tells nobody how a child ended.
+        // If an ancestor ignores it, as supervisors do, the kernel reaps children, and their exit is lost.
         // SAFETY: the default action installs no code; podrun has no handler for it.
         unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
         Ok(Self(()))
@@ -63,9 +63,8 @@ impl SingleThreaded {
 #[derive(Debug)]
 pub struct ChildHalf(PhantomData<*mut ()>);
 
-/// Clones a child that runs `child` on a copy of this memory and exits with what it returns. Handlers
-/// of signals go back to their defaults in it; ignored and blocked signals, and all descriptors, are
-/// inherited.
+/// Clones a child that runs `child` on a copy of this memory and exits with its result. Signal handlers go back
+/// to their defaults in it; ignored and blocked signals, and all descriptors, are inherited.
 pub fn clone_child(
     _proof: &SingleThreaded,
     request: &Request<'_>,
@@ -74,7 +73,7 @@ pub fn clone_child(
     let mut pidfd: libc::c_int = -1;
     // SAFETY: `_proof` says that this process has one thread.
     let pid = unsafe { clone3(request, Some(&mut pidfd), child) }?;
-    // SAFETY: CLONE_PIDFD stored a new descriptor there, which nobody else owns.
+    // SAFETY: CLONE_PIDFD stored a new descriptor there, owned by nothing else.
     Ok(Cloned { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
 }
 
@@ -102,8 +101,8 @@ pub(in crate::sys) unsafe fn clone3(
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd().cast_unsigned().into();
     }
-    // SAFETY: without CLONE_VM the child has its own copy of this memory and this stack, as after fork; it never returns
-    // from here. `args` and what `pidfd` borrows outlive the call.
+    // SAFETY: without CLONE_VM the child has its own copy of this memory and this stack, as after fork; it
+    // never returns from here. `args` and the borrow of `pidfd` outlive the call.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
     match i32::try_from(Errno::result(pid)?) {
         Ok(0) => exit_now(child(&ChildHalf(PhantomData))),
@@ -112,9 +111,9 @@ pub(in crate::sys) unsafe fn clone3(
     }
 }
 
-/// A word of memory that a process shares with its child, and with nobody whom that clones: the kernel writes the pid of
-/// [`clone_beside`]'s copy there. The copy has no mapping of it: whoever can write to the copy's memory would otherwise choose
-/// which process the parent takes for its child.
+/// A word of memory that a process shares with its child, and not with that child's copies: the kernel writes
+/// the pid of [`clone_beside`]'s copy there. The copy has no mapping of it: otherwise a process that can write
+/// to the copy's memory could choose the pid that the parent takes for its child.
 #[derive(Debug)]
 pub struct SharedPid(NonNull<AtomicI32>);
 
@@ -131,7 +130,7 @@ impl SharedPid {
         NonNull::new(page.cast()).map(Self).ok_or(Errno::ENOMEM)
     }
 
-    /// Keeps it from all whom the caller clones from now on. For the child, as its first act.
+    /// Withholds it from later children of the caller. The child's first act.
     pub fn keep_from_copies(&self, _half: &ChildHalf) -> Result<()> {
         let page = self.0.as_ptr().cast();
         // SAFETY: `new` mapped this page, and MADV_DONTFORK changes nothing of it for this process.
@@ -141,8 +140,9 @@ impl SharedPid {
 
     /// The pid, once there is one.
     pub fn get(&self) -> Option<i32> {
-        // SAFETY: the page is mapped as long as `self` lives, begins with zeros, and is aligned for any type. The one process that
-        // lacks the mapping is `clone_beside`'s copy, which goes on in a walk that has let go of it.
+        // SAFETY: the page is mapped as long as `self` lives, begins with zeros, and is aligned for any type.
+        // The one process that lacks the mapping is `clone_beside`'s copy, which goes on in a walk that has let
+        // go of it.
         let pid = unsafe { self.0.as_ref() }.load(Ordering::Acquire);
         (pid > 0).then_some(pid)
     }
@@ -155,7 +155,7 @@ impl Drop for SharedPid {
     }
 }
 
-/// What [`clone_beside`] asks for.
+/// The fixed flags of [`clone_beside`].
 pub(in crate::sys) const BESIDE: libc::c_int = libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID;
 
 /// The process in which [`clone_beside`] returns.
@@ -167,11 +167,11 @@ pub enum Side {
     Copy,
 }
 
-/// Clones, from within a child that [`clone_child`] made, a copy of the caller that goes on from here as a child of the
-/// caller's parent, in the pid namespace that setns or unshare chose. `pid` holds its number, as the caller's pid namespace
-/// has it, before it runs. A filter may let the call by for its `pass`.
+/// Clones, within a child of [`clone_child`], a copy of the caller that goes on from here as a child of the
+/// caller's parent, in the pid namespace chosen by setns or unshare. `pid` holds its number in the caller's pid
+/// namespace before it runs. A filter may allow the call for its `pass`.
 ///
-/// By clone, since a filter cannot look at what clone3 is asked for, and profiles therefore refuse that.
+/// By clone: a filter cannot inspect clone3's arguments, and profiles therefore refuse it.
 pub fn clone_beside(_half: &ChildHalf, pid: &SharedPid, pass: Pass) -> Result<Side> {
     // The flags come first on every architecture that podrun is built for; the kernel writes the pid by the caller's mapping. Without a signal of its own: with CLONE_PARENT
     // the copy's is the caller's (clone(2)).

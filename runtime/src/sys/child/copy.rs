@@ -29,12 +29,12 @@ pub fn each_name<E>(
     Ok(())
 }
 
-/// What became of an entry.
+/// The outcome for an entry.
 #[derive(Debug)]
 pub enum Entry {
     /// It is there, with all it has.
     Whole,
-    /// A directory was made: what is in it is still to be copied, and then its attributes.
+    /// A directory was made: its entries are to be copied next, then its attributes.
     Directory(OwnedFd),
 }
 
@@ -104,7 +104,7 @@ fn own(to: BorrowedFd<'_>, name: &CStr, found: &Stat) -> Result<()> {
 
 fn dress(file: BorrowedFd<'_>, found: &Stat) -> Result<()> {
     rustix::fs::fchown(file, Some(Uid::from_raw(found.st_uid)), Some(Gid::from_raw(found.st_gid)))?;
-    // After the owner, whose change takes set-user-id bits away.
+    // After the owner: chown(2) clears set-user-id bits.
     rustix::fs::fchmod(file, Mode::from_raw_mode(found.st_mode))?;
     let time = |seconds: i64, nanoseconds: u64| rustix::fs::Timespec {
         tv_sec: seconds,

@@ -1,4 +1,4 @@
-//! Who a process is: ids, groups, capability sets, securebits, no_new_privs, dumpability.
+//! Credentials: ids, groups, capability sets, securebits, no_new_privs, dumpability.
 //!
 //! Invariant: every call acts on the calling thread alone and goes straight to the kernel (libc's
 //! own setuid would signal other threads). Nothing here allocates.
@@ -8,11 +8,11 @@ use crate::sys::errno::{Errno, Result};
 /// Capability sets, a bit per capability as the kernel numbers them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CapabilitySets {
-    /// What the thread can use now.
+    /// The thread's effective set.
     pub effective: u64,
-    /// What it can make effective.
+    /// The set it can make effective.
     pub permitted: u64,
-    /// What passes through execve of a file that names it.
+    /// The set that passes through execve of a file that names it.
     pub inheritable: u64,
 }
 
@@ -81,7 +81,7 @@ pub fn hold_capabilities(inheritable: u64) -> Result<()> {
     set_capabilities(CapabilitySets { effective: permitted, permitted, inheritable })
 }
 
-/// Does `work` with nothing but `effective` as the effective set, of what is permitted.
+/// Calls `work` with exactly `effective` as the effective set, a subset of the permitted one.
 pub fn with_effective(effective: u64, work: impl FnOnce() -> Result<()>) -> Result<()> {
     let held = rustix::thread::capabilities(None)?;
     let sets = |effective| CapabilitySets {
@@ -104,7 +104,7 @@ pub fn has_capability(number: u32) -> bool {
         .is_ok_and(|sets| number < 64 && sets.effective.bits() & (1 << number) != 0)
 }
 
-/// Whether the caller is a user who may do nothing beyond what is theirs: not root, nor given root's rights.
+/// Whether the caller is a plain user: neither root nor given root's capabilities.
 pub fn is_plain_user() -> bool {
     const CAP_SYS_ADMIN: u32 = 21;
     effective_uid() != 0 && !has_capability(CAP_SYS_ADMIN)
@@ -169,7 +169,8 @@ pub fn outlive_parent() -> Result<()> {
     prctl(libc::PR_SET_PDEATHSIG, 0, 0).map(drop)
 }
 
-/// Gives the caller a new, empty session keyring that nobody can join by name. ENOSYS and EDQUOT are the caller's to judge.
+/// Gives the caller a new, empty session keyring that cannot be joined by name. The caller decides about ENOSYS
+/// and EDQUOT.
 pub fn new_session_keyring() -> Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
     // SAFETY: a null name asks for an anonymous keyring; nothing else is passed.

@@ -1,7 +1,8 @@
-//! A child half's table of descriptors, by number: what is closed, kept and given on.
+//! A child half's table of descriptors, by number: closing, keeping and passing on.
 //!
-//! Invariant: each function that takes a number from whoever owns it wants a [`ChildHalf`]: the owners are in the copy of the
-//! parent's memory that it runs on, and are not dropped there. The parent has a table of its own. Nothing here allocates.
+//! Invariant: each function that takes a number requires a [`ChildHalf`]: the owners of the numbers are in the
+//! child's copy of its parent's memory, and are not dropped there. The parent has a table of its own. Nothing
+//! here allocates.
 
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd as _, OwnedFd, RawFd};
 
@@ -11,7 +12,8 @@ use crate::sys::kernel::seccomp::Pass;
 
 /// Makes `number` a copy of `fd` that survives execve.
 pub fn install_at(_half: &ChildHalf, fd: BorrowedFd<'_>, number: RawFd) -> Result<()> {
-    // SAFETY: no memory is passed. What `number` was is closed: its owner never drops it, by `_half`.
+    // SAFETY: no memory is passed. The former descriptor `number` is closed: its owner never drops it, by
+    // `_half`.
     let returned = unsafe {
         if fd.as_raw_fd() == number {
             libc::fcntl(number, libc::F_SETFD, 0)
@@ -22,9 +24,10 @@ pub fn install_at(_half: &ChildHalf, fd: BorrowedFd<'_>, number: RawFd) -> Resul
     Errno::result(returned.into()).map(drop)
 }
 
-/// Moves a descriptor to `number`, whatever was there, CLOEXEC. The old number stays open.
+/// Moves a descriptor to `number`, replacing any there, CLOEXEC. The old number stays open.
 pub fn move_to(_half: &ChildHalf, fd: BorrowedFd<'_>, number: RawFd) -> Result<BorrowedFd<'static>> {
-    // SAFETY: no memory is passed. What `number` was is closed: its owner never drops it, by `_half`.
+    // SAFETY: no memory is passed. The former descriptor `number` is closed: its owner never drops it, by
+    // `_half`.
     let returned = unsafe { libc::dup3(fd.as_raw_fd(), number, libc::O_CLOEXEC) };
     Errno::result(returned.into())?;
     // SAFETY: dup3 has just opened it, and it has no owner: it is open until this half closes it by number, execs or exits.
@@ -67,7 +70,8 @@ pub fn close_from_at_exec(_half: &ChildHalf, first: RawFd) -> Result<()> {
     unsafe { range(first.cast_unsigned(), libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) }
 }
 
-/// Whether the kernel, and a filter around this process, let a child half close its descriptors: of those asked for there is none.
+/// Whether the kernel, and any filter around this process, let a child half close its descriptors: tried on an
+/// empty range.
 pub fn can_close() -> Result<()> {
     // SAFETY: the kernel gives no descriptor the highest number of all.
     unsafe { range(libc::c_uint::MAX, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) }
@@ -78,6 +82,6 @@ pub fn can_close() -> Result<()> {
 /// # Safety
 /// With no flags no owner of these descriptors may use or drop them any more.
 unsafe fn range(first: libc::c_uint, last: libc::c_uint, flags: libc::c_uint) -> Result<()> {
-    // SAFETY: three integers; what becomes of the descriptors is the caller's promise.
+    // SAFETY: three integers; the caller promises about the descriptors.
     Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(drop)
 }

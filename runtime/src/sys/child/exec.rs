@@ -19,7 +19,7 @@ use crate::sys::kernel::seccomp::Pass;
 /// The bytes of a home directory's path, with its NUL: PATH_MAX.
 pub const HOME_MAX: usize = 4096;
 
-/// A variable HOME whose value is known after clone alone; `/` until it is set.
+/// A variable HOME whose value is known only after clone; `/` until it is set.
 #[derive(Debug)]
 pub struct Home(Box<[Cell<u8>]>);
 
@@ -52,7 +52,7 @@ impl Home {
 pub struct Strings {
     strings: Vec<CString>,
     pointers: Vec<*const c_char>,
-    /// What one of the pointers leads to.
+    /// The target of one of the pointers.
     _home: Option<Rc<Home>>,
 }
 
@@ -99,8 +99,8 @@ pub fn exists(path: &CStr) -> bool {
     rustix::fs::stat(path).is_ok()
 }
 
-/// What execve would say of the file at `path`: ENOENT where there is none, EACCES when it is no file that the caller may execute.
-/// Where faccessat2 is kept from us the latter is left to execve: access(2) takes a plain user's capabilities for none.
+/// execve's verdict on the file at `path`: ENOENT if it is missing, EACCES if the caller may not execute it.
+/// Without faccessat2 the latter is left to execve: access(2) ignores a plain user's capabilities.
 pub fn check_program(path: &CStr) -> Result<()> {
     use rustix::fs::{FileType, stat};
     let found = stat(path)?;
@@ -151,7 +151,7 @@ pub fn umask(mask: u32) {
 pub struct Rlimit {
     /// RLIMIT_*.
     pub resource: u32,
-    /// What holds.
+    /// The soft limit.
     pub soft: u64,
     /// Up to where it can be raised.
     pub hard: u64,
@@ -213,8 +213,8 @@ pub fn set_rlimit(limit: Rlimit) -> Result<()> {
     .map(drop)
 }
 
-/// Gives every signal its default action and blocks none: a program must not inherit what its
-/// supervisor ignores or blocks for itself.
+/// Gives every signal its default action and blocks none: a program must not inherit its supervisor's
+/// dispositions.
 pub fn reset_signals(_half: &ChildHalf) -> Result<()> {
     #[repr(C)]
     struct KernelAction {
@@ -274,11 +274,13 @@ pub fn block_signals(_half: &ChildHalf) -> Result<()> {
     .map(drop)
 }
 
-/// Reaps every child that ends, until SIGTERM comes from outside of this process's pid namespace: whoever may signal
-/// everything inside must not end it all by the one process that it did not start. Signals must be blocked.
+/// Reaps every child that ends, until SIGTERM comes from outside of this process's pid namespace: a process
+/// inside that may signal all others must not end them all by way of this one, which it did not start. Signals
+/// must be blocked.
 ///
-/// From outside comes what kill(2) has sent for a sender without a pid in here. Nobody can claim that: with rt_sigqueueinfo(2)
-/// a pid may be forged, but no si_code that the kernel's own signals have; with F_SETSIG (fcntl(2)) it is POLL_*.
+/// From outside comes a signal of kill(2) whose sender has no pid in here. No sender inside can claim that:
+/// rt_sigqueueinfo(2) can forge a pid, but not an si_code of the kernel's own signals; with F_SETSIG (fcntl(2))
+/// it is POLL_*.
 pub fn reap_until_sigterm(_half: &ChildHalf) {
     const fn bit(signal: i32) -> u64 {
         1 << (signal - 1)
@@ -297,12 +299,13 @@ pub fn reap_until_sigterm(_half: &ChildHalf) {
                 size_of::<u64>(),
             )
         };
-        // SAFETY: `info` is zeros or what the kernel wrote, integers both; with SI_USER this one is the sender's pid.
+        // SAFETY: `info` is zeros or written by the kernel, integers both; with SI_USER this one is the
+        // sender's pid.
         let from_outside = info.si_code == libc::SI_USER && unsafe { info.si_pid() } == 0;
         if signal == libc::c_long::from(libc::SIGTERM) && from_outside {
             return;
         }
-        // SAFETY: waitpid may be given no place for the status. By `_half` nobody here owns a child that it could take away.
+        // SAFETY: waitpid takes a null status. By `_half` no owner here has a child that it could take away.
         while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } > 0 {}
     }
 }
@@ -323,7 +326,7 @@ pub fn wait_for_connection(listener: BorrowedFd<'_>) -> Result<OwnedFd> {
             Err(errno) => return Err(errno),
         }
         match rustix::net::accept_with(listener, rustix::net::SocketFlags::CLOEXEC) {
-            // Whoever came has gone already, or poll was interrupted.
+            // The client has gone already, or poll was interrupted.
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::CONNABORTED | rustix::io::Errno::INTR) => {}
             other => return Ok(other?),
         }
@@ -342,7 +345,7 @@ pub fn wait_for_byte(from: BorrowedFd<'_>) -> Result<bool> {
     }
 }
 
-/// The two ends of a child's wire, CLOEXEC: what the parent reads, without blocking, and what the child writes.
+/// The two ends of a child's wire, CLOEXEC: the parent's to read, without blocking, and the child's to write.
 pub fn wire() -> Result<(OwnedFd, OwnedFd)> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&read, true)?;

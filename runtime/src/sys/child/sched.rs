@@ -9,7 +9,7 @@ pub use libc::{
     SCHED_FIFO, SCHED_IDLE, SCHED_OTHER, SCHED_RR,
 };
 
-/// What sched_setattr(2) sets.
+/// The settings of sched_setattr(2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Scheduling {
     /// SCHED_*.
@@ -64,21 +64,22 @@ pub fn set_io_priority(packed: i32) -> Result<()> {
     Errno::result(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, packed) }).map(drop)
 }
 
-/// Lets the calling thread run on the CPUs whose bits are set.
+/// Lets the calling thread run on the CPUs of the set bits.
 pub fn set_affinity(cpus: &[u64]) -> Result<()> {
     // SAFETY: pointer and size in bytes are of one slice, alive during the call, which the kernel only reads.
     Errno::result(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(cpus), cpus.as_ptr()) })
         .map(drop)
 }
 
-/// Takes the calling thread's memory from the nodes whose bits are set, as `mode` (MPOL_*) says.
+/// Takes the calling thread's memory from the nodes of the set bits, by `mode` (MPOL_*).
 pub fn set_memory_policy(mode: i32, nodes: &[u64]) -> Result<()> {
     // The kernel reads one bit less than it is told, and of none it wants no pointer.
     let (mask, bits) = match nodes {
         [] => (std::ptr::null(), 0),
         nodes => (nodes.as_ptr(), nodes.len() * 64 + 1),
     };
-    // SAFETY: the kernel reads as many whole words as hold `bits - 1` bits: those of the slice; of a null pointer nothing.
+    // SAFETY: the kernel reads as many whole words as hold `bits - 1` bits: those of the slice; of a null
+    // pointer nothing.
     Errno::result(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, mask, bits) }).map(drop)
 }
 

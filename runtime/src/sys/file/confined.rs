@@ -1,8 +1,8 @@
 //! Looking things up inside a directory that a stranger may have filled: a volume, a root file system.
 //!
-//! Invariant: every lookup is one `openat2` with `RESOLVE_IN_ROOT` or `RESOLVE_BENEATH`, so that neither `..` nor a
-//! symbolic link, not even one that changes meanwhile, leads out of the directory; magic links are
-//! refused. What comes back is a descriptor, and the caller works on that and never on the path again.
+//! Invariant: every lookup is one `openat2` with `RESOLVE_IN_ROOT` or `RESOLVE_BENEATH`, so that neither `..`
+//! nor a symbolic link, even one that changes meanwhile, leads out of the directory; magic links are refused.
+//! The result is a descriptor; the caller works on it and never on the path again.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path};
@@ -13,10 +13,10 @@ use rustix::io::Errno;
 use super::fs::openat2;
 use crate::sys::{Error, Result};
 
-/// What becomes of a link that leads out of the directory.
+/// The treatment of a link that leads out of the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outward {
-    /// It leads to the same path inside, as for a process whose root the directory is.
+    /// It leads to the same path inside, as for a process with this root.
     Inside,
     /// The lookup fails: [`Error::leads_out`].
     Refused,
@@ -29,7 +29,7 @@ pub fn open_host(path: &Path) -> Result<OwnedFd> {
         .map_err(|errno| Error::new(format!("open({path:?}, O_PATH)"), errno.raw_os_error()))
 }
 
-/// Opens whatever is at `path` inside `root` as a handle (`O_PATH`).
+/// Opens the file at `path` inside `root` as a handle (`O_PATH`).
 pub fn open_handle(root: impl AsFd, path: &Path, outward: Outward) -> Result<OwnedFd> {
     open(root, path, OFlags::PATH, outward)
 }
@@ -43,14 +43,14 @@ pub fn open_regular(root: impl AsFd, path: &Path) -> Result<Option<OwnedFd>> {
     if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
         return Ok(None);
     }
-    // The file that was looked at, whatever is at its path by now.
+    // The file that was checked, whatever its path leads to by now.
     let itself = format!("/proc/self/fd/{}", handle.as_raw_fd());
     fs::openat(CWD, &itself, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map(Some)
         .map_err(|errno| Error::new(format!("open({path:?}, by its handle)"), errno.raw_os_error()))
 }
 
-/// Opens the directory at `path` inside `root` as a handle, making what is missing of it with `mode`.
+/// Opens the directory at `path` inside `root` as a handle, making missing parts with `mode`.
 pub fn make_dirs(root: impl AsFd, path: &Path, mode: u32, outward: Outward) -> Result<OwnedFd> {
     let mut reached = std::path::PathBuf::new();
     let look_up = |path: &Path| open(&root, path, OFlags::PATH | OFlags::DIRECTORY, outward);
@@ -69,8 +69,8 @@ pub fn make_dirs(root: impl AsFd, path: &Path, mode: u32, outward: Outward) -> R
     Ok(handle)
 }
 
-/// Makes the directory `name` in `dir` with exactly `mode`, whatever the umask; one that has
-/// appeared meanwhile is fine and left as it is.
+/// Makes the directory `name` in `dir` with exactly `mode`, whatever the umask; one that appeared meanwhile is
+/// left as it is.
 fn make_dir(dir: impl AsFd, name: &Path, mode: u32) -> Result<()> {
     let call = || format!("mkdirat({name:?}, {mode:o})");
     match fs::mkdirat(&dir, name, Mode::from_raw_mode(mode & 0o777)) {
@@ -117,7 +117,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = open_host(dir.path()).unwrap();
         let _listener = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
-        // ENXIO to whoever opens it. A device without a driver would say so too, and takes root to make.
+        // open(2) fails with ENXIO, as for a device without a driver, which only root could make.
         assert!(open_regular(&root, Path::new("socket")).unwrap().is_none());
         assert!(open_regular(&root, Path::new(".")).unwrap().is_none());
         assert!(open_regular(&root, Path::new("none")).unwrap_err().is_not_found());

@@ -1,4 +1,4 @@
-//! Directories by descriptor: looking up, making and removing what is in them.
+//! Directories by descriptor: looking up, making and removing entries.
 //!
 //! Invariant: a path that a stranger chose is resolved by `openat2` inside the directory it belongs
 //! to, never through a magic link and never onto another mount; every other call here takes one name
@@ -18,7 +18,7 @@ use crate::sys::{Error, Result};
 /// How deep a removal recurses before it flattens the tree instead: one descriptor a level.
 const REMOVE_DEPTH: usize = 64;
 
-/// What an inode is.
+/// The type of an inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file.
@@ -33,14 +33,14 @@ pub enum Kind {
     BlockDevice,
     /// A named pipe.
     Fifo,
-    /// A socket, or what the kernel adds one day.
+    /// A socket, or a future type.
     Other,
 }
 
 /// The metadata of an inode, as far as copying it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
-    /// What it is.
+    /// Its type.
     pub kind: Kind,
     /// The permission bits with setuid, setgid and sticky.
     pub mode: u32,
@@ -79,8 +79,8 @@ pub fn open(path: &Path) -> Result<OwnedFd> {
     fs::openat(CWD, path, flags, Mode::empty()).map_err(failed("openat", CWD, path.as_os_str().as_bytes()))
 }
 
-/// Puts a small file of our own, readable by root alone, into `dir` in place of what has that name. It gets its name when
-/// it is whole: a writer that is killed leaves nothing (`O_TMPFILE`, open(2)).
+/// Puts a small file, readable by root alone, into `dir` in place of the entry of that name. It gets its name
+/// when it is whole: a killed writer leaves nothing (`O_TMPFILE`, open(2)).
 pub fn place(dir: impl AsFd, name: &[u8], bytes: &[u8]) -> Result<()> {
     let file = create_unnamed(&dir)?;
     let mut rest = bytes;
@@ -97,7 +97,7 @@ pub fn open_at(dir: impl AsFd, name: &[u8]) -> Result<OwnedFd> {
     fs::openat(&dir, name, flags, Mode::empty()).map_err(failed("openat", &dir, name))
 }
 
-/// What a lookup by [`resolve`] may meet.
+/// The links that a lookup by [`resolve`] may follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Links {
     /// Symbolic links are followed, as if `root` were `/`.
@@ -111,14 +111,14 @@ pub fn resolve(root: impl AsFd, path: &[u8], links: Links) -> Result<OwnedFd> {
     lookup(root, path, OFlags::PATH | OFlags::DIRECTORY, links)
 }
 
-/// Looks up whatever is at `path` inside `root`, without following a link in the last place, as a
-/// handle (`O_PATH`) that can be asked what it is and linked elsewhere.
+/// Looks up the file at `path` inside `root`, without following a link in the last place, as a handle
+/// (`O_PATH`) that can be examined and linked elsewhere.
 pub fn resolve_handle(root: impl AsFd, path: &[u8], links: Links) -> Result<OwnedFd> {
     lookup(root, path, OFlags::PATH | OFlags::NOFOLLOW, links)
 }
 
-/// Opens the regular file or device at `path` inside `root` for reading, without waiting for a
-/// pipe's other end. The caller checks what it got.
+/// Opens the regular file or device at `path` inside `root` for reading, without waiting for a pipe's other
+/// end. The caller checks the result.
 pub fn resolve_file(root: impl AsFd, path: &[u8], links: Links) -> Result<OwnedFd> {
     lookup(root, path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY, links)
 }
@@ -141,8 +141,8 @@ pub fn create_file(dir: impl AsFd, name: &[u8], mode: u32) -> Result<OwnedFd> {
     fs::openat(&dir, name, flags, Mode::from_raw_mode(mode)).map_err(failed("openat", &dir, name))
 }
 
-/// Opens, or makes, the file `name` in `dir` for appending; a symbolic link is refused, a pipe is not waited for. It has
-/// `mode` then, whatever the umask, and whoever made it.
+/// Opens, or makes, the file `name` in `dir` for appending; a symbolic link is refused, a pipe is not waited
+/// for. It then has `mode`, whatever the umask and whoever made it.
 pub fn open_for_appending(dir: impl AsFd, name: &[u8], mode: u32) -> Result<OwnedFd> {
     let flags = OFlags::WRONLY
         | OFlags::APPEND
@@ -223,7 +223,7 @@ pub fn set_mode(fd: impl AsFd, mode: u32) -> Result<()> {
     fs::fchmod(&fd, Mode::from_raw_mode(mode)).map_err(failed("fchmod", &fd, b""))
 }
 
-/// Sets the permission bits of whatever the `O_PATH` handle `fd` is.
+/// Sets the permission bits of the file of the `O_PATH` handle `fd`.
 pub fn set_mode_of_handle(fd: impl AsFd, mode: u32) -> Result<()> {
     let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
     fs::chmod(&path, Mode::from_raw_mode(mode)).map_err(failed("chmod", CWD, path.as_bytes()))
@@ -258,12 +258,12 @@ pub fn remove_dir(dir: impl AsFd, name: &[u8]) -> Result<()> {
     fs::unlinkat(&dir, name, AtFlags::REMOVEDIR).map_err(failed("unlinkat(AT_REMOVEDIR)", &dir, name))
 }
 
-/// Renames within one file system; what is at the new name is replaced as rename(2) does.
+/// Renames within one file system; replaces the new name as rename(2) does.
 pub fn rename(from: impl AsFd, old: &[u8], to: impl AsFd, new: &[u8]) -> Result<()> {
     fs::renameat(&from, old, &to, new).map_err(failed("renameat", &from, old))
 }
 
-/// What a symbolic link says.
+/// The target of a symbolic link.
 pub fn read_link(dir: impl AsFd, name: &[u8]) -> Result<Vec<u8>> {
     fs::readlinkat(&dir, name, Vec::new()).map(std::ffi::CString::into_bytes).map_err(failed(
         "readlinkat",
@@ -272,7 +272,7 @@ pub fn read_link(dir: impl AsFd, name: &[u8]) -> Result<Vec<u8>> {
     ))
 }
 
-/// What a link's `O_PATH` handle says.
+/// The target of a link's `O_PATH` handle.
 pub fn read_link_of_handle(fd: impl AsFd) -> Result<Vec<u8>> {
     read_link(fd, b"")
 }
@@ -313,7 +313,7 @@ fn convert(stat: &fs::Stat) -> Stat {
     }
 }
 
-/// What a file system has, and what of it is free to whoever is not root.
+/// The size of a file system, and the free part for users other than root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Free {
     /// Its size in bytes.
@@ -326,7 +326,7 @@ pub struct Free {
     pub free_inodes: u64,
 }
 
-/// What the file system that holds `fd` has.
+/// The space of the file system that holds `fd`.
 pub fn free(fd: impl AsFd) -> Result<Free> {
     let all = fs::fstatvfs(&fd).map_err(failed("fstatfs", &fd, b""))?;
     Ok(Free {
@@ -337,8 +337,8 @@ pub fn free(fd: impl AsFd) -> Result<Free> {
     })
 }
 
-/// Begins to write back the `len` bytes at `offset` of the file `fd`, and waits for none of them (sync_file_range(2)): no
-/// promise, which only [`sync_file_system`] gives.
+/// Starts writeback of the `len` bytes at `offset` of the file `fd`, without waiting (sync_file_range(2)):
+/// durability comes only from [`sync_file_system`].
 pub fn begin_writeback(fd: impl AsFd, offset: u64, len: u64) {
     let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) else { return };
     // SAFETY: `fd` is open until the call returns, and the other arguments are integers: no memory is passed.
@@ -453,7 +453,7 @@ pub fn path_of(fd: BorrowedFd<'_>) -> String {
 }
 
 impl Error {
-    /// Whether what was named does not exist.
+    /// Whether the named file does not exist.
     pub fn is_not_found(&self) -> bool {
         self.errno == rustix::io::Errno::NOENT.raw_os_error()
     }
@@ -505,7 +505,7 @@ mod tests {
                 // Until both are gone.
                 let swap = || while renameat_with(CWD, &folder, CWD, &link, RenameFlags::EXCHANGE).is_ok() {};
                 scope.spawn(swap);
-                // A swap at the wrong moment makes an attempt fail; what counts is that none goes through the link.
+                // A swap at the wrong moment makes an attempt fail; none may go through the link.
                 while remove_tree(open(dir.path()).unwrap(), b"tree").is_err() {}
             });
             assert!(outside.join("file").exists());

@@ -1,8 +1,9 @@
 //! flock(2) with an end to the wait.
 //!
-//! flock has no timed form, and no event says that a lock is free (inotify tells of a close before the lock goes). Trying
-//! it again and again would lose its queue, in which nobody waits for ever behind those who come later. So the call blocks
-//! in that queue, and a timer of the waiting thread's own (timer_create(2), SIGEV_THREAD_ID) interrupts it.
+//! flock has no timed form, and no event tells that a lock is free (inotify reports a close before the unlock).
+//! Repeated trying would lose its place in the kernel's queue, in which no waiter starves behind later ones. So
+//! the call blocks in that queue, and a timer of the waiting thread's own (timer_create(2), SIGEV_THREAD_ID)
+//! interrupts it.
 
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
@@ -15,16 +16,16 @@ use crate::sys::errno::{Errno, Result};
 /// How the lock is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Share {
-    /// By nobody else.
+    /// Held alone.
     Exclusive,
-    /// With others who want it so.
+    /// Held together with other shared holders.
     Shared,
 }
 
 /// How soon a timer strikes again: its first stroke may come between two calls.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// Takes the lock of an open file, or waits for it `patience` long; false: somebody else still has it.
+/// Takes the lock of an open file, waiting at most `patience`; false: another holder still has it.
 pub fn lock_within(file: impl AsFd, share: Share, patience: Duration) -> Result<bool> {
     let (at_once, waiting) = match share {
         Share::Exclusive => (FlockOperation::NonBlockingLockExclusive, FlockOperation::LockExclusive),
@@ -46,7 +47,7 @@ pub fn lock_within(file: impl AsFd, share: Share, patience: Duration) -> Result<
     }
 }
 
-/// A timer that interrupts what the calling thread waits in, from a moment on and again and again.
+/// A timer that interrupts the calling thread's wait, from a moment on and repeatedly.
 struct Timer {
     id: libc::timer_t,
     former_mask: libc::sigset_t,
@@ -69,8 +70,8 @@ impl Timer {
         Errno::result(made.into())?;
         // SAFETY: a signal set is made of integers: zeroes are a valid one.
         let (mut mask, mut former_mask): (libc::sigset_t, libc::sigset_t) = unsafe { std::mem::zeroed() };
-        // SAFETY: both sets live until the calls return. What SIGALRM does once it is let through is nothing: `catch_alarm`
-        // has gone before.
+        // SAFETY: both sets live until the calls return. SIGALRM does nothing once it is unblocked:
+        // `catch_alarm` came before.
         unsafe {
             libc::sigemptyset(&raw mut mask);
             libc::sigaddset(&raw mut mask, libc::SIGALRM);

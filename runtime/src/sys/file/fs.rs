@@ -1,7 +1,7 @@
 //! Files by descriptor: looked up inside a root, made component by component, verified once open.
 //!
-//! Invariant: a name that a container could have chosen is only ever resolved by openat2, confined
-//! to the descriptor given. What the child half calls allocates nothing.
+//! Invariant: a name that a container could have chosen is only ever resolved by openat2, confined to the given
+//! descriptor. Functions for the child half allocate nothing.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -11,7 +11,7 @@ use rustix::path::Arg;
 
 use crate::sys::errno::{Errno, Result};
 
-/// What a lookup must find.
+/// The type that a lookup requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
     /// A file of any type.
@@ -24,7 +24,7 @@ pub enum Want {
 /// this many the lookup fails closed.
 const LOOKUPS: u32 = 128;
 
-/// The one openat2: what is opened is CLOEXEC. Of a `&CStr` it allocates nothing.
+/// The one openat2: the descriptor is CLOEXEC. With a `&CStr` it allocates nothing.
 pub(in crate::sys) fn openat2<P: Arg + Copy>(
     dir: impl AsFd,
     path: P,
@@ -51,8 +51,8 @@ pub fn open_in_root(root: BorrowedFd<'_>, path: &CStr, want: Want) -> Result<Own
     openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
 }
 
-/// The regular file at `path` for reading, with `root` as its root as in [`open_in_root`]; `None`: something else is there. To open
-/// that is what the caller's cgroup lets it do, and waits for nobody.
+/// The regular file at `path` for reading, with `root` as its root as in [`open_in_root`]; `None`: it has
+/// another type, which could have side effects or block when opened.
 pub fn open_regular_in_root(root: BorrowedFd<'_>, path: &CStr) -> Result<Option<OwnedFd>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -71,7 +71,7 @@ pub fn open_entry(dir: BorrowedFd<'_>, name: &CStr, want: Want) -> Result<OwnedF
     openat2(dir, name, flags, Mode::empty(), resolve)
 }
 
-/// What the link `name` of `dir` says: as much of it as fits, and how long that is. EINVAL: it is no link.
+/// The target of the link `name` of `dir`: as much of it as fits, and its length. EINVAL: it is no link.
 pub fn read_link(dir: BorrowedFd<'_>, name: &CStr, said: &mut [u8]) -> Result<usize> {
     Ok(rustix::fs::readlinkat_raw(dir, name, said)?)
 }
@@ -134,13 +134,13 @@ pub fn open_host_file(path: &CStr) -> Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// Opens a path of the host's, O_PATH, whatever it is.
+/// Opens a path of the host, O_PATH, whatever its type.
 pub fn open_host_path(path: &CStr) -> Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// Opens a file anew that is held by `file`, O_PATH or not, for what `like` was opened for: reading, writing, appending, not
-/// waiting. It never becomes the controlling terminal.
+/// Reopens the file of `file`, O_PATH or not, in the mode of `like`: reading, writing, appending, non-blocking.
+/// It never becomes the controlling terminal.
 pub fn open_like(file: BorrowedFd<'_>, like: BorrowedFd<'_>) -> Result<OwnedFd> {
     let kept = OFlags::ACCMODE | OFlags::APPEND | OFlags::NONBLOCK;
     reopen(file, rustix::fs::fcntl_getfl(like)? & kept)
@@ -204,7 +204,7 @@ pub fn chmod_entry(dir: BorrowedFd<'_>, name: &CStr, mode: u32) -> Result<()> {
     Ok(rustix::fs::chmodat(dir, name, Mode::from_raw_mode(mode), AtFlags::empty())?)
 }
 
-/// Gives the entry `name` of `dir` to an owner; a link itself, not what it points to.
+/// Changes the owner of the entry `name` of `dir`; of a link itself, not of its target.
 pub fn chown_entry(dir: BorrowedFd<'_>, name: &CStr, uid: u32, gid: u32) -> Result<()> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     Ok(rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
@@ -220,8 +220,8 @@ pub fn fchown_user(file: BorrowedFd<'_>, uid: u32) -> Result<()> {
     Ok(rustix::fs::fchown(file, Some(Uid::from_raw(uid)), None)?)
 }
 
-/// Whether an open file is a directory, by what the kernel has known since it was opened: the server of a network file
-/// system, which may not answer, is not asked.
+/// Whether an open file is a directory, by the kernel's cached knowledge: the server of a network file system,
+/// which may not answer, is not asked.
 pub fn is_directory(file: BorrowedFd<'_>) -> Result<bool> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     let mode = match rustix::fs::statx(file, c"", flags, StatxFlags::TYPE) {
@@ -241,7 +241,7 @@ pub fn is_same_file(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Result<bool> 
 /// A special file that is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Special {
-    /// What it is.
+    /// Its numbers.
     pub node: Node,
     /// Its permissions.
     pub mode: u32,
@@ -251,7 +251,7 @@ pub struct Special {
     pub gid: u32,
 }
 
-/// What an open special file is; `None`: it is none.
+/// The numbers of an open special file; `None`: it is none.
 pub fn special(file: BorrowedFd<'_>) -> Result<Option<Special>> {
     let stat = rustix::fs::fstat(file)?;
     let (major, minor) = device_numbers(stat.st_rdev);
@@ -328,12 +328,12 @@ pub fn dup_above(fd: BorrowedFd<'_>, minimum: RawFd) -> Result<OwnedFd> {
 /// EBADF for the number of a descriptor that this process was not started with: none, or one that it opened itself, CLOEXEC
 /// as they all are.
 pub fn was_inherited(number: RawFd) -> Result<()> {
-    // SAFETY: F_GETFD only asks, of whatever number: one that is no descriptor is EBADF.
+    // SAFETY: F_GETFD only reads; a number that is no descriptor is EBADF.
     let flags = Errno::result(unsafe { libc::fcntl(number, libc::F_GETFD) }.into())?;
     if flags & i64::from(libc::FD_CLOEXEC) != 0 { Err(Errno::EBADF) } else { Ok(()) }
 }
 
-/// A copy, CLOEXEC and with a number of at least `minimum`, of a descriptor that this process was started with,
+/// A copy, CLOEXEC and with a number of at least `minimum`, of a descriptor that this process inherited, and
 /// whose number the caller was told.
 pub fn copy_of_inherited(number: RawFd, minimum: RawFd) -> Result<OwnedFd> {
     was_inherited(number)?;

@@ -1,9 +1,9 @@
 //! Files, directories and mounts, by descriptor.
 //!
-//! When: at any time, by any thread, but [`overlay`], which may change the working directory, and [`flock`], which
-//! waits. A child half calls what returns a bare [`crate::sys::Errno`] (`fs`, `mount`), which allocates
-//! nothing; what returns a [`crate::sys::Error`] allocates.
-//! Kept: nothing but the descriptors that are given back, each CLOEXEC.
+//! When: at any time, by any thread, except [`overlay`], which may change the working directory, and [`flock`],
+//! which waits. A child half calls functions that return a bare [`crate::sys::Errno`] (`fs`, `mount`), which
+//! allocate nothing; functions that return a [`crate::sys::Error`] allocate. Kept: only the returned
+//! descriptors, each CLOEXEC.
 
 pub mod confined;
 pub mod dir;

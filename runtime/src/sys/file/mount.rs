@@ -1,8 +1,8 @@
 //! The mount API of Linux 5.2 to 5.12: a mount is made detached, given its attributes, and then
 //! moved onto a descriptor. No function here takes a path into a container.
 //!
-//! Invariant: every descriptor made is CLOEXEC. What a child half calls allocates nothing: all but [`make_detached`],
-//! [`number`] and [`detach_from_here`].
+//! Invariant: every descriptor made is CLOEXEC. Functions for a child half allocate nothing: all except
+//! [`make_detached`], [`number`] and [`detach_from_here`].
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -134,7 +134,7 @@ pub fn fspick(mount: BorrowedFd<'_>) -> Result<OwnedFd> {
     Ok(rm::fspick(mount, c"", flags)?)
 }
 
-/// Changes the file system of a context to what it was told.
+/// Reconfigures the file system of a context with its parameters.
 pub fn fsconfig_reconfigure(context: BorrowedFd<'_>) -> Result<()> {
     Ok(rm::fsconfig_reconfigure(context)?)
 }
@@ -146,8 +146,8 @@ pub fn fsmount(context: BorrowedFd<'_>, attributes: u64) -> Result<OwnedFd> {
     Ok(rm::fsmount(context, rm::FsMountFlags::FSMOUNT_CLOEXEC, flags)?)
 }
 
-/// Makes a file system of `kind` with these parameters, and a detached mount of it with these attributes, which nobody can
-/// reach but by the descriptor that is given back.
+/// Makes a file system of `kind` with these parameters, and a detached mount of it with these attributes,
+/// reachable only by the returned descriptor.
 pub fn make_detached(
     kind: &CStr,
     parameters: &[(&CStr, Option<&CStr>)],
@@ -256,7 +256,7 @@ pub fn mount_setattr(
     setattr(fd, depth, &MountAttr { set: attributes.set, clear: attributes.clear, propagation, userns_fd: 0 })
 }
 
-/// Shows the files of a detached mount as owned by what their owners are in a user namespace (nsfs).
+/// Maps the owners of a detached mount's files by a user namespace (nsfs).
 pub fn map_owners(fd: BorrowedFd<'_>, depth: Depth, user_namespace: BorrowedFd<'_>) -> Result<()> {
     const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
     let userns_fd = user_namespace.as_raw_fd().cast_unsigned().into();

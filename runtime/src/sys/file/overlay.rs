@@ -1,7 +1,7 @@
 //! Overlay mounts by the new mount API, layers given by descriptor.
 //!
-//! Invariant: the mount is detached: it stands in no mount table until somebody moves it somewhere,
-//! and it is gone when its descriptor is. The caller has one thread: its working directory may change meanwhile.
+//! Invariant: the mount is detached: it stands in no mount table until it is moved somewhere, and ends with its
+//! descriptor. The caller has one thread: its working directory may change meanwhile.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -82,7 +82,8 @@ fn open(lower: &[BorrowedFd<'_>], naming: Naming) -> Result<OwnedFd> {
 fn set_dir(fs: BorrowedFd<'_>, key: &CStr, dir: BorrowedFd<'_>) -> Result<()> {
     let shown = key.to_string_lossy();
     match mount::fsconfig_fd(fs, key, dir) {
-        // What a file system of before the new mount API says, as overlayfs up to Linux 6.4. It would take any name here.
+        // The answer of a file system without the new mount API, such as overlayfs up to Linux 6.4. It would
+        // accept any name here.
         Err(Errno::EOPNOTSUPP) if key != EACH => by_path(fs, key, dir),
         Err(Errno::EINVAL) => by_path(fs, key, dir),
         set => set.map_err(failed("fsconfig(FSCONFIG_SET_FD)", &shown)),

@@ -1,8 +1,8 @@
 //! Directories and files of podrun's own trees, each made with the mode that is said.
 //!
-//! Invariant: the umask of whoever types the command changes no mode here, and what is found with another mode, since an
-//! older podrun made it or somebody changed it, has the right one when the function returns. No link is followed to what
-//! is mended: a tree that was open to all for a while may hold a stranger's.
+//! Invariant: no mode depends on the caller's umask, and an existing file with another mode, left by an older
+//! podrun or changed since, has the right one when the function returns. No link is followed to a file to
+//! correct: a tree that was open to all for a while may hold a stranger's.
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -36,7 +36,7 @@ pub fn directory(path: &Path, mode: u32) -> io::Result<()> {
     mend_made(path, mode)
 }
 
-/// As [`mend`], of a directory that was there a moment ago: gone by now, it has been removed by somebody who may.
+/// As [`mend`], of a directory that existed a moment ago: if it is gone, its owner has removed it.
 fn mend_made(path: &Path, mode: u32) -> io::Result<()> {
     match mend(path, mode) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
@@ -58,7 +58,7 @@ pub fn mend(path: &Path, mode: u32) -> io::Result<()> {
     open.set_permissions(Permissions::from_mode(mode))
 }
 
-/// Whoever owns a directory may rename and replace what is in it. Root's are taken by everybody.
+/// The owner of a directory may rename and replace its entries. Root's is accepted for every user.
 fn check_owner(found: &Metadata) -> io::Result<()> {
     let (owner, own) = (found.uid(), rustix::process::geteuid().as_raw());
     if owner == own || owner == 0 {
@@ -70,7 +70,7 @@ fn check_owner(found: &Metadata) -> io::Result<()> {
     ))
 }
 
-/// The same for a directory whose parents may be missing too: `mode` is for all that is made.
+/// The same for a directory whose parents may be missing, too: `mode` is for every directory made.
 pub fn directories(path: &Path, mode: u32) -> io::Result<()> {
     match directory(path, mode) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -84,9 +84,9 @@ pub fn directories(path: &Path, mode: u32) -> io::Result<()> {
     }
 }
 
-/// Makes the top directory of a tree. One that is there may be somebody's own choice: it is never opened wider, and loses
-/// what is beyond `mode`; with the sticky bit it is one that all share, as /tmp is, and stays as it is. Through a parent
-/// that is made all may go.
+/// Makes the top directory of a tree. An existing one may be the user's choice: it is never opened wider, and
+/// loses bits beyond `mode`; with the sticky bit it is shared by all, as /tmp is, and stays as it is. Missing
+/// parents are made passable for all.
 pub fn top(path: &Path, mode: u32) -> io::Result<()> {
     let found = match fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -119,13 +119,13 @@ fn set_mode(file: &File, found: &Metadata, mode: u32) -> io::Result<()> {
     }
 }
 
-/// Opens the lock file at `path`, made where it is missing, which root alone can open: whoever can open a file for
-/// reading can lock it (flock(2)).
+/// Opens the lock file at `path`, making it if missing; root alone can open it, since a reader of a file can
+/// lock it (flock(2)).
 pub fn lock_file(path: &Path) -> io::Result<File> {
     open(path, OpenOptions::new().create(true).truncate(false).write(true), SECRET)
 }
 
-/// Writes a file with `mode`, in place of what it held.
+/// Writes a file with `mode`, replacing its content.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     open(path, OpenOptions::new().create(true).truncate(true).write(true), mode)?.write_all(bytes)
 }
@@ -135,7 +135,7 @@ pub fn append(path: &Path, bytes: &[u8]) -> io::Result<()> {
     open(path, OpenOptions::new().create(true).append(true), SECRET)?.write_all(bytes)
 }
 
-/// What a file that is replaced outlives.
+/// The event that a replaced file survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outlives {
     /// Its writer.
@@ -161,7 +161,7 @@ pub fn replace_by(beside: &Path, path: &Path, bytes: &[u8], mode: u32, outlives:
         }
         fs::rename(beside, path)
     };
-    // Half a file is of no use to anybody; the error that matters is the first.
+    // Half a file is useless; the first error matters.
     replaced().inspect_err(|_| drop(fs::remove_file(beside)))
 }
 
@@ -185,8 +185,8 @@ pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
     String::from_utf8(read(path, most)?).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
 }
 
-/// Whether an error of [`read`] tells that what lies there is no file of ours, and not that this process or the disk
-/// cannot read one.
+/// Whether an error of [`read`] means that the file is not podrun's, rather than that this process or the disk
+/// cannot read it.
 pub fn is_about_the_place(error: &io::Error) -> bool {
     use ErrorKind::{FileTooLarge, IsADirectory, NotADirectory};
     matches!(error.kind(), FileTooLarge | IsADirectory | NotADirectory)

@@ -1,6 +1,7 @@
 //! Changes in directories, as a readable descriptor: inotify(7), for clients only (a uid has 128 of them).
 //!
-//! Invariant: one descriptor, however many directories; a directory that goes is forgotten by the kernel and told as [`What::Gone`].
+//! Invariant: one descriptor, however many directories; the kernel forgets a removed directory and reports it
+//! as [`What::Gone`].
 
 use std::ffi::{OsStr, OsString};
 use std::mem::MaybeUninit;
@@ -21,7 +22,7 @@ pub struct Watch(OwnedFd);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Watched(i32);
 
-/// What is watched for.
+/// The events to watch for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum For {
     /// A file that is written, made, renamed or removed.
@@ -30,7 +31,7 @@ pub enum For {
     Closes,
 }
 
-/// What has happened.
+/// The event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
     /// To the file of this name in a directory.
@@ -49,7 +50,7 @@ impl Watch {
             .map_err(|errno| Error::new("inotify_init1()", errno.raw_os_error()))
     }
 
-    /// Becomes readable from now on when what is watched for happens in `directory`.
+    /// Makes the descriptor readable at these events in `directory`, from now on.
     pub fn directory(&self, directory: &Path, what: For) -> Result<Watched> {
         let flags = match what {
             For::Changes => {
@@ -62,7 +63,7 @@ impl Watch {
             .map_err(|errno| Error::new(format!("inotify_add_watch({directory:?})"), errno.raw_os_error()))
     }
 
-    /// Takes what has happened since the last call.
+    /// Takes the events since the last call.
     pub fn changes(&self) -> Result<Vec<What>> {
         let mut all = Vec::new();
         let mut space = [MaybeUninit::uninit(); 4096];

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::sys::{Error, Result};
 
-/// What is asked of a descriptor.
+/// The awaited readiness of a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interest {
     /// Nothing but that its other end closed.

@@ -1,4 +1,4 @@
-//! poll(2) over borrowed descriptors: for the clients, whose few descriptors change from round to round.
+//! poll(2) over borrowed descriptors: for clients, with few descriptors that change from round to round.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -18,20 +18,20 @@ pub(in crate::sys) fn wait(fds: &mut [PollFd<'_>], time: Option<Duration>) -> Pl
     Ok(rustix::event::poll(fds, time.as_ref())?)
 }
 
-/// What a descriptor is waited for.
+/// The awaited readiness of a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interest {
     /// Bytes, the end of them, or an error.
     Read,
-    /// Room, or nobody who reads.
+    /// Room to write, or no reader.
     Write,
     /// Either of the two.
     Both,
-    /// The kernel's word that what the file says has changed; [`Ready::readable`] tells it.
+    /// The kernel's notice that the file's content changed, as [`Ready::readable`].
     Change,
 }
 
-/// What a descriptor is ready for.
+/// The readiness of a descriptor.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ready {
     /// A read returns at once.

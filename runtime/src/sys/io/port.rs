@@ -1,7 +1,7 @@
 //! Holding a port of the host: bound, never listening.
 //!
-//! Invariant: while the descriptor lives nobody else listens on the port, so that a mapping which
-//! catches its packets hides no service.
+//! Invariant: while the descriptor lives no other process listens on the port, so that a mapping that catches
+//! its packets hides no service.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -22,8 +22,8 @@ pub enum Transport {
     Sctp,
 }
 
-/// Binds `address` in the caller's network namespace. None: this kernel has no such socket, and so
-/// nobody can listen there.
+/// Binds `address` in the caller's network namespace. None: this kernel has no such socket, so no process can
+/// listen there.
 pub fn hold(address: SocketAddr, transport: Transport) -> Result<Option<OwnedFd>> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let (kind, protocol) = match transport {

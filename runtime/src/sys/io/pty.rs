@@ -21,13 +21,13 @@ fn failed(call: &'static str) -> impl FnOnce(Errno) -> Error {
 
 const FLAGS: OpenptFlags = OpenptFlags::RDWR.union(OpenptFlags::NOCTTY).union(OpenptFlags::CLOEXEC);
 
-/// A terminal of a devpts that nobody else has one of: its master and its peer. In the file system of another's terminals
-/// a process sees them come and go.
+/// A terminal of a devpts of its own: its master and its peer. In a shared one a process sees other terminals
+/// come and go.
 pub fn open() -> Result<(OwnedFd, OwnedFd)> {
     open_of(alone()?.as_fd())
 }
 
-/// A devpts for the terminal of one process, of which only the terminal is to be had.
+/// A devpts for one process's terminal, from which only the terminal can be had.
 pub fn alone() -> Result<OwnedFd> {
     let own = Some(c"0600");
     mount::make_detached(
@@ -37,13 +37,13 @@ pub fn alone() -> Result<OwnedFd> {
     )
 }
 
-/// A terminal for a process in the tree `root`: of the devpts that stands there, where its name in /dev/pts means something,
-/// or, where there is none, or it is the caller's own, of one that nobody else has one of.
+/// A terminal for a process in the tree `root`: of the devpts mounted there, where its name in /dev/pts is
+/// valid, or, if there is none, or it is the caller's own, of a new one.
 pub fn open_for(root: &Path) -> Result<(OwnedFd, OwnedFd)> {
     open_in(root).or_else(|_| open())
 }
 
-/// A terminal of the devpts that stands in the tree `root`, which may be anybody's.
+/// A terminal of the devpts in the tree `root`, which may be any.
 fn open_in(root: &Path) -> Result<(OwnedFd, OwnedFd)> {
     let root = fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(failed("open(root)"))?;
@@ -58,7 +58,7 @@ pub fn open_of(devpts: BorrowedFd<'_>) -> Result<(OwnedFd, OwnedFd)> {
 fn open_below(folder: BorrowedFd<'_>, ptmx: &str, not_on: Option<u64>) -> Result<(OwnedFd, OwnedFd)> {
     const DEVPTS: i64 = 0x1cd1;
     let call = "openat2(\"ptmx\")";
-    // Looked at before it is opened: what stands there may be anything.
+    // Checked before it is opened: the file there may be of any type.
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let found =
         openat2(folder, ptmx, OFlags::PATH, Mode::empty(), resolve).map_err(|errno| errno.during(call))?;

@@ -44,8 +44,8 @@ fn open_directory(path: &Path) -> Result<OwnedFd> {
         .map_err(error(format!("open({path:?}, O_PATH|O_DIRECTORY)")))
 }
 
-/// A listening, non-blocking stream socket `name` in `directory`, mode 0600. One that a dead listener left is
-/// replaced: the caller holds the lock that says nobody listens.
+/// A listening, non-blocking stream socket `name` in `directory`, mode 0600. A dead listener's is replaced: the
+/// caller holds the lock that excludes a live one.
 pub fn listen(directory: &Path, name: &str) -> Result<OwnedFd> {
     let at = open_directory(directory)?;
     let address = address(at.as_fd(), name)?;
@@ -56,7 +56,7 @@ pub fn listen(directory: &Path, name: &str) -> Result<OwnedFd> {
         None,
     )
     .map_err(error("socket(AF_UNIX, SOCK_STREAM)"))?;
-    // The mode of the socket's inode is that of the descriptor's, less the umask.
+    // The mode of the socket's inode is the descriptor's, less the umask.
     rustix::fs::fchmod(&socket, Mode::from_raw_mode(0o600)).map_err(error("fchmod(socket, 0600)"))?;
     match rustix::net::bind(&socket, &address) {
         Err(Errno::ADDRINUSE) => {
@@ -71,7 +71,8 @@ pub fn listen(directory: &Path, name: &str) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-/// A datagram socket `name` in `directory`, to which whoever `mode` allows may send. One that a dead listener left is replaced.
+/// A datagram socket `name` in `directory`, to which `mode` decides who may send. A dead listener's is
+/// replaced.
 pub fn bind_datagram(directory: &Path, name: &str, mode: u32) -> Result<OwnedFd> {
     let at = open_directory(directory)?;
     let address = address(at.as_fd(), name)?;
@@ -81,14 +82,14 @@ pub fn bind_datagram(directory: &Path, name: &str, mode: u32) -> Result<OwnedFd>
         Err(errno) => return Err(error(format!("unlinkat({directory:?}, {name:?})"))(errno)),
     }
     rustix::net::bind(&socket, &address).map_err(error(format!("bind({:?})", directory.join(name))))?;
-    // Nobody else writes to the directory: what has the name is what was bound.
+    // No other process writes to the directory: the name is the bound socket's.
     rustix::fs::chmodat(&at, name, Mode::from_raw_mode(mode), rustix::fs::AtFlags::empty())
         .map_err(error(format!("fchmodat({name:?}, {mode:o})")))?;
     Ok(socket)
 }
 
-/// A datagram socket connected to `path`, or, with an `@` before it, to an abstract name. What is sent waits for room no longer
-/// than `patience`, and is `None` then.
+/// A datagram socket connected to `path`, or, with a leading `@`, to an abstract name. A send waits for room at
+/// most `patience`, and then returns `None`.
 pub fn datagram_to(path: &OsStr, patience: Duration) -> Result<OwnedFd> {
     let bytes = path.as_encoded_bytes();
     let address = match bytes.strip_prefix(b"@") {
@@ -108,14 +109,14 @@ fn datagram() -> Result<OwnedFd> {
         .map_err(error("socket(AF_UNIX, SOCK_DGRAM)"))
 }
 
-/// A stream connected to the socket `name` in `directory`. Neither a full queue of those who want to connect nor one who does not
-/// read is waited for longer than `patience`: what is sent later may then be `None`, as if it would block.
+/// A stream connected to the socket `name` in `directory`. Waits at most `patience` for room in the backlog,
+/// and in a later send for the reader: that may then return `None`, as if it would block.
 pub fn connect_within(directory: &Path, name: &str, patience: Duration) -> Result<OwnedFd> {
     let (socket, connected) = try_to_connect_within(directory, name, patience)?;
     connected.map(|()| socket).map_err(error(format!("connect({:?})", directory.join(name))))
 }
 
-/// The same, if somebody listens there.
+/// The same, if a process listens there.
 pub fn connect_if_listening(directory: &Path, name: &str, patience: Duration) -> Result<Option<OwnedFd>> {
     let (socket, connected) = try_to_connect_within(directory, name, patience)?;
     match connected {
@@ -139,11 +140,11 @@ fn try_to_connect_within(
     Ok((socket, connected))
 }
 
-/// Whether somebody listens at the socket `name` in `directory`; waits for nobody.
+/// Whether a process listens at the socket `name` in `directory`; never waits.
 pub fn is_listening(directory: &Path, name: &str) -> Result<bool> {
     let (socket, (_at, address)) = stream_to(directory, name, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
     match rustix::net::connect(&socket, &address) {
-        // A queue that is full is somebody's.
+        // A full queue belongs to a listener.
         Ok(()) | Err(Errno::AGAIN) => Ok(true),
         Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
         Err(errno) => Err(error(format!("connect({:?})", directory.join(name)))(errno)),
@@ -231,13 +232,13 @@ fn process_of_peer(socket: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
         .map_err(|errno| Error::new("getsockopt(SO_PEERCRED)", errno as i32))?;
     match crate::sys::process::pidfd::pidfd_open(credentials.pid()) {
         Ok(process) => Ok(Some(process)),
-        // The number is nobody's, or by now that of another process's thread.
+        // The number is free, or by now another process's thread's.
         Err(crate::sys::Errno::ESRCH | crate::sys::Errno::EINVAL) => Ok(None),
         Err(errno) => Err(errno.during("pidfd_open(a peer)")),
     }
 }
 
-/// Sends what fits of `bytes`, with `descriptors` beside the first of them. `None`: it would block.
+/// Sends as much of `bytes` as fits, with `descriptors` beside the first of them. `None`: it would block.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<Option<usize>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -255,8 +256,8 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]
     }
 }
 
-/// Receives into `bytes` and adds what descriptors came to `descriptors`. `None`: it would block; 0: the other
-/// side has closed.
+/// Receives into `bytes` and appends received descriptors to `descriptors`. `None`: it would block; 0: the peer
+/// has closed.
 pub fn receive(
     socket: BorrowedFd<'_>,
     bytes: &mut [u8],

@@ -7,12 +7,12 @@ use rustix::io::Errno;
 
 use crate::sys::{Error, Result};
 
-/// Reads what is there, at most `buffer`'s length. 0: the end; `None`: it would block.
+/// Reads available bytes, at most `buffer`'s length. 0: the end; `None`: it would block.
 pub fn read(from: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Option<usize>> {
     outcome(|| rustix::io::read(from, &mut *buffer), "read(stream)")
 }
 
-/// Writes what fits of `bytes`. `None`: it would block.
+/// Writes as much of `bytes` as fits. `None`: it would block.
 pub fn write(to: BorrowedFd<'_>, bytes: &[u8]) -> Result<Option<usize>> {
     outcome(|| rustix::io::write(to, bytes), "write(stream)")
 }

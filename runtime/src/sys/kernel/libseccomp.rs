@@ -23,9 +23,9 @@ pub struct Condition {
     pub argument: c_uint,
     /// `enum scmp_compare`: 1 to 7 are NE, LT, LE, EQ, GE, GT, MASKED_EQ.
     pub operator: c_uint,
-    /// What it is compared with; for MASKED_EQ the mask.
+    /// The value to compare with; for MASKED_EQ the mask.
     pub value: u64,
-    /// For MASKED_EQ what it is compared with.
+    /// For MASKED_EQ the value to compare with.
     pub value_two: u64,
 }
 
@@ -93,7 +93,7 @@ impl Rules {
     /// No rules yet: every syscall of `architecture` gets `default`. EINVAL: the library lacks the
     /// architecture.
     pub fn new(default: Action, architecture: u32) -> Result<Self> {
-        // SAFETY: it takes an integer; null is what it returns when it fails.
+        // SAFETY: it takes an integer; it returns null when it fails.
         let context = unsafe { seccomp_init(default.0) };
         let rules = Self(NonNull::new(context).ok_or(Errno::EINVAL)?);
         if architecture != native() {
@@ -105,8 +105,8 @@ impl Rules {
         Ok(rules)
     }
 
-    /// Adds a rule, whose conditions must all hold and name an argument once at most. `syscall` is the
-    /// native number, whatever the rules' architecture.
+    /// Adds a rule, whose conditions must all hold and name an argument once at most. `syscall` is the native
+    /// number, whatever the rules' architecture.
     pub fn add(&mut self, action: Action, syscall: i32, conditions: &[Condition]) -> Result<()> {
         let count = c_uint::try_from(conditions.len()).map_err(|_| Errno::EINVAL)?;
         // SAFETY: the context is alive, and pointer and count are of one slice that outlives the call.
@@ -139,7 +139,7 @@ impl Rules {
 
 impl Drop for Rules {
     fn drop(&mut self) {
-        // SAFETY: the context is alive, and nobody uses it after its owner.
+        // SAFETY: the context is alive, and unused after its owner.
         unsafe { seccomp_release(self.0.as_ptr()) }
     }
 }

@@ -1,7 +1,7 @@
-//! Programs and messages handed to the kernel: BPF, seccomp, netlink; and what it says of the machine.
+//! Programs and messages for the kernel: BPF, seccomp, netlink; and its description of the machine.
 //!
-//! When: at any time, by any thread; of [`netlink`] a socket by one. A child half calls `seccomp::install` and
-//! `seccomp::close_listener` alone, which allocate nothing.
+//! When: at any time, by any thread; of [`netlink`] a socket by one. A child half calls `seccomp::install`
+//! alone, which allocates nothing.
 //! Kept: descriptors, and libseccomp's rules until they are a program.
 
 pub mod bpf;

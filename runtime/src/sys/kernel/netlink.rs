@@ -32,11 +32,11 @@ const ACK_TLVS: u16 = 0x200;
 const TYPE_ERROR: u16 = 2;
 const TYPE_DONE: u16 = 3;
 const ATTRIBUTE_MESSAGE: u16 = 1;
-/// More than any answer here; a dump's parts are cut to what the reader has shown to take. On the
-/// stack, since a monitor pays for every page of heap that it ever touched.
+/// More than any answer here; the kernel sizes a dump's parts by the reader's buffer. On the stack, since a
+/// monitor keeps every page of heap that it ever touched.
 const RECEIVE: usize = 8 * 1024;
 
-/// What a socket talks to.
+/// The protocol of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     /// rtnetlink(7): links, addresses, routes.
@@ -59,7 +59,7 @@ pub struct Refusal {
     pub message: usize,
     /// The errno.
     pub errno: i32,
-    /// What the kernel says beyond it, where it says anything.
+    /// The kernel's explanation, if any.
     pub reason: Option<String>,
 }
 
@@ -84,7 +84,7 @@ impl Socket {
     /// Sends the messages in `request` at once, numbers them, and reads until the last that asks for an
     /// answer has it. Gives the answers other than acknowledgements to `take`, headers included.
     ///
-    /// The kernel works on after a message that it refuses; the first refusal is what is returned.
+    /// The kernel goes on after a message that it refuses; the first refusal is returned.
     pub fn transact(
         &mut self,
         request: &mut [u8],
@@ -163,7 +163,7 @@ pub struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// What follows the header.
+    /// The bytes after the header.
     pub fn payload(&self) -> &'a [u8] {
         &self.bytes[HEADER..]
     }

@@ -1,4 +1,4 @@
-//! seccomp(2): what a filter's program is made of, and its installation.
+//! seccomp(2): the instructions of a filter's program, and its installation.
 //!
 //! Invariant: [`install`] allocates nothing and makes one syscall, so that a child half may call it
 //! between clone and execve.
@@ -7,15 +7,16 @@ use std::os::fd::{FromRawFd as _, OwnedFd};
 
 use crate::sys::errno::{Errno, Result};
 
-/// A number by which a filter lets some of podrun's own last calls by: their sixth argument, which none of them has.
+/// A number with which a filter allows some of podrun's own last calls: a sixth argument, which none of them
+/// uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pass(u64);
 
 impl Pass {
-    /// What is no pass.
+    /// No pass.
     pub const NONE: Self = Self(0);
 
-    /// One that nobody can guess.
+    /// A pass that cannot be guessed.
     pub fn draw() -> Result<Self> {
         let mut bytes = [0; 8];
         // A filled buffer or an error: of so few bytes the kernel gives all, even to an interrupted caller (getrandom(2)).
@@ -29,7 +30,7 @@ impl Pass {
     }
 }
 
-/// What a filter says about a syscall: `SECCOMP_RET_*` with its data.
+/// A filter's answer to a syscall: `SECCOMP_RET_*` with its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Action(pub u32);
 
@@ -85,7 +86,7 @@ impl Instruction {
         )
     }
 
-    /// Skips `when_true` instructions if what is loaded equals `value`, else `when_false`.
+    /// Skips `when_true` instructions if the loaded value equals `value`, else `when_false`.
     pub const fn equal(value: u32, when_true: u8, when_false: u8) -> Self {
         Self::new(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, when_true, when_false, value)
     }
@@ -110,7 +111,7 @@ impl Instruction {
         Self::new(libc::BPF_RET | libc::BPF_K, 0, 0, action.0)
     }
 
-    /// The code, the two jumps and the value, for whoever interprets it.
+    /// The code, the two jumps and the value, for interpreters.
     pub const fn parts(self) -> (u16, u8, u8, u32) {
         (self.code, self.when_true, self.when_false, self.value)
     }
@@ -169,7 +170,8 @@ impl LastCall {
     }
 }
 
-/// The calls that [`crate::sys::child::exec::reap_until_sigterm`] and what leads to it make, by their numbers on this architecture.
+/// The calls of [`crate::sys::child::exec::reap_until_sigterm`] and on the way to it, by their numbers on this
+/// architecture.
 pub const REAPERS: [u32; 6] = [
     number(libc::SYS_rt_sigprocmask),
     number(libc::SYS_close_range),
@@ -205,7 +207,7 @@ pub struct Flags(libc::c_ulong);
 impl Flags {
     /// All threads of the process get the filter.
     pub const TSYNC: Self = Self(libc::SECCOMP_FILTER_FLAG_TSYNC);
-    /// What is not allowed is logged.
+    /// Calls that are not allowed are logged.
     pub const LOG: Self = Self(libc::SECCOMP_FILTER_FLAG_LOG);
     /// No mitigation of speculative store bypass comes with the filter.
     pub const SPEC_ALLOW: Self = Self(libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW);
@@ -228,7 +230,7 @@ impl Flags {
     }
 }
 
-/// Whether the kernel knows these flags: it looks at them before the program, which there is none of.
+/// Whether the kernel knows these flags: it checks them before the program, which is absent.
 pub fn knows(flags: Flags) -> bool {
     let none = std::ptr::null::<libc::sock_fprog>();
     // SAFETY: no program is passed, so the call can only fail: EINVAL for the flags, or EFAULT after them.
@@ -255,6 +257,6 @@ pub fn install(program: &[Instruction], flags: Flags) -> Result<Option<OwnedFd>>
         return Ok(None);
     }
     let fd = i32::try_from(returned).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: with NEW_LISTENER the kernel returns a new descriptor, which nobody else owns.
+    // SAFETY: with NEW_LISTENER the kernel returns a new descriptor, owned by nothing else.
     Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }))
 }

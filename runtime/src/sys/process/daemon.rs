@@ -1,4 +1,4 @@
-//! A process of this binary's own that outlives the one that starts it, and what it does first.
+//! A process of this binary that outlives its maker, and its first acts.
 //!
 //! Invariant: it keeps one descriptor of its maker, number 3, and nothing else: no other descriptor, no standard
 //! stream, session, working directory, environment or umask.
@@ -20,7 +20,8 @@ use crate::sys::{Error, Result};
 /// The descriptor that a daemon keeps of its maker.
 pub const INHERITED: i32 = 3;
 
-/// Where the descriptor of a binary that goes on in another is kept: above those that a caller gives by number.
+/// The number of the descriptor of a binary that goes on in another: above those that a caller passes by
+/// number.
 const ABOVE: i32 = 512;
 
 /// How many files a daemon and its children may open, as far as the hard limit goes.
@@ -42,7 +43,7 @@ pub fn launch(
     let arguments = arguments.iter().map(|text| CString::new(*text).expect("ids and verbs hold no NUL"));
     let (argv, envp) = (Strings::new(arguments.collect(), None), Strings::new(Vec::new(), None));
     let program = program()?;
-    // The child has nobody to tell that it cannot close all else.
+    // The child cannot report that it cannot close its descriptors.
     descriptors::can_close().map_err(|errno| errno.during("close_range(~0, ~0)"))?;
 
     let namespaces = if pid_namespace { Namespaces::PID } else { Namespaces::NONE };
@@ -52,20 +53,20 @@ pub fn launch(
             .and_then(|()| exec::execveat(program.0.as_fd(), &argv, &envp));
         127
     };
-    // Without CLONE_VFORK: the caller goes on, and the child is put on another processor at once. It costs some page
-    // faults, and saves the millisecond in which a caller that is woken again keeps the child off its processor.
-    // SAFETY: the child makes three system calls, whose arguments were laid out before.
+    // Without CLONE_VFORK: the caller goes on, and the child is put on another processor at once. It costs some
+    // page faults, and saves the millisecond in which a woken caller keeps the child off its processor. SAFETY:
+    // the child makes three system calls, whose arguments were laid out before.
     let cloned = unsafe { clone3(&Request { namespaces, cgroup }, None, child) };
     cloned.map_err(|errno| errno.during("clone3(podrun's monitor)"))?;
     Ok(program)
 }
 
-/// This binary for one exec, by a descriptor through which nobody can write to it: a process that gets at the new
-/// process's /proc/PID/exe gets no more (CVE-2019-5736). No process in a container may have it: as long as it is open
-/// the mount can be made writable again through it.
+/// This binary for one exec, by a descriptor through which it cannot be written: a process that reaches the new
+/// process's /proc/PID/exe gets no more (CVE-2019-5736). No process in a container may have it: while it is
+/// open the mount can be made writable again through it.
 ///
-/// It is a mount of its own, and whoever closes it last waits for a grace period of the kernel, some milliseconds. So it is
-/// closed by who waits at that time anyway.
+/// It is a mount of its own, and its last close waits for a grace period of the kernel, some milliseconds. So
+/// close it where the caller waits anyway.
 #[derive(Debug)]
 pub struct Program(OwnedFd);
 
@@ -84,11 +85,11 @@ fn program() -> Result<Program> {
     }
 }
 
-/// Goes on in a binary that nobody can write to, if this one is not: the same program, arguments and environment
-/// from the start. A program in a container can make the kernel execute /proc/self/exe, which is this binary until
-/// its own execve, and write to it later (CVE-2019-5736). Gives what this binary was executed by, if it was so, to be
-/// closed before any container can get at this process's descriptors, and by nothing that others wait for. To be called
-/// before anything is opened.
+/// Goes on in a binary that cannot be written, if this one can: the same program, arguments and environment
+/// from the start. A program in a container can make the kernel execute /proc/self/exe, which is this binary
+/// until its own execve, and write to it later (CVE-2019-5736). Returns the descriptor that this binary was
+/// executed by, if any, to be closed before any container can reach this process's descriptors, where nothing
+/// waits for it. Call it before anything is opened.
 pub fn go_on_read_only(
     arguments: impl Iterator<Item = std::ffi::OsString>,
     environment: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
@@ -105,7 +106,8 @@ pub fn go_on_read_only(
     };
     let envp: Vec<CString> = environment.map(entry).collect::<Result<_>>()?;
     let Program(program) = program()?;
-    // Left open over the exec; above what `--preserve-fds` may name. Where there is no such number the exec closes it.
+    // Left open over the exec; above the numbers that `--preserve-fds` may name. Where there is no such number
+    // the exec closes it.
     let program = match rustix::io::fcntl_dupfd_cloexec(&program, ABOVE) {
         Ok(above) => rustix::io::fcntl_setfd(&above, rustix::io::FdFlags::empty()).map(|()| above),
         Err(_) => Ok(program),
@@ -137,7 +139,7 @@ fn is_sealed() -> bool {
 /// How often the kernel is asked to seal it.
 const SEALING_TRIES: u32 = 16;
 
-/// This binary in memory, where nobody can change it any more.
+/// This binary in memory, sealed.
 fn sealed_copy() -> Result<OwnedFd> {
     use rustix::fs::SealFlags;
     let copy = memory::empty("podrun")?;
@@ -156,8 +158,7 @@ fn sealed_copy() -> Result<OwnedFd> {
     sealed.map(|()| copy).map_err(failed("fcntl(F_ADD_SEALS)"))
 }
 
-/// What a daemon does before anything else: nobody may trace it, and it lets go of its maker. Returns descriptor
-/// [`INHERITED`].
+/// A daemon's first act: forbids tracing, and detaches from its maker. Returns descriptor [`INHERITED`].
 pub fn detach() -> Result<OwnedFd> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(failed("prctl(PR_SET_DUMPABLE, 0)"))?;
@@ -200,8 +201,8 @@ pub fn set_hostname(name: &str) -> Result<()> {
     set.map_err(|errno: crate::sys::Errno| errno.during(format!("sethostname({name:?})")))
 }
 
-/// Makes the lock file at `path`, held from the moment at which others can see it: one who tries it cannot be what
-/// keeps its owner from it. `None`: there is one. It is held as long as the descriptor.
+/// Makes the lock file at `path`, locked before it is visible: a process that tries it cannot keep it from its
+/// owner. `None`: it exists. It is held as long as the descriptor.
 pub fn lock_new(path: &std::path::Path) -> Result<Option<OwnedFd>> {
     use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags};
     let failed = |call: &str, errno: Errno| Error::new(format!("{call}({path:?})"), errno.raw_os_error());

@@ -1,6 +1,6 @@
 //! How many descriptors this process may have open, and the programs that it starts.
 //!
-//! Invariant: a program that somebody else wrote gets the limit that podrun's caller has; only podrun's own is raised.
+//! Invariant: foreign programs get the limit of podrun's caller; only podrun's own is raised.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;

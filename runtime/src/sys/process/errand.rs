@@ -1,8 +1,8 @@
-//! Errands: what a process must not wait for, done by a child that is a whole copy of it.
+//! Errands: work that a process must not wait for, done by a child that is a whole copy of it.
 //!
-//! Invariant: such a child has none of its maker's descriptors but the one that it answers by, and ends with it. Where its
-//! maker cannot be traced, nor can it be: that is the memory's, which is copied. Nobody has to wait for it: one that the
-//! kernel does not let go of is reaped when it does.
+//! Invariant: such a child has none of its maker's descriptors but the one for its answers, and ends with it.
+//! If its maker cannot be traced, neither can it: that is a property of the copied memory. Nothing has to wait
+//! for it: a child held by the kernel is reaped when it is released.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -20,7 +20,7 @@ const ONLY: i32 = 0;
 /// How long a child may take until it is where it works.
 const AT_HOME: Duration = Duration::from_secs(10);
 
-/// A child that is out for answers: bytes, and descriptors of what it has opened.
+/// A child that is out for answers: bytes, and descriptors that it has opened.
 #[derive(Debug)]
 pub struct Errand {
     child: Cloned,
@@ -29,7 +29,7 @@ pub struct Errand {
     descriptors: Vec<OwnedFd>,
 }
 
-/// What a child answers by.
+/// The child's channel for answers.
 #[derive(Debug)]
 pub struct Answers(BorrowedFd<'static>);
 
@@ -61,7 +61,7 @@ impl Errand {
         })?;
         drop(theirs);
         let mut answers = Vec::new();
-        // It has made a few system calls by then, none of which waits for anybody.
+        // It has made a few system calls by then, none of which blocks.
         let at_home = poll::wait_readable(door.as_fd(), AT_HOME)
             && socket::receive(door.as_fd(), &mut [0], &mut answers)?.is_some();
         match answers.pop().filter(|_| at_home) {
@@ -86,7 +86,7 @@ impl Errand {
         descriptors::move_to(half, answers.as_fd(), ONLY).map_err(|errno| errno.during("dup3(answers, 0)"))
     }
 
-    /// Takes in what has been answered so far. True: that is all, and the child has ended or is about to.
+    /// Takes in the answers so far. True: that is all, and the child has ended or is about to.
     pub fn take_in(&mut self) -> Result<bool> {
         let mut buffer = [0; 4096];
         loop {
@@ -108,15 +108,16 @@ impl Errand {
         (self.bytes, self.descriptors)
     }
 
-    /// Kills the child and lets go of what it has opened. Where it stands in a call that no signal ends, it stays until
-    /// the kernel lets it go.
+    /// Kills the child and releases its descriptors. A child in a call beyond SIGKILL stays until the kernel
+    /// releases it.
     pub fn call_off(self) -> CalledOff {
         // ESRCH: it has ended by itself.
         let _ = pidfd::pidfd_send_signal(self.child.pidfd.as_fd(), pidfd::SIGKILL);
         CalledOff(self.child.pidfd)
     }
 
-    /// Reaps the child once [`Errand::take_in`] has said that it ends; for a process that does not reap whoever ends.
+    /// Reaps the child once [`Errand::take_in`] has reported its end; for a process that does not reap all
+    /// children.
     pub fn reap(&self) -> Result<()> {
         let reaped = pidfd::reap(self.child.pidfd.as_fd(), pidfd::Wait::Block);
         reaped.map(drop).map_err(|errno| errno.during("waitid(P_PIDFD)"))
@@ -149,7 +150,7 @@ impl CalledOff {
 
 /// Does `work` in a child, which keeps no descriptor of this process's and is reaped like any other.
 pub fn run_apart(work: impl FnOnce()) -> Result<()> {
-    // What a child that is let go of opens is closed with it.
+    // Descriptors opened by an abandoned child are closed with it.
     clone(|half| descriptors::close_from(half, 0).map(|()| work())).map(drop)
 }
 
