@@ -1,8 +1,8 @@
-//! The library's one error: a kind for machines, a sentence for people, a hint for what to do.
+//! The library's one error: a kind for programs, a sentence for people, a hint with the remedy.
 //!
-//! Invariant: an error is rendered once, by whoever handles it. Context is added in front as the
-//! error travels up, so that the message reads from the object to the cause:
-//! ``pod `web`: container `main`: mount 3 of 9: move_mount("/proc" -> "proc"): EPERM``.
+//! Invariant: an error is rendered once, where it is handled. Context is added in front as the error travels
+//! up, so that the message reads from the object to the cause: ``pod `web`: container `main`: mount 3 of 9:
+//! move_mount("/proc" -> "proc"): EPERM``.
 
 use std::fmt;
 
@@ -17,8 +17,8 @@ pub use text::{Foreign, SHOWN_MAX, harmless, harmless_lines, quoted, shown, stee
 /// `Result` with podrun's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, as far as a caller can act on it. The command line maps each to an exit code.
-/// Its name in kebab case is what the monitor's protocol and records say.
+/// The kind of a failure, as far as a caller can act on it. The command line maps each to an exit code. The
+/// monitor's protocol and records use its name in kebab case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ErrorKind {
@@ -75,7 +75,7 @@ impl Error {
         Self::new(ErrorKind::State, message)
     }
 
-    /// Keeps what the message was made of, for [`source`](std::error::Error::source).
+    /// Keeps the cause, for [`source`](std::error::Error::source).
     fn caused_by(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.0.cause = Some(Box::new(cause));
         self
@@ -88,7 +88,7 @@ impl Error {
         self
     }
 
-    /// Puts what failed on the way back behind the message.
+    /// Appends failures of the undoing to the message.
     #[must_use]
     pub fn and(mut self, also: &[Self]) -> Self {
         for also in also {
@@ -97,7 +97,7 @@ impl Error {
         self
     }
 
-    /// Says what the reader can do; a hint that is already there stays.
+    /// Adds the remedy; an earlier hint stays.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint.get_or_insert_with(|| hint.into());
@@ -111,7 +111,7 @@ impl Error {
         self
     }
 
-    /// What a machine may decide by.
+    /// The kind, for programs.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
@@ -121,7 +121,7 @@ impl Error {
         &self.0.message
     }
 
-    /// What the reader can do, if anything.
+    /// The remedy, if any.
     pub fn hint_text(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
@@ -149,7 +149,7 @@ impl std::error::Error for Error {
     }
 }
 
-/// What can be done where a system call is not there.
+/// The hint for a missing system call.
 pub(crate) const KERNEL_LACKS: &str = "this kernel lacks the call, or a seccomp filter around podrun refuses it: podrun needs Linux 5.14 or newer (docs/kernel.md)";
 
 impl From<sys::Error> for Error {

@@ -1,7 +1,6 @@
 //! Where podrun keeps its state on this host: three trees and the name of its cgroup.
 //!
-//! Passed explicitly to whoever needs it, never global. Reading the command line and the config
-//! file is the caller's work.
+//! Passed explicitly, never global. The caller reads the command line and the config file.
 
 use std::io::BufRead;
 use std::os::fd::AsFd;
@@ -15,9 +14,9 @@ use crate::sys::process::descriptors;
 /// The places podrun may write to. Every path is absolute.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Host {
-    /// What outlives a reboot: images, layers, snapshots, pod records (`--root`), 0711.
+    /// The tree that outlives a reboot: images, layers, snapshots, pod records (`--root`), 0711.
     pub root: PathBuf,
-    /// What a reboot ends: sockets, locks, leases (`--state-dir`), on a tmpfs, 0711.
+    /// The tree that a reboot ends: sockets, locks, leases (`--state-dir`), on a tmpfs, 0711.
     pub state_dir: PathBuf,
     /// The containers' logs (`--log-dir`).
     pub log_dir: PathBuf,
@@ -67,7 +66,7 @@ impl Default for Host {
     }
 }
 
-/// What podrun cannot work without: namespaces and mounts, links and addresses, other users' files.
+/// The capabilities that podrun needs: for namespaces and mounts, links and addresses, other users' files.
 const NEEDED: [caps::Capability; 5] = [
     caps::Capability::CAP_SYS_ADMIN,
     caps::Capability::CAP_NET_ADMIN,
@@ -76,7 +75,7 @@ const NEEDED: [caps::Capability; 5] = [
     caps::Capability::CAP_SETUID,
 ];
 
-/// What root alone looks into, right below the state dir and the data root: folders, and files.
+/// Root's own folders and files right below the state dir and the data root.
 const STATE: [&str; 3] = ["pods", "net", "oci"];
 const STATE_FILES: [&str; 1] = ["boot_id"];
 const ROOT_FILES: [&str; 1] = ["layout.json"];
@@ -107,7 +106,7 @@ fn mend(path: &Path, mode: u32) -> Result<()> {
 }
 
 impl Host {
-    /// Raises the limit of this process's own descriptors as far as it may; what it starts gets its caller's.
+    /// Raises the limit of this process's own descriptors as far as allowed; its programs get the caller's.
     pub fn raise_limit_of_descriptors() {
         descriptors::raise_limit();
     }
@@ -124,12 +123,12 @@ impl Host {
         name.parse().is_ok_and(|wanted| held.contains(&wanted))
     }
 
-    /// Whether this process is root by its user id, whatever it may do.
+    /// Whether this process has root's user id, whatever its capabilities.
     pub fn is_root() -> bool {
         std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
     }
 
-    /// The host's name: what `NODE` shows. Empty where it cannot be read.
+    /// The host's name: `NODE`. Empty if it cannot be read.
     pub fn node_name() -> String {
         let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         name.trim_end().to_owned()
@@ -159,8 +158,8 @@ impl Host {
         make_top(&self.root, own::PASSAGE)
     }
 
-    /// Gives the trees the modes that they are made with. An older podrun made some of their folders as the umask of
-    /// whoever typed the command said. What lies below these is behind them.
+    /// Corrects the modes of the trees: an older podrun made some folders with the mode of its caller's umask.
+    /// Files below these are covered by them.
     pub fn mend(&self) -> Result<()> {
         let trees =
             [(&self.state_dir, &STATE[..], &STATE_FILES[..]), (&self.root, &ROOT[..], &ROOT_FILES[..])];
@@ -186,7 +185,7 @@ impl Host {
         self.root.join("names")
     }
 
-    /// The folder of what identifies a kubelet's sandboxes: `<root>/keys`.
+    /// The folder of the keys of a kubelet's sandboxes: `<root>/keys`.
     pub(crate) fn keys(&self) -> PathBuf {
         self.root.join("keys")
     }

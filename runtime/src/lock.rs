@@ -1,7 +1,7 @@
-//! The flocks of podrun's own trees: waited for within a time, after which the error says who has one.
+//! The flocks of podrun's own trees: waited for within a time, after which the error names the holder.
 //!
-//! Invariant: no command waits for ever. What is locked is a file or folder that root alone can open (`sys::file::own`), or one
-//! whose lock others may take by right, as resctrl's root: then the time is what keeps them from stopping podrun.
+//! Invariant: no command waits for ever. The locked file is one that root alone can open (`sys::file::own`), or
+//! one that others may lock by right, such as resctrl's root: then the timeout keeps them from blocking podrun.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::file::flock::{self, Share};
 
-/// Enough for locks that are held for a few files, and 50 ms at the most, by each of a hundred who wait in line.
+/// Enough for locks that are held for a few files, 50 ms at most, by each of a hundred waiters.
 pub(crate) const BRIEF: Duration = Duration::from_secs(10);
 /// Enough for locks under which trees of any size are removed, or all the pods of a host.
 pub(crate) const LONG: Duration = Duration::from_secs(600);
@@ -49,7 +49,7 @@ fn holder(file: &File) -> Option<i32> {
     let inode = format!(":{}", file.metadata().context(|| "stat").ok()?.ino());
     let locks = crate::sys::file::fs::read_kernel_file("/proc/locks").ok()?;
     locks.lines().find_map(|line| {
-        // `1: FLOCK  ADVISORY  WRITE 4711 00:1b:1234 0 EOF`; those that wait have an arrow before FLOCK.
+        // `1: FLOCK  ADVISORY  WRITE 4711 00:1b:1234 0 EOF`; a waiter has an arrow before FLOCK.
         let mut words = line.split_whitespace().skip(1);
         let flock = words.next() == Some("FLOCK");
         let pid = words.nth(2)?.parse().ok()?;

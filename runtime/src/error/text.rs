@@ -1,4 +1,4 @@
-//! Text of strangers in what podrun says: of an image, a registry, a manifest, a container.
+//! Untrusted text in podrun's output: of an image, a registry, a manifest, a container.
 //!
 //! Invariant: nothing of it steers a terminal, or changes the order in which a line reads. In a message it is cut where the
 //! message is made, so that none is longer than its own words and a few of these: errors are stored, sent and logged.
@@ -9,15 +9,16 @@ use std::fmt::{self, Write as _};
 /// As many characters of a stranger's text as a message shows.
 pub const SHOWN_MAX: usize = 200;
 
-/// Whether a terminal does something at `c` instead of showing it: the control characters, ESC and U+009B (CSI) among
-/// them; the line and paragraph separators; and what reverses text (UAX #9, "Trojan Source": CVE-2021-42574).
+/// Whether a terminal acts on `c` instead of showing it: the control characters, ESC and U+009B (CSI) among
+/// them; the line and paragraph separators; and characters that reverse text (UAX #9, "Trojan Source":
+/// CVE-2021-42574).
 pub fn steers(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// All of `text`, with what would steer a terminal as escapes: `\u{1b}`.
+/// All of `text`, with characters that steer a terminal as escapes: `\u{1b}`.
 pub fn harmless(text: &str) -> Cow<'_, str> {
     if !text.contains(steers) {
         return Cow::Borrowed(text);
@@ -27,7 +28,7 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// [`harmless`], line by line: what is said of itself in several lines keeps them.
+/// [`harmless`], line by line: podrun's own text of several lines keeps them.
 pub fn harmless_lines(text: &str) -> Cow<'_, str> {
     if !text.contains(|c| c != '\n' && steers(c)) {
         return Cow::Borrowed(text);
@@ -80,7 +81,8 @@ fn push(shown: &mut String, c: char) {
 mod tests {
     use super::*;
 
-    /// What must never come through: ESC, C1's CSI, BEL, DEL, a new line, an override, an isolate, a separator.
+    /// Characters that must never come through: ESC, C1's CSI, BEL, DEL, a new line, an override, an isolate, a
+    /// separator.
     const STEERING: [char; 9] =
         ['\u{1b}', '\u{9b}', '\u{7}', '\u{7f}', '\n', '\u{202e}', '\u{2066}', '\u{2028}', '\u{200f}'];
 

@@ -22,10 +22,9 @@ use crate::sys::process::ns;
 /// The pod's end of the pair.
 const POD_LINK: &str = "eth0";
 const LOOPBACK: &str = "lo";
-/// How long an address is waited for whose last holder's link is still going: 200 at once take 1 s.
+/// How long to wait for an address whose last holder's link still exists: 200 at once take 1 s.
 const LINK_GOES: Duration = Duration::from_secs(3);
-/// How long a link is waited for whose other end is up. Before Linux 6.8 its state is not settled by
-/// being asked for.
+/// How long to wait for a link whose other end is up. Before Linux 6.8 asking for its state does not settle it.
 const LINK_RUNS: Duration = Duration::from_secs(2);
 
 /// Attaches the network namespace that the caller is in, a new one, to the bridge network.
@@ -80,7 +79,7 @@ pub(super) fn link_name(pod_id: &str) -> String {
     format!("pr{short}")
 }
 
-/// What the leases gave.
+/// A result of the leases.
 #[derive(Debug)]
 struct Lease {
     slice: Slice,
@@ -198,9 +197,9 @@ fn configure_pod(attachment: &NetworkAttachment, link_local: Option<Address>) ->
     Ok(())
 }
 
-/// The end that was up first drops its packets until the kernel's link watch has run, and so does a
-/// bridge whose first port came up; a pod that connects at once then waits a second. Asking for a
-/// link makes it run (Linux 6.8): the port's first, since the bridge's state follows it.
+/// The end that came up first drops its packets until the kernel's link watch has run, and so does a bridge
+/// with its first port; a pod that connects at once then waits a second. Asking for a link runs the watch
+/// (Linux 6.8): ask for the port first, since the bridge's state follows it.
 fn wait_until_running(socket: &mut Socket, attachment: &NetworkAttachment) -> Result<()> {
     let deadline = Instant::now() + LINK_RUNS;
     loop {
@@ -258,8 +257,8 @@ fn set_down(sockets: &mut HostSockets, interface: &str) -> Result<()> {
     }
 }
 
-/// The same for whoever finds that no monitor is left to do it: without a wait, and at once if `now` says so, however
-/// short a time ago the last pod left. The caller is in the host's network namespace.
+/// The same where no monitor is left to do it: without waiting, and at once if `now` says so, however recently
+/// the last pod left. The caller is in the host's network namespace.
 pub fn remove_abandoned_bridge(host: &Host, now: bool) -> Result<()> {
     let network = Network::new(&host.network)?;
     let folder = LeaseFolder::new(&host.state_dir, &network.name);

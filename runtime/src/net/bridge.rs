@@ -1,7 +1,7 @@
-//! The bridge of a slice, with its addresses, its nft table and what the host needs to route for it.
+//! The bridge of a slice, with its addresses, its nft table and the host's settings for routing.
 //!
-//! Invariant: the leases say `making` before the first part of a bridge is made and `ready` after the
-//! last; whoever finds `making` under the lock finds the work of a dead process, and begins anew.
+//! Invariant: the leases record `making` before the first part of a bridge is made and `ready` after the last;
+//! `making` found under the lock is the work of a dead process, and is begun anew.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd as _;
@@ -15,7 +15,7 @@ use super::{HostSockets, PortFilter, port_filter, sysctl};
 use crate::error::{Error, Result};
 use crate::sys::process::ns;
 
-/// The chain that drops what passes no bridge and yet comes to the host.
+/// The chain that drops packets that reach the host past the bridge.
 const GUARD: &str = "guard";
 
 /// Makes the bridge of `slice` where it does not stand, and gives back its index.
@@ -46,7 +46,7 @@ pub(super) fn ensure(
     match &made {
         Ok(_) => locked.leases.set_bridge(slice, BridgeState::Ready),
         Err(_) => {
-            // The first error is the one to report. What is left of it is still ours, and the next one's to remove.
+            // Report the first error. Remains still belong to podrun, and the next removal.
             if remove_parts(sockets, network, slice).is_ok() {
                 locked.leases.set_bridge(slice, BridgeState::Absent);
             }
@@ -71,7 +71,7 @@ fn remove_unknown(sockets: &mut HostSockets, folder: &LeaseFolder, network: &Net
     Ok(())
 }
 
-/// The same for whoever finds that the state dir was emptied: nobody need have been on the network since.
+/// The same after the state dir was emptied: no pod need have been on the network since.
 pub(super) fn remove_forgotten(
     sockets: &mut HostSockets,
     folder: &LeaseFolder,
@@ -82,7 +82,7 @@ pub(super) fn remove_forgotten(
         return Ok(());
     }
     let locked = folder.lock()?;
-    // Who came meanwhile has leases by now, and has removed them.
+    // A newcomer has leases by now, and has removed them.
     if folder.exists() {
         return Ok(());
     }
@@ -167,8 +167,8 @@ fn make(sockets: &mut HostSockets, folder: &LeaseFolder, network: &Network, slic
     Ok(bridge.index)
 }
 
-/// Makes the rules of `slice`'s bridge and, if the pod to come is held to its addresses, the port filter where they do not
-/// stand: the filter comes with the first pod that it is for, and anybody may flush the host's rules.
+/// Makes the missing rules of `slice`'s bridge and, for a pod confined to its addresses, the port filter: the
+/// filter comes with the first such pod, and the host's rules may be flushed at any time.
 pub(super) fn ensure_rules(
     sockets: &mut HostSockets,
     folder: &LeaseFolder,
@@ -201,7 +201,7 @@ fn make_rules(sockets: &mut HostSockets, network: &Network, slice: Slice) -> Res
     Ok(rules(network, slice, &name).commit(sockets.nft()?)?)
 }
 
-/// The rules of a bridge; those of a pod's host ports are in a table of its own.
+/// The rules of a bridge; the rules of a pod's host ports are in a table of their own.
 fn rules<'a>(network: &Network, slice: Slice, table: &'a str) -> Ruleset<'a> {
     let bridge = network.bridge(slice);
     let localhost = IpAddr::from(Ipv4Addr::new(127, 0, 0, 0));
@@ -212,7 +212,7 @@ fn rules<'a>(network: &Network, slice: Slice, table: &'a str) -> Ruleset<'a> {
         rule.group_in(network.open_group(), network.group_mask());
         rule.drop();
     });
-    // route_localnet lets packets to and from 127.0.0.0/8 pass the bridge; none of a pod's own may.
+    // route_localnet lets packets to and from 127.0.0.0/8 pass the bridge; a pod's own are dropped.
     for side in [Side::Source, Side::Destination] {
         rules.rule(GUARD, |rule| {
             rule.link_in(&bridge);
@@ -224,7 +224,7 @@ fn rules<'a>(network: &Network, slice: Slice, table: &'a str) -> Ruleset<'a> {
     rules.chain("postrouting", Some(nft::NAT_POSTROUTING));
     let own = network.gateways(slice);
     for (subnet, own) in network.subnets().into_iter().zip(own) {
-        // What leaves the pods' network leaves it under the host's address.
+        // Traffic beyond the pods' network leaves under the host's address.
         rules.rule("postrouting", |rule| {
             rule.family_of(subnet.ip);
             rule.within(Side::Source, own.network(), own.prefix);
@@ -279,7 +279,7 @@ fn restore_sysctls(sockets: &HostSockets, folder: &LeaseFolder) -> Result<()> {
         .try_for_each(|record| ns::visit_network(sockets.netns.as_fd(), || sysctl::restore(record))?)
 }
 
-/// Removes what there is of a bridge; a part that is not there is fine.
+/// Removes the parts of a bridge; missing ones are fine.
 fn remove_parts(sockets: &mut HostSockets, network: &Network, slice: Slice) -> Result<()> {
     remove_bridge(sockets, &network.bridge(slice))
 }

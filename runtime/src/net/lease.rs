@@ -1,12 +1,12 @@
-//! Who holds which address and which host port.
+//! Leases of addresses and host ports.
 //!
 //! The file `leases` is a text, one fact a line, replaced whole under the flock of `lock` beside it.
 //! A lock is held for one read and one write (and while a bridge is made, which all wait for).
 //!
-//! Whoever takes an address needs the lock and room for the file. Giving back needs neither: a lease lasts as long as its
-//! pod has a folder in the state dir, and whoever takes next, or asks whether a bridge is still used, first collects those
-//! without one. So a full disk keeps no address and no port, and neither does a process that was killed or that holds the
-//! lock.
+//! Taking an address needs the lock and room for the file. Giving it back needs neither: a lease lasts as long
+//! as its pod has a folder in the state dir, and the next taker, or a check whether a bridge is in use, first
+//! collects the others. So a full disk keeps no address and no port, and neither does a process that was killed
+//! or that holds the lock.
 //!
 //! ```text
 //! bridge 0 ready                                            its bridge stands; `making`: somebody died over it
@@ -57,7 +57,7 @@ impl LeaseFolder {
         Self { path: state_dir.join("net").join(network), pods: state_dir.join("pods") }
     }
 
-    /// What the host's sysctls were before the first network, for the last to give back.
+    /// The host's former sysctls, for the last network to restore.
     pub(super) fn sysctls(&self) -> PathBuf {
         self.above().join("sysctls")
     }
@@ -70,7 +70,7 @@ impl LeaseFolder {
         Ok(folder)
     }
 
-    /// Whether another network has a bridge, whole or half made; one whose leases cannot be read may have.
+    /// Whether another network has a bridge, whole or half made; one with unreadable leases may have.
     pub(super) fn is_beside_others(&self) -> bool {
         let has_bridge = |other: &Self| other.read().map_or(true, |leases| !leases.slices().is_empty());
         folders(self.above(), &self.pods)
@@ -81,7 +81,7 @@ impl LeaseFolder {
         self.path.parent().unwrap_or(&self.path)
     }
 
-    /// The folder of every network that has leases, whatever the configuration calls its own.
+    /// The folder of every network that has leases, whatever the configuration names.
     pub(super) fn all(state_dir: &Path) -> Result<Vec<Self>> {
         folders(&state_dir.join("net"), &state_dir.join("pods"))
     }
@@ -90,8 +90,8 @@ impl LeaseFolder {
         self.path.join(name)
     }
 
-    /// What this network's bridges have as their alias, by which they are known where the leases are lost. Of a path longer
-    /// than an alias may be, it has the end.
+    /// The alias of this network's bridges, by which they are found when the leases are lost. The end of a path
+    /// that is longer than an alias.
     pub(super) fn mark(&self) -> String {
         let path = self.path.display().to_string();
         let start = path.ceil_char_boundary(path.len().saturating_sub(ALIAS_MAX - MARK.len()));
@@ -103,13 +103,13 @@ impl LeaseFolder {
         self.path("leases").exists()
     }
 
-    /// Removes what a clearing that was cut off has left: the leases are the first to go.
+    /// Completes an interrupted clearing: the leases go first.
     pub(super) fn finish_clearing(&self) -> Result<()> {
         if !self.path.is_dir() {
             return Ok(());
         }
         let locked = self.lock()?;
-        // Who came meanwhile has leases by now.
+        // A newcomer has leases by now.
         if self.exists() { Ok(()) } else { locked.clear() }
     }
 
@@ -118,7 +118,7 @@ impl LeaseFolder {
         self.lock_by(|lock, path| lock::take(lock, path, lock::BRIEF))
     }
 
-    /// Gives back what the pod with `link` has, if that takes no wait and no room that is not there. Else its lease is
+    /// Gives back the lease of the pod with `link`, if that needs neither waiting nor disk space. Else it is
     /// collected once the pod has no folder.
     pub(super) fn give_back(&self, link: &str) {
         let at_once = |lock: &File, path: &Path| lock::take(lock, path, Duration::ZERO);
@@ -130,12 +130,13 @@ impl LeaseFolder {
         }
     }
 
-    /// Locks the leases, for who has nothing to take; none where there are none.
+    /// Locks existing leases, for a caller that takes none; none if there are none.
     pub(super) fn lock_if_there(&self) -> Result<Option<Locked>> {
         if self.exists() { self.unless_cleared(self.lock()?) } else { Ok(None) }
     }
 
-    /// Whoever waits for the lock while the last pod's monitor clears all away makes the lock anew, and has to take it away.
+    /// A waiter for the lock recreates the lock file when the last pod's monitor clears it away, and has to
+    /// remove it.
     fn unless_cleared(&self, locked: Locked) -> Result<Option<Locked>> {
         if self.exists() { Ok(Some(locked)) } else { locked.clear().map(|()| None) }
     }
@@ -160,7 +161,7 @@ impl LeaseFolder {
                 opened => opened.context(|| format!("open {}", path.display()))?,
             };
             take(&lock, &path)?;
-            // A lock whose name has gone keeps nobody out.
+            // An unlinked lock excludes no process.
             if lock.metadata().context(|| format!("stat {}", path.display()))?.nlink() > 0 {
                 break lock;
             }
@@ -189,7 +190,7 @@ fn folders(above: &Path, pods: &Path) -> Result<Vec<LeaseFolder>> {
     Ok(folders.filter(LeaseFolder::exists).collect())
 }
 
-/// The leases, while nobody else can change them.
+/// The leases, locked.
 #[derive(Debug)]
 pub(super) struct Locked {
     pub(super) leases: Leases,
@@ -205,8 +206,8 @@ impl Locked {
             .context(|| format!("write {}", path.display()))
     }
 
-    /// Gives back what pods have that have no folder any more. A pod's folder is there before its lease is, and what is
-    /// listed here was made before the lock was taken. Where the folders cannot all be listed, nobody's is taken.
+    /// Gives back the leases of pods without a folder. A pod's folder exists before its lease, and the listed
+    /// leases were made before the lock was taken. If the folders cannot all be listed, none is given back.
     pub(super) fn collect(&mut self) -> Result<()> {
         let path = &self.folder.pods;
         let listed = match fs::read_dir(path) {
@@ -233,7 +234,7 @@ impl Locked {
             .unwrap_or_default()
     }
 
-    /// Removes them with their folder. Who waits for the lock finds its name gone and begins anew.
+    /// Removes the leases with their folder. A waiter for the lock finds its name gone and begins anew.
     pub(super) fn clear(self) -> Result<()> {
         for name in ["leases", "leases.new", "sysctls", "lock"] {
             let path = self.folder.path(name);
@@ -242,7 +243,7 @@ impl Locked {
                 removed => removed.context(|| format!("unlink {}", path.display()))?,
             }
         }
-        // Another network, or somebody who waits for this one, may have put something there.
+        // Another network, or a waiter for this one, may have put a file there.
         let _ = fs::remove_dir(&self.folder.path);
         let _ = self.folder.path.parent().map(fs::remove_dir);
         Ok(())
@@ -254,7 +255,7 @@ impl Locked {
 pub(super) enum BridgeState {
     /// Not at all.
     Absent,
-    /// Somebody began, and did not end.
+    /// The work of a process that did not finish.
     Making,
     /// All of it stands.
     Ready,
@@ -294,7 +295,7 @@ pub(super) struct Leases {
     ports: Vec<PortLease>,
 }
 
-/// What [`Leases::take`] found.
+/// The result of [`Leases::take`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     /// An address, now held.
@@ -394,7 +395,7 @@ impl Leases {
         of_pod.map(map).collect()
     }
 
-    /// The links of all who have something.
+    /// The links of all holders.
     fn holders(&self) -> HashSet<String> {
         let held = self.addresses.iter().filter(|lease| lease.hold == Hold::Held).map(|lease| &lease.link);
         held.chain(self.ports.iter().map(|lease| &lease.link)).cloned().collect()
@@ -504,7 +505,7 @@ impl Leases {
     }
 }
 
-/// A name that cannot break a line or a field of it, whatever a static pod is called.
+/// A name that cannot break a line or a field, whatever a static pod is called.
 fn one_word(name: &str) -> String {
     let word: String =
         name.chars().map(|c| if c.is_whitespace() || c.is_control() { '_' } else { c }).collect();

@@ -1,8 +1,8 @@
 //! `create` (runtime.md, "Create"): everything but the program. The engine's child walks its plan up to
 //! its last step and waits there; this command then ends, and nothing but that child is left.
 //!
-//! Invariant: a create that fails or is killed leaves nothing that runs: its child is bound to its life
-//! until it is complete, and what failed is undone before the error is told.
+//! Invariant: a create that fails or is killed leaves no process: its child is bound to its life until it is
+//! complete, and a failure is undone before it is reported.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -29,7 +29,7 @@ use crate::sys::io::socket;
 use crate::sys::process::proc;
 use crate::time::Time;
 
-/// What `create` is told.
+/// The arguments of `create`.
 #[derive(Debug)]
 pub struct Create {
     /// The bundle's directory (`--bundle`).
@@ -48,16 +48,16 @@ pub struct Create {
     pub listened: Listened,
     /// Whether the program is to say when it is ready (`NOTIFY_SOCKET`): its start waits for that.
     pub notifies: bool,
-    /// What the command holds of its own binary, where it goes as soon as the container's process is on its way.
+    /// The mount of the command's own binary, released as soon as the container's process is on its way.
     pub protected: Protected,
     /// Whether it may go without a cgroup where the caller has no right to one (`--rootless`); absent: if the caller is
     /// not the machine's root.
     pub rootless: Option<bool>,
-    /// Who makes the cgroup (`--cgroup-manager`).
+    /// The maker of the cgroup (`--cgroup-manager`).
     pub cgroups: CgroupManager,
 }
 
-/// Who makes a container's cgroup.
+/// The maker of a container's cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CgroupManager {
     /// podrun, as directories.
@@ -75,7 +75,7 @@ pub struct Created {
     pub init: OwnedFd,
     /// Its terminal's master, where the caller keeps it.
     pub terminal: Option<OwnedFd>,
-    /// What was clamped or left out, for the caller to say.
+    /// Clamped or omitted values, for the caller to report.
     pub warnings: Vec<String>,
     /// The steps that its init has walked, a line each.
     pub steps: String,
@@ -140,7 +140,7 @@ impl Create {
         let terminal = told.map_err(|error| links::take_back(links, error))?;
         warnings.extend_from_slice(plan.warnings());
         let steps = plan.describe();
-        // For whoever starts it at once.
+        // For a caller that starts it at once.
         container.know(making.spec);
         Ok(Created { container: container.clone(), init: child.pidfd, terminal, warnings, steps })
     }
@@ -160,7 +160,7 @@ impl Create {
         let made = cgroup(layout, &path, resources(spec));
         let Err(error) = made else { return made };
         let half = Cgroup::open(layout, &path)?;
-        // What stood above it before stays; what cannot be removed is another's by now.
+        // Its former parents stay; a cgroup that cannot be removed is in use by now.
         let _ = delete::remove_cgroup(container, &half, record);
         (record.made_cgroup, record.cgroup) = (None, None);
         rootless::without_cgroup(spec, &half, self.rootless, error, warnings)
@@ -200,7 +200,7 @@ struct Making<'a> {
 }
 
 impl Making<'_> {
-    /// Writes its record: whatever becomes of this command, delete has to know of what it says.
+    /// Writes its record: delete must find it, whatever becomes of this command.
     fn write(&self) -> Result<()> {
         store::write(self.container, &self.record)
     }
@@ -213,7 +213,7 @@ impl Making<'_> {
         })
     }
 
-    /// Compiles its plan, with the master of its terminal. What is `held` is done with when its first process is there.
+    /// Compiles its plan, with the master of its terminal. `held` is released when its first process exists.
     fn plan(
         &self,
         streams: Streams,
@@ -290,8 +290,8 @@ fn run_hooks(spec: &Spec, mut state: State, child: &Child, cgroup: &Cgroup) -> R
     state.status = Status::Creating;
     hooks::run(spec, Kind::CreateRuntime, &state)?;
     state.pid = proc::innermost_pid(child.pid)?;
-    // Its root is still at its place on the host, which is theirs to reach; the program is the host's, and so is what it has
-    // for an environment.
+    // Its root is still at its place on the host, within the hooks' reach; the program is the host's, and so is
+    // its environment.
     let env: Vec<String> = std::env::vars_os()
         .filter_map(|(name, value)| Some(format!("{}={}", name.to_str()?, value.to_str()?)))
         .collect();

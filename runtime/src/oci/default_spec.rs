@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-/// What a container may do unless its config says otherwise: enough for `sh`.
+/// The default capabilities of a container: enough for `sh`.
 const CAPABILITIES: [&str; 3] = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
 
 /// A config for a container of root's that runs `sh` in the bundle's `rootfs`.

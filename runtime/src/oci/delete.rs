@@ -1,7 +1,7 @@
-//! `delete` (runtime.md, "Delete"): what create has made is taken away, and nothing else.
+//! `delete` (runtime.md, "Delete"): removes exactly the parts that create made.
 //!
-//! Invariant: each step finds what an earlier, interrupted delete has left, and goes on from there; the
-//! directory, which reserves the id, goes last.
+//! Invariant: each step handles the remains of an earlier, interrupted delete; the directory, which reserves
+//! the id, goes last.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys::file::mount;
 use crate::sys::{self, Errno};
 
-/// One container of those that have the same id one after the other: another one has another first process.
+/// One container among successive ones of the same id: each has another first process.
 #[derive(Debug, Clone, Copy)]
 pub struct Made(Option<ProcessId>);
 
@@ -25,7 +25,7 @@ impl Container {
     pub fn delete(&self, force: bool) -> Result<Vec<Error>> {
         let _lock = store::lock(self)?;
         let record = store::read(self)?;
-        // The lock is ours: a half-made container is nobody's work in progress.
+        // The lock is held here: a half-made container is no work in progress.
         let complete = record.as_ref().is_some_and(|record| record.complete);
         let status = if complete && !force { self.status()? } else { Status::Stopped };
         if status != Status::Stopped {
@@ -51,8 +51,8 @@ impl Container {
         }
     }
 
-    /// Steps 12 and 13 of the lifecycle (runtime.md): what create has made goes, all that runs first, and the poststop hooks
-    /// are told; their failures are to be said as warnings. For whoever holds its lock.
+    /// Steps 12 and 13 of the lifecycle (runtime.md): removes the parts that create made, processes first, and
+    /// runs the poststop hooks, whose failures are to be reported as warnings. For the holder of its lock.
     pub(super) fn destroy(&self, record: Option<Record>) -> Result<Vec<Error>> {
         // Before its directory goes.
         let spec = self.config().ok();
@@ -62,7 +62,7 @@ impl Container {
         Ok(hooks::run_all(spec, Kind::Poststop, &state))
     }
 
-    /// Ends all of it, and takes away what create has made.
+    /// Ends its processes, and removes the parts that create made.
     fn take_away(&self, record: Option<&Record>) -> Result<()> {
         if let Some(record) = record {
             self.kill_processes(record)?;
@@ -114,7 +114,7 @@ fn detach_root(record: &Record) -> Result<()> {
     Ok(())
 }
 
-/// What is at `path`, and the number of the mount that it is in, if there is something.
+/// The file at `path`, and the number of its mount, if there is one.
 pub(super) fn mount_at(path: &Path) -> Result<Option<(OwnedFd, u64)>> {
     let found = match sys::file::dir::open(path) {
         Err(error) if error.errno == Errno::ENOENT.0 => return Ok(None),
@@ -128,12 +128,14 @@ fn named(call: &str, path: &Path) -> String {
     format!("{call}({path:?})")
 }
 
-/// Removes the cgroup, and those above it that create has made, as far as nobody else is in them: "resources
-/// associated with the container, but not created by this container, MUST NOT be deleted" (runtime.md, "Delete").
+/// Removes the cgroup, and its parents that create made, unless other processes are in them: "resources
+/// associated with the container, but not created by this container, MUST NOT be deleted" (runtime.md,
+/// "Delete").
 pub(super) fn remove_cgroup(container: &Container, cgroup: &Cgroup, record: &Record) -> Result<()> {
     let (Some(top), Some(path)) = (&record.made_cgroup, &record.cgroup) else { return Ok(()) };
     if let Some(unit) = &record.unit {
-        // It has seen by itself that nobody is in it, or is about to. What it does not know of is removed below.
+        // systemd has seen by itself that it is empty, or is about to. Parts that it does not know of are
+        // removed below.
         Scope::of_unit(unit).stop()?;
     }
     cgroup.remove()?;
@@ -154,8 +156,8 @@ fn remove_groups(container: &Container, record: &Record) -> Result<()> {
     group.map_or(Ok(()), |group| resctrl::remove(group, container.id(), record.complete))
 }
 
-/// Takes back a create that failed; its lock is held by the caller. What cannot be taken back now is
-/// found by the next delete. Gives the failures of poststop hooks.
+/// Undoes a create that failed; the caller holds its lock. The next delete finds the rest. Returns the failures
+/// of poststop hooks.
 pub(super) fn undo(container: &Container) -> Vec<Error> {
     let record = store::read(container).ok().flatten();
     match record {

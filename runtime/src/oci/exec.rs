@@ -15,7 +15,7 @@ use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::sys::io::pty;
 use crate::sys::process::pidfd;
 
-/// What `exec` is told.
+/// The arguments of `exec`.
 #[derive(Debug)]
 pub struct Exec {
     /// The process.
@@ -39,13 +39,13 @@ pub struct Exec {
 #[derive(Debug)]
 pub struct Asked {
     process: Process,
-    /// What was left out of it.
+    /// Warnings about values that were left out.
     warnings: Vec<String>,
 }
 
 impl Asked {
-    /// The process that a file has, as config.json has its own. What confines the container's own process holds where the file says
-    /// nothing of it, as runc has it.
+    /// The process in a file, in the form of config.json. Absent restrictions default to the container's own,
+    /// as with runc.
     pub fn read(file: &Path, container: &Container) -> Result<Self> {
         let context = || file.display().to_string();
         let bytes = std::fs::read(file).context(context)?;
@@ -202,7 +202,7 @@ pub struct Executed {
     pub process: OwnedFd,
     /// Its terminal's master, where the caller keeps it.
     pub terminal: Option<OwnedFd>,
-    /// What was clamped or left out, for the caller to say.
+    /// Clamped or omitted values, for the caller to report.
     pub warnings: Vec<String>,
 }
 
@@ -258,7 +258,7 @@ impl Exec {
                 Ok(Executed { process: child.pidfd, terminal, warnings })
             }
             Err(error) => {
-                // Nobody would know of it.
+                // It would run unnoticed.
                 let _ = pidfd::pidfd_send_signal(child.pidfd.as_fd(), pidfd::SIGKILL);
                 Err(error)
             }

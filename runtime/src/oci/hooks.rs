@@ -120,7 +120,7 @@ fn run_one(hook: &Hook, kind: Kind, state: &State) -> Result<()> {
 /// How a program came to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Ended {
-    /// With this status, as a person reads it, unless it was 0, and what it said on stderr.
+    /// Its status in words, unless it was 0, and its message on stderr.
     Status(Option<String>, String),
     /// It was killed because its time was over.
     TimedOut,
@@ -168,7 +168,7 @@ fn run_program(
 /// All that was written into a file in memory, at most 4 KiB of it.
 fn written(mut file: std::fs::File) -> String {
     let mut text = Vec::new();
-    // What cannot be read was not worth a second error.
+    // A message that cannot be read is not worth a second error.
     let _ = file.rewind().and_then(|()| file.take(4096).read_to_end(&mut text));
     String::from_utf8_lossy(&text).trim_end().to_owned()
 }

@@ -1,5 +1,5 @@
-//! A terminal relayed: what a person types goes to a program's terminal, what the program says comes back, until the
-//! program ends. Where it is no person that types, the end of the input is typed too.
+//! A relayed terminal: input goes to a program's terminal, its output comes back, until the program ends. If
+//! the input is not a terminal, its end is sent as a key.
 //!
 //! Invariant: the person's terminal has its own settings again when the call returns, however it does.
 
@@ -18,20 +18,20 @@ pub(super) struct Relay<'a> {
     pub(super) process: BorrowedFd<'a>,
     /// The master of its terminal; made non-blocking.
     pub(super) master: BorrowedFd<'a>,
-    /// What is typed.
+    /// The input.
     pub(super) stdin: BorrowedFd<'a>,
     /// Where it is shown.
     pub(super) stdout: BorrowedFd<'a>,
 }
 
-/// What a terminal takes for the end of what is typed (VEOF, `stty eof`): a file or a pipe that ends has no other way to
-/// say so to a program at a terminal. In the middle of a line the first one ends that alone (termios(3)).
+/// The key for the end of the input (VEOF, `stty eof`): a file or a pipe has no other way to signal its end to
+/// a program at a terminal. In the middle of a line the first one ends only the line (termios(3)).
 const END_OF_INPUT: u8 = 0x04;
 
-/// What is typed for the caller.
+/// The input of the caller.
 #[derive(Default)]
 struct Input {
-    /// What the terminal has not taken yet.
+    /// Bytes that the terminal has not taken yet.
     typed: Vec<u8>,
     mid_line: bool,
     has_ended: bool,
@@ -94,7 +94,7 @@ impl Relay<'_> {
             let ended =
                 pidfd::reap(self.process, Wait::Poll).map_err(|errno| errno.during("waitid(P_PIDFD)"))?;
             if let Some(exit) = ended {
-                // What it said last is still in the terminal.
+                // The last output is still in the terminal.
                 while master_open {
                     master_open = self.show()? && self.has_more();
                 }
@@ -105,12 +105,12 @@ impl Relay<'_> {
 
     fn follow_size(&self) {
         if let Some(size) = tty::window(self.stdin) {
-            // The program goes on in the size that it has.
+            // The program keeps its window size.
             let _ = tty::set_window(self.master, size);
         }
     }
 
-    /// Reads what is to be typed.
+    /// Reads the input.
     fn take(&self, input: &mut Input) -> Result<()> {
         let mut buffer = [0; 4096];
         let count = stream::read(self.stdin, &mut buffer)?;
@@ -124,12 +124,12 @@ impl Relay<'_> {
         match stream::write(self.master, typed) {
             Ok(Some(count)) => drop(typed.drain(..count)),
             Ok(None) => {}
-            // Nobody has the terminal open any more.
+            // The terminal is closed.
             Err(_) => typed.clear(),
         }
     }
 
-    /// Shows what the program said; false when nobody has its terminal open any more (EIO).
+    /// Shows the program's output; false once its terminal is closed (EIO).
     fn show(&self) -> Result<bool> {
         let mut buffer = [0; 4096];
         match stream::read(self.master, &mut buffer) {

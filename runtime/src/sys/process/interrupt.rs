@@ -9,10 +9,10 @@ use nix::sys::signalfd::SignalFd;
 
 use crate::sys::{Error, Result};
 
-/// What ends a client from outside.
+/// The signals that end a client from outside.
 pub const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
 
-/// What a client that holds a terminal in raw mode must see.
+/// The signals that a client with a terminal in raw mode must handle.
 pub const TERMINAL: [Signal; 5] =
     [Signal::SIGWINCH, Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
 

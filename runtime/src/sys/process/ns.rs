@@ -1,6 +1,7 @@
 //! Namespaces: made by unshare, joined by setns through an nsfs descriptor or a pidfd.
 //!
-//! Invariant: what a child half calls allocates nothing: all but [`is_callers`], [`current_network`] and [`visit_network`].
+//! Invariant: functions for a child half allocate nothing: all except [`is_callers`], [`current_network`] and
+//! [`visit_network`].
 
 use std::fs::File;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
@@ -60,12 +61,12 @@ impl Namespaces {
 
 /// Moves the caller into new namespaces; for [`Namespaces::PID`] its later children.
 pub fn unshare(kinds: Namespaces) -> Result<()> {
-    // SAFETY: no memory is passed. A `Namespaces` holds no bit of CLONE_FILES or CLONE_VM, so that descriptors and memory
-    // stay whose they are.
+    // SAFETY: no memory is passed. A `Namespaces` holds no bit of CLONE_FILES or CLONE_VM, so the sharing of
+    // descriptors and memory does not change.
     Errno::result(unsafe { libc::syscall(libc::SYS_unshare, kinds.bits()) }).map(drop)
 }
 
-/// Joins the namespace of one of `kinds` that `fd` is (nsfs), or those of a process (pidfd).
+/// Joins the namespace `fd` (nsfs), of one of `kinds`, or those of a process (pidfd).
 pub fn setns(fd: BorrowedFd<'_>, kinds: Namespaces) -> Result<()> {
     // SAFETY: no memory is passed, and `fd` is open until the call returns.
     Errno::result(unsafe { libc::syscall(libc::SYS_setns, fd.as_raw_fd(), kinds.bits()) }).map(drop)
@@ -73,7 +74,7 @@ pub fn setns(fd: BorrowedFd<'_>, kinds: Namespaces) -> Result<()> {
 
 /// The kind of the namespace that `fd` (nsfs) is; ENOTTY when it is none.
 pub fn kind_of(fd: BorrowedFd<'_>) -> Result<Namespaces> {
-    // SAFETY: NS_GET_NSTYPE reads no argument; of what is no namespace it is ENOTTY.
+    // SAFETY: NS_GET_NSTYPE reads no argument; ENOTTY for any other descriptor.
     let kind = Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), libc::NS_GET_NSTYPE) }.into())?;
     u64::try_from(kind).map(Namespaces).map_err(|_| Errno::EINVAL)
 }
@@ -103,8 +104,8 @@ pub fn current_network() -> crate::sys::Result<File> {
         .map_err(|error| crate::sys::Error::new(format!("open({PATH:?})"), error.raw_os_error().unwrap_or(0)))
 }
 
-/// Runs `work` in the network namespace `namespace` and comes back, or says that it could not: the caller must end then. For
-/// what names no namespace of its own, as /proc/sys and `bind` do.
+/// Runs `work` in the network namespace `namespace` and returns, or fails: then the caller must exit. For
+/// interfaces that name no namespace of their own, such as /proc/sys and `bind`.
 pub fn visit_network<T>(namespace: BorrowedFd<'_>, work: impl FnOnce() -> T) -> crate::sys::Result<T> {
     let enter =
         |namespace| setns(namespace, Namespaces::NET).map_err(|errno| errno.during("setns(CLONE_NEWNET)"));

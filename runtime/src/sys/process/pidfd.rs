@@ -32,8 +32,8 @@ pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
     Ok(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?)
 }
 
-/// A pidfd for a child of the caller's, which ends with the call when there can be none. ECHILD for what is no child of the
-/// caller's, or is reaped: that is left alone.
+/// A pidfd for a child of the caller, which is killed if there can be none. ECHILD for a process that is no
+/// child of the caller, or is reaped: it is left alone.
 pub fn pidfd_of_child(pid: i32) -> Result<OwnedFd> {
     use rustix::process::{Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, waitid, waitpid};
     let child = rustix::process::Pid::from_raw(pid).ok_or(Errno::ESRCH)?;

@@ -1,7 +1,7 @@
-//! What procfs says of a process, by its number in the reader's pid namespace.
+//! Facts about a process in procfs, by its number in the reader's pid namespace.
 //!
-//! Invariant: a number may be another process's by the time of the next look; whoever keeps one keeps the start time beside it (field 22
-//! of stat).
+//! Invariant: a number may be reused by the next look; a caller that keeps one keeps the start time beside it
+//! (field 22 of stat).
 
 use crate::sys::{Error, Result};
 
@@ -20,7 +20,7 @@ pub fn stat_field(pid: i32, number: usize) -> Result<u64> {
     value.ok_or_else(|| Error::new(format!("/proc/{pid}/stat: field {number}"), libc::EINVAL))
 }
 
-/// The words that it was executed with; those that are not UTF-8 are not shown as they are.
+/// The arguments it was executed with; ones that are not UTF-8 are replaced.
 pub fn arguments(pid: i32) -> Result<Vec<String>> {
     Ok(read(pid, "cmdline")?.split_terminator('\0').map(str::to_owned).collect())
 }

@@ -1,7 +1,6 @@
-//! Signals: received as reads of a descriptor, sent by pidfd, and the children whose ends they tell.
+//! Signals: received as reads of a descriptor, sent by pidfd; and children, by their SIGCHLD.
 //!
-//! Invariant: a pid is only signalled while its process is a child that nobody has reaped, so it is never a
-//! stranger's.
+//! Invariant: a pid is only signalled while its process is an unreaped child, so it is never a stranger's.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -22,7 +21,7 @@ pub const TERM: i32 = libc::SIGTERM;
 /// SIGWINCH's number.
 pub const WINDOW: i32 = libc::SIGWINCH;
 
-/// What [`Signals::next`] reports.
+/// The report of [`Signals::next`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {
     /// A child ended (perhaps several: ask [`reap`] until it has none).
@@ -31,8 +30,8 @@ pub enum Received {
     Terminate,
 }
 
-/// Blocks `signals`, alone or beside those that are blocked, as `how` says: a descriptor that they are read from, without
-/// waiting, and what was blocked before.
+/// Blocks `signals`, alone or in addition, by `how`; returns the descriptor to read them from, without waiting,
+/// and the former mask.
 pub(super) fn take(signals: &[Signal], how: SigmaskHow) -> Result<(SignalFd, SigSet)> {
     let (set, mut before) = (signals.iter().copied().collect(), SigSet::empty());
     sigprocmask(how, Some(&set), Some(&mut before))
@@ -66,8 +65,8 @@ impl AsFd for Signals {
     }
 }
 
-/// The signals that a command in the foreground hands on to the program it stands for, and those that were blocked before.
-/// They stay blocked in this process.
+/// The signals that a command in the foreground forwards to its program, and the former mask. They stay blocked
+/// in this process.
 #[derive(Debug)]
 pub struct Forwarded(SignalFd, SigSet);
 
@@ -107,7 +106,7 @@ impl Forwarded {
         i32::try_from(info.ssi_signo).ok()
     }
 
-    /// Hands on what comes until the child behind `process` has ended, and reaps it.
+    /// Forwards signals until the child behind `process` has ended, and reaps it.
     pub fn until_end(&self, process: BorrowedFd<'_>) -> Result<super::pidfd::Exit> {
         loop {
             poll::poll(&[(process, Interest::Read), (self.0.as_fd(), Interest::Read)], None)?;

@@ -13,8 +13,8 @@ use crate::sys::child::clone::{Request, SingleThreaded, clone_child};
 use crate::sys::child::{creds, descriptors, exec};
 use crate::sys::{Errno, Error};
 
-/// A new user namespace, whose ids `map` maps: it is given the pid of a process in it. The caller's process has one
-/// thread.
+/// A new user namespace, with ids mapped by `map`: it gets the pid of a process inside. The caller's process
+/// has one thread.
 pub fn made<E: From<Error>>(map: impl FnOnce(i32) -> Result<(), E>) -> Result<OwnedFd, E> {
     let proof = SingleThreaded::check().map_err(|errno| errno.during("stat(/proc/self/task)"))?;
     let (own, theirs) = exec::wire_with_answer().map_err(|errno| errno.during("socketpair(AF_UNIX)"))?;
@@ -42,7 +42,7 @@ pub fn of_process(pid: i32) -> Result<OwnedFd, Error> {
 
 /// The namespace in which `space` was made. EPERM where that is outside of the caller's.
 pub fn parent_of(space: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
-    // SAFETY: NS_GET_PARENT reads no argument; of what is no namespace it is an error.
+    // SAFETY: NS_GET_PARENT reads no argument; any other descriptor is an error.
     let parent = Errno::result(unsafe { libc::ioctl(space.as_raw_fd(), libc::NS_GET_PARENT) }.into());
     match parent.map(i32::try_from) {
         // SAFETY: the kernel has just made `fd`, so nothing else owns it.
@@ -52,8 +52,8 @@ pub fn parent_of(space: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
     }
 }
 
-/// Moves the caller, which has one thread, into `space` and into a mount namespace of that one's own. It has all
-/// capabilities there, and keeps them over its next execve, whatever its user's id is.
+/// Moves the caller, which has one thread, into `space` and into a mount namespace owned by it. The caller has
+/// all capabilities there, and keeps them over its next execve, whatever its user's id is.
 pub fn enter(space: BorrowedFd<'_>) -> Result<(), Error> {
     ns::setns(space, Namespaces::USER).map_err(|errno| errno.during("setns(CLONE_NEWUSER)"))?;
     ns::unshare(Namespaces::MOUNT).map_err(|errno| errno.during("unshare(CLONE_NEWNS)"))?;
@@ -62,8 +62,8 @@ pub fn enter(space: BorrowedFd<'_>) -> Result<(), Error> {
     creds::set_ambient(all).map_err(|errno| errno.during("prctl(PR_CAP_AMBIENT)"))
 }
 
-/// Whether the caller's user namespace is the machine's, or as good: every id is itself in it. The limits that the
-/// kernel guards by its first namespace alone are for nobody else to raise.
+/// Whether the caller's user namespace is the machine's, or equivalent: every id maps to itself. Limits that
+/// the kernel guards by its first namespace cannot be raised elsewhere.
 pub fn is_initial() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
@@ -75,8 +75,8 @@ pub fn has_root() -> bool {
     map.lines().any(|line| line.split_ascii_whitespace().next() == Some("0"))
 }
 
-/// Whether supplementary groups can be set in the caller's user namespace and those made in it: not where a plain
-/// user has mapped their own group alone (user_namespaces(7)).
+/// Whether supplementary groups can be set in the caller's user namespace and in its children: not where a
+/// plain user has mapped only their own group (user_namespaces(7)).
 pub fn may_set_groups() -> bool {
     std::fs::read_to_string("/proc/self/setgroups").map_or(true, |word| word.trim() != "deny")
 }
