@@ -1,8 +1,8 @@
-//! The store's folders and its share of the disk, for whoever lays something down there.
+//! The store's folders and its share of the disk.
 //!
-//! Invariant: bytes and inodes are asked for before they are written, and a reserve stays, so that a host with a big image
-//! still works: a twentieth of the file system, and never more than a gigabyte or 65536 inodes. What is taken out of use
-//! goes by one rename.
+//! Invariant: bytes and inodes are reserved before they are written, and a reserve of the disk stays free, so
+//! that a host with a big image still works: a twentieth of the file system, and never more than a gigabyte or
+//! 65536 inodes. Files leave use by one rename.
 
 use std::fs::{self, File};
 use std::io;
@@ -18,7 +18,7 @@ const RESERVE_INODES_MAX: u64 = 1 << 16;
 const STEP_BYTES: u64 = 64 << 20;
 const STEP_INODES: u64 = 1024;
 
-/// What may be written before the file system is looked at again.
+/// The bytes that may be written before the file system is checked again.
 #[derive(Debug, Default)]
 pub(in crate::image) struct Space {
     bytes: u64,
@@ -52,7 +52,7 @@ fn full(what: &str) -> Error {
         .hint("`podrun rmi` removes images; --root puts the store elsewhere")
 }
 
-/// What images may take of a file system: bytes and inodes. One without a number of inodes has all.
+/// The share of a file system for images: bytes and inodes. One without a number of inodes has all.
 fn left(free: &Free) -> (u64, u64) {
     let bytes = free.free_bytes.saturating_sub((free.bytes / 20).min(RESERVE_BYTES_MAX));
     let inodes = match free.inodes {
@@ -64,7 +64,7 @@ fn left(free: &Free) -> (u64, u64) {
 
 /// How much is sent at once.
 const SENT_AT_ONCE: u64 = 4 << 20;
-/// What is left to the sync: for a small file the call costs more than it hides.
+/// Left to the sync: for a small file the call costs more than it hides.
 const SMALL: u64 = 64 << 10;
 
 /// How much of a file that is written to its end was sent to the disk.
@@ -104,7 +104,7 @@ impl WriteBehind {
     }
 }
 
-/// Takes what is at `path` out of use, by moving it to `trash`; what is not there is fine.
+/// Moves the file at `path` to `trash`; a missing one is fine.
 pub(in crate::image) fn set_aside(path: &Path, trash: &Path) -> Result<()> {
     match fs::rename(path, trash) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -119,7 +119,7 @@ pub(in crate::image) fn sync_dir(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|dir| dir.sync_all()).context(|| format!("fsync {}", dir.display()))
 }
 
-/// The names in a directory of our own; those that begin with a dot are not for readers.
+/// The names in one of the store's directories; names with a leading dot are internal.
 pub(in crate::image) fn names_in(dir: &Path) -> Result<Vec<String>> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -160,7 +160,7 @@ mod tests {
         space.take(&on, 1, 1).unwrap();
         let error = space.take(&on, u64::MAX, 0).unwrap_err();
         assert!(error.message().contains("18446744073709551615 bytes are wanted"), "{error}");
-        // What was refused took nothing.
+        // A refused request took nothing.
         space.take(&on, 1, 1).unwrap();
     }
 }

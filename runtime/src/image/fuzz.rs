@@ -1,7 +1,8 @@
-//! What the targets below `fuzz/` call: the readers of strangers' bytes, each with what has to hold whatever they are given.
+//! The fuzz targets' entry points: the readers of untrusted bytes, each with the properties that hold for every
+//! input.
 //!
-//! Invariant: this exists in a build with `--cfg fuzzing` alone, which `cargo fuzz` makes and nobody installs; it is a way in
-//! for those targets and no part of the library's face. What does not hold is a panic.
+//! Invariant: this exists only with `--cfg fuzzing`, which `cargo fuzz` sets; it is no part of the library's
+//! interface. A violated property is a panic.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -30,7 +31,7 @@ const FETCHED_AS: [Option<&str>; 5] = [
 /// Small enough that inputs reach them.
 const LIMITS: Limits = Limits { bytes: 1 << 20, entries: 200, names: 32 << 10, borrowed: 32 << 10 };
 
-/// Reads a reference. What was read prints as what reads the same, and can stand in a URL.
+/// Reads a reference. The printed result reads the same, and can stand in a URL.
 pub fn reference(text: &str) {
     let Ok(read) = text.parse::<Reference>() else { return };
     for text in [read.to_string(), read.familiar()] {
@@ -47,7 +48,7 @@ pub fn reference(text: &str) {
     );
 }
 
-/// Reads what a registry says in its headers.
+/// Reads a registry's headers.
 pub fn headers(text: &str) {
     registry::read_headers(text);
 }
@@ -92,7 +93,7 @@ fn archived_as(annotation: &str) {
     }
 }
 
-/// Reads a tar to its end. What the entries say of themselves fits what comes of them.
+/// Reads a tar to its end. The entries' own claims match their content.
 pub fn tar_stream(bytes: &[u8]) {
     let mut stream = TarStream::new(bytes, LIMITS.bytes);
     while let Ok(Some(entry)) = stream.next() {
@@ -118,7 +119,7 @@ pub fn tar_stream(bytes: &[u8]) {
 #[derive(Debug)]
 pub struct Unpacking {
     folder: PathBuf,
-    /// What lies beside the layers, as it has to stay.
+    /// The files beside the layers, which must not change.
     outside: Vec<Outside>,
 }
 
@@ -126,7 +127,7 @@ pub struct Unpacking {
 type Outside = (PathBuf, u64, u64, u64, u32, u32, (i64, i64));
 
 impl Unpacking {
-    /// Puts what layers may aim at into an empty folder: a file beside them, and a layer below.
+    /// Makes the targets of an attack in an empty folder: a file beside the layers, and a layer below.
     pub fn new(folder: &Path) -> Self {
         let outside = folder.join("outside");
         fs::create_dir(&outside).expect("the folder is empty");
@@ -144,7 +145,8 @@ impl Unpacking {
         this
     }
 
-    /// Unpacks `tar` as the only layer, and over the other one. What becomes of it can be removed, and nothing else changed.
+    /// Unpacks `tar` as the only layer, and over the other one. The result can be removed, and nothing else
+    /// changed.
     pub fn run(&self, tar: &[u8]) {
         for over in [false, true] {
             if let Ok(made) = self.unpack(tar, over) {

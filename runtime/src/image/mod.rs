@@ -1,8 +1,8 @@
 //! Images: references, registries, the content store, unpacking and snapshots.
 //!
-//! Invariant: what a registry or an archive sends is checked before it is believed (its size, its
-//! digest, its type), and is on disk under its final name only when all of it is there. This module
-//! knows no pods: whoever runs a container holds a lease on its image.
+//! Invariant: data of a registry or an archive is checked before it is used (its size, its digest, its type),
+//! and gets its final name on disk only when it is complete. This module knows no pods: the runner of a
+//! container holds a lease on its image.
 
 #[cfg(fuzzing)]
 pub mod fuzz;

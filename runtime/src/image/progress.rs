@@ -1,4 +1,4 @@
-//! What a pull or a load tells whoever watches it.
+//! The progress of a pull or a load, for its watcher.
 
 use crate::image::model::digest::Digest;
 use crate::image::model::reference::Reference;
@@ -20,7 +20,7 @@ pub enum Event<'a> {
     Layer {
         /// The layer's blob.
         digest: &'a Digest,
-        /// What is being done to it.
+        /// The current phase.
         phase: Phase,
         /// How many bytes of the blob are through.
         done: u64,
@@ -29,11 +29,11 @@ pub enum Event<'a> {
     },
     /// Everything is being written to the disk.
     Syncing,
-    /// Whoever asked ought to know this: a check that is not made, a mirror that does not answer.
+    /// A warning for the caller: a skipped check, a mirror that does not answer.
     Warning(&'a str),
 }
 
-/// What is being done to a layer.
+/// A phase of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// It is coming from the registry.

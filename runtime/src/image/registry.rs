@@ -1,7 +1,7 @@
 //! A registry over HTTP: the distribution spec, for pulls, pushes and logins.
 //!
-//! Invariant: no body is read without a bound; a mirror is asked before the registry and never instead of it; and what is
-//! tried again ends, after so many tries or so many connections.
+//! Invariant: no body is read without a bound; a mirror is asked before the registry and never instead of it;
+//! retries end after a number of tries or connections.
 
 mod auth;
 mod credentials;
@@ -42,7 +42,7 @@ use super::model::manifest::{
 use super::model::reference::Reference;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Reads what may stand in the headers that are parsed, for the fuzz target: `text` as each of them.
+/// Reads the parsed headers, for the fuzz target: `text` as each of them.
 #[cfg(fuzzing)]
 pub(super) fn read_headers(text: &str) {
     for challenge in auth::parse_challenges(text) {
@@ -99,8 +99,8 @@ impl<'a> Registry<'a> {
         Ok(Self { transport, sources, current: AtomicUsize::new(0) })
     }
 
-    /// Asks the mirrors one after the other, then the registry itself, until one gives what is wanted. One that failed
-    /// is not asked again.
+    /// Asks the mirrors one after the other, then the registry itself, until one answers. A failed one is not
+    /// asked again.
     pub(super) async fn any<T>(&self, ask: impl AsyncFn(&Source<'a>) -> Result<T>) -> Result<T> {
         let last = self.sources.len() - 1;
         loop {
@@ -133,7 +133,7 @@ impl Source<'_> {
             .get(CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
             .map(media_type)
-            // What a server says when it knows nothing says nothing.
+            // Drop placeholders of servers without a value.
             .filter(|value| {
                 !matches!(value.as_str(), "application/json" | "text/plain" | "application/octet-stream")
             });
@@ -149,7 +149,7 @@ impl Source<'_> {
                 )));
             }
         }
-        // Under which it is asked for again: by whoever wants it, else by the registry.
+        // The digest under which it is requested again: the wanted one, else the registry's.
         let digest = wanted.or(promised).unwrap_or_else(|| Digest::of(&bytes));
         Ok((bytes, digest, said))
     }
@@ -193,14 +193,14 @@ impl Source<'_> {
                 part => part?,
             };
             let broken = match self.read_blob(response, skip, &mut got, &mut take).await? {
-                // All of it came, whatever became of the connection.
+                // All of it came, even if the connection broke.
                 _ if got == descriptor.size => return Ok(()),
                 None if got < end || end == descriptor.size => return Ok(()),
                 None => "it sent a part".to_owned(),
                 Some(broken) => broken,
             };
             fruitless = if got > before { 0 } else { fruitless + 1 };
-            // What it would not give a moment ago it may give now.
+            // A refused range may be granted now.
             by_range = true;
             let Some(pause) = retry::pause(fruitless.max(1), None) else {
                 return Err(broken_off(descriptor, got, &broken));
@@ -239,8 +239,8 @@ fn manifest_types() -> String {
     [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST].join(", ")
 }
 
-/// Whether the body that comes is what was asked for: how many bytes at its beginning are known already, and where
-/// in the blob it ends. A length that is not the promised one is refused before anything is read.
+/// Checks that the body is the requested range: how many of its first bytes are known already, and where in the
+/// blob it ends. A wrong length is refused before anything is read.
 fn check_range(response: &Response<Incoming>, descriptor: &Descriptor, from: u64) -> Result<(u64, u64)> {
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
     let length = header(CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());

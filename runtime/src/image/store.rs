@@ -1,8 +1,8 @@
-//! The image store: what images there are, under which names, and who needs them.
+//! The image store: the images, their names, and their users.
 //!
-//! Invariant: the records' lock is held only around reading, replacing and renaming a few small files. Whoever makes
-//! content has a lease on it first (`lease.rs`), and holds `ingest` shared for as long as it takes: with that taken
-//! exclusively, what lies in `tmp` was left by a crash.
+//! Invariant: the records' lock is held only around reading, replacing and renaming a few small files. A maker
+//! of content first takes a lease on it (`lease.rs`), and holds `ingest` shared as long as it works: files in
+//! `tmp` while it is held exclusively were left by a crash.
 
 #[cfg(test)]
 mod tests;
@@ -38,7 +38,7 @@ pub struct ImageStore {
     host: Host,
 }
 
-/// What a removal did.
+/// The result of a removal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Removal {
     /// The names that are no longer.
@@ -48,8 +48,8 @@ pub struct Removal {
 }
 
 impl ImageStore {
-    /// Opens the store, making it where there is none and upgrading one that an older podrun made. What a crash left half
-    /// done is removed, unless somebody is at work.
+    /// Opens the store, making it if missing and upgrading an older layout. Remains of a crash are removed,
+    /// unless another process is at work.
     pub fn open(host: &Host) -> Result<Self> {
         let this = Self { host: host.clone() };
         version::ensure(&this)?;
@@ -76,12 +76,12 @@ impl ImageStore {
         self.host.root.join("tmp")
     }
 
-    /// A free name in the directory whose content anybody may delete.
+    /// A free name in the trash, whose content any process may delete.
     pub(super) fn trash_name(&self) -> PathBuf {
         self.host.root.join("trash").join(unique_name())
     }
 
-    /// All images, sorted by name; one whose record cannot be read is among them.
+    /// All images, sorted by name, including ones with an unreadable record.
     pub fn list(&self) -> Result<Vec<Image>> {
         record::images(&self.images_dir())
     }
@@ -113,9 +113,9 @@ impl ImageStore {
         }
     }
 
-    /// Removes a name, or, by id, an image with all its names. The last name takes the image with it.
-    /// An image with a lease, or by id one with several names, goes only by `force`; the layers
-    /// stay as long as somebody holds a lease on them.
+    /// Removes a name, or, by id, an image with all its names. The last name takes the image with it. An image
+    /// with a lease, or by id one with several names, needs `force`; the layers stay as long as a lease holds
+    /// them.
     pub fn remove(&self, text: &str, force: bool) -> Result<Removal> {
         let removal = self.locked(|| {
             let image = self.known(text)?;
@@ -200,13 +200,14 @@ impl ImageStore {
         Ok(())
     }
 
-    /// Adds an image, or what is new of one that is there; its names leave the images that had them.
+    /// Adds an image, or the new parts of an existing one; its names leave other images.
     pub(super) fn put(&self, mut new: Record, names: &[String]) -> Result<Image> {
         self.locked(|| {
             let all = record::load_all(&self.images_dir())?;
             for loaded in &all {
                 let Loaded::Whole(old) = loaded else { continue };
-                // What another image's layer is packed as serves this one too, should its own blob not be here.
+                // Another image's packed form of the same layer serves this one too, if its own blob is
+                // missing.
                 new.learn(old);
                 if old.id != new.id {
                     continue;
@@ -229,7 +230,7 @@ impl ImageStore {
         Ok(Loaded::Whole(Box::new(record)).into_image())
     }
 
-    /// Takes `names` from those in `all` that have any of them. The lock is the caller's.
+    /// Removes `names` from the images in `all`. The lock is the caller's.
     fn drop_names(&self, all: Vec<Loaded>, names: &[String]) -> Result<()> {
         for loaded in all {
             let Loaded::Whole(mut old) = loaded else { continue };
@@ -269,7 +270,7 @@ fn is_named(image: &Image, reference: &Reference) -> bool {
     }
 }
 
-/// A name here whose repository ends as the one that is wanted does: of another registry, or with another tag.
+/// A name in the store whose repository ends like the wanted one's: of another registry, or with another tag.
 fn nearest(wanted: &Reference, all: Vec<Image>) -> Option<String> {
     let last = |reference: &Reference| reference.path().rsplit('/').next().map(str::to_owned);
     let names = all.into_iter().flat_map(|image| image.names).filter_map(|name| name.parse().ok());
@@ -316,7 +317,7 @@ pub(super) fn unique_name() -> String {
     format!("{}-{}-{}", std::process::id(), now_ns(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Makes a directory that root alone looks into, with those above it.
+/// Makes a directory, with its parents, that root alone may enter.
 pub(super) fn make_private(path: &Path) -> Result<()> {
     own::directories(path, own::PRIVATE).context(|| format!("mkdir {}", path.display()))
 }

@@ -44,7 +44,7 @@ pub(in crate::image) fn find(host: &Host, digest: &Digest) -> Result<Option<(Fil
     }
 }
 
-/// Whether one of `packed`, which are the same to whoever unpacks them, is here.
+/// Whether one of `packed`, which unpack to the same layer, is in the store.
 pub(in crate::image) fn has_one(host: &Host, packed: &[Packed]) -> Result<bool> {
     for one in packed {
         if open(host, &one.digest, one.size)?.is_some() {
@@ -139,7 +139,7 @@ impl BlobWriter {
     /// A blob that is to have this digest and this size.
     pub(in crate::image) fn new(host: &Host, digest: &Digest, size: u64) -> Result<Self> {
         let dir = sys::file::dir::open(&dir(host, digest.algorithm()))?;
-        // What was promised is asked for at once: a size that is a lie costs no download.
+        // Reserve the promised size at once: a false one costs no download.
         Space::default().take(&dir, size, 1).map_err(|error| error.context(format!("blob {digest}")))?;
         let file = File::from(sys::file::dir::create_unnamed(&dir)?);
         let hasher = Hasher::new(digest.algorithm());
@@ -147,7 +147,7 @@ impl BlobWriter {
         Ok(Self { file, digest: digest.clone(), size, written: 0, hasher, behind, arrival, place: None })
     }
 
-    /// One that goes on behind what has come already: a file that stands at its end, its length and what was hashed of it.
+    /// Resumes a partial blob: a file positioned at its end, its length and its running digest.
     pub(super) fn resume(
         host: &Host,
         digest: &Digest,
@@ -171,7 +171,7 @@ impl BlobWriter {
         self.written
     }
 
-    /// A reader of what is there already and of what comes.
+    /// A reader of the present bytes and of later ones.
     pub(in crate::image) fn follow(&self) -> Result<Follower> {
         let file = self.file.try_clone().context(|| format!("blob {}", self.digest))?;
         Ok(Follower { file, at: 0, size: self.size, arrival: Arc::clone(&self.arrival) })
@@ -194,7 +194,7 @@ impl BlobWriter {
         Ok(())
     }
 
-    /// The blob, if it is what was promised.
+    /// The blob, if it matches the promise.
     pub(in crate::image) fn finish(mut self) -> Result<Blob> {
         let (digest, size, written) = (&self.digest, self.size, self.written);
         if written < size {
@@ -211,14 +211,14 @@ impl BlobWriter {
         Ok(Blob { digest: digest.clone(), file })
     }
 
-    /// Nobody is to go on with this.
+    /// Nothing may continue this.
     fn spoil(&self) {
         self.place.iter().for_each(Place::drop_name);
     }
 }
 
 impl Drop for BlobWriter {
-    /// Whoever follows waits for nothing more, whatever became of it; whoever goes on with it may begin.
+    /// Followers wait no longer, whatever the outcome; another process may resume it.
     fn drop(&mut self) {
         if self.written == 0 {
             self.spoil();
@@ -245,7 +245,7 @@ impl Blob {
         Self { digest, file }
     }
 
-    /// A reader of it for whoever follows those that come.
+    /// A reader of it, in the form of a follower.
     pub(in crate::image) fn follow(&self) -> Result<Follower> {
         let file = self.file.try_clone().context(|| format!("blob {}", self.digest))?;
         let size = file.metadata().context(|| format!("blob {}", self.digest))?.len();
@@ -273,7 +273,7 @@ impl Blob {
         }
     }
 
-    /// Takes in all of `source`, whose digest nobody knows yet, and gives its length too.
+    /// Takes in all of `source`, whose digest is unknown yet, and returns its length too.
     pub(in crate::image) fn spool(host: &Host, source: &mut dyn Read) -> Result<(Self, u64)> {
         let dir = sys::file::dir::open(&dir(host, Algorithm::Sha256))?;
         let mut file = File::from(sys::file::dir::create_unnamed(&dir)?);
@@ -301,7 +301,7 @@ impl Blob {
         }
     }
 
-    /// Takes bytes whose digest was just computed or is known.
+    /// Takes in bytes whose digest is already computed or known.
     pub(in crate::image) fn from_bytes(host: &Host, digest: &Digest, bytes: &[u8]) -> Result<Self> {
         Self::copy(host, digest, bytes.len() as u64, &mut &*bytes)
     }
@@ -346,7 +346,7 @@ impl Blob {
         Ok(copy)
     }
 
-    /// The name is taken: by the same content, or by what a failing disk made of it.
+    /// The name is taken: by the same content, or by a corrupt file of a failing disk.
     fn replace(&self, host: &Host, dir: &std::os::fd::OwnedFd) -> Result<()> {
         let size = self.file.metadata().context(|| format!("blob {}", self.digest))?.len();
         if open(host, &self.digest, size)?.is_some() {
@@ -358,7 +358,7 @@ impl Blob {
     }
 }
 
-/// A reader that takes the digest of what goes through it.
+/// A reader that hashes the bytes that pass through.
 struct Hashed<'a> {
     source: &'a mut dyn Read,
     hasher: Hasher,
@@ -382,7 +382,7 @@ pub(in crate::image) fn list(host: &Host) -> Result<Vec<(Digest, u64)>> {
     let mut all = Vec::new();
     for algorithm in Algorithm::ALL {
         for hex in names_in(&dir(host, algorithm))? {
-            // What is no digest was put there by somebody else, and is nobody's blob.
+            // A name that is no digest is foreign, and no blob.
             let Ok(digest) = format!("{}:{hex}", algorithm.name()).parse::<Digest>() else { continue };
             match fs::symlink_metadata(path(host, &digest)) {
                 Ok(meta) => all.push((digest, meta.len())),

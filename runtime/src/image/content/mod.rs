@@ -1,7 +1,7 @@
 //! The content store: blobs that are whole, and blobs on their way.
 //!
-//! Invariant: what is found by a digest has that digest. What has come of a blob is in the store only when all of it was
-//! checked, and until then in `partial/`, where one at a time adds to its end.
+//! Invariant: a blob found by a digest has that digest. The received part of a blob is in the store only when
+//! all of it was checked; until then it lies in `partial/`, where one process at a time appends to it.
 
 mod blob;
 pub(super) mod partial;

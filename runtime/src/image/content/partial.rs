@@ -1,8 +1,9 @@
-//! Blobs on their way from a registry: what has come of each lies in `partial/` under its digest, across processes.
+//! Blobs on their way from a registry: the received part of each lies in `partial/` under its digest, across
+//! processes.
 //!
-//! Invariant: whoever brings a blob has its file locked, adds to its end and does nothing else; so what is there when a
-//! process ends, however it ends, is the blob's beginning, and is gone on with after its digest was taken. Nothing is
-//! believed before the digest of all of it was. What is whole is written no more: it stays until the store has it.
+//! Invariant: the puller of a blob has its file locked, and only appends to it; so when a process ends, in any
+//! way, the file is the blob's beginning, and can be resumed after hashing it. Nothing is trusted before the
+//! digest of all of it matches. A complete file is not written any more: it stays until the store has it.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Seek, SeekFrom};
@@ -17,27 +18,27 @@ use crate::image::disk::{names_in, set_aside};
 use crate::image::model::digest::{Digest, Hasher};
 use crate::sys::file::own;
 
-/// What nobody has gone on with for so long goes when something else is collected; until then a pull takes it up.
+/// Collect stale partial downloads after this time; until then a pull resumes them.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 
-/// What there is of a blob that is wanted.
+/// The state of a wanted blob.
 #[derive(Debug)]
 pub(in crate::image) enum Claim {
     /// All of it.
     Whole(Blob),
     /// Its beginning, perhaps of no bytes, and the right to bring the rest.
     Begun(Box<BlobWriter>),
-    /// Somebody else is bringing it.
+    /// Another process is fetching it.
     Taken(Taken),
 }
 
-/// The file of a blob that somebody else is bringing.
+/// The file of a blob that another process is fetching.
 #[derive(Debug)]
 pub(in crate::image) struct Taken(File);
 
 impl Taken {
-    /// Blocks until whoever brings it has ended, however that ends: the kernel wakes the first in the lock's queue. Gives
-    /// the locked file, with which the blob is claimed.
+    /// Blocks until the other process has ended, in any way: the kernel wakes the first in the lock's queue.
+    /// Returns the locked file, by which the blob is claimed.
     pub(in crate::image) fn wait(self) -> Result<File> {
         loop {
             match self.0.lock() {
@@ -48,8 +49,8 @@ impl Taken {
     }
 }
 
-/// Looks what there is of a blob of this digest and size, and claims the bringing of the rest; whoever waited for that
-/// has its file `locked`.
+/// Finds the state of a blob of this digest and size, and claims the fetching of the rest; a caller that waited
+/// for it has its file `locked`.
 pub(in crate::image) fn claim(
     host: &Host,
     digest: &Digest,
@@ -72,7 +73,7 @@ pub(in crate::image) fn claim(
         if !place.is_named()? {
             continue;
         }
-        // Whoever brought it may have given it its name in the store, and taken this one away, between our two looks.
+        // The other process may have moved it to the store, and removed this name, between the two checks.
         if let Some(whole) = blob::open(host, digest, size)? {
             place.drop_name();
             return Ok(Claim::Whole(Blob::of_file(digest.clone(), whole)));
@@ -90,7 +91,7 @@ pub(in crate::image) fn claim(
     }
 }
 
-/// Opens the file of a blob that comes, making it where there is none, and tells whether nobody else had its lock.
+/// Opens the file of a blob on its way, making it if missing, and tells whether the lock was free.
 fn open(path: &Path) -> Result<(File, bool)> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
@@ -102,7 +103,7 @@ fn open(path: &Path) -> Result<(File, bool)> {
     }
 }
 
-/// Takes the digest of what has come, and leaves the file at its end.
+/// Hashes the received part, and leaves the file positioned at its end.
 fn read(mut file: &File, digest: &Digest) -> Result<(u64, Hasher)> {
     let mut hasher = Hasher::new(digest.algorithm());
     file.seek(SeekFrom::Start(0)).context(|| format!("blob {digest}"))?;
@@ -110,18 +111,18 @@ fn read(mut file: &File, digest: &Digest) -> Result<(u64, Hasher)> {
     Ok((there, hasher))
 }
 
-/// What has come of a blob.
+/// The received part of a blob.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::image) struct Partial {
     pub(in crate::image) digest: Digest,
     pub(in crate::image) bytes: u64,
-    /// Whether somebody is bringing the rest.
+    /// Whether a process is fetching the rest.
     pub(in crate::image) comes: bool,
-    /// Whether it was left so long ago that nobody will go on with it.
+    /// Whether it is so old that it will not be resumed.
     pub(in crate::image) is_old: bool,
 }
 
-/// What has come of every blob that is not in the store yet.
+/// The received part of every blob that is not in the store yet.
 pub(in crate::image) fn list(host: &Host) -> Result<Vec<Partial>> {
     let mut all = Vec::new();
     for name in names_in(&dir(host))? {
@@ -140,7 +141,7 @@ pub(in crate::image) fn list(host: &Host) -> Result<Vec<Partial>> {
     Ok(all)
 }
 
-/// Takes what has come of a blob out of use, by moving it to `trash`; what is not there is fine.
+/// Moves the received part of a blob to `trash`; a missing one is fine.
 pub(in crate::image) fn discard(host: &Host, digest: &Digest, trash: &Path) -> Result<()> {
     set_aside(&path(host, digest), trash)
 }
@@ -178,7 +179,7 @@ mod tests {
         let again = || claim(&host, &digest, content.len() as u64, None).unwrap();
         let Claim::Taken(taken) = again() else { panic!("the first one has it") };
         let follower = first.follow().unwrap();
-        // Whoever waits is woken with the lock, and goes on where the first one ended.
+        // A waiter is woken with the lock, and resumes where the first one ended.
         let waiting = std::thread::spawn(move || taken.wait().unwrap());
         drop(first);
         let locked = Some(waiting.join().unwrap());
@@ -222,7 +223,7 @@ mod tests {
         let error = writer.write(b"more than was promised").unwrap_err();
         assert!(error.message().contains("is longer than the 13 bytes"), "{error}");
         drop(writer);
-        // What nothing came of is nothing.
+        // An empty file is no part of a blob.
         drop(begun(&host, content));
         assert!(list(&host).unwrap().is_empty());
     }

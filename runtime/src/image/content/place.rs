@@ -1,4 +1,4 @@
-//! Where a blob lies while it comes from afar: a file in `partial/` under its digest, locked by whoever brings it.
+//! The place of a blob on its way: a file in `partial/` under its digest, locked by its puller.
 //!
 //! Invariant: only the name is ever taken away; the bytes are never cut, since others may be reading them.
 
@@ -19,7 +19,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Whether the file still has its name: whoever has brought or collected the blob took it away.
+    /// Whether the file still has its name: the end of the pull, or a collection, removes it.
     pub(super) fn is_named(&self) -> Result<bool> {
         let own = self.file.metadata().context(|| self.path.display())?;
         match fs::symlink_metadata(&self.path) {
@@ -29,10 +29,10 @@ impl Place {
         }
     }
 
-    /// Takes the name away. The bytes are never cut: somebody may be reading them.
+    /// Removes the name. The bytes are never truncated: a reader may need them.
     pub(super) fn drop_name(&self) {
         if self.is_named().unwrap_or(false) {
-            // What stays is found again, and found to be wrong or of no use again.
+            // A file that stays is found again, and found to be wrong or useless again.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -52,8 +52,8 @@ pub(super) fn path(host: &Host, digest: &Digest) -> PathBuf {
     dir(host).join(format!("{}-{}", digest.algorithm().name(), digest.hex()))
 }
 
-/// Takes the name of what has come of a blob away, which is in the store now or is not wanted; one that is not there is fine.
+/// Removes the name of a partial blob that is now in the store, or not wanted; a missing one is fine.
 pub(in crate::image) fn forget(host: &Host, digest: &Digest) {
-    // What stays is collected.
+    // A file that stays is collected.
     let _ = fs::remove_file(path(host, digest));
 }

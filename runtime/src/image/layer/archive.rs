@@ -1,7 +1,7 @@
 //! Reading a tar stream: tar-core's parser, fed from any reader.
 //!
-//! Invariant: what an entry takes in memory is bounded before it is read, so is what the whole stream
-//! takes, and an entry on which two readers of tar could disagree is an error.
+//! Invariant: the memory of an entry is bounded before it is read, and so is that of the whole stream; an entry
+//! that two readers of tar could interpret differently is an error.
 
 mod pax;
 
@@ -12,21 +12,21 @@ use tar_core::{EntryType, Header};
 
 use crate::error::{Error, ErrorKind, Result, quoted};
 
-/// Small under a fuzzer, whose inputs would never come to its end.
+/// Small under a fuzzer, whose inputs would never reach its end.
 const BUFFER: usize = if cfg!(fuzzing) { 1024 } else { 256 * 1024 };
 const BLOCK_LEN: usize = 512;
 const BLOCK: u64 = BLOCK_LEN as u64;
 /// All that stands before an entry's content: long names, PAX records, a sparse map.
 const METADATA_MAX: u32 = 1024 * 1024;
-/// The same with headers and padding: what the buffer may grow to.
+/// The same with headers and padding: the largest size of the buffer.
 const HEADERS_MAX: usize = 4 * 1024 * 1024;
 const PATH_MAX: u32 = 4096;
-/// The largest size that a file can have: what the kernel's `off_t` holds.
+/// The largest size of a file: the kernel's `off_t`.
 const SIZE_MAX: u64 = i64::MAX as u64;
-/// What may follow the archive's end: tars are padded to records, of up to 10 MiB in practice.
+/// The most bytes after the archive's end: tars are padded to records, of up to 10 MiB in practice.
 const TRAILER_MAX: u64 = 16 * 1024 * 1024;
 
-/// What an entry is.
+/// The type of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::image) enum EntryKind {
     File,
@@ -52,7 +52,7 @@ pub(in crate::image) struct Entry {
     pub(in crate::image) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// The bytes of content in the stream.
     pub(in crate::image) size: u64,
-    /// Where those bytes belong, and the file's length, if it has holes.
+    /// The places of those bytes, and the file's length, if it has holes.
     pub(in crate::image) sparse: Option<Sparse>,
 }
 
@@ -73,7 +73,7 @@ pub(in crate::image) struct TarStream<R> {
     /// Content of the current entry that was not taken yet, and the padding behind it.
     content: u64,
     padding: u64,
-    /// How much behind `start` of what stands before an entry's header was looked through, and the time found there.
+    /// How many bytes before an entry's header, from `start` on, were searched, and the time found there.
     mended: usize,
     mtime: Option<(i64, i64)>,
     /// Where in the stream `start` stands.
@@ -190,13 +190,14 @@ impl<R: Read> TarStream<R> {
                 EntryType::GnuLongName | EntryType::GnuLongLink if is_extension => {
                     (header.entry_size(), false)
                 }
-                // A block of zeros alone is passed over; with the second one the archive ends, and what follows is none of it.
+                // A single block of zeros is skipped; the second one ends the archive, and later bytes do not
+                // belong to it.
                 _ if is_zero(block) && !(self.mended > 0 && is_zero(&self.buffer[at - BLOCK_LEN..at])) => {
                     (Ok(0), false)
                 }
                 _ => return Ok(()),
             };
-            // What is too large is refused by the parser.
+            // The parser refuses a larger one.
             let size = size.ok().filter(|size| *size <= u64::from(METADATA_MAX));
             let Some(size) = size.and_then(|size| usize::try_from(size).ok()) else { return Ok(()) };
             let content = at + BLOCK_LEN;
@@ -231,7 +232,7 @@ impl<R: Read> TarStream<R> {
         self.position
     }
 
-    /// Reads what is left of the stream, so that whoever counts or hashes it sees all of it.
+    /// Reads the rest of the stream, so that its digest and length cover all of it.
     pub(in crate::image) fn drain(&mut self) -> Result<()> {
         let end = self.position;
         while self.read_some()? > 0 {
@@ -324,7 +325,7 @@ fn is_zero(block: &[u8]) -> bool {
     block.iter().all(|byte| *byte == 0)
 }
 
-/// Whether a block calls itself a header, as those of POSIX and of GNU tar do.
+/// Whether a block has the magic of a header, POSIX's or GNU tar's.
 fn is_ustar(block: &[u8]) -> bool {
     block.get(257..262) == Some(b"ustar")
 }
@@ -333,13 +334,13 @@ fn wrong(what: impl AsRef<str>) -> Error {
     Error::new(ErrorKind::Image, format!("tar archive {}", what.as_ref()))
 }
 
-/// How a name from an archive is shown: never with what would steer a terminal.
+/// The printable form of a name from an archive: without characters that steer a terminal.
 pub(in crate::image) fn shown(name: &[u8]) -> String {
     quoted(&String::from_utf8_lossy(name)).to_string()
 }
 
-/// A global header would change every entry after it, and readers disagree on whether it does: only a comment is
-/// taken, and an empty value, which would delete what no other one can have said.
+/// A global header would change every later entry, and readers disagree about that: only a comment is accepted,
+/// and an empty value, which has nothing to delete.
 fn check_global(pax: &[u8]) -> Result<()> {
     for record in tar_core::PaxExtensions::new(pax) {
         let record = record.map_err(|error| wrong(format!("has a broken global header: {error}")))?;
@@ -404,7 +405,7 @@ fn convert(entry: &ParsedEntry<'_>, sparse: Option<Sparse>, mtime: Option<(i64, 
         mtime: mtime.unwrap_or((entry.mtime.cast_signed(), 0)),
         device: (entry.dev_major.unwrap_or(0), entry.dev_minor.unwrap_or(0)),
         xattrs: entry.xattrs.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect(),
-        // Links, devices and directories have no content, whatever their header says: so do GNU tar and Go.
+        // Links, devices and directories have no content, whatever their header says, as for GNU tar and Go.
         size: if kind == EntryKind::File { entry.size } else { 0 },
         sparse,
         path,

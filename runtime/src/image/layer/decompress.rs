@@ -22,7 +22,8 @@ const ZSTD_WINDOW_LOG: u32 = 27;
 /// How many bytes tell whether a stream is compressed in a way that is not read here.
 pub(in crate::image) const TELLING: usize = 10;
 
-/// Refuses by name what tar would decompress and podrun does not: neither the OCI's nor Docker's layers are packed so.
+/// Refuses by name compressions that tar knows and podrun does not: neither OCI nor Docker packs layers with
+/// them.
 pub(in crate::image) fn refuse_others(first: &[u8]) -> Result<()> {
     let name = match first {
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => "xz",
@@ -49,7 +50,7 @@ pub(in crate::image) fn reader<'a>(source: impl Read + Send + 'a) -> Result<Box<
     })
 }
 
-/// A zstd stream whose errors say which limit they are about.
+/// A zstd stream whose errors name the exceeded limit.
 struct Zstd<R>(R);
 
 impl<R: Read> Read for Zstd<R> {
@@ -66,8 +67,8 @@ impl<R: Read> Read for Zstd<R> {
     }
 }
 
-/// Runs `work` on the plain content of `source`, which a second thread decompresses and hashes
-/// meanwhile. Gives what `work` gave, and the digest of all of the plain content.
+/// Runs `work` on the plain content of `source`, which a second thread decompresses and hashes meanwhile.
+/// Returns the result of `work`, and the digest of all of the plain content.
 pub(in crate::image) fn pipeline<T>(
     source: impl Read + Send,
     algorithm: Algorithm,
@@ -79,7 +80,7 @@ pub(in crate::image) fn pipeline<T>(
         let producer = scope.spawn(move || produce(source, algorithm, &full, &empty));
         let mut consumer = Chunks { filled, give_back, current: Vec::new(), taken: 0 };
         let result = work(&mut consumer);
-        // The producer ends when nobody listens any more.
+        // The producer ends without a receiver.
         drop(consumer);
         let digest = producer.join().expect("a panic aborts the process");
         let result = result?;
@@ -90,7 +91,7 @@ pub(in crate::image) fn pipeline<T>(
     })
 }
 
-/// Fills chunks until the end, an error, or until nobody wants them. Only the end has a digest.
+/// Fills chunks until the end, an error, or the loss of the receiver. Only the end has a digest.
 fn produce(
     source: impl Read + Send,
     algorithm: Algorithm,
@@ -101,7 +102,7 @@ fn produce(
     let mut plain = match reader(source) {
         Ok(plain) => plain,
         Err(error) => {
-            // Nobody listening is as good an end as any.
+            // Without a receiver this is an end like any other.
             let _ = full.send(Err(io::Error::other(error.message().to_owned())));
             return None;
         }

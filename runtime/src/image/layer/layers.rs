@@ -22,7 +22,7 @@ const COMMIT: &str = "commit.json";
 pub(in crate::image) const TREE: &str = "tree";
 const VERSION: u32 = 1;
 
-/// What is known of a layer once it is unpacked.
+/// The facts of an unpacked layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::image) struct Commit {
@@ -69,7 +69,7 @@ pub(in crate::image) fn committed(host: &Host, chain: &ChainId) -> Result<Option
     committed_as(host, chain.directory())
 }
 
-/// The record of the layer whose directory has that name.
+/// The record of the layer in the directory of that name.
 pub(in crate::image) fn committed_as(host: &Host, name: &str) -> Result<Option<Commit>> {
     let path = layers_dir(host).join(name).join(COMMIT);
     let text = match fs::read(&path) {

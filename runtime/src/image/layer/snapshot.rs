@@ -21,9 +21,9 @@ const DEPTH_MAX: usize = 256;
 /// How many layers an overlay takes: the kernel's own limit, less the one of [`MOUNT_POINTS`].
 const LAYERS_MAX: usize = 499;
 
-/// A layer of our own below every image's: the directories and files that something is mounted on in every container,
-/// all empty. What an image lacks of them is found there; made at the mount's moment it would be a copy of /etc and
-/// three files in the upper directory, 0.2 ms and as much again when it goes.
+/// A layer of podrun's own below every image's: the mount points of every container, all empty. It supplies the
+/// ones that an image lacks; made at mount time they would be a copy of /etc and three files in the upper
+/// directory, 0.2 ms and as much again at removal.
 const MOUNT_POINTS: &str = "mountpoints/layer";
 const DIRECTORIES: [&str; 4] = ["dev", "etc", "proc", "sys"];
 const FILES: [&str; 3] = ["etc/hosts", "etc/hostname", "etc/resolv.conf"];
@@ -42,7 +42,7 @@ fn snapshot_dir(host: &Host, cid: &str) -> PathBuf {
     host.root.join("snapshots").join(cid)
 }
 
-/// Makes the layer of mount points. It can be done again, and what is missing of it only costs time.
+/// Makes the layer of mount points. Repeatable; a missing mount point only costs time.
 pub(in crate::image) fn make_mount_points(host: &Host) -> Result<()> {
     let layer = mount_points(host);
     let make = || -> std::io::Result<()> {
@@ -60,19 +60,19 @@ fn mount_points(host: &Host) -> PathBuf {
     host.root.join(MOUNT_POINTS)
 }
 
-/// Makes the directories of the container `cid` on top of `layers`, the lowest first. What an
-/// earlier attempt of the same id wrote is gone afterwards.
+/// Makes the directories of the container `cid` on top of `layers`, the lowest first. Discards the files of an
+/// earlier attempt of the same id.
 pub fn prepare(host: &Host, cid: &str, layers: &[ChainId]) -> Result<Snapshot> {
     make(host, cid)?;
     prepared(host, cid, layers)
 }
 
-/// Makes the directories alone, for whoever asks for the snapshot by [`prepared`] later.
+/// Makes only the directories, for a later [`prepared`].
 pub fn make(host: &Host, cid: &str) -> Result<()> {
     make_fresh(host, cid).context(|| format!("snapshot {}", snapshot_dir(host, cid).display()))
 }
 
-/// The snapshot of the container `cid`, whose directories are made, on top of `layers`.
+/// The snapshot of the container `cid`, whose directories exist, on top of `layers`.
 pub fn prepared(host: &Host, cid: &str, layers: &[ChainId]) -> Result<Snapshot> {
     if layers.len() > LAYERS_MAX {
         return Err(Error::new(
@@ -138,7 +138,7 @@ pub fn remove(host: &Host, cid: &str) -> Result<()> {
     sys::file::dir::remove_tree(&all, cid.as_bytes()).context(|| format!("snapshot of container {cid}"))
 }
 
-/// Every snapshot's container with the bytes in its own files, each file once whatever names it has.
+/// Every snapshot's container with the bytes in its own files, each file counted once.
 pub(in crate::image) fn sizes(host: &Host) -> Result<Vec<(String, u64)>> {
     let root = host.root.join("snapshots");
     let mut all = Vec::new();
@@ -154,8 +154,8 @@ pub(in crate::image) fn sizes(host: &Host) -> Result<Vec<(String, u64)>> {
     Ok(all)
 }
 
-/// The bytes in the files below `dir`, which a container may change meanwhile: no link is followed, and what is gone
-/// counts nothing.
+/// The bytes in the files below `dir`, which a container may change meanwhile: no link is followed, and a
+/// vanished file counts nothing.
 fn size_below(dir: &OwnedFd, seen: &mut BTreeSet<(u64, u64)>, depth: usize) -> sys::Result<u64> {
     let mut bytes = 0;
     for (name, _) in sys::file::dir::entries(dir)? {
@@ -228,7 +228,7 @@ mod tests {
         names.sort();
         assert_eq!(names, DIRECTORIES);
         assert_eq!(fs::metadata(root.join("etc/hosts")).unwrap().len(), 0);
-        // What is mounted on them copies nothing up.
+        // Mounts on them copy nothing up.
         assert_eq!(fs::read_dir(dir.path().join("snapshots/cid/upper")).unwrap().count(), 0);
     }
 }

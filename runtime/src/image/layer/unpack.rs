@@ -1,10 +1,10 @@
 //! A layer's tar becomes a directory that overlayfs can use as a lower one.
 //!
-//! Invariant: every name is looked up by `openat2` inside the layer's own directory, each time anew
-//! (the one directory that is remembered is forgotten when a link is made or anything is removed),
-//! and what is done to an entry is done by descriptor or by one name in an open directory. So no
-//! entry reaches anything outside, whatever the links before it say. Whiteouts become what overlayfs
-//! understands, and an archive can make neither those nor overlayfs' attributes itself.
+//! Invariant: every name is looked up by `openat2` inside the layer's own directory, each time anew (the one
+//! remembered directory is forgotten when a link is made or anything is removed), and an entry is changed by
+//! descriptor or by one name in an open directory. So no entry reaches anything outside, whatever links came
+//! before it. Whiteouts become overlayfs' own, and an archive can bring neither those nor overlayfs' attributes
+//! itself.
 
 mod aufs;
 mod lower;
@@ -33,7 +33,7 @@ const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE_XATTR: &[u8] = b"trusted.overlay.opaque";
 const XATTR_MAX: usize = 64 * 1024;
 
-/// What one layer may take, whatever its compression says.
+/// The limits of one layer, however it is compressed.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::image) struct Limits {
     /// The bytes in its files, holes included, and those of its plain tar.
@@ -42,7 +42,7 @@ pub(in crate::image) struct Limits {
     pub(in crate::image) entries: u64,
     /// The bytes in memory of its directories' names.
     pub(in crate::image) names: usize,
-    /// The bytes in memory of the paths that it hides, and of those that it has as copies of what is below.
+    /// The memory of the paths that it hides, and of its copies of files below.
     pub(in crate::image) borrowed: usize,
 }
 
@@ -52,14 +52,15 @@ impl Default for Limits {
     }
 }
 
-/// What unpacking made.
+/// The result of unpacking.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::image) struct Unpacked {
     pub(in crate::image) bytes: u64,
     pub(in crate::image) inodes: u64,
 }
 
-/// Unpacks the plain tar `source` into the empty directory `tree`. `lower` are the layers below; `trash` is an empty directory beside `tree` for what later entries replace.
+/// Unpacks the plain tar `source` into the empty directory `tree`. `lower` are the layers below; `trash` is an
+/// empty directory beside `tree` for replaced files.
 pub(in crate::image) fn unpack(
     source: &mut dyn Read,
     tree: OwnedFd,
@@ -107,15 +108,15 @@ struct Unpacker<'a> {
     parent: Option<(Vec<u8>, Rc<OwnedFd>)>,
     /// The times of the directories, which making their entries changes: set at the end.
     directories: BTreeMap<Vec<u8>, (i64, i64)>,
-    /// What their names take in memory.
+    /// The memory of their names.
     names: usize,
-    /// What is here and is none of this layer's own entries: copies of what is below, and whiteouts.
+    /// Files here that are not the layer's own entries: copies from below, and whiteouts.
     borrowed: Borrowed,
     /// Files that AUFS kept for its hard links, by their names there.
     linked: BTreeMap<Vec<u8>, aufs::Linked>,
     /// Whether a whiteout hides all of the layers below.
     hides_root: bool,
-    /// Whether an entry says what the root is like.
+    /// Whether an entry describes the root.
     has_root: bool,
     limits: Limits,
     space: Space,
@@ -180,8 +181,8 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
 }
 
 impl Unpacker<'_> {
-    /// The layer's root looks like the one below, if no entry has said otherwise: last of all, when whoever makes
-    /// the layers below is most likely done.
+    /// The layer's root gets the attributes of the one below, if no entry set them: last of all, when the
+    /// layers below are most likely done.
     fn adopt_root(&mut self) -> Result<()> {
         if self.has_root {
             return Ok(());
@@ -260,7 +261,7 @@ impl Unpacker<'_> {
         }
     }
 
-    /// Takes what is there away: by renaming, so that however big it is costs nothing now.
+    /// Removes a file: by renaming, so that its size costs nothing now.
     fn remove(&mut self, spot: Spot<'_>) -> Result<()> {
         self.forget_borrowed(spot)?;
         self.parent = None;
@@ -269,8 +270,8 @@ impl Unpacker<'_> {
         Ok(())
     }
 
-    /// Runs `make`, which must find no such name; if it does, what is there goes first: the last
-    /// entry of a name counts.
+    /// Runs `make`, which must find no such name; if it does, the present file goes first: the last entry of a
+    /// name counts.
     fn make_anew<T>(&mut self, spot: Spot<'_>, make: impl Fn() -> sys::Result<T>) -> Result<T> {
         match make() {
             Err(error) if error.is_taken() => {
@@ -301,7 +302,7 @@ impl Unpacker<'_> {
         if stays {
             clear_attributes(&fd)?;
         }
-        // A whiteout or a file that stood here hid the directory below, and so does what takes its place.
+        // A whiteout or a file here hid the directory below, and so does its replacement.
         if replaces && !self.lower.is_empty() {
             xattr::set(&fd, OPAQUE_XATTR, b"y")?;
         }
@@ -334,7 +335,7 @@ impl Unpacker<'_> {
         Ok(dir::set_times(&file, entry.mtime)?)
     }
 
-    /// Counts the bytes of a file before they are written, those `stored` on the disk among them.
+    /// Counts the bytes of a file before they are written, `stored` of them on the disk.
     fn account(&mut self, bytes: u64, stored: u64) -> Result<()> {
         self.made.bytes = self.made.bytes.saturating_add(bytes);
         if self.made.bytes > self.limits.bytes {
@@ -447,7 +448,7 @@ fn set_metadata(fd: impl std::os::fd::AsFd, entry: &Entry) -> Result<()> {
     Ok(())
 }
 
-/// Takes away what an earlier entry, or a layer below, gave a directory.
+/// Removes the attributes that an earlier entry, or a layer below, gave a directory.
 fn clear_attributes(dir: &OwnedFd) -> Result<()> {
     for name in xattr::list(dir)?.iter().filter(|name| is_allowed(name)) {
         xattr::remove(dir, name)?;
@@ -455,8 +456,8 @@ fn clear_attributes(dir: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
-/// The attributes an image may bring: its own, and capabilities. Labels are the host's business,
-/// and overlayfs' would change what the layers below show.
+/// The attributes an image may bring: its own, and capabilities. Labels belong to the host, and overlayfs'
+/// would change the view of the layers below.
 fn is_allowed(name: &[u8]) -> bool {
     let own = name.starts_with(b"user.") && !name.starts_with(b"user.overlay.");
     (own || name == b"security.capability") && !name.contains(&0)

@@ -1,9 +1,9 @@
-//! What an image says about how to run it, as far as podrun honours it.
+//! An image's config, as far as podrun honours it.
 //!
-//! Invariant: this is data of a stranger. It chooses what runs inside a container and never where
-//! anything of the host's lies: no label, variable or path of it is read by podrun for itself. An image whose config
-//! has more of anything than [`ImageConfig::check`] allows is refused when it comes, and so is a record that has:
-//! whatever a monitor does with a config takes milliseconds.
+//! Invariant: this is untrusted data. It chooses the program inside a container, and never a place on the host:
+//! podrun reads no label, variable or path of it for itself. An image whose config exceeds a limit of
+//! [`ImageConfig::check`] is refused when it arrives, and so is a record that does: any use of a config in a
+//! monitor takes milliseconds.
 
 use std::collections::BTreeMap;
 
@@ -70,7 +70,7 @@ pub struct ImageConfig {
 }
 
 impl ImageConfig {
-    /// What an image of this config says, with the steps of its build. Refused where it is more than podrun takes.
+    /// The config of an image, with the steps of its build. Refused beyond podrun's limits.
     pub(in crate::image) fn checked(image: &ImageConfiguration) -> Result<Self, String> {
         let this = Self::from(image);
         this.check()?;
@@ -78,7 +78,7 @@ impl ImageConfig {
         Ok(this)
     }
 
-    /// Refuses what no image has, by its name in the config and the most that is taken.
+    /// Refuses a config beyond the limits, naming the member and its limit.
     pub(in crate::image) fn check(&self) -> Result<(), String> {
         at_most("Env", self.env.len(), ENV_MAX, "entries")?;
         at_most("Entrypoint", self.entrypoint.len(), WORDS_MAX, "entries")?;

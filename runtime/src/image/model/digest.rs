@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result, quoted};
 /// The algorithm of a [`Digest`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Algorithm {
-    /// SHA-256, what every registry uses.
+    /// SHA-256, which every registry uses.
     Sha256,
     /// SHA-512, the other one that OCI registers.
     Sha512,
@@ -156,8 +156,8 @@ impl Visitor<'_> for Text {
     }
 }
 
-/// The id of a stack of layers: what lies under a layer is part of its name, so that one directory
-/// serves every image whose lower layers are the same.
+/// The id of a stack of layers: the layers below are part of its name, so that one directory serves every image
+/// with the same lower layers.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ChainId(Digest);

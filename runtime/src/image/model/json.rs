@@ -1,7 +1,7 @@
 //! JSON documents of strangers: manifests, indexes, configs and Docker's list, as the Go programs read them that wrote them.
 //!
-//! Invariant: no object of what is read has a key twice, and none of its fields that podrun reads is null: what Go leaves
-//! empty (null, or nothing at all) is the empty value of that field's kind, in every field by this one pass.
+//! Invariant: no object has a key twice, and no field that podrun reads is null: a field that Go leaves empty
+//! (null, or absent) gets the empty value of its kind, in every field by this one pass.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::quoted;
 
-/// What a field holds, and so what it is where it is null or not there.
+/// The kind of a field, and hence its empty value.
 pub(in crate::image) enum Kind {
     Text,
     Number,
@@ -20,7 +20,7 @@ pub(in crate::image) enum Kind {
     Map(&'static Kind),
     /// Fields that are not in the list are left out where they are null.
     Object(&'static [(&'static str, Kind)]),
-    /// Nothing that podrun reads: it is left out, whatever it is.
+    /// Not read by podrun: left out, whatever its value.
     Unread,
 }
 
@@ -86,7 +86,7 @@ impl Kind {
         }
     }
 
-    /// `value` with what is empty in it; of another kind than this it stays, for whoever reads it to refuse.
+    /// `value` with its empty fields filled; a value of another kind stays, for the reader to refuse.
     fn filled(&self, value: Value) -> Value {
         match (self, value) {
             (_, Value::Null) => self.empty(),
@@ -110,7 +110,7 @@ impl Kind {
     }
 }
 
-/// Parses a document, of which nobody has said yet what it is.
+/// Parses a document of unknown type.
 pub(in crate::image) fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice::<Unique>(bytes).map(|unique| unique.0)
 }
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn null_is_what_is_not_there_in_every_field() {
-        // What an image cannot be without.
+        // The members that an image requires.
         let required = [
             "",
             "/config",

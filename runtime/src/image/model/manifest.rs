@@ -1,7 +1,7 @@
 //! Manifests, indexes and configs, in OCI's and Docker's words.
 //!
-//! Invariant: a document is read whole or refused: it is bounded, and is an index, an image's manifest or an artifact's
-//! and never two of them, and what it calls itself is what it was fetched as.
+//! Invariant: a document is read whole or refused: it is bounded; it is either an index, an image's manifest or
+//! an artifact's; and its own media type is the one it was fetched as.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ pub(in crate::image) const DOCUMENT_MAX: u64 = 4 * 1024 * 1024;
 const LAYERS_MAX: usize = 512;
 /// The annotations that name an image: containerd's, else OCI's.
 const NAMES: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
-/// The most entries of an index: what layouts with many images have.
+/// The most entries of an index: enough for layouts with many images.
 const MANIFESTS_MAX: usize = 1000;
 
 pub(in crate::image) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -34,7 +34,7 @@ const CONFIG_TYPES: [&str; 2] = [OCI_CONFIG, "application/vnd.docker.container.i
 /// How the types of layers begin, be they known or not.
 const LAYER_FAMILIES: [&str; 2] =
     ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."];
-/// Types that an image's layer may have by mistake: none of an artifact says so little.
+/// Media types that an image's layer may have by mistake: no artifact uses types this generic.
 const ANY_TYPES: [&str; 8] = [
     "",
     "application/octet-stream",
@@ -71,12 +71,12 @@ impl Descriptor {
         matches!(self.media_type.as_str(), OCI_INDEX | DOCKER_LIST)
     }
 
-    /// What is said of it where it points to neither.
+    /// The message for one that is neither.
     pub(in crate::image) fn not_an_image(&self) -> String {
         format!("it is a {}, not an image", shown(&self.media_type))
     }
 
-    /// Whether it points to an image's manifest, to an index, or does not say to what.
+    /// Whether it points to an image's manifest, to an index, or does not say.
     pub(in crate::image) fn may_be_image(&self) -> bool {
         self.is_index() || matches!(self.media_type.as_str(), "" | OCI_MANIFEST | DOCKER_MANIFEST)
     }
@@ -86,7 +86,7 @@ impl Descriptor {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Packed {
-    /// The blob's type; empty where nobody said.
+    /// The blob's type; empty if unknown.
     pub media_type: String,
     /// The blob's digest.
     pub digest: Digest,
@@ -100,12 +100,12 @@ impl From<Descriptor> for Packed {
     }
 }
 
-/// What a manifest's bytes turned out to be.
+/// The type of a manifest's bytes.
 #[derive(Debug)]
 pub(in crate::image) enum Document {
     Index(Vec<Descriptor>),
     Manifest(Manifest),
-    /// Something else than an image, and what.
+    /// Another thing than an image, and its name.
     Artifact(String),
 }
 
@@ -120,7 +120,7 @@ fn wrong(what: impl fmt::Display) -> Error {
     Error::new(ErrorKind::Image, format!("manifest: {what}"))
 }
 
-/// A parser's words, which may repeat what it was given.
+/// A parser's words, which may repeat its input.
 fn unread(error: serde_json::Error) -> Error {
     wrong(shown(&error.to_string()))
 }
@@ -130,8 +130,8 @@ pub(in crate::image) fn media_type(text: &str) -> String {
     text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// Reads a manifest or an index that was fetched as `fetched` (a media type from a registry's header or a
-/// descriptor; nothing, or empty, where nobody said).
+/// Reads a manifest or an index that was fetched as `fetched` (a media type of a registry's header or a
+/// descriptor; absent or empty if unknown).
 pub(in crate::image) fn parse(bytes: &[u8], fetched: Option<&str>) -> Result<Document> {
     let value = json::parse(bytes).map_err(unread)?;
     let said = |text: &str| Some(media_type(text)).filter(|text| !text.is_empty());
@@ -169,10 +169,10 @@ pub(in crate::image) fn parse(bytes: &[u8], fetched: Option<&str>) -> Result<Doc
     }
 }
 
-/// An entry of a layout's index, or what that is called, and why it cannot be read.
+/// An entry of a layout's index, or its name and the reason why it cannot be read.
 pub(in crate::image) type Entry = std::result::Result<Descriptor, (String, Error)>;
 
-/// Reads the index of a layout: one entry that is wrong keeps none of the others from being read.
+/// Reads the index of a layout: an invalid entry does not keep the others from being read.
 pub(in crate::image) fn parse_layout(bytes: &[u8]) -> Result<Vec<Entry>> {
     let whole = match parse(bytes, None) {
         Ok(Document::Index(entries)) => return Ok(entries.into_iter().map(Ok).collect()),
@@ -182,7 +182,7 @@ pub(in crate::image) fn parse_layout(bytes: &[u8]) -> Result<Vec<Entry>> {
     let list = json::parse(bytes).ok().and_then(|mut value| {
         let list = value.get_mut("manifests")?.take();
         value["manifests"] = json!([]);
-        // What is wrong is in the list.
+        // The error is in the list itself.
         parse(value.to_string().as_bytes(), None).ok().and(Some(list))
     });
     match list {
@@ -217,7 +217,7 @@ pub(in crate::image) enum Compression {
 }
 
 impl Compression {
-    /// What the first bytes of a stream say.
+    /// The compression by the first bytes of a stream.
     pub(in crate::image) fn detect(first: &[u8]) -> Self {
         match first {
             [0x1f, 0x8b, ..] => Self::Gzip,
@@ -266,7 +266,7 @@ fn parse_manifest(value: Value) -> Result<Document> {
     let Some(config_type) = value.pointer("/config/mediaType").and_then(Value::as_str).map(media_type) else {
         return Err(wrong("it says of no config what that is"));
     };
-    // What an artifact has for layers may be anything.
+    // An artifact's layers may be of any type.
     if !CONFIG_TYPES.contains(&config_type.as_str()) {
         let own = value.get("artifactType").and_then(Value::as_str).filter(|own| !own.is_empty());
         return Ok(Document::Artifact(match own {
@@ -281,7 +281,7 @@ fn parse_manifest(value: Value) -> Result<Document> {
         "" => format!("its layer {} has no type", layer.digest),
         other => format!("its layer {} has the unknown type {}", layer.digest, shown(other)),
     };
-    // As cosign and BuildKit attach what they know of an image: with an image's config, and layers that are none.
+    // As cosign and BuildKit attach data to an image: with an image's config, and layers that are none.
     let is_file = |layer: &Descriptor| {
         !LAYER_FAMILIES.iter().any(|family| layer.media_type.starts_with(family))
             && !ANY_TYPES.contains(&layer.media_type.as_str())
@@ -391,7 +391,7 @@ mod tests {
             artifact(&manifest("", "application/vnd.dev.cosign.simplesigning.v1+json"))
                 .contains("simplesigning")
         );
-        // What says nothing of itself is a layer, and a wrong one.
+        // A blob without a type counts as a layer, and a wrong one.
         assert!(error(&manifest("", ""), None).contains("has no type"));
         for vague in ["application/x-tar", "application/octet-stream"] {
             assert!(error(&manifest("", vague), None).contains(vague));

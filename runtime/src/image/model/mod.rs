@@ -1,4 +1,4 @@
-//! What an image is: its names, digests, documents and platforms, as the specifications write them.
+//! The model of an image: its names, digests, documents and platforms, in the specifications' terms.
 //!
 //! Invariant: pure. It reads bytes that it is given, and touches neither a file nor a registry.
 

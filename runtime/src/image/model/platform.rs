@@ -31,7 +31,7 @@ impl Platform {
         Self { os: "linux".into(), architecture: architecture.into(), variant: variant.map(str::to_owned) }
     }
 
-    /// Whether what says that it is for this system and this architecture is for this; what is not said (empty) fits.
+    /// Whether a stated system and architecture are this platform's; an empty one fits.
     pub fn fits(&self, os: &str, architecture: &str) -> bool {
         (os.is_empty() || os == self.os) && (architecture.is_empty() || architecture == self.architecture)
     }

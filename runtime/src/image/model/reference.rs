@@ -57,7 +57,7 @@ impl Reference {
         self.digest.as_ref()
     }
 
-    /// The repository with `digest` and without a tag: what `images --digests` shows.
+    /// The repository with `digest` and without a tag, as in `images --digests`.
     #[must_use]
     pub fn with_digest(&self, digest: Digest) -> Self {
         Self { domain: self.domain.clone(), path: self.path.clone(), tag: None, digest: Some(digest) }

@@ -1,13 +1,13 @@
-//! What a registry's challenge asks for, and the forms in which credentials travel.
+//! A registry's challenges, and the forms in which credentials travel.
 //!
-//! Invariant: whatever a header says, reading it ends, and what cannot be read is no challenge.
+//! Invariant: reading a header always ends, and an unreadable one is no challenge.
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// What stands in a query otherwise than as itself.
+/// The characters that a query has to escape.
 const IN_QUERY: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b':').remove(b'/');
 /// Files of credentials are written by many programs: padding may lack, and the bits behind the last byte are passed over.
@@ -37,7 +37,7 @@ impl Challenge {
     }
 }
 
-/// Reads `Scheme key="value", key=value, Scheme …`; what cannot be read ends the list.
+/// Reads `Scheme key="value", key=value, Scheme …`; an unreadable part ends the list.
 pub(super) fn parse_challenges(header: &str) -> Vec<Challenge> {
     let mut challenges: Vec<Challenge> = Vec::new();
     let mut rest = header.trim_start();
@@ -61,7 +61,7 @@ pub(super) fn parse_challenges(header: &str) -> Vec<Challenge> {
     challenges
 }
 
-/// A quoted or bare value, and what follows it.
+/// A quoted or bare value, and the rest.
 pub(super) fn parse_value(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find([',', ';', ' ']).unwrap_or(text.len());
@@ -93,7 +93,7 @@ pub(super) fn encode(bytes: &[u8]) -> String {
     BASE64.encode(bytes)
 }
 
-/// What [`encode`] gave, with or without its padding.
+/// The inverse of [`encode`], with or without padding.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     BASE64.decode(text.trim().trim_end_matches('=')).ok()
 }

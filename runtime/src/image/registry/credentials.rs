@@ -22,7 +22,7 @@ const HUB_HOSTS: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker
 /// An auth file larger than this is none.
 const FILE_MAX: u64 = 4 * 1024 * 1024;
 
-/// What a registry wants to know of whoever asks.
+/// A client's identity to a registry.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credentials {
     /// A name and a password, for basic authentication or for a token server.
@@ -64,7 +64,7 @@ impl Credentials {
         Ok(Self::Password { user: user.to_owned(), password: password.to_owned() })
     }
 
-    /// What a helper gives: Docker's marks an identity token by this name.
+    /// The answer of a helper: Docker's marks an identity token by this name.
     fn from_helper(user: String, secret: String) -> Self {
         if user == "<token>" { Self::Identity(secret) } else { Self::Password { user, password: secret } }
     }
@@ -103,8 +103,8 @@ fn find_in(file: &Map<String, Value>, path: &Path, name: &str) -> Result<Option<
     Ok(found.map(|(user, secret)| Credentials::from_helper(user, secret)))
 }
 
-/// The keys under which the credentials for `name` may stand, the nearest first: the repository, what is above it, the
-/// registry.
+/// The keys under which the credentials for `name` may stand, the nearest first: the repository, its parents,
+/// the registry.
 fn keys(name: &str) -> Vec<String> {
     let mut keys = vec![name.to_owned()];
     let mut rest = name;
@@ -122,7 +122,7 @@ fn host_of(name: &str) -> &str {
     name.split('/').next().unwrap_or(name)
 }
 
-/// What Docker's helpers call the server of `key`.
+/// The server's name for Docker's helpers, of `key`.
 fn server_url(key: &str) -> String {
     if HUB_HOSTS.contains(&key) { DOCKER_HUB_KEY.to_owned() } else { key.to_owned() }
 }
@@ -146,7 +146,7 @@ fn plain_key(key: &str) -> &str {
     host_of(rest)
 }
 
-/// Docker leaves an empty entry for what a helper keeps.
+/// Docker leaves an empty entry for credentials in a helper.
 fn is_empty(entry: &Value) -> bool {
     entry.as_object().is_none_or(|entry| {
         entry.values().all(|value| value.is_null() || value.as_str().is_some_and(str::is_empty))
@@ -210,7 +210,8 @@ pub(super) fn keep(path: &Path, key: &str, user: &str, password: &str) -> Result
     })
 }
 
-/// Forgets what the auth file `path`, or the helpers it names, hold for `key`; whether there was something.
+/// Removes the credentials for `key` from the auth file `path`, or from its helpers; returns whether there were
+/// any.
 pub(super) fn forget(path: &Path, key: &str) -> Result<bool> {
     let mut found = false;
     change(path, |file| {
@@ -264,8 +265,8 @@ pub(super) fn known(path: &Path) -> Vec<String> {
     named.flat_map(Map::keys).cloned().collect()
 }
 
-/// Reads the auth file, lets `edit` change it, and puts the new one in its place if it says so. What is not podrun's
-/// stays as it is; two that do this at once come one after the other.
+/// Reads the auth file, lets `edit` change it, and replaces it if asked to. Foreign members stay; concurrent
+/// changes come one after the other.
 fn change(path: &Path, edit: impl FnOnce(&mut Map<String, Value>) -> Result<bool>) -> Result<()> {
     // A link to the file stays one.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());

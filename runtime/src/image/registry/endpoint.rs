@@ -1,7 +1,7 @@
-//! One repository of one registry, or of a mirror: requests with what it wants to know of us.
+//! One repository of one registry, or of a mirror: requests, with the authentication it asks for.
 //!
-//! Invariant: credentials go to the registry they are for and to the token server it names, over TLS or to the loopback,
-//! and never along with a redirect to another host; no answer is read without a bound; and what is tried again ends.
+//! Invariant: credentials go to their registry and to the token server it names, over TLS or to the loopback,
+//! and never along with a redirect to another host; no answer is read without a bound; retries end.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -60,17 +60,17 @@ impl From<Trouble> for Failure {
     }
 }
 
-/// What is sent along.
+/// The body of a request.
 #[derive(Clone, Copy)]
 pub(super) enum Payload<'a> {
     Nothing,
     /// A small document and its type.
     Bytes(&'a [u8], &'a str),
-    /// A blob out of the store; whoever watches is told how much is on its way.
+    /// A blob of the store; the watcher is told its progress.
     Blob(&'a Upload<'a>),
 }
 
-/// What is asked of the registry.
+/// A request to the registry.
 #[derive(Clone, Copy)]
 pub(super) struct Ask<'a> {
     pub(super) method: &'a Method,
@@ -89,8 +89,8 @@ impl<'a> Ask<'a> {
         *self.method == Method::GET || *self.method == Method::HEAD
     }
 
-    /// Whether it is made again where an answer with this `status` says: another method than GET only where it is
-    /// said to stay that one (RFC 9110, section 15.4).
+    /// Whether it is repeated at the redirect of an answer with this `status`: another method than GET only
+    /// where the status keeps it (RFC 9110, section 15.4).
     fn goes_on(&self, status: StatusCode) -> bool {
         let keeps_method = matches!(status.as_u16(), 307 | 308);
         keeps_method || (self.is_reading() && matches!(status.as_u16(), 301..=303))
@@ -110,7 +110,7 @@ pub(super) struct Endpoint<'a> {
     authority: String,
     /// Empty where the registry itself is asked.
     repository: String,
-    /// What is wanted of the registry, in the words of its token server: `repository:<path>:pull`.
+    /// The requested rights, in the token server's words: `repository:<path>:pull`.
     scopes: Vec<String>,
     /// Credentials for this registry that stand above the files'.
     given: Option<Credentials>,
@@ -118,7 +118,7 @@ pub(super) struct Endpoint<'a> {
     authorization: Mutex<Option<String>>,
     /// Whether it is spoken to with TLS.
     tls: AtomicBool,
-    /// Whether it may turn out to speak the other way; locked by who finds out.
+    /// Whether it may turn out to speak the other protocol; locked by the request that finds out.
     undecided: AsyncMutex<bool>,
 }
 
@@ -180,12 +180,12 @@ impl<'a> Endpoint<'a> {
         }
     }
 
-    /// Asks once: after the registry has said what it wants to know, and wherever it sends us.
+    /// Asks once: after authenticating as asked for, and wherever it redirects.
     pub(super) async fn ask_once(&self, what: &str, ask: Ask<'_>) -> Result<Response<Incoming>, Failure> {
         self.ask_from(what, ask).await.map(|(_, response)| response)
     }
 
-    /// The same, with the URL that answered: what the answer says may be relative to it.
+    /// The same, with the URL that answered: the answer may be relative to it.
     pub(super) async fn ask_from(
         &self,
         what: &str,
@@ -236,7 +236,7 @@ impl<'a> Endpoint<'a> {
     ) -> Result<bool> {
         let with_tls = uri.scheme_str() == Some("https");
         let suspicious = match answer {
-            // What TLS servers say to a plain request.
+            // The answer of TLS servers to a plain request.
             Ok(response) => !with_tls && response.status() == StatusCode::BAD_REQUEST,
             Err(trouble) => trouble.otherwise,
         };
@@ -261,7 +261,7 @@ impl<'a> Endpoint<'a> {
         Ok(speaks)
     }
 
-    /// Whether the registry wanted to know who asks.
+    /// Whether the registry asked for authentication.
     pub(super) fn was_asked(&self) -> bool {
         self.current_authorization().is_some()
     }
@@ -375,7 +375,7 @@ impl<'a> Endpoint<'a> {
         Ok(())
     }
 
-    /// What is asked of a token server, each field with its `&`.
+    /// The query of a token request, each field with its `&`.
     fn token_query(&self, challenge: &Challenge, credentials: Option<&Credentials>) -> String {
         let mut query = String::new();
         if let Some(service) = challenge.get("service") {
@@ -447,7 +447,8 @@ impl<'a> Endpoint<'a> {
             .ok_or_else(|| self.said("its token server's answer has no token").into())
     }
 
-    /// Asks where the registry says, and wherever that sends us; who asks is told the first host alone.
+    /// Asks at the registry's token server, and wherever that redirects; the message names the first host
+    /// alone.
     async fn ask_token_server(
         &self,
         mut uri: Uri,
@@ -543,7 +544,7 @@ fn is_site(uri: &Uri, authority: &str) -> bool {
         && uri.port_u16().unwrap_or(default) == site.port_u16().unwrap_or(default)
 }
 
-/// What a path below a repository stands for, in words.
+/// The name of a path below a repository, in words.
 fn called(what: &str) -> String {
     match what.split_once('/') {
         Some(("manifests", name)) if name.contains(':') => format!("manifest {name}"),

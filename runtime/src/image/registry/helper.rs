@@ -1,7 +1,7 @@
 //! Docker's credential helpers: programs `docker-credential-<name>` that keep credentials elsewhere.
 //!
-//! Invariant: a helper is a program on the search path and never a path; a secret goes to it by its standard input, and
-//! what it prints is not repeated unless it says that it failed.
+//! Invariant: a helper is a program on the search path, never a path; a secret goes to it by its standard
+//! input, and its output is not repeated unless it reports a failure.
 
 use std::io::{ErrorKind as IoErrorKind, Write};
 use std::process::{Command, Stdio};
@@ -12,7 +12,8 @@ use serde_json::json;
 use crate::error::{Context, Error, ErrorKind, Result, shown};
 use crate::sys::process::descriptors;
 
-/// What helpers print where they have nothing (docker-credential-helpers, `credentials.errCredentialsNotFound`).
+/// A helper's message when it has no credentials (docker-credential-helpers,
+/// `credentials.errCredentialsNotFound`).
 const NOT_FOUND: &str = "credentials not found in native keychain";
 
 #[derive(Deserialize)]
@@ -41,7 +42,7 @@ pub(super) fn store(name: &str, server: &str, user: &str, secret: &str) -> Resul
 
 /// Lets the helper forget `server`; whether it knew it.
 pub(super) fn erase(name: &str, server: &str) -> Result<bool> {
-    // Some helpers are silent about what they never had.
+    // Some helpers are silent about unknown credentials.
     let known = run(name, "get", server.as_bytes())?.is_some();
     Ok(known && run(name, "erase", server.as_bytes())?.is_some())
 }

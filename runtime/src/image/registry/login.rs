@@ -1,6 +1,6 @@
 //! Logging in to a registry, and out again.
 //!
-//! Invariant: credentials are kept only when the registry has taken them, or when it asks nobody for any.
+//! Invariant: credentials are kept only when the registry has accepted them, or asks for none.
 
 use std::path::Path;
 
@@ -15,12 +15,12 @@ use crate::image::progress::Progress;
 
 const ANSWER_MAX: u64 = 1024 * 1024;
 
-/// What a login found.
+/// The result of a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
     /// The name under which the credentials are kept.
     pub name: String,
-    /// Whether the registry looked at them; one that lets anybody in did not.
+    /// Whether the registry checked them; an open one did not.
     pub checked: bool,
 }
 
@@ -66,7 +66,7 @@ pub fn logins(file: &Path) -> Vec<String> {
     credentials::known(file)
 }
 
-/// The name under which the credentials for what people call `name` are kept.
+/// The key of the credentials for the registry `name`.
 fn key(name: &str) -> Result<String> {
     let plain = name.strip_prefix("https://").or_else(|| name.strip_prefix("http://")).unwrap_or(name);
     let plain = plain.trim_end_matches('/');
@@ -78,7 +78,7 @@ fn key(name: &str) -> Result<String> {
         "index.docker.io" | "registry-1.docker.io" => "docker.io",
         other => other,
     };
-    // What Docker calls its registry is no path in it.
+    // Docker's name for its registry is no path in it.
     let path = if host == "docker.io" && path == "v1" { "" } else { path };
     Ok(if path.is_empty() { host.to_owned() } else { format!("{host}/{path}") })
 }

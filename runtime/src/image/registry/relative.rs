@@ -1,10 +1,10 @@
 //! Where a reference leads that stands in an answer: resolution by RFC 3986, section 5.2.
 //!
-//! Invariant: what comes out is a whole URL with a host; what cannot become one is nothing.
+//! Invariant: the result is an absolute URL with a host, or none.
 
 use hyper::Uri;
 
-/// The URL that `reference` is, as seen from `base`. What stands behind a `#` is for whoever reads, and falls away.
+/// The URL of `reference`, relative to `base`. A fragment after `#` is dropped.
 pub(super) fn resolve(base: &Uri, reference: &str) -> Option<Uri> {
     let reference = reference.split('#').next().unwrap_or_default();
     let (scheme, rest) = match reference.split_once(':') {

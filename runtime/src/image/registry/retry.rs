@@ -1,7 +1,7 @@
 //! When a request is made again, and after how long.
 //!
-//! Invariant: an end is certain: so many tries, each pause bounded; a server that asks for a longer one is
-//! told to whoever pulls, not waited for.
+//! Invariant: retries end: their number and each pause are bounded; a longer pause asked for by a server is
+//! reported to the caller, not waited for.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,8 +20,8 @@ pub(super) fn is_passing(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
 }
 
-/// The pause after `failed` tries in a row: what the server asked for, else a quarter of a second that
-/// doubles. Nothing: it is not tried again.
+/// The pause after `failed` tries in a row: the server's request, else a quarter of a second that doubles.
+/// Nothing: no retry.
 pub(super) fn pause(failed: u32, asked: Option<Duration>) -> Option<Duration> {
     if failed >= TRIES || asked.is_some_and(|asked| asked > LONGEST_PAUSE) {
         return None;
@@ -29,7 +29,7 @@ pub(super) fn pause(failed: u32, asked: Option<Duration>) -> Option<Duration> {
     Some(asked.unwrap_or(FIRST_PAUSE * 2_u32.pow(failed.saturating_sub(1))))
 }
 
-/// What a Retry-After header asks for: seconds, or a date (RFC 9110, section 10.2.3).
+/// The request of a Retry-After header: seconds, or a date (RFC 9110, section 10.2.3).
 pub(super) fn asked(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {

@@ -1,7 +1,7 @@
 //! How registries are reached: their settings in the config file, the folders of certificates, proxies, credentials.
 //!
-//! Invariant: a setting is of the registry whose name it stands under and of no other; what is said to whom comes
-//! from the caller, never from the environment of this process.
+//! Invariant: a setting applies to the registry of its name and to no other; settings come from the caller,
+//! never from the environment of this process.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -90,7 +90,7 @@ pub struct Access {
     pub skip_verify: bool,
 }
 
-/// What TLS with one registry takes.
+/// The TLS settings of one registry.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct TlsFiles {
     pub(super) cas: Vec<PathBuf>,
@@ -154,7 +154,7 @@ pub(super) fn authority_of(domain: &str) -> &str {
     if domain == HUB.0 { HUB.1 } else { domain }
 }
 
-/// The names under which the registry at `authority` is known: its own, and that of references.
+/// The names of the registry at `authority`: its own, and those in references.
 fn names(authority: &str) -> impl Iterator<Item = &str> {
     [authority].into_iter().chain((authority == HUB.1).then_some(HUB.0))
 }

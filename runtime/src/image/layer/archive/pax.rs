@@ -1,8 +1,8 @@
-//! PAX records before tar-core reads them: what it would refuse, or take for something else, is read and put out of
-//! its sight here.
+//! Corrections of PAX records before tar-core reads them: records that it would refuse or misread are read and
+//! hidden here.
 //!
-//! Invariant: records change in place, and only the first letter of a key, which is then one that nobody knows; what
-//! is no record is left for the parser to refuse.
+//! Invariant: records change in place, and only in the first letter of a key, which then is unknown; bytes that
+//! are no record are left for the parser to refuse.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -14,8 +14,8 @@ const MTIME: &[u8] = b"mtime";
 /// In place of a key's first letter: no key that means something begins so.
 const UNKNOWN: u8 = b'-';
 
-/// Reads the time out of `records`, which may lie before 1970, and takes away what an empty value deletes: the records
-/// of its key, so that the header's own field counts, as it does for Go.
+/// Reads the time of `records`, which may lie before 1970, and drops the records that an empty value deletes,
+/// so that the header's own field counts, as for Go.
 pub(super) fn mend(records: &mut [u8]) -> Result<Option<(i64, i64)>> {
     let mut keys: Vec<(Range<usize>, bool)> = Vec::new();
     let (mut mtime, mut deleted) = (None, BTreeSet::new());
@@ -28,7 +28,7 @@ pub(super) fn mend(records: &mut [u8]) -> Result<Option<(i64, i64)>> {
         if says_nothing {
             deleted.insert(records[key.clone()].to_vec());
         } else if !deleted.is_empty() {
-            // What comes behind it counts again.
+            // Later records of the key count again.
             deleted.remove(&records[key.clone()]);
         }
         if &records[key.clone()] == MTIME {

@@ -1,4 +1,4 @@
-//! What AUFS left in old layers: folders of its own in the layer's root.
+//! Remains of AUFS in old layers: its own folders in the layer's root.
 //!
 //! Invariant: nothing of them is in the tree. The files that its hard links name are kept beside it until the layer is whole,
 //! and count from the first link on.

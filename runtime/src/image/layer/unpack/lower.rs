@@ -1,7 +1,7 @@
 //! Looking into the layers below the one that is being unpacked.
 //!
-//! Invariant: a lookup sees what overlayfs will show (whiteouts and opaque directories hide what is
-//! below them), follows no link, and only reads.
+//! Invariant: a lookup sees the view of overlayfs (whiteouts and opaque directories hide files below them),
+//! follows no link, and only reads.
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
@@ -45,8 +45,8 @@ impl<'a> Lower<'a> {
     }
 }
 
-/// Whatever is at `path` in the merged `layers` (the topmost first), as a descriptor: a directory's
-/// can be read, anything else is a handle.
+/// The file at `path` in the merged `layers` (the topmost first), as a descriptor: a directory's can be read,
+/// any other is a handle.
 pub(super) fn find(layers: &[OwnedFd], path: &[u8]) -> Result<Option<OwnedFd>> {
     Ok(find_in(layers, path)?.map(|(_, fd)| fd))
 }
@@ -65,7 +65,7 @@ fn find_in(layers: &[OwnedFd], path: &[u8]) -> Result<Option<(usize, OwnedFd)>> 
 
 enum Look {
     Found(OwnedFd),
-    /// This layer says that there is nothing, whatever is below.
+    /// This layer hides it, whatever is below.
     Hidden,
     /// This layer says nothing.
     Below,
@@ -134,7 +134,7 @@ pub(super) fn copy_attributes(from: impl AsFd, to: impl AsFd) -> Result<()> {
     Ok(())
 }
 
-/// Copies what is at `path` of the merged `layers`, and no directory, to `name` in `dir`.
+/// Copies the file at `path` of the merged `layers`, not a directory, to `name` in `dir`.
 pub(super) fn copy(layers: &[OwnedFd], path: &[u8], to: &OwnedFd, name: &[u8]) -> Result<()> {
     let Some((number, below)) = find_in(layers, path)? else { return Ok(()) };
     let stat = dir::stat(&below)?;

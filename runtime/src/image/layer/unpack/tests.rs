@@ -129,7 +129,7 @@ impl Bench {
         unpack(source, open("tree"), open("trash"), &Lower::new(!lower.is_empty(), &layers), limits)
     }
 
-    /// Runs what must be refused with `why`, and looks that nothing outside has changed.
+    /// Runs an archive that must be refused with `why`, and checks that nothing outside has changed.
     fn refuses(tar: Tar, why: &str) {
         let bench = Self::new();
         let error = bench.run(tar).expect_err(why);
@@ -435,7 +435,7 @@ fn limits_and_cuts_are_said() {
         let error = Bench::new().unpack(&mut &whole[..cut], &[], Limits::default()).unwrap_err();
         assert!(error.message().contains("truncated"), "{cut}: {error}");
     }
-    // What is wrong between two entries is said by the one before.
+    // An error between two entries names the one before.
     let error = run(Tar(Tar::default().dir("a").0.into_iter().chain([7; 512]).collect()));
     assert!(error.contains("after entry \"a\""), "{error}");
     Bench::refuses(Tar::default().mode("x", b'?', 0), "type");
@@ -450,7 +450,7 @@ fn what_is_hidden_is_bounded_and_given_back() {
     let hide = |tar: Tar, number| tar.file(&format!(".wh.f{number}"), b"");
     let error = Bench::new().run_on((0..9).fold(Tar::default(), hide), &[&lower], limits).unwrap_err();
     assert!(error.message().contains("the layer hides or changes take more than 300 bytes"), "{error}");
-    // What this layer has itself hides nothing.
+    // A file of this layer itself hides nothing.
     let replace = |tar, number| hide(tar, number).file(&format!("f{number}"), b"own");
     let upper = Bench::new();
     upper.run_on((0..9).fold(Tar::default(), replace), &[&lower], limits).unwrap();

@@ -17,7 +17,7 @@ use crate::sys::file::xattr;
 /// How many links are followed on one walk: the kernel's own limit.
 const LINKS_MAX: usize = 40;
 
-/// What becomes of a directory that neither this layer nor one below has.
+/// The treatment of a directory that neither this layer nor one below has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Missing {
     /// It is made.
@@ -32,12 +32,12 @@ pub(super) struct Place {
     pub(super) fd: Rc<OwnedFd>,
     /// Where it is, without a link on the way.
     pub(super) path: Vec<u8>,
-    /// Whether it, or one above it, hides what the layers below have there.
+    /// Whether it, or a parent, hides the files of the layers below.
     pub(super) hides_lower: bool,
 }
 
 impl Unpacker<'_> {
-    /// The directory at `path`, made where it is missing, inside the root whatever links say.
+    /// The directory at `path`, made if missing, inside the root whatever links there are.
     pub(super) fn directory(&mut self, path: &[u8]) -> Result<Rc<OwnedFd>> {
         if path.is_empty() {
             return Ok(Rc::clone(&self.root));

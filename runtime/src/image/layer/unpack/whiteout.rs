@@ -1,8 +1,8 @@
-//! Hiding what the layers below have.
+//! Hiding files of the layers below.
 //!
-//! Invariant: a whiteout takes away what is below, and what is here only as a copy of that; what the layer's own
-//! entries bring stays, whichever of them come first. None stands where nothing is below, nor below an opaque
-//! directory: overlayfs would list it.
+//! Invariant: a whiteout hides files below, and removes copies of them here; the layer's own entries stay, in
+//! whichever order they come. There is no whiteout without a file below it, nor below an opaque directory:
+//! overlayfs would list it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
@@ -23,7 +23,7 @@ pub(super) struct Borrowed {
     paths: BTreeSet<Vec<u8>>,
     /// How many of them end in each name.
     names: HashMap<Vec<u8>, usize>,
-    /// What both take in memory.
+    /// The memory of both.
     bytes: usize,
 }
 
@@ -55,7 +55,7 @@ impl Borrowed {
         true
     }
 
-    /// What is below `top`, the deepest first.
+    /// The paths below `top`, the deepest first.
     fn below(&self, top: &[u8]) -> Vec<Vec<u8>> {
         let start = join(top, b"");
         let after = (Bound::Excluded(start.as_slice()), Bound::Unbounded);
@@ -88,7 +88,7 @@ impl Unpacker<'_> {
         Ok(xattr::set(&fd, OPAQUE_XATTR, b"y")?)
     }
 
-    /// Hides what the layers below have at `path`, which is in `parent`, and nothing of this layer's own there.
+    /// Hides the lower layers' files at `path`, which is in `parent`, but not this layer's own there.
     fn hide(&mut self, parent: &OwnedFd, path: &[u8]) -> Result<()> {
         let (_, name) = split(path);
         match dir::stat_at(parent, name) {
@@ -114,8 +114,8 @@ impl Unpacker<'_> {
         self.borrow(path.to_vec())
     }
 
-    /// Overlayfs merges the layers' roots whatever their attributes say: to hide all below, each name is
-    /// hidden, once it is known which of them this layer has itself.
+    /// Overlayfs merges the layers' roots whatever their attributes: to hide all below, each name is hidden,
+    /// once this layer's own names are known.
     pub(super) fn hide_root(&mut self) -> Result<()> {
         if !self.hides_root {
             return Ok(());
@@ -127,7 +127,7 @@ impl Unpacker<'_> {
         Ok(())
     }
 
-    /// Keeps in mind that what is at `path`, without a link on the way, is a copy of what is below, or hides it.
+    /// Notes that the file at `path`, without a link on the way, is a copy from below, or hides a file there.
     pub(super) fn borrow(&mut self, path: Vec<u8>) -> Result<()> {
         self.borrowed.insert(path);
         if self.borrowed.bytes > self.limits.borrowed {
@@ -139,7 +139,7 @@ impl Unpacker<'_> {
         Ok(())
     }
 
-    /// An entry names what is at `path`: from now on that is this layer's own.
+    /// An entry names the file at `path`: from now on it is this layer's own.
     pub(super) fn claim(&mut self, path: &[u8]) -> Result<()> {
         if let Some(path) = self.without_links(path, false)? {
             self.borrowed.remove(&path);
@@ -147,7 +147,7 @@ impl Unpacker<'_> {
         Ok(())
     }
 
-    /// What is there goes, with all that is below.
+    /// The file goes, with all below it.
     pub(super) fn forget_borrowed(&mut self, spot: Spot<'_>) -> Result<()> {
         if self.borrowed.paths.is_empty() {
             return Ok(());
@@ -172,7 +172,7 @@ impl Unpacker<'_> {
         Ok(self.walk(above, Missing::Left)?.map(|place| join(&place.path, name)))
     }
 
-    /// Takes away what is borrowed below `top`.
+    /// Removes the borrowed files below `top`.
     fn return_below(&mut self, top: &[u8]) -> Result<()> {
         for path in self.borrowed.below(top) {
             self.return_borrowed(&path)?;
@@ -180,7 +180,7 @@ impl Unpacker<'_> {
         Ok(())
     }
 
-    /// Takes away what is at `path` if it is borrowed, and no directory in which this layer has something; says
+    /// Removes the file at `path` if it is borrowed, but not a directory with files of this layer; returns
     /// whether it went.
     fn return_borrowed(&mut self, path: &[u8]) -> Result<bool> {
         if !self.borrowed.remove(path) {

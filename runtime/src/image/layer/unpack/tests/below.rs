@@ -1,4 +1,4 @@
-//! What a layer hides, replaces and says anew of the layers below it.
+//! Hiding and replacing files of the layers below.
 
 use super::*;
 
@@ -29,7 +29,7 @@ fn what_aufs_left_is_passed_over_and_its_hard_links_are_whole() {
         fs::read_dir(bench.tree()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["d", "own", "two"]);
-    // What no link names is nothing that the layer takes.
+    // A file without a link to it is not taken.
     assert_eq!((made.inodes, made.bytes), (3, 8));
     Bench::refuses(Tar::default().link("x", b'1', ".wh..wh.plnk/none"), "is not there");
 }
