@@ -194,8 +194,13 @@ impl Plan {
     /// Reads the message for which the wire became readable, without waiting for the child. True: the seccomp
     /// agent has been informed of the filter, and the child goes on. False: the wire has ended. The agent is
     /// informed at most once. The caller kills and reaps a child that fails.
-    pub fn hear(&self, child: &mut Child) -> Result<bool> {
-        let Some(word) = child.read_word()? else { return Ok(true) };
+    /// `reaped`: the child has ended, so that a wire without a word has none to come, whoever still holds it.
+    pub fn hear(&self, child: &mut Child, reaped: bool) -> Result<bool> {
+        let word = match child.read_word()? {
+            Some(word) => word,
+            None if reaped => None,
+            None => return Ok(true),
+        };
         match word {
             Some(Word::Filtered(_)) if !child.awaits_agent => {
                 return Err(Error::failed("a child asks for its seccomp agent twice"));

@@ -312,19 +312,19 @@ impl Monitor {
     /// The wire of a child has its word.
     pub(super) fn wire_ready(&mut self, launch: u32) {
         match self.by_launch(launch).map(|container| container.slot) {
-            Some(slot) => self.launched(slot),
-            None => self.exec_launched(launch),
+            Some(slot) => self.launched(slot, false),
+            None => self.exec_launched(launch, false),
         }
     }
 
     /// The outcome of a start is known, or will be: the wire of a reaped child may still hold its word.
-    fn launched(&mut self, slot: u32) {
+    fn launched(&mut self, slot: u32, reaped: bool) {
         let Some(container) = self.containers.iter_mut().find(|container| container.slot == slot) else {
             return;
         };
         let Some(process) = &mut container.process else { return };
         let Some(Launch { number, plan }) = process.launch.take() else { return };
-        let heard = plan.hear(&mut process.child);
+        let heard = plan.hear(&mut process.child, reaped);
         if let Ok(true) = heard {
             process.launch = Some(Launch { number, plan });
             // The agent has had its time; from here on the child has its own.
@@ -437,7 +437,7 @@ impl Monitor {
             return;
         }
         // It may have ended before its wire was read.
-        self.launched(slot);
+        self.launched(slot, true);
         let vanishing = self.is_vanishing();
         let Some(container) = self.container(slot).filter(|container| container.is_alive()) else { return };
         // In a pid namespace of its own the kernel has killed the rest before it let the first process end.

@@ -136,11 +136,11 @@ impl Monitor {
     }
 
     /// The wire of an exec'd child has its word.
-    pub(super) fn exec_launched(&mut self, launch: u32) {
+    pub(super) fn exec_launched(&mut self, launch: u32, reaped: bool) {
         let Some(exec) = self.execs.iter_mut().find(|exec| exec.is_launch(launch)) else { return };
         let Some(Launch { number, plan, sent, theirs }) = exec.launch.take() else { return };
         let client = exec.client;
-        let started = match plan.hear(&mut exec.child) {
+        let started = match plan.hear(&mut exec.child, reaped) {
             Ok(true) => {
                 exec.launch = Some(Launch { number, plan, sent, theirs });
                 // The agent has had its time; from here on the child has its own.
@@ -186,7 +186,7 @@ impl Monitor {
         }
         // It may have ended before its wire was read: the reply comes first.
         if let Some(number) = exec.launch.as_ref().map(|launch| launch.number) {
-            self.exec_launched(number);
+            self.exec_launched(number, true);
         }
         let exec = self.execs.swap_remove(index);
         self.deadlines.cancel(Due::HangUp(ended.pid));
