@@ -1,4 +1,4 @@
-//! `podrun completion`: the script by which a shell asks podrun itself what may follow, and the answers.
+//! `podrun completion`: the script by which a shell asks podrun itself for completions, and the answers.
 //!
 //! Pod names come from the root's names/, which any user may list. Container and image names are in records that root
 //! alone may read: another user is offered none. A flag is offered where one is begun, or where nothing else fits.
@@ -53,7 +53,7 @@ const BASH: &str = include_str!("completion.bash");
 /// The variable by which the shell's script asks for candidates.
 const VARIABLE: &str = "PODRUN_COMPLETE";
 
-/// What the line says that a shell wants completed, for the functions that clap calls with a word alone.
+/// The line to complete, for the functions that clap calls with a word alone.
 static LINE: OnceLock<ArgMatches> = OnceLock::new();
 
 /// Answers a shell that asks for candidates of the command line `podrun` declares, if this is one.
@@ -100,7 +100,7 @@ impl Line {
         Self { words, current }
     }
 
-    /// What it says so far, as far as it can be read.
+    /// The parts of the line, as far as they can be read.
     fn read(mut self, podrun: Command) -> Option<ArgMatches> {
         // A flag that waits for the value being typed would make the rest unreadable.
         if self.words.last().is_some_and(|word| word.to_string_lossy().starts_with('-')) {
@@ -121,7 +121,7 @@ fn pod() -> Option<String> {
     verb.try_get_one::<String>("pod").ok()?.cloned()
 }
 
-/// Those of `names` that begin with `typed`, each once.
+/// The `names` that begin with `typed`, each once.
 fn beginning(typed: &str, names: impl IntoIterator<Item = String>) -> Vec<CompletionCandidate> {
     let mut names: Vec<String> = names.into_iter().filter(|name| name.starts_with(typed)).collect();
     names.sort_unstable();
@@ -176,8 +176,8 @@ pub(crate) fn logins(typed: &OsStr) -> Vec<CompletionCandidate> {
     beginning(&typed.to_string_lossy(), runtime::image::logins(&registries::login_file()))
 }
 
-/// How an image may be called where `typed` is what there is so far: its names as `podrun images` shows them, whole ones
-/// where one is begun, and its id.
+/// The words for an image after `typed`: its names as `podrun images` shows them, whole ones where one is
+/// begun, and its id.
 fn image_words(image: &Image, typed: &str) -> Vec<String> {
     let familiar =
         |name: &String| name.parse::<Reference>().map_or_else(|_| name.clone(), |name| name.familiar());

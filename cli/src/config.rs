@@ -1,8 +1,8 @@
 //! Where podrun's settings come from: flags above `PODRUN_*` variables above the config file above
 //! the defaults.
 //!
-//! Invariant: a config file that is named and missing, or has a key that nobody knows, is an error
-//! and never half a configuration.
+//! Invariant: a named config file that is missing, or has an unknown key, is an error and never half a
+//! configuration.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use serde::Deserialize;
 /// The config file that is read when none is named.
 const DEFAULT_PATH: &str = "/etc/podrun/config.yaml";
 
-/// The config file: what a host fixes once.
+/// The config file: a host's settings.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(crate) struct Config {
@@ -34,7 +34,7 @@ pub(crate) struct Config {
     pub(crate) registries: BTreeMap<String, RegistrySettings>,
 }
 
-/// What the command line and the environment say about the host.
+/// The host's settings on the command line and in the environment.
 #[derive(Debug, Default)]
 pub(crate) struct Overrides {
     pub(crate) config: Option<PathBuf>,
@@ -112,7 +112,7 @@ fn read(path: &Path) -> Result<Option<Config>> {
     Ok(Some(config))
 }
 
-/// What is wrong with the file, in the form in which manifests are refused: place, reason, the line itself.
+/// The error about the file, in the form of manifests' errors: position, reason, the line itself.
 fn refused(path: &Path, text: &str, error: &serde_saphyr::Error) -> Error {
     let plain = error.without_snippet().to_string();
     let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));

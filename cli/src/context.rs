@@ -1,4 +1,4 @@
-//! Where a verb works: the global options, and what they make of the environment and the config file.
+//! The context of a verb: the global options, over the environment and the config file.
 //!
 //! Invariant: a verb is given this and its own arguments; no verb is known here.
 
@@ -34,7 +34,7 @@ pub(crate) struct Globals {
     cgroup_parent: Option<String>,
 }
 
-/// What a verb is given beside its own arguments: where it works.
+/// A verb's context: where it works.
 #[derive(Debug)]
 pub(crate) struct Context {
     /// Where podrun's state is.
@@ -46,14 +46,14 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// What `matches` of the command line say, above the environment, above the config file.
+    /// The values of the command line, over the environment, over the config file.
     pub(crate) fn of(matches: &ArgMatches) -> Result<Self> {
         let globals = Globals::from_arg_matches(matches)
             .map_err(|error| Error::new(ErrorKind::Usage, error.to_string()))?;
         Self::load(globals)
     }
 
-    /// What the global options say, above the config file.
+    /// The global options, over the config file.
     pub(crate) fn load(globals: Globals) -> Result<Self> {
         let given_namespace = namespace(globals.namespace)?;
         let (host, config) = config::load(Overrides {

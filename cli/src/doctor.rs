@@ -1,4 +1,4 @@
-//! `podrun doctor`: what this host gives and lacks, and what to do.
+//! `podrun doctor`: checks of this host, with remedies.
 
 use std::process::ExitCode;
 

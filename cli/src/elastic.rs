@@ -1,9 +1,9 @@
-//! Elastic columns, as kubectl lays out what it describes: cells end with a tab, and cells that stand below
-//! each other in adjacent lines are a column of their own.
+//! Elastic columns, as kubectl lays out descriptions: cells end with a tab, and cells below each other in
+//! adjacent lines form a column of their own.
 //!
 //! Invariant: a line that ends a column (it has no cell there) lets the next one begin with a width of its own.
 
-/// What stands between a column's longest cell and the next column.
+/// The gap between a column's longest cell and the next column.
 const PADDING: usize = 2;
 
 /// `text` with its tabs turned into columns.

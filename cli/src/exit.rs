@@ -11,10 +11,10 @@ use crate::output;
 /// The exit code of a podrun that fails where a child's own code is passed on (`exec`, `run -it`).
 pub(crate) const PODRUN_FAILED: u8 = 125;
 
-/// What a shell reports for a process that SIGPIPE ended.
+/// A shell's code for a process that SIGPIPE ended.
 pub(crate) const BROKEN_PIPE: u8 = 141;
 
-/// What each code says, for the manual; docs/cli.md has the same words.
+/// The meaning of each code, for the manual; docs/cli.md has the same words.
 pub(crate) const MEANINGS: [(u8, &str); 14] = [
     (0, "done"),
     (1, "tried, and failed"),
@@ -49,8 +49,7 @@ pub(crate) fn code(kind: ErrorKind) -> u8 {
     }
 }
 
-/// The exit code of an error where a child's own code is passed on: what the child could not have
-/// answered itself is 125.
+/// The exit code of an error where a child's own code is passed on: podrun's own failures are 125.
 pub(crate) fn code_beside_a_child(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::CommandNotExecutable | ErrorKind::CommandNotFound | ErrorKind::Interrupted => code(kind),
@@ -80,8 +79,8 @@ pub(crate) fn print(error: &Error) {
     }
 }
 
-/// What failed of several things that are each tried: every error is printed, the last one by `main`, whose exit code
-/// it gives.
+/// The failures among several attempts: every error is printed, the last one by `main`, whose exit code it
+/// gives.
 #[derive(Debug, Default)]
 pub(crate) struct Failures(Option<Error>);
 

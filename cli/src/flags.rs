@@ -5,8 +5,8 @@
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgAction};
 
-/// What kubectl and runc have of Go's packages: of a flag that is given twice the last one counts, and a switch takes
-/// `=true` and `=false`.
+/// The rules of Go's flag packages, which kubectl and runc follow: of a repeated flag the last one counts, and
+/// a switch takes `=true` and `=false`.
 pub(crate) fn as_go_reads(command: clap::Command) -> clap::Command {
     command.args_override_self(true).mut_args(switch).mut_subcommands(with_switches)
 }

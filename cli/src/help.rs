@@ -1,4 +1,4 @@
-//! How `--help` reads: verbs by what they are for, a page per verb that is short enough to be read.
+//! The layout of `--help`: verbs by purpose, and a page per verb that is short enough to read.
 //!
 //! Invariant: texts are where the verbs are, and are only arranged here; each visible verb is in one group
 //! (a test holds it), and each has an example (another does).
@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use clap::{Arg, Command};
 
-/// The verbs, by what they are for, in the order of `podrun --help`.
+/// The verbs by purpose, in the order of `podrun --help`.
 pub(crate) const GROUPS: [(&str, &[&str]); 7] = [
     ("Start and end pods", &["create", "run", "delete"]),
     ("Look at pods", &["get", "describe", "logs", "wait", "ns"]),
@@ -50,7 +50,7 @@ pub(crate) fn arranged(command: Command) -> Command {
     command.help_template(overview)
 }
 
-/// `command` with pages of verbs that leave out what whoever looks at a verb has settled: where podrun's state is.
+/// `command` with verb pages that leave out the settings of a host: where podrun's state is.
 pub(crate) fn without_host_options(command: Command) -> Command {
     command.mut_args(|arg| {
         let is_hosts = OF_THE_HOST.contains(&arg.get_id().as_str());
@@ -58,7 +58,7 @@ pub(crate) fn without_host_options(command: Command) -> Command {
     })
 }
 
-/// A verb's page: what it does, usage, arguments, options, examples; and those of the verbs that are below it.
+/// A verb's page: description, usage, arguments, options, examples; and those of its subverbs.
 fn page(verb: Command, about_pods: bool) -> Command {
     // One text: with a long one beside a short one clap spreads the options over the screen.
     let text = verb.get_long_about().or(verb.get_about()).cloned().unwrap_or_default();

@@ -23,8 +23,8 @@ pub(crate) struct Parsed {
     cli: Cli,
 }
 
-/// Parses `words` (with the program's name in front). What clap answers itself (help, version, a
-/// usage error) is printed, and the exit code given.
+/// Parses `words` (with the program's name in front). Answers of clap's own (help, version, a usage error) are
+/// printed, and the exit code returned.
 pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> std::result::Result<Parsed, ExitCode> {
     let line: Vec<OsString> = words.collect();
     let matches =

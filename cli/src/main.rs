@@ -1,10 +1,11 @@
 //! podrun's command line: parse, dispatch, print the error once, choose the exit code.
 //!
-//! Keeps no state of its own. A verb is one module with an `Args` struct and a `run`; this file
-//! knows none of them, `args` lists them all.
+//! Keeps no state of its own. A verb is one module with an `Args` struct and a `run`; `args` lists them all,
+//! and this file knows none of them.
 //!
-//! Files use each other one way: main, line and usage, args, the verbs (`pod`, `image`, man …), completion, and below them what
-//! knows no verb (context, print, query, output …). `oci` is a command line of its own beside args.
+//! Files use each other one way: main, line and usage, args, the verbs (`pod`, `image`, man …), completion, and
+//! below them files that know no verb (context, print, query, output …). `oci` is a command line of its own
+//! beside args.
 
 use std::process::ExitCode;
 
@@ -60,7 +61,7 @@ fn monitor() -> Option<ExitCode> {
     if arguments.next()? != "monitor" {
         return None;
     }
-    // What went wrong is in the pod's folder: this process has no stream to say it on.
+    // The error is in the pod's folder: this process has no stream for it.
     Some(
         runtime::pod::monitor::run(&arguments.next()?, runtime::policy::fronts)
             .map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),

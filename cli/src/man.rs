@@ -1,7 +1,7 @@
 //! `podrun man`: the manual, a page for each verb and one for podrun, out of the command line itself.
 //!
-//! Invariant: what a page says stands elsewhere already (a verb's own text, `exit::MEANINGS`, the groups of `help`),
-//! so that it cannot grow old.
+//! Invariant: every text of a page has another source (a verb's own text, `exit::MEANINGS`, the groups of
+//! `help`), so that it cannot become stale.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -111,7 +111,7 @@ fn overview(command: Command) -> Result<Vec<u8>> {
     Ok(page)
 }
 
-/// The page's title and what it begins with.
+/// The page's title and its beginning.
 fn begin(command: Command, page: &mut Vec<u8>) -> Result<Man> {
     let man = Man::new(command).source(concat!("podrun ", env!("CARGO_PKG_VERSION"))).manual("podrun");
     man.render_title(page)?;
@@ -125,7 +125,7 @@ fn section(title: &str, text: &str) -> String {
     format!(".SH {}\n{text}", title.to_uppercase())
 }
 
-/// A term and what it means; `term` is roff already.
+/// A term and its meaning; `term` is roff already.
 fn item(text: &mut String, term: &str, meaning: &str) {
     let _ = write!(text, ".TP\n{term}\n{}", escaped(meaning));
 }

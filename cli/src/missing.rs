@@ -1,7 +1,7 @@
 //! Verbs and flags that people bring from kubectl, podman and docker and that podrun does not
 //! have: one line each that names podrun's way.
 
-/// What to use instead of `verb`, if its name is known.
+/// The substitute for `verb`, if it is known.
 pub(crate) fn verb(verb: &str) -> Option<&'static str> {
     of_pods_and_images(verb).or_else(|| of_clusters_and_machines(verb))
 }
@@ -95,7 +95,7 @@ fn of_clusters_and_machines(verb: &str) -> Option<&'static str> {
     })
 }
 
-/// What to do without `flag` of `verb`, if its name is known.
+/// The substitute for `flag` of `verb`, if it is known.
 pub(crate) fn flag(verb: &str, flag: &str) -> Option<&'static str> {
     let name = flag.split('=').next().unwrap_or(flag);
     of_verb(verb, name).or_else(|| of_any_verb(name))

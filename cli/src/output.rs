@@ -1,8 +1,8 @@
 //! stdout and stderr: results on the one, everything said to a person on the other.
 //!
-//! Invariant: a reader that goes away (`podrun get pods | head -1`) never makes podrun panic or
-//! complain. The first write that finds stdout closed is remembered, and `exit::report` is silent
-//! about it. What is said line by line steers no terminal, whoever is quoted; [`text`] alone prints what it is given.
+//! Invariant: a reader that goes away (`podrun get pods | head -1`) never makes podrun panic or complain. The
+//! first write to a closed stdout is remembered, and `exit::report` is silent about it. Lines steer no
+//! terminal, whatever they quote; [`text`] alone prints its input unchanged.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
@@ -25,7 +25,8 @@ pub(crate) fn line(line: impl fmt::Display) -> Result<()> {
     text(format_args!("{}\n", harmless_lines(&line.to_string())))
 }
 
-/// Writes JSON, and ends its line. What would steer a terminal is written as JSON's own escapes: it reads the same.
+/// Writes JSON, and ends its line. Characters that would steer a terminal are written as JSON's own escapes: it
+/// reads the same.
 pub(crate) fn json(text: &str) -> Result<()> {
     self::text(format_args!("{}\n", escaped(text)))
 }
@@ -45,7 +46,7 @@ fn escaped(json: &str) -> String {
     escaped
 }
 
-/// Writes a line to stderr, or several: progress, warnings, errors. A closed stderr is nobody's concern.
+/// Writes a line to stderr, or several: progress, warnings, errors. A closed stderr is ignored.
 pub(crate) fn note(line: impl fmt::Display) {
     let text = format!("{}\n", harmless_lines(&line.to_string()));
     let _ = io::stderr().lock().write_all(text.as_bytes());
@@ -75,7 +76,7 @@ pub(crate) fn failed(error: io::Error) -> Error {
     Error::from(error).context("standard output")
 }
 
-/// Whether a write found that nobody reads stdout any more.
+/// Whether a write found stdout closed.
 pub(crate) fn is_closed() -> bool {
     CLOSED.load(Ordering::Relaxed)
 }

@@ -15,7 +15,7 @@ use crate::query::columns::Columns;
 use crate::query::jsonpath::Template;
 use crate::table::Table;
 
-/// What `-o` asks for.
+/// The format of `-o`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Format {
     /// The table with more columns.
@@ -66,7 +66,7 @@ impl FromStr for Format {
     }
 }
 
-/// The format that `text` stands for; `None` where it stands for none of them.
+/// The format named by `text`; `None` if it names none.
 fn object_format(text: &str) -> Option<std::result::Result<ObjectFormat, String>> {
     let template = match text {
         "json" => return Some(Ok(ObjectFormat::Json)),
@@ -77,7 +77,7 @@ fn object_format(text: &str) -> Option<std::result::Result<ObjectFormat, String>
     Some(Template::parse(template).map(ObjectFormat::JsonPath).map_err(|error| error.to_string()))
 }
 
-/// What is said of a format that is not taken: kubectl's others have a way round.
+/// The message about an unsupported format: kubectl's others have an alternative.
 fn not_taken(text: &str, taken: &str) -> String {
     let (name, file) = text.split_once('=').unwrap_or((text, "FILE"));
     match name {
@@ -92,7 +92,7 @@ fn not_taken(text: &str, taken: &str) -> String {
     }
 }
 
-/// `pod/web`; where the name is not drawn yet, what it will begin with and a star.
+/// `pod/web`; for a name that is not drawn yet, its prefix and a star.
 pub(crate) fn called(pod: &Pod) -> String {
     match pod.metadata.name.as_str() {
         "" => format!("pod/{}*", pod.metadata.generate_name),
@@ -100,7 +100,7 @@ pub(crate) fn called(pod: &Pod) -> String {
     }
 }
 
-/// Objects one after the other, so that what is printed can be read back: YAML documents are parted.
+/// Objects one after the other, in a form that can be read back: YAML documents are separated.
 #[derive(Debug, Default)]
 pub(crate) struct Printer {
     goes_on: bool,
@@ -148,7 +148,7 @@ pub(crate) fn plain(data: &impl serde::Serialize) -> Value {
     serde_json::to_value(data).expect("its keys are strings")
 }
 
-/// Prints what is no pod; a name of it is the caller's to print.
+/// Prints an object other than a pod; the caller prints its name.
 pub(crate) fn value(format: &ObjectFormat, value: &Value) -> Result<()> {
     match format {
         ObjectFormat::Json => output::json(&indented(value)?),

@@ -1,7 +1,8 @@
 //! Tables as kubectl prints them: columns parted by at least three spaces, no borders.
 //!
-//! Invariant: a row is one line whatever its cells hold (what would steer a terminal is shown escaped), and
-//! no cell is cut. On a terminal that is too narrow, and there alone, the columns that do not fit go on below.
+//! Invariant: a row is one line whatever its cells hold (characters that would steer a terminal are escaped),
+//! and no cell is cut. On a terminal that is too narrow, and only there, the columns that do not fit continue
+//! below.
 
 use std::borrow::Cow;
 
@@ -13,7 +14,7 @@ use crate::output;
 const PADDING: usize = 3;
 /// The least a column takes, its padding included.
 const LEAST: usize = 6;
-/// Where a line begins that goes on with a row.
+/// The indent of a row's continuation.
 const INDENT: usize = 4;
 /// So narrow a column of words may be.
 const TEXT_LEAST: usize = 20;

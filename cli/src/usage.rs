@@ -1,7 +1,7 @@
-//! What is said about a command line that cannot be run: help that was asked for, and complaints in podrun's words.
+//! Answers to a command line that cannot be run: requested help, and complaints in podrun's words.
 //!
-//! Invariant: nothing of clap's own wording reaches a person. A complaint is one line that names the flag as it was
-//! typed and what is wanted, and a hint beside it.
+//! Invariant: no wording of clap's reaches a person. A complaint is one line that names the flag as it was
+//! typed and the expected value, and a hint beside it.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -15,10 +15,10 @@ use runtime::{Error, ErrorKind, Result};
 use crate::args::Cli;
 use crate::{exit, help, missing, output};
 
-/// So many characters of a value in a reason are as good as all of it.
+/// A quoted value of a reason may be cut after this many characters.
 const QUOTED_MIN: usize = 100;
 
-/// Prints what clap has to say about `line` in podrun's form, and gives the exit code.
+/// Prints clap's answer to `line` in podrun's form, and returns the exit code.
 pub(crate) fn answer(error: &clap::Error, line: &[OsString]) -> ExitCode {
     match error.kind() {
         ClapKind::DisplayVersion => return printed(output::text(error.render())),
@@ -94,7 +94,7 @@ fn first_word<'w>(
     None
 }
 
-/// What is wrong with a command line.
+/// The error of a command line.
 fn complaint(error: &clap::Error, verb: Option<&str>) -> Error {
     let told = |kind: ContextKind| texts(error, kind);
     let first = |kind: ContextKind| told(kind).into_iter().next().unwrap_or_default();
@@ -225,7 +225,8 @@ fn texts(error: &clap::Error, kind: ContextKind) -> Vec<String> {
     }
 }
 
-/// A flag or an argument without clap's brackets: `--image <IMAGE>` is `--image IMAGE`. Those within its own name stay.
+/// A flag or an argument without clap's brackets: `--image <IMAGE>` is `--image IMAGE`. Brackets within its own
+/// name stay.
 fn plain(arg: &str) -> String {
     let arg = arg.trim_end_matches("...");
     let arg = arg.strip_prefix('[').and_then(|arg| arg.strip_suffix(']')).unwrap_or(arg);

@@ -1,4 +1,4 @@
-//! `podrun version`: what this binary is.
+//! `podrun version`: the version of this binary.
 
 use std::process::ExitCode;
 

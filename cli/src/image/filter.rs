@@ -69,7 +69,7 @@ fn moment(text: &str) -> std::result::Result<Time, String> {
     Ok(then.into())
 }
 
-/// Filters whose images were looked up.
+/// Filters with resolved images.
 #[derive(Debug)]
 pub(crate) struct Filters<'a> {
     all: &'a [Filter],
@@ -78,7 +78,7 @@ pub(crate) struct Filters<'a> {
 }
 
 impl<'a> Filters<'a> {
-    /// Looks up what the filters name; an image that is not here is an error.
+    /// Resolves the images that filters name; a missing one is an error.
     pub(crate) fn new(all: &'a [Filter], store: &ImageStore) -> Result<Self> {
         let (mut before, mut since): (Option<Time>, Option<Time>) = (None, None);
         for filter in all {
@@ -118,7 +118,7 @@ impl<'a> Filters<'a> {
         self.before.is_none_or(|before| then < before) && self.since.is_none_or(|since| then > since)
     }
 
-    /// Whether that name of an image is among those asked for.
+    /// Whether that name of an image is selected.
     pub(crate) fn shows(&self, name: &str) -> bool {
         let mut patterns = self.all.iter().filter_map(|filter| match filter {
             Filter::Reference(pattern) => Some(pattern),

@@ -1,4 +1,4 @@
-//! `podrun image fsck`: is the store what it should be?
+//! `podrun image fsck`: checks the store.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `podrun images`: what is in the store.
+//! `podrun images`: the images in the store.
 
 use std::process::ExitCode;
 

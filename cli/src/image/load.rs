@@ -42,7 +42,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let mut paths: Vec<&Path> = args.paths.iter().chain(&args.input).map(PathBuf::as_path).collect();
     if paths.is_empty() {
-        // Nobody types an archive.
+        // An archive is not typed.
         if output::stdin_is_terminal() {
             return Err(
                 Error::new(ErrorKind::Usage, "missing: FILE").hint("`podrun load --help` has examples")

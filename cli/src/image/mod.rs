@@ -1,5 +1,5 @@
-//! The verbs about images and registries: `pull`, `push`, `load`, `save`, `images`, `tag`, `rmi`, `login`, `logout`, and
-//! the group `image`, which has those about images too.
+//! The verbs about images and registries: `pull`, `push`, `load`, `save`, `images`, `tag`, `rmi`, `login`,
+//! `logout`, and the group `image`, which has those about images too.
 //!
 //! Invariant: a verb of the group that is a verb of podrun's too is that verb, under the name that docker gives it there.
 
@@ -66,12 +66,12 @@ enum Verb {
 }
 
 impl Args {
-    /// Whether the exit code may be that of the program which the verb runs.
+    /// Whether the exit code may be that of a program run by the verb.
     pub(crate) fn passes_a_code_on(&self) -> bool {
         matches!(self.verb, Verb::Mount(_))
     }
 
-    /// Whether the verb asks which pods need what, so that what killed ones left is cleaned up before it.
+    /// Whether the verb needs to know the pods' leases, so that killed pods are cleaned up before it.
     pub(crate) fn needs_recovery(&self) -> bool {
         matches!(self.verb, Verb::Df(_) | Verb::Prune(_) | Verb::Fsck(_))
     }

@@ -1,5 +1,4 @@
-//! What a pull or a load shows while it works: a bar for each layer on a terminal, else a line when
-//! a layer is done.
+//! The progress of a pull or a load: a bar for each layer on a terminal, else a line when a layer is done.
 //!
 //! Invariant: everything goes to stderr; stdout has the result alone.
 
@@ -12,7 +11,7 @@ use runtime::image::{Digest, Event, Phase, Progress};
 
 use crate::output;
 
-/// A watcher that shows what it hears.
+/// A watcher that shows the progress.
 #[derive(Debug)]
 pub(crate) struct Shown {
     quiet: bool,
@@ -65,7 +64,7 @@ impl Shown {
     fn warn(&self, what: &str) {
         let line = format!("warning: {}", harmless(what));
         match &self.bars {
-            // What cannot be drawn cannot be helped.
+            // A failure to draw is ignored.
             Some(bars) => drop(bars.println(line)),
             None => output::note(line),
         }
@@ -77,7 +76,7 @@ impl Shown {
         if layer.phase != Some(phase) {
             layer.phase = Some(phase);
             layer.bar.set_message(word(phase));
-            // The rate is that of what is being done now.
+            // The rate is that of the current phase.
             layer.bar.reset_eta();
             if self.bars.is_none() && !self.quiet && matches!(phase, Phase::Complete | Phase::Exists) {
                 output::note(format_args!("{}: {}", digest.short(), word(phase)));
@@ -102,7 +101,7 @@ impl Progress for Shown {
     }
 }
 
-/// What a terminal of `columns` has room for: the numbers first, then the rate, then the bar.
+/// The template for a terminal of `columns`: the numbers first, then the rate, then the bar.
 fn template(columns: usize) -> &'static str {
     match columns {
         0..56 => "{prefix} {msg:<11} {decimal_bytes:>9}/{decimal_total_bytes:<9}",

@@ -1,4 +1,4 @@
-//! `podrun image prune`: what nobody needs goes.
+//! `podrun image prune`: removes unused content.
 
 use std::process::ExitCode;
 

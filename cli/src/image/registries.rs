@@ -1,4 +1,5 @@
-//! How every verb reaches registries: the config file's settings, certificates, proxies and logins of whoever calls.
+//! The way from verbs to registries: the config file's settings, certificates, proxies, and the caller's
+//! logins.
 //!
 //! Invariant: the environment is read here and nowhere below.
 
@@ -14,7 +15,7 @@ use crate::context::Context;
 /// The folders in which containers' tools and Docker keep a folder of certificates for each registry.
 const CERTIFICATES: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
 
-/// What `pull`, `push` and the like take about their registry.
+/// The registry options of `pull`, `push` and the like.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RegistryArgs {
     /// User name and password for the registry. Others on this host can see them: `podrun login` keeps them unseen
@@ -30,7 +31,7 @@ pub(crate) struct RegistryArgs {
 }
 
 impl RegistryArgs {
-    /// What the config file and the caller's environment say, and these flags above them.
+    /// The config file and the caller's environment, and these flags above them.
     pub(crate) fn access(&self, context: &Context) -> Result<Access> {
         let mut access = access(&context.config);
         access.skip_verify = !self.tls_verify;
@@ -66,7 +67,7 @@ fn existing(file: &PathBuf) -> Result<PathBuf> {
     }
 }
 
-/// What the config file and the caller's environment say.
+/// The config file and the caller's environment.
 pub(crate) fn access(config: &Config) -> Access {
     // Of a variable in both cases curl's order counts.
     let proxy = |lower: &str, upper: &str| {

@@ -50,7 +50,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     failures.result()
 }
 
-/// What to remove, each by a text that means it: with `--all`, every name, so that no image is refused for having several.
+/// The images to remove, each by a text that names it: with `--all`, every name, so that no image is refused
+/// for having several.
 fn wanted(args: &Args, store: &ImageStore) -> Result<Vec<String>> {
     if !args.all {
         return Ok(args.images.clone());
@@ -64,7 +65,7 @@ fn wanted(args: &Args, store: &ImageStore) -> Result<Vec<String>> {
 
 fn remove(args: &Args, context: &Context, store: &ImageStore, image: &str) -> Result<Removal> {
     store.remove(image, args.force).map_err(|error| {
-        // The store knows leases alone: whose they are is said here.
+        // The store knows leases alone: their pods are named here.
         let holders = match (error.kind(), store.find(image)) {
             (ErrorKind::Failed, Ok(Some(found))) => store.holders(&found.id).unwrap_or_default(),
             _ => Vec::new(),
@@ -82,10 +83,10 @@ fn remove(args: &Args, context: &Context, store: &ImageStore, image: &str) -> Re
     })
 }
 
-/// What is said of names and images that went: docker's words, which scripts read.
+/// The messages about removed names and images: docker's words, which scripts read.
 pub(crate) const DONE: [&str; 2] = ["Untagged", "Deleted"];
 
-/// Prints what a removal did, in the words for that.
+/// Prints the result of a removal, in these words.
 pub(crate) fn print(removal: &Removal, [untagged, deleted]: [&str; 2]) -> Result<()> {
     for name in &removal.untagged {
         output::line(format_args!("{untagged}: {name}"))?;

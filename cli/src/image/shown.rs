@@ -1,7 +1,6 @@
-//! How images, their sizes and ages, and those who need them are written in tables.
+//! Images, their sizes, ages and users in tables.
 //!
-//! Invariant: what an image says of itself is a stranger's text; nothing here believes more of it than that it can
-//! be shown.
+//! Invariant: the texts of an image are untrusted; they are only shown.
 
 use std::collections::HashMap;
 
@@ -11,7 +10,7 @@ use runtime::manifest::DEFAULT_NAMESPACE;
 use runtime::pod::names;
 use runtime::time::Time;
 
-/// What stands where there is nothing.
+/// The placeholder of an empty cell.
 pub(crate) const NONE: &str = "<none>";
 
 /// An image's id: twelve digits of it, or all.
@@ -19,7 +18,7 @@ pub(crate) fn id(image: &Image, whole: bool) -> String {
     if whole { image.id.to_string() } else { image.id.short().to_owned() }
 }
 
-/// Go's empty time, 0001-01-01T00:00:00Z: nobody said when.
+/// Go's empty time, 0001-01-01T00:00:00Z: not stated.
 const UNSAID: i64 = -62_135_596_800;
 /// By how many seconds another machine's clock may be ahead of this one's.
 const AHEAD: i64 = -60;
@@ -62,7 +61,7 @@ pub(crate) fn count(number: usize, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Those who hold leases, by the names of their pods: `web`, `blue/job`; a pod without a name by its id.
+/// The holders of leases, by the names of their pods: `web`, `blue/job`; a pod without a name by its id.
 pub(crate) fn pods(host: &Host, holders: &[String]) -> Vec<String> {
     if holders.is_empty() {
         return Vec::new();

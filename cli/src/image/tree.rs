@@ -1,4 +1,4 @@
-//! `podrun image tree`: an image's layers, and who else has them.
+//! `podrun image tree`: an image's layers, and the other images that have them.
 
 use std::process::ExitCode;
 

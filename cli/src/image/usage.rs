@@ -1,4 +1,4 @@
-//! `podrun image df`: what the store takes of the disk, and who needs what of it.
+//! `podrun image df`: the disk space of the store, by user.
 
 use std::process::ExitCode;
 
@@ -33,7 +33,7 @@ pub(crate) struct Args {
     output: Option<ObjectFormat>,
 }
 
-/// A form that is no list of names: what is counted here has none.
+/// A format other than a list of names: the counted parts have none.
 fn format(text: &str) -> std::result::Result<ObjectFormat, String> {
     match text.parse()? {
         ObjectFormat::Name => Err("one of json, yaml, jsonpath=TEMPLATE is wanted".into()),

@@ -1,4 +1,4 @@
-//! What every verb of this front is given beside its own arguments.
+//! The context of every verb of this front, beside its own arguments.
 //!
 //! Invariant: no verb is known here.
 
@@ -9,7 +9,7 @@ use runtime::oci::{self, CgroupManager, ContainerId, Protected, Store};
 
 use super::log::Log;
 
-/// What a verb is given beside its own arguments.
+/// A verb's context, beside its own arguments.
 #[derive(Debug)]
 pub(super) struct Context {
     pub(super) store: Store,

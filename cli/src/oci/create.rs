@@ -45,22 +45,22 @@ pub(super) struct Making {
     preserve_fds: u32,
 }
 
-/// What this process was started with for the container.
+/// The descriptors that this process was given for the container.
 pub(super) struct Inherited {
     listened: Listened,
     preserve: Vec<OwnedFd>,
 }
 
 impl Making {
-    /// The descriptors to give on: those that a service was activated with first. First of all, while nothing else has their
-    /// numbers.
+    /// The descriptors to pass on: those of a service's activation first. Call it before anything else opens
+    /// their numbers.
     pub(super) fn inherited(&self) -> Result<Inherited> {
         let listened = Listened::of_environment(|name| std::env::var(name).ok(), std::process::id())?;
         let preserve = oci::inherited(listened.count.saturating_add(self.preserve_fds))?;
         Ok(Inherited { listened, preserve })
     }
 
-    /// Makes the container, and says what was clamped.
+    /// Makes the container, and reports clamped values.
     pub(super) fn perform(
         self,
         named: &Named,
@@ -93,7 +93,8 @@ impl Making {
     }
 }
 
-/// This process's own streams, and who keeps a terminal: the socket, or this process while it is in the foreground.
+/// This process's own streams, and the keeper of a terminal: the socket, or this process while it is in the
+/// foreground.
 pub(super) fn streams(console_socket: Option<PathBuf>, foreground: bool) -> Result<Streams> {
     use std::os::fd::AsFd as _;
     let own = [

@@ -1,4 +1,4 @@
-//! `events`: what a container uses, and when the kernel kills in it for want of memory.
+//! `events`: a container's usage, and its OOM kills.
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! `features`: what this binary does (features.md).
+//! `features`: the features of this binary (features.md).
 
 use std::process::ExitCode;
 

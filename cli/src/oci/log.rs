@@ -43,7 +43,7 @@ impl Log {
         Self { file: None, format: Format::Text, debug: false }
     }
 
-    /// What ended the command.
+    /// The error that ended the command.
     pub(super) fn error(&self, error: &Error) {
         let text = match error.hint_text() {
             Some(hint) => format!("{} ({hint})", error.message()),
@@ -56,7 +56,7 @@ impl Log {
         }
     }
 
-    /// What was clamped or left out.
+    /// Clamped or omitted values.
     pub(super) fn warning(&self, text: &str) {
         self.write("warning", text);
         if self.file.is_none() {

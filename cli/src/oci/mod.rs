@@ -50,7 +50,7 @@ struct Cli {
     verb: Verb,
 }
 
-/// What `--version` prints; callers read the lines.
+/// The output of `--version`; callers read the lines.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0");
 
 #[derive(Debug, clap::Args)]
@@ -117,8 +117,8 @@ fn command() -> clap::Command {
     flags::as_go_reads(Cli::command())
 }
 
-/// What clap answers itself: help and version to stdout, complaints to stderr, which quote what was typed. A closed stream is
-/// nobody's concern.
+/// clap's own answers: help and version to stdout, complaints, which quote the input, to stderr. A closed
+/// stream is ignored.
 fn answer(error: &clap::Error, line: &[OsString]) -> ExitCode {
     if error.use_stderr() {
         output::note(error.render().to_string().trim_end());
@@ -129,7 +129,7 @@ fn answer(error: &clap::Error, line: &[OsString]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs a verb: 0, the code of the program it stands for, 1 (`exec`: 255), or 141 where nobody reads what it prints.
+/// Runs a verb: 0, its program's code, 1 (`exec`: 255), or 141 when stdout is closed.
 pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     // First, where it may be wanted, since all that comes before is done twice. Why it cannot be is told by [`protect`]; a
     // plain user has a user namespace to enter before.
@@ -192,7 +192,7 @@ impl Globals {
         }
     }
 
-    /// What `--rootless` says, once all that is not done is refused.
+    /// The value of `--rootless`, after unsupported options are refused.
     fn check(&self) -> Result<Option<bool>> {
         let refused = |what: &str, hint: &str| {
             Err(Error::new(ErrorKind::Unsupported, format!("{what}: not supported yet")).hint(hint))

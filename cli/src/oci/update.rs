@@ -196,7 +196,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let resources = oci::resources(document).map_err(|error| error.context(what))?;
     let line = |given: &'_ Option<String>| given.clone().filter(|line| !line.is_empty());
     let (l3_cache, bandwidth) = (line(&args.l3_cache_schema), line(&args.mem_bw_schema));
-    // First: it is refused to a container that has no class, whose limits then stay as they were.
+    // First: it is refused for a container without a class, whose limits then stay unchanged.
     if l3_cache.is_some() || bandwidth.is_some() {
         container.update_class(l3_cache.as_deref(), bandwidth.as_deref())?;
     }

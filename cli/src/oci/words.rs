@@ -49,7 +49,7 @@ fn dashed(word: &OsStr) -> OsString {
     dashed
 }
 
-/// Whether the next word begins what is not ours to read.
+/// Whether the next word begins the part that is passed on.
 fn is_trailing(command: &Command, positionals: usize) -> bool {
     command.get_positionals().nth(positionals).is_some_and(Arg::is_trailing_var_arg_set)
 }

@@ -1,6 +1,6 @@
-//! Bringing pods up, for `create` and `run` alike: the images, then the pod, with what is awaited on stderr.
+//! Bringing pods up, for `create` and `run`: the images, then the pod, with progress on stderr.
 //!
-//! Invariant: an image that cannot be had is found out before anything of the pod is made.
+//! Invariant: an image that cannot be had is detected before any part of the pod is made.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::image::registries;
 use crate::output;
 use crate::print::called;
 
-/// What `--wait` takes.
+/// The values of `--wait`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Wait {
     // Ordinary comments, since clap would spread documented values over the screen.
@@ -48,7 +48,7 @@ fn are_gone(context: &Context, images: &BTreeMap<String, Ready>) -> bool {
     ImageStore::open(&context.host).is_ok_and(|store| images.values().any(|ready| !store.has(&ready.image)))
 }
 
-/// Pulls what `pod` needs and brings it up, its terminals with `window` from the start; its errors name it.
+/// Pulls the images of `pod` and brings it up, its terminals with `window` from the start; its errors name it.
 pub(crate) fn up(
     context: &Context,
     pod: &mut Pod,

@@ -43,7 +43,7 @@ pub(crate) struct Args {
     shown: Shown,
 }
 
-/// How what was made, or would be, is shown.
+/// The way to show created objects, or those of a dry run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Shown {
     /// Only check, and print what would be created
@@ -80,7 +80,7 @@ impl Args {
     }
 }
 
-/// Refuses a word that kubectl takes for a resource, as in `create configmap x`, with what that would be here.
+/// Refuses a word that kubectl takes for a resource, as in `create configmap x`, with its meaning here.
 fn refuse_resource(word: &Path) -> Result<()> {
     let error = || Error::failed(format!("{}: no such file", word.display()));
     match word.to_str().and_then(resource) {

@@ -73,7 +73,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         }
     }
     for entry in &going {
-        // Said of what is gone alone: where something stays, the error tells what.
+        // Printed only for removed pods: an error names remains.
         let down = match runtime::pod::store::is_alive(&context.host, &entry.id) {
             Ok(true) if !args.wait && !grace.force => Ok(()),
             Ok(_) => launch::down(&context.host, &entry.id, grace, deadline),

@@ -98,7 +98,7 @@ fn watch(
     view: &mut View<'_>,
     shown: Vec<PodEntry>,
 ) -> Result<()> {
-    // Before they are read again: what changes afterwards wakes us.
+    // Watch before reading: later changes wake the loop.
     let mut changes = Changes::of_all(&context.host, policy::fronts)?;
     let mut known: BTreeMap<String, PodEntry> =
         shown.into_iter().map(|entry| (entry.id.clone(), entry)).collect();

@@ -167,7 +167,7 @@ pub(super) fn host_of(authority: &str) -> &str {
     }
 }
 
-/// Whether `authority` is this machine: there, plain HTTP gives nobody anything to read.
+/// Whether `authority` is this machine: there, plain HTTP exposes nothing.
 pub(super) fn is_loopback(authority: &str) -> bool {
     let host = host_of(authority).trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")

@@ -1,6 +1,6 @@
 //! The tags of a repository, page by page.
 //!
-//! Invariant: the list ends: so many pages, each bounded; and what is no tag is refused by name.
+//! Invariant: the list ends: the number of pages and their size are bounded; an invalid tag is refused by name.
 
 use hyper::Uri;
 use hyper::header::LINK;
@@ -70,7 +70,7 @@ impl Source<'_> {
     }
 }
 
-/// What a Link header names as the next page, among others (RFC 8288, section 3): `<URL>; rel="prev next", <URL>; …`.
+/// The next page of a Link header, among other links (RFC 8288, section 3): `<URL>; rel="prev next", <URL>; …`.
 pub(super) fn next_page(links: &str) -> Option<&str> {
     let mut rest = links;
     loop {

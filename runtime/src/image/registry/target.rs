@@ -47,7 +47,8 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Gives the blob to the repository: lent by a sibling, else out of `upload`; whether it could be had.
+    /// Puts the blob into the repository: mounted from a sibling, else from `upload`; returns whether it could
+    /// be had.
     pub(in crate::image) async fn give(&self, digest: &Digest, upload: Option<&Upload<'_>>) -> Result<bool> {
         for sibling in &self.siblings {
             let what = format!("blobs/uploads/?mount={digest}&from={}", percent_encode(sibling));

@@ -1,4 +1,4 @@
-//! TLS with a registry: whose certificates are believed, which one is shown, and what went wrong, in words.
+//! TLS with a registry: trusted authorities, the client's certificate, and failures in words.
 //!
 //! Invariant: a certificate is checked unless the caller says otherwise, and even then the handshake is.
 
@@ -31,7 +31,7 @@ pub(super) struct Tls {
     shown: Arc<Shown>,
 }
 
-/// What TLS with one registry is like.
+/// The TLS configuration for one registry.
 pub(super) fn prepare(files: &TlsFiles, skip_verify: bool) -> Result<Tls> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -58,8 +58,8 @@ pub(super) fn prepare(files: &TlsFiles, skip_verify: bool) -> Result<Tls> {
 }
 
 impl Tls {
-    /// What to think of a connection that the registry broke off: in TLS 1.3 it judges the client's certificate after the
-    /// handshake, and HTTP/2 does not pass on why.
+    /// The suspicion about a connection that the registry closed: in TLS 1.3 it checks the client's certificate
+    /// after the handshake, and HTTP/2 does not pass on the reason.
     pub(super) fn suspicion(&self) -> Option<&'static str> {
         let wanted = self.shown.wanted.load(Ordering::Relaxed);
         wanted.then_some(match self.shown.pair {
@@ -120,7 +120,7 @@ fn bad_file(path: &Path, error: &rustls::pki_types::pem::Error) -> Error {
             Err(error) => Error::from(error).context(path.display()),
             Ok(_) => failed(format!("{}: cannot be read", path.display())),
         },
-        // Its words name a kind of section, never what is in it.
+        // Its words name the kind of section, never its content.
         other => failed(format!("{}: {other}", path.display())),
     }
 }
@@ -129,7 +129,7 @@ fn failed(what: String) -> Error {
     Error::new(ErrorKind::Image, what)
 }
 
-/// What TLS did not like, and what the reader can do, if `error` is about TLS.
+/// The TLS failure, with its remedy, if `error` is about TLS.
 pub(super) fn refusal(
     error: &(dyn std::error::Error + 'static),
     authority: &str,
@@ -168,7 +168,7 @@ pub(super) fn refusal(
     })
 }
 
-/// What is wrong, and what to do, with a certificate that has these names: `DnsName("registry.lan")`, as webpki writes them.
+/// The message about a certificate for these names: `DnsName("registry.lan")`, as webpki writes them.
 fn for_another_name(presented: &[String]) -> (String, String) {
     let named = presented.iter().filter_map(|name| name.split_once('(')?.1.strip_suffix(')'));
     let names = named.map(|name| name.trim_matches('"')).filter(|name| name.len() <= NAME_MAX);
@@ -180,7 +180,7 @@ fn for_another_name(presented: &[String]) -> (String, String) {
     )
 }
 
-/// Whether what came back was no TLS at all.
+/// Whether the answer was no TLS at all.
 pub(super) fn is_no_tls(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut errors = chain(error).filter_map(|error| error.downcast_ref::<rustls::Error>());
     errors.any(|error| matches!(error, rustls::Error::InvalidMessage(_)))

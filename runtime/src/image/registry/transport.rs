@@ -1,7 +1,7 @@
 //! One HTTP request to one host: connections, TLS, proxies.
 //!
-//! Invariant: plain HTTP goes to the loopback and to hosts whose settings say so, and nowhere else; a certificate that is
-//! not checked is said out loud; a proxy stands before other machines only.
+//! Invariant: plain HTTP goes only to the loopback and to hosts whose settings allow it; an unchecked
+//! certificate is warned of; a proxy is used for other machines only.
 
 use std::collections::HashMap;
 use std::io;
@@ -37,7 +37,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(120);
 /// How often an upload is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// What is sent along with a request.
+/// The body of a request.
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// Why there was no answer.
@@ -46,7 +46,7 @@ pub(super) struct Trouble {
     pub(super) error: Error,
     /// Whether it may go better a moment later.
     pub(super) passing: bool,
-    /// Whether somebody answered in another protocol than the one that was spoken.
+    /// Whether the peer answered in the other protocol.
     pub(super) otherwise: bool,
 }
 
@@ -64,7 +64,7 @@ pub(in crate::image) struct Transport<'a> {
     client: HyperClient<Connector, Body>,
 }
 
-/// What the connector has to know.
+/// The connector's inputs.
 struct Routes {
     proxies: Matcher,
     tls: Mutex<HashMap<String, Tls>>,
@@ -92,7 +92,7 @@ impl<'a> Transport<'a> {
         Self { access, progress, routes, client: HyperClient::builder(TokioExecutor::new()).build(connector) }
     }
 
-    /// Tells whoever watches what they ought to know.
+    /// Passes a warning to the watcher.
     pub(super) fn warn(&self, what: &str) {
         self.progress.event(&Event::Warning(what));
     }
@@ -113,7 +113,8 @@ impl<'a> Transport<'a> {
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         match uri.scheme_str() {
             Some("http") if self.may_be_plain(authority) => {
-                // To a proxy of plain HTTP the request itself says who asks; a tunnel is opened by the connector.
+                // To a proxy for plain HTTP the request itself carries the credentials; the connector opens a
+                // tunnel.
                 if let Some(value) = self.routes.proxy(&uri).and_then(|proxy| proxy.basic_auth().cloned()) {
                     request.headers_mut().insert(PROXY_AUTHORIZATION, sensitive(value));
                 }
@@ -203,7 +204,7 @@ impl<'a> Transport<'a> {
     }
 }
 
-/// Whether somebody was there, and hung up.
+/// Whether a peer accepted and hung up.
 fn was_cut_off(error: &(dyn std::error::Error + 'static)) -> bool {
     use io::ErrorKind::{ConnectionReset, UnexpectedEof};
     chain(error).any(|error| {
@@ -212,7 +213,7 @@ fn was_cut_off(error: &(dyn std::error::Error + 'static)) -> bool {
     })
 }
 
-/// An error and what lies behind it. An `io::Error` stands for the error in it, which its `source` would skip.
+/// An error and its causes. An `io::Error` stands for the error in it, which its `source` would skip.
 pub(super) fn chain<'e>(
     error: &'e (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'e (dyn std::error::Error + 'static)> {

@@ -1,6 +1,6 @@
 //! A blob on its way to a registry: read piece by piece as the connection takes it.
 //!
-//! Invariant: no more than one piece is in memory, and what is counted was taken by the connection.
+//! Invariant: at most one piece is in memory, and counted bytes were accepted by the connection.
 
 use std::fs::File;
 use std::io;

@@ -1,7 +1,8 @@
-//! Looking through the whole store: is every blob what its digest says, every layer whole, every record readable?
+//! Checking the whole store: does every blob match its digest, is every layer whole, every record readable?
 //!
-//! Invariant: damage is reported object by object and never hidden by other damage. What is dropped goes under the records'
-//! lock, and only what a pull or a load brings again; what a pod runs on, and what a newer podrun wrote, stays.
+//! Invariant: damage is reported object by object and never hidden by other damage. Objects are dropped under
+//! the records' lock, and only ones that a pull or a load restores; layers of pods, and records of a newer
+//! podrun, stay.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,15 +17,15 @@ use crate::image::store::ImageStore;
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What: `blob sha256:…`, `layer …`, `image …`, `lease …`.
+    /// The object: `blob sha256:…`, `layer …`, `image …`, `lease …`.
     pub object: String,
-    /// What is wrong with it.
+    /// The damage.
     pub what: String,
-    /// What was done about it.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
-/// What was done about damage.
+/// The outcome for a damaged object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Nothing: that was not asked for.
@@ -37,7 +38,7 @@ pub enum Outcome {
     Kept(String),
 }
 
-/// What was looked at.
+/// The checked objects.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Checked {
     /// How many images.
@@ -59,10 +60,10 @@ struct Check<'a> {
 }
 
 impl ImageStore {
-    /// Looks through the whole store and tells what is damaged; with `repair` it drops what can be had again.
+    /// Checks the whole store and reports the damage; with `repair` it drops objects that can be restored.
     pub fn check(&self, repair: bool, tell: &mut dyn FnMut(&Finding)) -> Result<Checked> {
         let mut check = Check { store: self, repair, tell, checked: Checked::default() };
-        // The leases first: a layer is dropped only if it is known that nobody has one on it.
+        // The leases first: a layer is dropped only if it is known to have no lease.
         let held = check.leases()?;
         check.blobs()?;
         check.layers(held.as_ref())?;
@@ -90,7 +91,7 @@ impl Check<'_> {
         self.found(object, what, outcome);
     }
 
-    /// The layers that somebody has a lease on; nothing where that cannot be known.
+    /// The layers with a lease; nothing if that cannot be known.
     fn leases(&mut self) -> Result<Option<BTreeSet<String>>> {
         let mut held = BTreeSet::new();
         let mut known = true;
@@ -152,7 +153,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// For each layer of an image, what lies below it.
+    /// For each layer of an image, the one below it.
     fn parents(&self) -> Result<BTreeMap<String, Option<ChainId>>> {
         let mut parents = BTreeMap::new();
         for loaded in record::load_all(&self.store.images_dir())? {
@@ -218,7 +219,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// What of an image is not here, or is not what its config says.
+    /// The missing parts of an image, and those that differ from its config.
     fn lacking(&self, record: &Record) -> Result<Vec<String>> {
         let host = self.store.host();
         let mut lacking = Vec::new();

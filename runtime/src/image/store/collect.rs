@@ -1,8 +1,8 @@
-//! Collecting: what no image and no lease needs goes, and so does what a crash left half done.
+//! Collection: removes content that no image and no lease needs, and the remains of a crash.
 //!
-//! Invariant: what is needed is found out and the rest is taken out of use under one hold of the records' lock, while
-//! pulls, loads and creates go on: each has its lease there before it counts on anything. Taking out of use is a rename
-//! to `trash`; the deleting comes after the lock.
+//! Invariant: needed content is determined and the rest taken out of use under one hold of the records' lock,
+//! while pulls, loads and creates go on: each has its lease before it relies on content. Taking out of use is a
+//! rename to `trash`; the deletion comes after the lock.
 
 use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
@@ -18,22 +18,22 @@ use crate::image::model::digest::{ChainId, Digest};
 use crate::image::store::{Image, ImageStore};
 use crate::sys;
 
-/// What a collection took away, or would take.
+/// The result of a collection, or of a pretended one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pruned {
     /// The images, each with its names.
     pub images: Vec<Removal>,
     /// How many layers.
     pub layers: usize,
-    /// How many blobs, those included of which only a part had come.
+    /// The number of blobs, including partial ones.
     pub blobs: usize,
     /// The bytes in those layers' files and in those blobs.
     pub bytes: u64,
-    /// An image whose record cannot be read: what it needs is not known, so no layer and no blob went.
+    /// An image with an unreadable record: its needs are unknown, so no layer and no blob went.
     pub damaged: Option<Digest>,
 }
 
-/// What nobody needs.
+/// Content without a user.
 #[derive(Debug, Default)]
 struct Garbage {
     layers: Vec<(String, u64)>,
@@ -50,8 +50,8 @@ impl Garbage {
 }
 
 impl ImageStore {
-    /// Removes the images that `chosen` wants gone and nobody holds, and all that no image and no lease needs, what came of
-    /// blobs in pulls that were interrupted among it. With `pretend` it only says what it would do.
+    /// Removes the images that `chosen` selects and no lease holds, and all content that no image and no lease
+    /// needs, partial blobs included. With `pretend` it only reports.
     pub fn prune(&self, pretend: bool, chosen: impl Fn(&Image) -> bool) -> Result<Pruned> {
         let pruned = self.locked(|| {
             let leases = self.leases()?;
@@ -77,7 +77,7 @@ impl ImageStore {
         Ok(pruned)
     }
 
-    /// Removes what no image and no lease needs. What came of a blob stays for a day, for the pull to be made again.
+    /// Removes content that no image and no lease needs. Partial blobs stay for a day, to be resumed.
     pub(in crate::image) fn collect(&self) -> Result<()> {
         self.locked(|| {
             let garbage = self.garbage(&record::load_all(&self.images_dir())?, |partial| partial.is_old)?;
@@ -86,8 +86,8 @@ impl ImageStore {
         self.empty_trash()
     }
 
-    /// What neither the images in `kept` nor any lease needs; of what came in part, what is `given_up`. The lock is the
-    /// caller's.
+    /// Content that neither the images in `kept` nor any lease needs; of partial blobs those that are
+    /// `given_up`. The lock is the caller's.
     fn garbage(&self, kept: &[Loaded], given_up: impl Fn(&Partial) -> bool) -> Result<Garbage> {
         let mut garbage = Garbage::default();
         let (mut needed_layers, mut needed_blobs) = (BTreeSet::new(), BTreeSet::new());
@@ -97,7 +97,7 @@ impl ImageStore {
                     needed_layers.extend(record.layers.iter().map(ChainId::directory));
                     needed_blobs.extend(&record.blobs);
                 }
-                // What it needs cannot be known, so everything stays.
+                // Its needs cannot be known, so everything stays.
                 Loaded::Damaged(id, _) => {
                     garbage.damaged = Some(id.clone());
                     return Ok(garbage);
@@ -121,7 +121,7 @@ impl ImageStore {
         let here: BTreeSet<Digest> = blobs.iter().map(|(digest, _)| digest.clone()).collect();
         garbage.blobs = blobs.into_iter().filter(|(digest, _)| !needed_blobs.contains(digest)).collect();
         for partial in partial::list(self.host())? {
-            // What the store has needs no part of itself.
+            // A complete blob needs no partial one.
             let is_here = here.contains(&partial.digest);
             let is_wanted = partial.comes || wanted.contains(&partial.digest);
             if !is_wanted && (is_here || given_up(&partial)) {
@@ -144,7 +144,7 @@ impl ImageStore {
         Ok(())
     }
 
-    /// The ingest lock for whoever removes what makers left half done, or nothing when somebody is making content.
+    /// The ingest lock for the removal of half-done work, or nothing while another process makes content.
     fn try_exclusive(&self) -> Result<Option<File>> {
         let lock = self.lock_file("ingest")?;
         match lock.try_lock() {
@@ -154,7 +154,7 @@ impl ImageStore {
         }
     }
 
-    /// Removes what a crash left half done.
+    /// Removes the remains of a crash.
     pub(in crate::image) fn sweep(&self) -> Result<()> {
         if record::has_unfinished(&self.images_dir()) {
             self.locked(|| record::remove_unfinished(&self.images_dir()))?;
@@ -166,7 +166,7 @@ impl ImageStore {
             && let Some(_lock) = self.try_exclusive()?
         {
             for name in left {
-                // Gone, or moved by another sweep: either is what was wanted.
+                // Gone, or moved by another sweep: both are fine.
                 let _ = set_aside(&tmp.join(name), &self.trash_name());
             }
         }
@@ -181,7 +181,7 @@ impl ImageStore {
         }
         let trash = sys::file::dir::open(&path)?;
         for name in names {
-            // Another process may be deleting the same tree; whatever stays is swept next time.
+            // Another process may be deleting the same tree; the rest is swept next time.
             let _ = sys::file::dir::remove_tree(&trash, name.as_bytes());
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! All that is known of one image: its layers as they lie here and as they came, and how it was built.
 //!
-//! Invariant: what cannot be read is said, never made up: a config whose digest is wrong is an error, and a layer that
-//! is not here is shown as missing.
+//! Invariant: unreadable parts are reported, never made up: a config with a wrong digest is an error, and a
+//! missing layer is shown as missing.
 
 use std::io::Read;
 
@@ -32,7 +32,7 @@ pub struct Details {
     /// When it was built, if it says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
-    /// Who built it, if it says so.
+    /// The author, if stated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
     /// The architecture it is for.
@@ -42,9 +42,9 @@ pub struct Details {
     pub variant: Option<String>,
     /// The operating system it is for.
     pub os: String,
-    /// Who runs its program; empty: root.
+    /// The user of its program; empty: root.
     pub user: String,
-    /// What it says about how to run it.
+    /// Its settings for running it.
     pub config: ImageConfig,
     /// Its layers, the lowest first.
     pub layers: Vec<Layer>,
@@ -58,7 +58,7 @@ pub struct Details {
 pub struct Layer {
     /// The digest of its plain tar.
     pub diff_id: Digest,
-    /// Its name together with all that lies below: what it is stored under.
+    /// Its name including all layers below: its key in the store.
     pub chain_id: ChainId,
     /// The bytes in its files; nothing where it is not here.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,10 +74,10 @@ pub struct Layer {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Blob {
-    /// What it is.
+    /// Its packed form.
     #[serde(flatten)]
     pub packed: Packed,
-    /// Whether the store has it; what was unpacked already when it came is not fetched.
+    /// Whether the store has it; the blob of a layer that was already unpacked is not fetched.
     pub present: bool,
 }
 
@@ -88,7 +88,7 @@ pub struct Step {
     /// When it was done, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
-    /// What did it, as the image says; empty where it does not.
+    /// The command that made it, if stated.
     pub created_by: String,
     /// A comment.
     #[serde(skip_serializing_if = "String::is_empty")]

@@ -1,9 +1,9 @@
-//! Leases: what somebody keeps from being collected, whatever happens to the images.
+//! Leases: protection of content from collection, whatever happens to the images.
 //!
-//! Invariant: a pod's lease is a file of its id and lasts until it is given back. A [`Hold`] is the lease of a process
-//! that makes something: a file in `tmp` that it keeps locked, so that it ends with the process, however that ends. Both are
-//! written under the records' lock, under which what is not needed is collected too: whoever finds content after its
-//! lease was written finds it for as long as the lease lasts.
+//! Invariant: a pod's lease is a file named by its id and lasts until it is released. A [`Hold`] is the lease
+//! of a working process: a file in `tmp` that it keeps locked, so that it ends with the process in any case.
+//! Both are written under the records' lock, which collection holds too: content found after its lease was
+//! written stays as long as the lease.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
@@ -26,7 +26,7 @@ const HOLD: &str = "hold-";
 /// More than a lease takes that names every layer of every container of a pod.
 const LEASE_MAX: u64 = 16 << 20;
 
-/// What an owner keeps from being collected.
+/// The content that an owner protects.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(in crate::image) struct Lease {
     pub(in crate::image) images: Vec<Digest>,
@@ -42,7 +42,7 @@ pub struct Hold {
     /// The image to collect at the end, if it was removed meanwhile.
     image: Option<Digest>,
     path: PathBuf,
-    // The lock on it is what says that somebody still is at work.
+    // Its lock shows that the process is still at work.
     _file: File,
 }
 
@@ -70,7 +70,8 @@ impl ImageStore {
         self.host().root.join("leases")
     }
 
-    /// Keeps `images` and their layers for `owner` (a pod's id, or `<pod>.<container>`), in place of what it held before.
+    /// Protects `images` and their layers for `owner` (a pod's id, or `<pod>.<container>`), in place of its
+    /// former lease.
     pub fn lease(&self, owner: &str, images: &[&Image]) -> Result<()> {
         let lease = Lease {
             images: images.iter().map(|image| image.id.clone()).collect(),
@@ -127,7 +128,7 @@ impl ImageStore {
         })
     }
 
-    /// Keeps what an image has, for as long as somebody reads it.
+    /// Protects an image while it is read.
     pub(in crate::image) fn hold_record(&self, record: &record::Record) -> Result<Hold> {
         let (layers, blobs) = (record.layers.clone(), record.blobs.clone());
         let lease = Lease { images: vec![record.id.clone()], layers, blobs };
@@ -142,7 +143,7 @@ impl ImageStore {
             let dir = sys::file::dir::open(&self.tmp_dir())?;
             let mut file = File::from(sys::file::dir::create_unnamed(&dir)?);
             file.write_all(&text)?;
-            // Locked before it has a name: nobody ever finds it unlocked while we live.
+            // Lock before naming: no process ever finds it unlocked while this one lives.
             file.lock()?;
             sys::file::dir::publish(&file, &dir, name.as_bytes())?;
             Ok(Hold { store: self.clone(), image, path: self.tmp_dir().join(&name), _file: file })
@@ -150,7 +151,7 @@ impl ImageStore {
         write().map_err(|error| error.context("lease of this process"))
     }
 
-    /// Gives back what `owner` held; an owner without a lease is fine.
+    /// Releases the lease of `owner`; an owner without a lease is fine.
     pub fn release(&self, owner: &str) -> Result<()> {
         let path = self.leases_dir().join(owner);
         match fs::remove_file(&path) {
@@ -161,18 +162,18 @@ impl ImageStore {
         }
     }
 
-    /// Who holds leases: so that those of pods that are no more can be given back.
+    /// The owners of leases: those of removed pods can be released.
     pub fn lease_owners(&self) -> Result<Vec<String>> {
         disk::names_in(&self.leases_dir())
     }
 
-    /// Whoever holds a lease on the image `id`: a pod's id, `<pod>.<container>`, or `process 4711`.
+    /// The holders of a lease on the image `id`: a pod's id, `<pod>.<container>`, or `process 4711`.
     pub fn holders(&self, id: &Digest) -> Result<Vec<String>> {
         let leases = self.leases()?.into_iter();
         Ok(leases.filter(|(_, lease)| lease.images.contains(id)).map(|(owner, _)| owner).collect())
     }
 
-    /// All leases with their owners; what processes that have ended held is removed.
+    /// All leases with their owners; leases of ended processes are removed.
     pub(in crate::image) fn leases(&self) -> Result<Vec<(String, Lease)>> {
         let all = self.leases_one_by_one()?.into_iter();
         all.map(|(owner, lease)| lease.map(|lease| (owner, lease))).collect()
@@ -195,7 +196,7 @@ impl ImageStore {
         Ok(all)
     }
 
-    /// The files of the processes that hold something, each with what to call it.
+    /// The files of holding processes, each with its name for messages.
     fn live_holds(&self) -> Result<Vec<(PathBuf, String)>> {
         let mut all = Vec::new();
         for name in disk::names_in(&self.tmp_dir())? {
@@ -210,12 +211,12 @@ impl ImageStore {
     }
 }
 
-/// Whether the entry of that name in `tmp` is a hold; one that nobody has any more goes.
+/// Whether the entry of that name in `tmp` is a live hold; a dead one is removed.
 pub(in crate::image) fn is_hold(tmp: &Path, name: &str) -> bool {
     name.starts_with(HOLD) && lives(&tmp.join(name)).is_ok()
 }
 
-/// Whether the process that made the hold at `path` still has it; one that nobody has goes.
+/// Whether the maker of the hold at `path` is alive; a dead one's is removed.
 fn lives(path: &Path) -> Result<bool> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -226,7 +227,7 @@ fn lives(path: &Path) -> Result<bool> {
         Err(TryLockError::WouldBlock) => Ok(true),
         Err(TryLockError::Error(error)) => Err(Error::from(error).context(path.display())),
         Ok(()) => {
-            // Gone already is what was wanted.
+            // It may be gone already, as wanted.
             let _ = fs::remove_file(path);
             Ok(false)
         }

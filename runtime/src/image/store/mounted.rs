@@ -19,13 +19,13 @@ use crate::sys::process::ns::Namespaces;
 
 /// The variable that tells the program where the image is.
 const VARIABLE: &str = "PODRUN_MOUNT";
-/// What an argument has in the place of that path.
+/// The placeholder for that path in arguments.
 const PLACE: &str = "{}";
 
 impl ImageStore {
-    /// Runs `command` with the image that `text` means mounted read only, and gives its exit code. The program begins in
-    /// the image's root, whose path is in `PODRUN_MOUNT` and in the place of each `{}` in the arguments. The calling
-    /// thread is in the new mount namespace from then on.
+    /// Runs `command` with the image `text` mounted read only, and returns its exit code. The program starts in
+    /// the image's root, whose path is in `PODRUN_MOUNT` and in place of each `{}` in the arguments. The
+    /// calling thread is in the new mount namespace from then on.
     pub fn run_mounted(&self, text: &str, command: &[String]) -> Result<i32> {
         let (program, arguments) =
             command.split_first().ok_or_else(|| Error::new(ErrorKind::Usage, "no program to run"))?;
@@ -69,7 +69,7 @@ struct Mounted {
     tmp: OwnedFd,
     name: String,
     _hold: Hold,
-    // What lies in `tmp` is not swept.
+    // Protects the directory in `tmp` from the sweep.
     _lock: File,
 }
 
@@ -92,7 +92,7 @@ impl Mounted {
         let name = unique_name();
         sys::file::dir::make_dir(&tmp, name.as_bytes(), 0o700)?;
         let path = store.tmp_dir().join(&name).join("root");
-        // From here on dropping it undoes what was made.
+        // From here on dropping it undoes everything made.
         let this = Self { path, tmp, name, _hold: hold, _lock: lock };
         let layers: Vec<PathBuf> =
             record.layers.iter().rev().map(|layer| layer_dir(store.host(), layer)).collect();
@@ -105,7 +105,7 @@ impl Mounted {
         for name in ["root", "empty", "void"] {
             sys::file::dir::make_dir(&made, name.as_bytes(), 0o755)?;
         }
-        // Before the layers are opened: overlayfs takes only what is mounted in the caller's own namespace.
+        // Before opening the layers: overlayfs takes only mounts of the caller's own namespace.
         sys::process::ns::unshare(Namespaces::MOUNT).map_err(|errno| errno.during("unshare(CLONE_NEWNS)"))?;
         sys::file::mount::make_root_slave().map_err(|errno| errno.during("mount(\"/\", MS_REC|MS_SLAVE)"))?;
         let mut lower =
@@ -126,7 +126,7 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         detach(&self.path);
-        // What stays is swept when the store is opened next.
+        // Remains are swept when the store is opened next.
         let _ = sys::file::dir::remove_tree(&self.tmp, self.name.as_bytes());
     }
 }

@@ -35,7 +35,7 @@ const AT_ONCE: NonZeroUsize = NonZeroUsize::new(500).expect("it is not zero");
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Image {
-    /// The digest of its config: what makes two images the same.
+    /// The digest of its config: the identity of an image.
     pub id: Digest,
     /// Its names, normalised and sorted: `docker.io/library/busybox:latest`.
     pub names: Vec<String>,
@@ -48,7 +48,7 @@ pub struct Image {
     pub created: Option<String>,
     /// Its layers, the lowest first.
     pub layers: Vec<ChainId>,
-    /// What it says about how to run it.
+    /// Its settings for running it.
     pub config: ImageConfig,
     /// Why its record cannot be read; then only the id is true.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -62,7 +62,7 @@ impl Image {
     }
 }
 
-/// An image as it lies on disk. Whoever reads it for the [`Image`] alone passes over its blobs.
+/// An image's record on disk. A reader of the [`Image`] alone skips its blobs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::image) struct Record<Blobs = Vec<Digest>, Ways = Vec<Vec<Packed>>> {
@@ -105,7 +105,7 @@ impl Record {
         self.packed.get(number).filter(|_| same).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// Takes over how `other` has the layers that both have, and the blobs of those.
+    /// Takes over from `other` the packed forms of common layers, and their blobs.
     pub(in crate::image) fn learn(&mut self, other: &Self) {
         for (number, layer) in self.layers.iter().enumerate() {
             let Some(own) = self.packed.get_mut(number) else { continue };
@@ -164,7 +164,7 @@ impl<Blobs, Ways> Loaded<Record<Blobs, Ways>> {
         }
     }
 
-    /// By what images are sorted: those without a name come last.
+    /// The sort key of images: those without a name come last.
     fn place(&self) -> (bool, String) {
         let first = match self {
             Self::Whole(record) => record.names.keys().next(),
@@ -184,7 +184,7 @@ impl<Blobs, Ways> Loaded<Record<Blobs, Ways>> {
 /// How the damage of a record begins that is none.
 const NEWER: &str = "written by a newer podrun";
 
-/// Whether what was said of a record is that a newer podrun wrote it.
+/// Whether a record's error says that a newer podrun wrote it.
 pub(in crate::image) fn is_newer(damage: &str) -> bool {
     damage.starts_with(NEWER)
 }
@@ -198,7 +198,7 @@ pub(in crate::image) fn load_all(dir: &Path) -> Result<Vec<Loaded>> {
     read_all(dir)
 }
 
-/// The images whose records are in `dir`, sorted by their names.
+/// The images with records in `dir`, sorted by their names.
 pub(in crate::image) fn images(dir: &Path) -> Result<Vec<Image>> {
     Ok(read_all::<IgnoredAny, IgnoredAny>(dir)?.into_iter().map(Loaded::into_image).collect())
 }
@@ -248,7 +248,7 @@ fn keep_youngest_claims<Blobs, Ways>(all: &mut [Loaded<Record<Blobs, Ways>>]) {
     }
 }
 
-/// The id of the image whose record a file of that name is, if it is one.
+/// The id of the image whose record has that file name, if it is one.
 fn id_of(name: &str) -> Option<Digest> {
     Digest::of_hex(name.strip_suffix(".json")?)
 }
@@ -281,8 +281,8 @@ where
     }
 }
 
-/// What a file holds. It is read once, and on only where that was not all: with a thousand images a second look for the
-/// end shows.
+/// Parses a file. It is read once, and further only where that was not all: with a thousand images a second
+/// read for the end shows.
 fn parse<R: DeserializeOwned>(mut file: impl Read, room: &mut [u8]) -> io::Result<serde_json::Result<R>> {
     let count = file.read(room)?;
     let begin = room.get(..count).unwrap_or_default();
@@ -296,8 +296,8 @@ fn parse<R: DeserializeOwned>(mut file: impl Read, room: &mut [u8]) -> io::Resul
     }
 }
 
-/// Replaces the record of an image; it is on the disk when this returns, and was read again: what readers would pass over
-/// or show as damaged is an error here, where the image comes.
+/// Replaces the record of an image; it is on the disk when this returns, and was read back: content that
+/// readers would reject or show as damaged is an error here, at its arrival.
 pub(in crate::image) fn save(dir: &Path, record: &Record) -> Result<()> {
     let text = serde_json::to_vec_pretty(record).expect("a record is plain data");
     let path = record_path(dir, &record.id);
@@ -329,15 +329,15 @@ pub(in crate::image) fn delete(dir: &Path, id: &Digest) -> Result<()> {
     }
 }
 
-/// What a file is called while it is written. All writers have the records' lock: there is one at a time.
+/// The name of a file while it is written. All writers hold the records' lock: there is one at a time.
 const NEW: &str = ".new";
 
-/// Whether somebody writes a file in `dir`, or was killed while it did.
+/// Whether a file is being written in `dir`, or its writer was killed.
 pub(in crate::image) fn has_unfinished(dir: &Path) -> bool {
     dir.join(NEW).exists()
 }
 
-/// Removes what a writer that was killed left in `dir`. The records' lock is the caller's.
+/// Removes the remains of a killed writer in `dir`. The records' lock is the caller's.
 pub(in crate::image) fn remove_unfinished(dir: &Path) -> Result<()> {
     match fs::remove_file(dir.join(NEW)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -158,7 +158,7 @@ fn what_a_process_holds_stays_until_it_ends() {
     bench.store.collect().unwrap();
     assert!(!path.exists());
     assert_eq!(fs::read_dir(bench.store.tmp_dir()).unwrap().count(), 0);
-    // What a killed process held is an unlocked file: it keeps nothing, and goes.
+    // A killed process's hold is an unlocked file: it protects nothing, and is removed.
     fs::write(bench.store.tmp_dir().join("hold-1-2-3"), "{").unwrap();
     ImageStore::open(bench.store.host()).unwrap();
     assert_eq!(fs::read_dir(bench.store.tmp_dir()).unwrap().count(), 0);

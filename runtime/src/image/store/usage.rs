@@ -1,7 +1,7 @@
-//! What the store holds, and what of it is needed by whom.
+//! The content of the store, and the part of it in use.
 //!
-//! Invariant: this is a look at a store that goes on working: what comes or goes meanwhile is counted or is not, and
-//! nothing is locked.
+//! Invariant: this is a view of a store at work: content that comes or goes meanwhile may or may not be
+//! counted, and nothing is locked.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::image::layer::{layers, snapshot};
 use crate::image::model::digest::{ChainId, Digest};
 use crate::image::store::{Image, ImageStore};
 
-/// What the store holds.
+/// The content of the store.
 #[derive(Debug, Clone, Default)]
 pub struct Usage {
     /// The images, as `images` lists them.
@@ -22,9 +22,9 @@ pub struct Usage {
     pub layers: Part,
     /// The manifests, the configs and the packed layers.
     pub blobs: Part,
-    /// What came of blobs in pulls that go on (active) or were interrupted.
+    /// Partial blobs of running (active) or interrupted pulls.
     pub partial: Part,
-    /// What containers changed: the id of each with the bytes in its files.
+    /// The changes of containers: the id of each with the bytes in its files.
     pub snapshots: Vec<(String, u64)>,
 }
 
@@ -39,7 +39,7 @@ pub struct ImageUsage {
     pub unique: u64,
     /// The bytes of its blobs.
     pub blobs: u64,
-    /// Who holds leases on it.
+    /// The holders of leases on it.
     pub holders: Vec<String>,
 }
 
@@ -48,11 +48,11 @@ pub struct ImageUsage {
 pub struct Part {
     /// How many there are.
     pub total: usize,
-    /// How many of them somebody uses who holds a lease.
+    /// How many of them are in use by a holder of a lease.
     pub active: usize,
     /// The bytes in all of them.
     pub bytes: u64,
-    /// The bytes that would be free if every image went that nobody uses.
+    /// The bytes that would be free without the unused images.
     pub reclaimable: u64,
 }
 
@@ -69,7 +69,7 @@ impl Part {
 }
 
 impl ImageStore {
-    /// What the store holds.
+    /// The content of the store.
     pub fn usage(&self) -> Result<Usage> {
         let records = record::load_all(&self.images_dir())?;
         let leases = self.leases()?;
@@ -123,7 +123,7 @@ impl ImageStore {
     }
 }
 
-/// What is needed by those who hold leases.
+/// The content in use by holders of leases.
 struct Held<'a> {
     layers: BTreeSet<&'a str>,
     blobs: BTreeSet<&'a Digest>,
@@ -157,7 +157,7 @@ fn whole(loaded: &Loaded) -> Option<&Record> {
 fn users(records: &[Loaded]) -> BTreeMap<&ChainId, usize> {
     let mut users = BTreeMap::new();
     for record in records.iter().filter_map(whole) {
-        // A layer can be in one image only once: what is below is part of its name.
+        // A layer can be in one image only once: the layers below are part of its name.
         record.layers.iter().for_each(|layer| *users.entry(layer).or_default() += 1);
     }
     users

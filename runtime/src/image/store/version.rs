@@ -1,8 +1,8 @@
 //! The version of the store's layout on disk: `layout.json` in the data root says it.
 //!
-//! Invariant: nothing else of a store is read or written before its version is known to be ours. One that is missing or old is
-//! made, or upgraded, under the records' lock, by steps that may have been done before; the version is written last of all,
-//! so what a crash left half made or half upgraded is gone through again.
+//! Invariant: no other part of a store is read or written before its version is known to be supported. A
+//! missing or old one is made or upgraded under the records' lock, by repeatable steps; the version is written
+//! last, so that a crash half-way leads to another run.
 
 use std::fs;
 use std::io;
@@ -18,7 +18,7 @@ use crate::sys::file::own;
 /// The layout that this podrun reads and writes:
 ///
 /// 1. no `layout.json`; a record was written beside itself under a name of the writer's, which stayed when it was killed.
-/// 2. `partial/`, with what has come of blobs; a record is written as `.new`.
+/// 2. `partial/`, with partial blobs; a record is written as `.new`.
 const VERSION: u32 = 2;
 /// The first version, which did not say so.
 const UNSAID: u32 = 1;
@@ -26,7 +26,7 @@ const FILE: &str = "layout.json";
 /// More than that file has in any version.
 const MOST: u64 = 4096;
 
-/// What a store has, as of now.
+/// The directories of a store, as of now.
 const DIRECTORIES: [&str; 9] = [
     "content",
     "content/sha256",
@@ -95,7 +95,7 @@ fn newer(root: &Path, version: u32) -> Error {
         .hint("use that podrun, or give this one a store of its own with --root")
 }
 
-/// Removes what writers that were killed left beside the records, as `.<image id>.json.<pid>`.
+/// Removes the files of killed writers beside the records, `.<image id>.json.<pid>`.
 fn remove_unfinished_records(images: &Path) -> Result<()> {
     let entries = fs::read_dir(images).context(|| format!("read {}", images.display()))?;
     for entry in entries {

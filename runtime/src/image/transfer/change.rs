@@ -1,4 +1,4 @@
-//! `--change`: what an imported image is to say about how to run it, in a Dockerfile's words.
+//! `--change`: an imported image's settings for running it, in a Dockerfile's words.
 //!
 //! Invariant: an instruction that changes files, or that podrun does not know, is refused by name; a list is JSON or
 //! words, and never half of both.
@@ -25,7 +25,7 @@ pub enum Change {
     Label(Vec<(String, String)>),
     /// The signal that asks it to end.
     StopSignal(String),
-    /// Who runs it.
+    /// Its user.
     User(String),
     /// Directories that are to be volumes.
     Volume(Vec<String>),

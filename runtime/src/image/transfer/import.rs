@@ -26,14 +26,14 @@ use crate::image::progress::Progress;
 use crate::image::store::{Image, ImageStore};
 use crate::time::Time;
 
-/// What an imported image is to be.
+/// The properties of an imported image.
 #[derive(Debug, Clone, Default)]
 pub struct ImportOptions {
     /// Its name.
     pub name: Option<Reference>,
-    /// What it is for; nothing: the host's.
+    /// Its platform; nothing: the host's.
     pub platform: Option<Platform>,
-    /// What it says about how to run it.
+    /// Its settings for running it.
     pub changes: Vec<Change>,
     /// A comment in its history.
     pub message: Option<String>,

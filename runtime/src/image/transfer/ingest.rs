@@ -1,4 +1,4 @@
-//! One image on its way into the store, whatever it comes from.
+//! One image on its way into the store, from any source.
 //!
 //! Invariant: nothing is visible before everything of the image is on the disk: blobs have no name,
 //! layers lie in `tmp`; then one sync of the file system, then the names, the record last.
@@ -29,7 +29,7 @@ use crate::sys;
 /// Where in a staged layer's directory that lies which later entries replace.
 const REPLACED: &[u8] = b"replaced";
 
-/// What is known of an image before its layers are there.
+/// The facts of an image before its layers are there.
 #[derive(Debug)]
 pub(in crate::image) struct Candidate {
     /// The image's id.
@@ -65,7 +65,7 @@ impl Candidate {
         })
     }
 
-    /// What is said of it where it is for another platform.
+    /// The error of an image for another platform.
     pub(in crate::image) fn unfit(&self, platform: &Platform) -> Option<Error> {
         let (os, architecture) = (self.config.os().to_string(), self.config.architecture().to_string());
         if platform.fits(&os, &architecture) {
@@ -84,7 +84,8 @@ impl Candidate {
         documents.chain(self.layers.iter().map(|layer| layer.digest.clone())).collect()
     }
 
-    /// Whether the layer with that number is here packed, by whatever image it came: only so can it be saved and pushed.
+    /// Whether the layer with that number is in the store in packed form, from whichever image: only then can
+    /// it be saved and pushed.
     fn is_packed(&self, store: &ImageStore, making: &Making, number: usize, chain: &ChainId) -> Result<bool> {
         let layer = &self.layers[number];
         if content::open(store.host(), &layer.digest, layer.size)?.is_some() {
@@ -100,8 +101,8 @@ impl Candidate {
         Ok(false)
     }
 
-    /// The layers that must be fetched: those that are neither unpacked nor there as blobs, each once,
-    /// with the number under which `fetch` will be asked for it.
+    /// The layers to fetch: those neither unpacked nor in the store as blobs, each once, with its number for
+    /// `fetch`.
     pub(in crate::image) fn to_fetch(
         &self,
         store: &ImageStore,
@@ -127,10 +128,10 @@ pub(in crate::image) trait Layers: Sync {
     /// The stored content of the layer with that number, which may still be on its way.
     fn open(&self, number: usize) -> Result<Incoming>;
 
-    /// What became of the layer, once it was read or given up: its blob, checked; nothing if it begins anew.
+    /// The outcome of a layer, once it was read or given up: its blob, checked; nothing if it begins anew.
     fn close(&self, number: usize) -> Result<Option<Blob>>;
 
-    /// Nobody wants the rest.
+    /// Stops: the rest is not needed.
     fn stop(&self);
 }
 
@@ -138,7 +139,7 @@ pub(in crate::image) trait Layers: Sync {
 pub(in crate::image) enum Incoming {
     /// All of it.
     Whole(File),
-    /// What comes, as it comes.
+    /// The bytes as they arrive.
     Following(Follower),
 }
 
@@ -170,7 +171,7 @@ struct Staged<'a> {
 }
 
 impl<'a> Staged<'a> {
-    /// Makes the directory, with its tree and a place for what later entries replace.
+    /// Makes the directory, with its tree and a place for replaced files.
     fn new(store: &'a ImageStore) -> Result<Self> {
         let tmp = sys::file::dir::open(&store.tmp_dir())?;
         let name = unique_name();
@@ -186,19 +187,20 @@ impl<'a> Staged<'a> {
 
 impl Drop for Staged<'_> {
     fn drop(&mut self) {
-        // After it was published there is nothing under this name; what stays is swept when the store is opened next.
+        // After its publication there is nothing under this name; remains are swept when the store is opened
+        // next.
         if let Ok(tmp) = sys::file::dir::open(&self.store.tmp_dir()) {
             let _ = sys::file::dir::remove_tree(&tmp, self.name.as_bytes());
         }
     }
 }
 
-/// What whoever makes an image has: a lease on all that it will have, and the right to lay things down in `tmp`.
+/// The state of a maker of an image: a lease on all of its content, and the lock for work in `tmp`.
 #[derive(Debug)]
 pub(in crate::image) struct Making {
     hold: Hold,
     _lock: File,
-    /// The images that there were when it began: what they have is kept, too.
+    /// The images present when it began: their content is protected, too.
     records: Vec<Loaded>,
 }
 
@@ -223,7 +225,7 @@ pub(in crate::image) fn add(
     progress.event(&Event::Layers(&known));
     let made = Crew::new(store, &candidate, &chain, &making, source, progress).run()?;
     let image = commit(store, candidate, chain, made, progress).inspect(|image| making.hold.holds(image));
-    // Held to the end: nobody takes away what the image counts on.
+    // Held to the end: the image's content cannot be collected before.
     drop(making);
     image
 }

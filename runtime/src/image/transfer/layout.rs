@@ -1,7 +1,7 @@
-//! Where a load reads from: a directory, or a tar archive whose files are found by an index.
+//! The sources of a load: a directory, or a tar archive whose files are found by an index.
 //!
-//! Invariant: a file of a source is looked up by a name inside that source only, and what is read
-//! into memory is bounded.
+//! Invariant: a file of a source is looked up by a name inside that source only, and everything read into
+//! memory is bounded.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -19,14 +19,14 @@ use crate::image::model::manifest::Compression;
 use crate::image::model::manifest::DOCUMENT_MAX;
 use crate::sys::file::dir::{self, Kind, Links};
 
-/// What stands for standard input in the place of a path.
+/// The path that means standard input.
 pub(in crate::image) const STDIN: &str = "-";
 /// How many links of an archive are followed to a file: Docker's old archives link layers.
 const LINKS_MAX: usize = 8;
 /// The largest archive that is unpacked from its compression.
 const ARCHIVE_MAX: u64 = 256 << 30;
 
-/// What the names of an archive's files may take in memory.
+/// The memory for the names of an archive's files.
 const NAMES_MAX: usize = 16 * 1024 * 1024;
 
 /// A layout to load from.
@@ -187,7 +187,7 @@ fn clean(name: &[u8]) -> Vec<u8> {
     parts.join(&b'/')
 }
 
-/// Brings what cannot be read twice, or is compressed, into a plain file without a name.
+/// Copies a source that is compressed, or cannot be read twice, into a plain file without a name.
 fn spool(host: &Host, source: impl Read + Send) -> Result<File> {
     let tmp = dir::open(&host.root.join("tmp"))?;
     let mut file = File::from(dir::create_unnamed(&tmp)?);

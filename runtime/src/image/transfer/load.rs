@@ -1,7 +1,7 @@
 //! `load`: images from an archive or a directory into the store.
 //!
-//! Invariant: every blob is checked against the digest under which it is named, whatever the layout; and of each image that
-//! a layout names it is said whether it was loaded, refused, or passed over as none, until the host itself fails.
+//! Invariant: every blob is checked against the digest in its name, whatever the layout; each image that a
+//! layout lists is reported as loaded, refused, or passed over as no image, until the host itself fails.
 
 mod listed;
 
@@ -30,7 +30,7 @@ fn wrong(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::Image, what)
 }
 
-/// What to load.
+/// The selection of images.
 #[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
     /// The platform to take of an image for several; nothing: the host's.
@@ -50,21 +50,21 @@ pub struct LoadedImage {
     pub lone_tag: Option<String>,
 }
 
-/// What became of each image of a layout.
+/// The outcome for each image of a layout.
 #[derive(Debug, Default)]
 pub struct Loads {
-    /// Those that are in the store now.
+    /// The images that are in the store now.
     pub images: Vec<LoadedImage>,
-    /// What is no image, by name and with what it is.
+    /// Entries that are no image, each by name and type.
     pub passed_over: Vec<String>,
-    /// Those that are not, each by name and with the reason.
+    /// Refused images, each by name and reason.
     pub failed: Vec<Error>,
 }
 
 impl ImageStore {
-    /// Loads the images of an OCI layout (a directory), or of an archive: an OCI or Docker one,
-    /// plain or compressed; `-` reads it from standard input. One that is refused keeps none of the others from
-    /// coming.
+    /// Loads the images of an OCI layout (a directory), or of an archive: an OCI or Docker one, plain or
+    /// compressed; `-` reads it from standard input. A refused image does not keep the others from being
+    /// loaded.
     pub fn load(&self, path: &Path, options: &LoadOptions, progress: &dyn Progress) -> Result<Loads> {
         let named = |error: Error| error.context(layout::shown(path));
         let loads = self.load_all(path, options, progress);
@@ -88,7 +88,7 @@ impl ImageStore {
                 Ok(Taken::Image(image)) => loads.images.push(*image),
                 Ok(Taken::None(what)) => loads.passed_over.push(format!("{called}: {what}")),
                 Err(error) => {
-                    // What is wrong with the host is wrong with the next one, too.
+                    // A failure of the host would meet the next image, too.
                     let is_its_own = error.kind() == ErrorKind::Image;
                     loads.failed.push(error.context(called));
                     if !is_its_own {
@@ -106,10 +106,10 @@ impl ImageStore {
     }
 }
 
-/// What became of something that a layout lists.
+/// The outcome for an entry of a layout.
 enum Taken {
     Image(Box<LoadedImage>),
-    /// It is none, and what it is.
+    /// It is no image, but of this type.
     None(String),
 }
 
@@ -188,7 +188,7 @@ impl Loader<'_> {
         }
     }
 
-    /// What `here` is: an image's manifest, an index of some, or an artifact's.
+    /// The target of `here`: an image's manifest, an index of some, or an artifact's.
     fn follow(&self, search: &Search<'_>, here: &Descriptor, depth: usize) -> Result<Found<Box<Candidate>>> {
         if !here.may_be_image() {
             return Ok(Found::Artifact(here.not_an_image()));
@@ -305,7 +305,7 @@ impl<P: Fn(&Descriptor) -> String + Sync> Layers for Files<'_, P> {
         Ok(self.opened.lock().unwrap_or_else(PoisonError::into_inner).remove(&number))
     }
 
-    /// A layer is copied before it is read: nothing goes on by itself.
+    /// A layer is copied before it is read: no work goes on by itself.
     fn stop(&self) {}
 }
 

@@ -15,7 +15,7 @@ use crate::image::model::manifest::{self, DOCKER_MANIFEST, Descriptor, Document,
 use crate::image::store::record::Record;
 use crate::image::store::{Image, ImageStore};
 
-/// What others get of one image.
+/// The parts of one image for a registry or an archive.
 #[derive(Debug)]
 pub(in crate::image) struct Outgoing {
     pub(in crate::image) manifest: Vec<u8>,
@@ -27,7 +27,7 @@ pub(in crate::image) struct Outgoing {
 }
 
 impl ImageStore {
-    /// The image's manifest for a registry, and what it names.
+    /// The image's manifest for a registry, and its blobs.
     pub(in crate::image) fn outgoing(&self, image: &Image, record: &Record) -> Result<Outgoing> {
         // Of several the one under which a registry knows the image.
         let mut all = self.manifests_of(record);
@@ -50,7 +50,7 @@ impl ImageStore {
         stored.filter(|stored| stored.config.digest == record.id).collect()
     }
 
-    /// A manifest of the blobs that are here, for an image that came without one or without what that names.
+    /// A manifest of the stored blobs, for an image that came without one or without its blobs.
     pub(in crate::image) fn made_of(&self, record: &Record, config_size: usize) -> Result<Outgoing> {
         let mut layers = Vec::new();
         for number in 0..record.layers.len() {
@@ -81,7 +81,7 @@ impl ImageStore {
 }
 
 impl Outgoing {
-    /// A manifest with what it names; nothing if the bytes are none.
+    /// A manifest with its blobs; nothing if the bytes are none.
     fn of(manifest: Vec<u8>, digest: Digest) -> Option<Self> {
         let Ok(Document::Manifest(parsed)) = manifest::parse(&manifest, None) else { return None };
         let media_type = media_type(&manifest, &parsed.config);
@@ -89,7 +89,7 @@ impl Outgoing {
     }
 }
 
-/// What a manifest is: what it calls itself, else what its config belongs to.
+/// The type of a manifest: its own, else by its config's.
 fn media_type(bytes: &[u8], config: &Descriptor) -> String {
     let own = serde_json::from_slice::<serde_json::Value>(bytes).ok();
     let own = own.and_then(|value| value.get("mediaType")?.as_str().map(manifest::media_type));

@@ -1,7 +1,7 @@
 //! The pull policy: whether an image is the one here, or comes from its registry.
 //!
-//! Invariant: no registry is asked where the policy forbids it, and a refusal says by its type what failed, under the name
-//! that a kubelet gives to it.
+//! Invariant: no registry is asked where the policy forbids it, and a refusal has a type, with a kubelet's name
+//! for it.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ pub enum PullPolicy {
 /// Which image of the store is present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Present {
-    /// One that has the name, for whatever platform: it can be run.
+    /// An image of that name, for any platform: it can be run.
     Named,
     /// One that a pull would leave as it is: for the platform that is wanted, with its layers as they came, too.
     Whole,
@@ -47,7 +47,7 @@ pub enum Reason {
     InvalidName,
     /// It is not here, and the policy is [`PullPolicy::Never`].
     NeverPull,
-    /// The store, or what it has of the image, cannot be read.
+    /// The store, or its record of the image, cannot be read.
     Inspect,
     /// The registry has no such image.
     NotFound,
@@ -67,12 +67,12 @@ impl Reason {
     }
 }
 
-/// That an image cannot be had.
+/// An image that cannot be had.
 #[derive(Debug)]
 pub struct Unavailable {
     /// Why.
     pub reason: Reason,
-    /// What is said of it.
+    /// The error.
     pub error: Error,
 }
 
@@ -92,7 +92,8 @@ impl ImageStore {
     /// The image `name` as `policy` wants it.
     ///
     /// # Errors
-    /// By their [`Reason`]; what is said has [`ErrorKind::Image`], but where the name makes no sense or the store cannot be read.
+    /// By their [`Reason`]; the error has [`ErrorKind::Image`], except where the name is invalid or the store
+    /// cannot be read.
     pub fn bring(
         &self,
         name: &str,
@@ -144,7 +145,7 @@ mod tests {
     fn a_refusal_says_by_its_type_what_failed() {
         let dir = tempfile::tempdir().unwrap();
         let store = ImageStore::open(&Host { root: dir.path().join("root"), ..Host::default() }).unwrap();
-        // Nobody listens at port 1: what asks a registry fails as a pull.
+        // No process listens at port 1: a request to a registry fails as a pull.
         let cases = [
             ("127.0.0.1:1/a:b", PullPolicy::Never, Reason::NeverPull, "ErrImageNeverPull"),
             ("127.0.0.1:1/a:b", PullPolicy::IfNotPresent, Reason::Pull, "ErrImagePull"),

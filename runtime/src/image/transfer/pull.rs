@@ -1,8 +1,8 @@
 //! `pull`: an image from a registry into the store.
 //!
-//! Invariant: the async runtime lives inside this call and on one thread; unpacking runs on other threads beside
-//! it, while the layers come. What has come lies in the store's files and never in memory, and nothing of a layer is
-//! committed before all of it was checked.
+//! Invariant: the async runtime lives inside this call and on one thread; unpacking runs on other threads
+//! beside it, while the layers come. Received bytes lie in the store's files and never in memory, and nothing
+//! of a layer is committed before all of it was checked.
 
 mod resolve;
 
@@ -47,7 +47,7 @@ pub struct PullOptions {
 }
 
 impl ImageStore {
-    /// Pulls `reference`; what is here already is not fetched again.
+    /// Pulls `reference`; content in the store is not fetched again.
     pub fn pull(
         &self,
         reference: &Reference,
@@ -74,7 +74,7 @@ impl ImageStore {
         }
         let (candidate, _configs) =
             runtime.block_on(resolve::resolve(self, &registry, reference, &platform))?;
-        // Before anything is counted on: from here on nobody takes it away.
+        // Before relying on any content: from here on it cannot be collected.
         let making = Making::begin(self, lock, &candidate)?;
         let wanted = candidate.to_fetch(self, &making)?;
         let stop = watch::Sender::new(false);
@@ -85,19 +85,19 @@ impl ImageStore {
             let wanted = &wanted;
             let downloading = scope.spawn(move || downloads.run(&runtime, wanted));
             let result = ingest::add(self, making, candidate, &board, progress);
-            // After an error nobody wants the rest.
+            // After an error the rest is not needed.
             board.stop();
             downloading.join().expect("a panic aborts the process");
             if result.is_err() && !broken.load(Ordering::Relaxed) {
-                // What came whole or in part belongs to an image that is refused: nobody will go on with it.
+                // The received parts belong to a refused image: they will not be resumed.
                 wanted.iter().for_each(|(_, layer)| content::forget(self.host(), &layer.digest));
             }
             result
         })
     }
 
-    /// The image that is here under this name, if it is whole and for `platform` (nothing: the host's). Of a config that
-    /// names no platform nobody knows here which of an index's it is for: asked for one by name, it is not the one.
+    /// The image of this name, if it is whole and for `platform` (nothing: the host's). A config without a
+    /// platform does not tell which of an index's images it is: it does not match a platform asked for by name.
     pub fn whole(&self, reference: &Reference, platform: Option<&Platform>) -> Result<Option<Image>> {
         let Some(image) = self.get(reference)?.filter(|image| image.damage.is_none()) else {
             return Ok(None);
@@ -116,8 +116,8 @@ impl ImageStore {
         Ok(Some(image))
     }
 
-    /// That image, if it is still what the registry has: a digest says so by itself, of a tag the registry is asked for
-    /// its digest.
+    /// That image, if it is still the registry's: a digest proves it, for a tag the registry is asked for its
+    /// digest.
     fn unchanged(
         &self,
         runtime: &Runtime,
@@ -129,7 +129,7 @@ impl ImageStore {
         let Some(image) = self.whole(reference, Some(platform))? else { return Ok(None) };
         let tag = reference.tag().filter(|_| reference.digest().is_none());
         let Some(tag) = tag else { return Ok(Some(image)) };
-        // Whatever is wrong is said when the manifest itself is asked for.
+        // Errors are reported when the manifest itself is requested.
         let now = runtime.block_on(registry.any(async |source| source.digest_of(tag).await)).ok().flatten();
         let now = now.map(|now| reference.with_digest(now).to_string());
         Ok(now.filter(|now| image.digests.contains(now)).map(|_| image))
@@ -151,7 +151,7 @@ impl ImageStore {
     }
 }
 
-/// What is said of a pull that failed, whatever failed.
+/// The error of a failed pull.
 pub(super) fn failed(reference: &Reference, error: Error) -> Error {
     error.context(format!("image {}", reference.familiar())).with_kind(ErrorKind::Image)
 }
@@ -161,7 +161,7 @@ fn is_said(image: &Image) -> bool {
     !image.config.os.is_empty() && !image.config.architecture.is_empty()
 }
 
-/// How a blob is brought, and who is told.
+/// The fetching of a blob, and its watchers.
 struct Bring<'a> {
     host: &'a Host,
     blob: &'a Descriptor,
@@ -171,12 +171,12 @@ struct Bring<'a> {
     came: &'a dyn Fn(u64) -> Result<()>,
     /// Set when the source does not give the rest.
     broken: &'a Cell<bool>,
-    /// True once nobody wants it any more.
+    /// True once it is not needed any more.
     stop: &'a watch::Sender<bool>,
 }
 
 impl Bring<'_> {
-    /// Brings what is not here of the blob. What another process is bringing is waited for.
+    /// Fetches the missing part of the blob, or waits for another process that fetches it.
     async fn from(&self, source: &Source<'_>) -> Result<Blob> {
         let Self { host, blob, .. } = self;
         let (mut anew, mut locked) = (false, None);
@@ -221,8 +221,8 @@ impl Bring<'_> {
         }
     }
 
-    /// The locked file of a blob that another process is bringing, once that has ended. The thread that waits for the
-    /// lock goes on waiting where nobody wants the blob any more, and gives the lock back at once.
+    /// The locked file of a blob that another process was fetching, once that has ended. The thread that waits
+    /// for the lock keeps waiting if the blob is not needed any more, and then unlocks at once.
     async fn wait_for(&self, taken: Taken) -> Result<File> {
         let (tell, told) = oneshot::channel();
         thread::Builder::new()
@@ -245,7 +245,7 @@ fn unwanted() -> Error {
     Error::new(ErrorKind::Interrupted, "another layer failed")
 }
 
-/// What the downloads tell of a layer.
+/// News of a layer from the downloads.
 enum News {
     /// It comes, for the first time or anew from another source.
     Begun(Follower),
@@ -253,10 +253,10 @@ enum News {
     Ended(Result<Blob>),
 }
 
-/// Where the downloads tell how the layers come, and whoever unpacks them looks.
+/// The board on which downloads report the layers, for the unpacking threads.
 struct Board<'a> {
     stop: &'a watch::Sender<bool>,
-    /// Whether it was a registry that did not give what it has: what came until then is worth keeping.
+    /// Whether a registry failed to deliver: then the received parts are worth keeping.
     broken: &'a AtomicBool,
     told: Mutex<Told>,
     changed: Condvar,
@@ -264,9 +264,9 @@ struct Board<'a> {
 
 #[derive(Default)]
 struct Told {
-    /// What was told of each layer and not looked at yet.
+    /// Unread news of each layer.
     news: HashMap<usize, VecDeque<News>>,
-    /// Why the pull cannot succeed, until somebody has taken it to be said.
+    /// The reason why the pull fails, until it is taken for the report.
     failed: Option<Error>,
     /// Nothing more will be told.
     over: bool,
@@ -282,7 +282,7 @@ impl Board<'_> {
         match news {
             News::Ended(Err(error)) => {
                 told.over = true;
-                // Those that come after it fail because of the first.
+                // Later failures follow from the first.
                 if !self.stop.send_replace(true) {
                     told.failed = Some(error);
                 }
@@ -298,7 +298,7 @@ impl Board<'_> {
         self.changed.notify_all();
     }
 
-    /// The next news of the layer with that number. What ends the pull ends the waiting for any layer.
+    /// The next news of the layer with that number. The end of the pull ends the wait for any layer.
     fn next(&self, wanted: usize) -> Result<News> {
         let is_there = |told: &Told| told.news.get(&wanted).is_some_and(|news| !news.is_empty());
         let waits = |told: &mut Told| !told.over && told.failed.is_none() && !is_there(told);

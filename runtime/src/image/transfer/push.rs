@@ -1,7 +1,7 @@
 //! `push`: an image from the store to a registry.
 //!
-//! Invariant: the manifest goes last, when everything that it names is there; what the registry has already is not sent
-//! again; and of the store only the names change under which registries know the image.
+//! Invariant: the manifest goes last, after everything that it names; content that the registry has is not sent
+//! again; the only change in the store is a name under which a registry knows the image.
 
 use std::future::poll_fn;
 use std::sync::{Mutex, PoisonError};
@@ -52,7 +52,7 @@ impl ImageStore {
         progress: &dyn Progress,
     ) -> Result<Digest> {
         let record = self.record(&image.id)?;
-        // Kept to the end, whoever removes it meanwhile.
+        // Protected to the end, even if the image is removed meanwhile.
         let _hold = self.hold_record(&record)?;
         let mut stored = self.outgoing(image, &record)?;
         if let Some(digest) = to.digest().filter(|digest| **digest != stored.digest) {

@@ -1,8 +1,8 @@
 //! `save`: images out of the store into an archive that other tools read, and `load` too.
 //!
-//! Invariant: what is written was checked on its way: a blob against its digest, a decompressed layer against its diff id.
-//! An image keeps its id, since its config goes out as it came; a manifest is written anew only where the one it came with
-//! names blobs that are not here.
+//! Invariant: content is checked on its way out: a blob against its digest, a decompressed layer against its
+//! diff id. An image keeps its id, since its config goes out unchanged; a manifest is written anew only if its
+//! own names missing blobs.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -34,7 +34,7 @@ pub enum ArchiveFormat {
     /// An OCI layout in a tar, layers as they came.
     #[default]
     Oci,
-    /// What `docker save` writes, layers decompressed.
+    /// The format of `docker save`, layers decompressed.
     Docker,
 }
 
@@ -47,7 +47,8 @@ struct Saved {
 }
 
 impl ImageStore {
-    /// Writes images to a file, which gets its name when it is whole; what else has that name (a pipe, a device) is written to.
+    /// Writes images to a file, which gets its name when it is whole; an existing pipe or device of that name
+    /// is written to.
     pub fn save_file(&self, images: &[String], format: ArchiveFormat, path: &Path) -> Result<()> {
         let write = || -> Result<()> {
             if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
@@ -70,7 +71,7 @@ impl ImageStore {
     /// Writes images to `out`, each name once. An image that is meant by its id goes out without a name.
     pub fn save(&self, images: &[String], format: ArchiveFormat, out: &mut dyn Write) -> Result<()> {
         let all = self.saved(images)?;
-        // Kept until all of it is written, whoever removes it meanwhile.
+        // Protected until all of it is written, even if an image is removed meanwhile.
         let _holds = all.iter().map(|image| self.hold_record(&image.record)).collect::<Result<Vec<_>>>()?;
         let mut archive = Archive { store: self, out, written: BTreeSet::new() };
         match format {
@@ -118,7 +119,7 @@ impl Saved {
         self.names.first().cloned().unwrap_or_else(|| self.record.id.to_string())
     }
 
-    /// What an error was about.
+    /// The error with its subject.
     fn named(&self, error: Error) -> Error {
         error.context(format!("image {}", self.called()))
     }

@@ -1,7 +1,7 @@
-//! From an index to the one image that is wanted: what a load's walk and a pull's have in common.
+//! From an index to the wanted image: the common part of a load's walk and a pull's.
 //!
-//! Invariant: only what is for another platform, or is no image, is passed over; whatever else is wrong ends the walk. One
-//! walk looks at so many entries that say no platform, however deep they lie.
+//! Invariant: only entries for another platform, or of no image, are passed over; any other error ends the
+//! walk. One walk examines a bounded number of entries without a platform, however deep they lie.
 
 use std::cell::Cell;
 
@@ -14,13 +14,13 @@ pub(in crate::image) const INDEX_DEPTH: usize = 2;
 /// How many entries without a platform are looked at: each is a manifest and a config to fetch.
 pub(in crate::image) const TRIES: usize = 16;
 
-/// What a descriptor leads to.
+/// The target of a descriptor.
 #[derive(Debug)]
 pub(in crate::image) enum Found<T> {
     Image(T),
-    /// Only images for other platforms, and what is said of them.
+    /// Only images for other platforms, and the message about them.
     Other(Error),
-    /// No image at all, and what it is.
+    /// No image at all, but of this type.
     Artifact(String),
 }
 
@@ -42,7 +42,7 @@ impl<'a> Search<'a> {
     }
 }
 
-/// What is left to look at of one index, and what was passed over.
+/// The rest of one index, and the entries passed over.
 pub(in crate::image) struct Choice<'s, 'e> {
     search: &'s Search<'s>,
     entries: &'e [Descriptor],
@@ -72,7 +72,7 @@ impl<'e> Choice<'_, 'e> {
         Ok(Some(entry))
     }
 
-    /// What the last entry led to is not what is wanted.
+    /// The target of the last entry is not the wanted image.
     pub(in crate::image) fn pass<T>(&mut self, found: Found<T>) {
         match found {
             Found::Image(_) => {}
@@ -81,7 +81,7 @@ impl<'e> Choice<'_, 'e> {
         }
     }
 
-    /// What there is instead of the image.
+    /// The alternative to the image.
     pub(in crate::image) fn end<T>(self) -> Found<T> {
         if let Some(error) = self.other {
             return Found::Other(error);
@@ -107,8 +107,8 @@ fn is_silent(entry: &Descriptor) -> bool {
     entry.platform.as_ref().is_none_or(|said| said.os.is_empty() || said.architecture.is_empty())
 }
 
-/// The images among `entries` that may run on `platform`: the one that says it runs best there, else, in their order, those
-/// that do not say it all: their configs will tell.
+/// The images among `entries` that may run on `platform`: the one that states it best, else, in order, the
+/// incomplete ones, whose configs decide.
 pub(in crate::image) fn choose<'a>(entries: &'a [Descriptor], platform: &Platform) -> Vec<&'a Descriptor> {
     let images: Vec<&Descriptor> = entries.iter().filter(|entry| entry.may_be_image()).collect();
     let (silent, said): (Vec<&Descriptor>, Vec<&Descriptor>) =
@@ -161,7 +161,7 @@ mod tests {
         ];
         assert_eq!(sizes(&all), [3]);
         assert_eq!(sizes(&all[..1]), [0; 0]);
-        // Those that say nothing are tried one after the other, where none says that it is for this.
+        // Entries without a platform are tried one after the other, if none states this one.
         let some = [entry("linux/arm64", 1), silent("", 2), silent("application/x", 3), silent(OCI_INDEX, 4)];
         assert_eq!(sizes(&some), [2, 4]);
         assert_eq!(sizes(&[some.as_slice(), &all].concat()), [3]);

@@ -1,7 +1,7 @@
 //! The layers of one image while they are unpacked, several side by side.
 //!
-//! Invariant: layers are begun from the lowest up, so that whoever waits for the ones below waits for work that goes on;
-//! what a layer has to know of those below it is what they are when they are whole; the first error ends all of them.
+//! Invariant: layers are begun from the lowest up, so that a wait for the ones below is a wait for running
+//! work; a layer depends on those below it only when they are whole; the first error ends all of them.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -23,7 +23,7 @@ use crate::sys;
 const WIDTH: usize = 3;
 const ANOTHER: &str = "another layer failed";
 
-/// What was made of one layer.
+/// The result for one layer.
 #[derive(Debug, Default)]
 pub(super) struct Made<'s> {
     /// The bytes in its files.
@@ -50,7 +50,7 @@ pub(super) struct Crew<'s, 'a> {
 struct State<'s> {
     /// How many layers have been begun.
     begun: usize,
-    /// What was made of each; nothing as long as it is being made.
+    /// The result of each; nothing while it is being made.
     made: Vec<Option<Made<'s>>>,
     failed: Option<Error>,
 }
@@ -69,7 +69,7 @@ impl<'s, 'a> Crew<'s, 'a> {
         Self { store, candidate, chain, making, source, progress, state, changed: Condvar::new() }
     }
 
-    /// Makes all layers, and gives what was made of each.
+    /// Makes all layers, and returns the result of each.
     pub(super) fn run(self) -> Result<Vec<Made<'s>>> {
         thread::scope(|scope| {
             for _ in 1..WIDTH.min(self.chain.len()) {
@@ -123,7 +123,7 @@ impl<'s, 'a> Crew<'s, 'a> {
         }
     }
 
-    /// Waits until every layer below `number` that `matters` is made, then gives what `look` finds.
+    /// Waits until every layer below `number` that `matters` is made, then returns the result of `look`.
     fn below<T>(
         &self,
         number: usize,
@@ -190,8 +190,8 @@ impl<'s, 'a> Crew<'s, 'a> {
         }
     }
 
-    /// Unpacks a layer while it comes. That its stored content is not what was promised explains whatever else is wrong with
-    /// it, and so is said first.
+    /// Unpacks a layer while it arrives. A mismatch of its stored content explains any other error in it, and
+    /// so is reported first.
     fn incoming(&self, number: usize) -> Result<Made<'s>> {
         loop {
             let content = self.source.open(number)?;
@@ -204,7 +204,7 @@ impl<'s, 'a> Crew<'s, 'a> {
 
     fn unpack(&self, number: usize, content: Incoming) -> Result<Made<'s>> {
         let arrival = content.arrival();
-        // Until it is here, what is shown is how much has come.
+        // Until it is here, the progress shown is the received part.
         let say = |done| {
             if arrival.as_ref().is_none_or(Arrived::is_whole) {
                 self.say(number, Phase::Unpacking, done);

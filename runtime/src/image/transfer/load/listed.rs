@@ -1,7 +1,7 @@
-//! What a layout lists: by an OCI layout's index.json, by Docker's manifest.json, or by both.
+//! The images that a layout lists: by an OCI layout's index.json, by Docker's manifest.json, or by both.
 //!
-//! Invariant: an image that either list names is in what is read here, with the names of both, and so is what cannot be
-//! read, with the reason; where the two lists say different things of one name all is refused.
+//! Invariant: every image that either list names is read here, with the names of both, and so is every
+//! unreadable entry, with the reason; if the two lists contradict each other about a name all is refused.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -43,7 +43,7 @@ pub(super) struct Listed {
     written: Option<String>,
     /// The digests of its configs: of an image for several platforms there are several. Only known where there are two lists.
     configs: BTreeSet<Digest>,
-    /// Whether something that leads to those cannot be read.
+    /// Whether an entry that leads to those cannot be read.
     is_unread: bool,
     pub(super) origin: Origin,
 }
@@ -64,7 +64,7 @@ impl Listed {
         Self { names, tag: None, written, configs: BTreeSet::new(), is_unread: false, origin }
     }
 
-    /// What it is called in what is said of it.
+    /// Its name in messages.
     pub(super) fn called(&self) -> String {
         let name = self.names.first().map(Reference::familiar);
         let written = || self.written.as_ref().map(|name| shown(name).to_string());
@@ -77,8 +77,9 @@ impl Listed {
         })
     }
 
-    /// Finds the configs of an image that index.json lists. Of one for several platforms there may be one alone in the
-    /// layout; what is wrong is said when the image is taken. `left` is how many bytes may be read for it.
+    /// Finds the configs of an image that index.json lists. Of one for several platforms the layout may have a
+    /// single one; errors are reported when the image is taken. `left` is the number of bytes that may be read
+    /// for it.
     fn find_configs(&mut self, layout: &Layout, left: &mut u64) -> Result<()> {
         let Origin::Oci(entries) = &self.origin else { return Ok(()) };
         let mut open: Vec<(Descriptor, usize)> = entries.iter().map(|entry| (entry.clone(), 0)).collect();
@@ -160,7 +161,7 @@ fn by_index(index: &[u8]) -> Result<Vec<Listed>> {
     Ok(group_by_name(entries).into_iter().map(listed).chain(bad).collect())
 }
 
-/// What manifest.json lists. Of two images there with one name the later one has it, as Docker takes them.
+/// The images of manifest.json. Of two with one name the later one has it, as for Docker.
 fn by_docker(images: Vec<DockerImage>, layout: &Layout) -> Vec<Listed> {
     let mut all = Vec::new();
     let mut holders: HashMap<Reference, usize> = HashMap::new();
@@ -172,7 +173,7 @@ fn by_docker(images: Vec<DockerImage>, layout: &Layout) -> Vec<Listed> {
                 Err(error) => bad.push(Listed::new(Vec::new(), Some(tag), Origin::Wrong(error))),
             }
         }
-        // What cannot be read is said when the image is taken.
+        // Errors are reported when the image is taken.
         let config = layout.document(&image.config).and_then(|bytes| config_digest(&image.config, &bytes));
         if !names.is_empty() || bad.is_empty() {
             holders.extend(names.iter().cloned().map(|name| (name, all.len())));
@@ -188,7 +189,7 @@ fn by_docker(images: Vec<DockerImage>, layout: &Layout) -> Vec<Listed> {
     all
 }
 
-/// What was listed until now, and who of it has which name and which config.
+/// The entries so far, and the holders of names and configs.
 struct Lists {
     all: Vec<Listed>,
     by_name: HashMap<Reference, usize>,
@@ -209,7 +210,7 @@ impl Lists {
         Self { all, by_name, by_config }
     }
 
-    /// Adds what manifest.json lists to what index.json does: most often the same image, described in both ways.
+    /// Adds the images of manifest.json to those of index.json: usually the same image, described in both ways.
     fn join(&mut self, mut new: Listed) -> Result<()> {
         let same = new.configs.iter().find_map(|config| self.by_config.get(config)).copied();
         let at = same.unwrap_or(self.all.len());
@@ -221,7 +222,7 @@ impl Lists {
                     more.push(name);
                 }
                 Some(holder) if !holder.configs.is_disjoint(&new.configs) => {}
-                // What is missing of it is said when it is taken.
+                // A missing part of it is reported when it is taken.
                 Some(holder) if holder.configs.is_empty() && holder.is_unread => is_told = true,
                 Some(_) => {
                     let name = name.familiar();
@@ -246,7 +247,7 @@ impl Lists {
                 names if names.iter().any(|name| name.tag() == Some(tag.as_str())) => None,
                 [first, ..] => format!("{}:{tag}", first.repository()).parse().ok(),
             };
-            // Whoever has the whole name keeps it.
+            // The holder of the whole name keeps it.
             if let Some(name) = name.filter(|name| !self.by_name.contains_key(name)) {
                 self.by_name.insert(name.clone(), at);
                 listed.names.push(name);
@@ -305,7 +306,7 @@ impl<'a> Wanted<'a> {
         }
     }
 
-    /// Leaves of `listed` what is wanted: its other names, and the other entries under its name, are other wishes.
+    /// Keeps the wanted part of `listed`: other names, and other entries under its name, are not wanted.
     fn cut(&self, listed: &mut Listed) {
         if let (Some(digest), Origin::Oci(entries)) = (&self.digest, &mut listed.origin) {
             entries.retain(|entry| entry.digest == *digest);
@@ -371,8 +372,8 @@ pub(super) fn config_digest(name: &str, bytes: &[u8]) -> Result<Digest> {
     }
 }
 
-/// The entries of an index by name, in their order; those without one stand for themselves, unless
-/// they are one image's platforms, of which it has each once.
+/// The entries of an index by name, in order; entries without one stand alone, unless they are one image's
+/// platforms, each once.
 pub(in crate::image) fn group_by_name(entries: Vec<Descriptor>) -> Vec<(Option<String>, Vec<Descriptor>)> {
     let mut groups: Vec<(Option<String>, Vec<Descriptor>)> = Vec::new();
     let mut by_name: HashMap<String, usize> = HashMap::new();
@@ -397,7 +398,7 @@ pub(in crate::image) fn group_by_name(entries: Vec<Descriptor>) -> Vec<(Option<S
     groups
 }
 
-/// What an annotation gives as an image's name.
+/// The name of an image in an annotation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::image) enum Named {
     Whole(Reference),
@@ -410,7 +411,7 @@ pub(in crate::image) fn read_name(annotation: &str) -> Result<Named> {
     if annotation.contains(['/', ':', '@']) {
         return annotation.parse().map(Named::Whole);
     }
-    // Of a repository that any tag may follow: what is no tag is refused.
+    // In a repository any tag may follow: an invalid tag is refused.
     format!("any:{annotation}").parse::<Reference>().map(|_| Named::Tag(annotation.to_owned()))
 }
 

@@ -1,7 +1,8 @@
 //! From a name to one image at a registry: through indexes to its manifest and its config.
 //!
-//! Invariant: what an index says of a manifest is so, or the pull ends: only what is for another platform, or no image, is
-//! passed over. Nothing of an image's layers is fetched before its config was found to be for the platform.
+//! Invariant: an index's statements about a manifest are true, or the pull ends: only entries for another
+//! platform, or of no image, are passed over. No layer is fetched before the config is known to be for the
+//! platform.
 
 use std::cell::{Cell, RefCell};
 use std::io::Read;
@@ -22,7 +23,7 @@ use crate::image::store::ImageStore;
 use crate::image::transfer::ingest::Candidate;
 use crate::image::transfer::search::{Found, INDEX_DEPTH, Search};
 
-/// A config that was fetched before anything held it: when the pull ends, the store has it or nobody wants it.
+/// A config that was fetched before a lease held it: when the pull ends, the store has it or it is not needed.
 pub(super) struct Fetched<'a> {
     host: &'a Host,
     digest: Digest,
@@ -69,7 +70,7 @@ struct Resolving<'a, 'r> {
 type Resolved<'f> = Pin<Box<dyn Future<Output = Result<Found<(Candidate, Digest)>>> + 'f>>;
 
 impl Resolving<'_, '_> {
-    /// The image that `target` (a tag or a digest) names, of which an index may have said what it is.
+    /// The image of `target` (a tag or a digest), whose type an index may have stated.
     fn follow(&self, target: String, promised: Option<Descriptor>, depth: usize) -> Resolved<'_> {
         Box::pin(async move {
             if depth > INDEX_DEPTH {
@@ -140,7 +141,7 @@ impl Resolving<'_, '_> {
     }
 }
 
-/// What an index said of a manifest must be so.
+/// An index's statement about a manifest must be true.
 fn check_promise(expected: &Descriptor, len: usize, media_type: Option<&str>) -> Result<()> {
     let wrong =
         |what: String| Err(Error::new(ErrorKind::Image, format!("manifest {}: {what}", expected.digest)));
