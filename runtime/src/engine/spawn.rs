@@ -102,12 +102,20 @@ impl Child {
         Ok(fs::write_whole(self.wire.as_fd(), b"1").map_err(|errno| errno.during("write(a child's wire)"))?)
     }
 
+    /// Sends SIGKILL to it, and follows and sends it to the process inside, if there is one; returns the pidfd of the process
+    /// outside then. By pidfd alone: its number may be reused.
+    pub fn kill(&mut self) -> Option<OwnedFd> {
+        // ESRCH: it has ended by itself.
+        let _ = pidfd::pidfd_send_signal(self.pidfd.as_fd(), pidfd::SIGKILL);
+        let outside = self.follow().ok().flatten()?;
+        let _ = pidfd::pidfd_send_signal(self.pidfd.as_fd(), pidfd::SIGKILL);
+        Some(outside)
+    }
+
     /// Ends and reaps it, and the process outside.
     fn end(&mut self) {
-        let outside = self.follow().ok().flatten();
+        let outside = self.kill();
         for process in outside.iter().chain([&self.pidfd]) {
-            // ESRCH: it has ended by itself; either way it is there to be reaped.
-            let _ = pidfd::pidfd_send_signal(process.as_fd(), pidfd::SIGKILL);
             // One that is frozen ends when it is let go, and its parent has told of that.
             let _ = pidfd::reap_within(process.as_fd(), pidfd::KILLED_WITHIN);
         }

@@ -388,11 +388,8 @@ impl Monitor {
             if let Some(launch) = &process.launch {
                 self.deadlines.cancel(Due::Handshake(launch.number));
             }
-            // The process outside, too; its remains are reaped without further notice.
-            let _ = signal::send(&process.child.pidfd, signal::KILL);
-            if process.follow() {
-                let _ = signal::send(&process.child.pidfd, signal::KILL);
-            }
+            // Its remains are reaped without further notice.
+            drop(process.child.kill());
         }
         if let (Some(sandbox), Some(from)) = (&self.sandbox, &container.spec.termination_message) {
             // It may not have come to be.

@@ -152,11 +152,8 @@ impl Monitor {
         };
         exec.failed = started.is_err();
         if exec.failed {
-            // It may still wait, if its agent could not be informed. By pidfd alone: it may be reaped, and its number reused.
-            let _ = signal::send(&exec.child.pidfd, signal::KILL);
-            if exec.follow() {
-                let _ = signal::send(&exec.child.pidfd, signal::KILL);
-            }
+            // It may still wait, if its agent could not be informed; its remains are reaped without further notice.
+            drop(exec.child.kill());
         }
         self.epoll.remove(&exec.child.wire);
         self.deadlines.cancel(Due::Handshake(launch));
